@@ -1,0 +1,27 @@
+"""Embeddings of single-cell data whose distortion is small, measured and shown."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+    from . import geometry, get, nn, pl, tl, training
+
+__all__ = ["geometry", "get", "nn", "pl", "tl", "training"]
+__version__ = version("scgeoae")
+
+
+def __getattr__(name: str) -> ModuleType:
+    # torch and scanpy take seconds to import: only whoever uses a subpackage waits for them
+    if name in __all__:
+        return import_module(f".{name}", __name__)
+    msg = f"module {__name__!r} has no attribute {name!r}"
+    raise AttributeError(msg)
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

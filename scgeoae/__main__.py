@@ -1,0 +1,120 @@
+"""Embed an h5ad file and draw its distortion: ``python -m scgeoae [in.h5ad] [-o out.h5ad] [--figures DIR]``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from anndata import AnnData
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit status: 0, or 2 for what the user can mend."""
+    options = _parser().parse_args(arguments)
+    try:
+        run(options)
+    except (OSError, KeyError, ValueError, RuntimeError) as error:
+        # str() of a KeyError is a repr
+        message = error.args[0] if isinstance(error, KeyError) and error.args else error
+        print("scgeoae: error: " + " ".join(str(message).split()), file=sys.stderr)
+        return 2
+    return 0
+
+
+def run(options: argparse.Namespace) -> None:
+    """Do what the options say."""
+    # before the imports below, which take seconds
+    if options.input is not None and not options.input.is_file():
+        msg = f"there is no file {options.input}"
+        raise FileNotFoundError(msg)
+    if options.output is not None and not options.output.parent.is_dir():
+        msg = f"there is no folder {options.output.parent} to write {options.output.name} to"
+        raise FileNotFoundError(msg)
+
+    import scanpy as sc
+
+    from . import get, tl
+
+    adata = _read(options.input)
+    color = options.color
+    if color is not None and color not in adata.obs and color not in adata.var_names:
+        columns = ", ".join(map(repr, adata.obs)) or "nothing"
+        msg = f"did not find {color!r} in adata.obs, which has {columns}, nor among the genes"
+        raise KeyError(msg)
+    regularizer = None if options.regularizer == "none" else options.regularizer
+    tl.geoae(
+        adata,
+        regularizer=regularizer,
+        strength=options.strength,
+        use_rep=options.use_rep,
+        random_state=options.seed,
+        progress_bar=sys.stderr.isatty(),
+    )
+    print(f"{adata.n_obs} cells, regularizer {options.regularizer}, seed {options.seed}")
+    for name, value in get.scores(adata).items():
+        print(f"  {name:<14}{value:10.4f}")
+
+    if options.figures is not None:
+        import matplotlib as mpl
+
+        mpl.use("Agg")
+        from . import pl
+
+        sc.settings.autoshow = False
+        paths = {plot: options.figures / f"{plot}.png" for plot in ("indicatrices", "jacobian_heatmap")}
+        pl.indicatrices(adata, color=color, save=paths["indicatrices"])
+        pl.jacobian_heatmap(adata, save=paths["jacobian_heatmap"])
+        print("\n".join(f"wrote {path}" for path in paths.values()))
+    if options.output is not None:
+        # written beside it and moved, so that a crash leaves an older file whole
+        scratch = options.output.with_name(f".{options.output.name}.part")
+        try:
+            adata.write_h5ad(scratch)
+            scratch.replace(options.output)
+        finally:
+            scratch.unlink(missing_ok=True)
+        print(f"wrote {options.output}")
+
+
+def _read(path: Path | None) -> AnnData:
+    import anndata
+    import scanpy as sc
+
+    if path is None:
+        with warnings.catch_warnings():
+            # written by an old version of anndata
+            warnings.simplefilter("ignore")
+            return sc.datasets.pbmc68k_reduced()
+    try:
+        return anndata.read_h5ad(path)
+    except Exception as error:
+        msg = f"{path} is not a readable h5ad file ({str(error).splitlines()[0]})"
+        raise ValueError(msg) from error
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m scgeoae",
+        description="Embed single cells with a geometric autoencoder, print its scores, and draw its distortion.",
+    )
+    parser.add_argument("input", nargs="?", type=Path, help="h5ad file (default: the PBMC data inside scanpy)")
+    parser.add_argument("-o", "--output", type=Path, metavar="H5AD", help="write the annotated data here")
+    parser.add_argument("--figures", type=Path, metavar="DIR", help="write the figures into this folder")
+    parser.add_argument("--use-rep", metavar="KEY", help="key of obsm, or X (default: chosen as Scanpy does)")
+    parser.add_argument(
+        "--regularizer", default="isometric", metavar="NAME", help="isometric, volume, conformal or none"
+    )
+    parser.add_argument("--strength", type=float, metavar="WEIGHT", help="weight of the regularizer")
+    parser.add_argument("--color", metavar="NAME", help="column of obs, or gene, to colour the cells by")
+    parser.add_argument("--seed", type=int, default=0, help="random seed (default: 0)")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""The only place that knows where results live in an AnnData."""

@@ -1,0 +1,172 @@
+"""Choose the matrix that is embedded."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from scipy import sparse
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Representation:
+    """A dense matrix of finite numbers and where it came from."""
+
+    matrix: NDArray
+    """(n, D)"""
+    name: str
+    """For people: ``adata.obsm['X_pca']``."""
+    params: dict[str, Any]
+    """The arguments that choose this matrix again."""
+    computed: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Slots of a PCA that had to be computed for it: attribute of the AnnData, key, value."""
+
+
+def choose_representation(
+    adata: AnnData, *, use_rep: str | None, n_pcs: int | None, layer: str | None
+) -> Representation:
+    """Choose a representation by Scanpy's rules, and change nothing.
+
+    `use_rep` names a key of `obsm`, or ``"X"``. Without it, X is taken when it has at most 50
+    variables (`scanpy.settings.N_PCS`) or `n_pcs` is 0, else ``obsm["X_pca"]``, which is
+    computed when it is not there. A `layer` takes the place of X; its components are
+    ``obsm["X_pca_{layer}"]``.
+    """
+    import scanpy as sc
+
+    if n_pcs is not None and (not isinstance(n_pcs, int | np.integer) or n_pcs < 0):
+        msg = f"Expected `n_pcs` to be None or an integer >= 0, found {n_pcs!r}."
+        raise ValueError(msg)
+    if layer is not None and layer not in adata.layers:
+        msg = f"Did not find {layer!r} in adata.layers, which has {_known(adata.layers)}."
+        raise KeyError(msg)
+    if use_rep is None and n_pcs == 0:
+        use_rep = "X"
+    if use_rep is not None and use_rep != "X":
+        if layer is not None:
+            msg = f"`layer` takes the place of X, so it cannot be combined with use_rep={use_rep!r}; give one of them."
+            raise ValueError(msg)
+        if use_rep not in adata.obsm:
+            msg = (
+                f"Did not find {use_rep!r} in adata.obsm, which has {_known(adata.obsm)}; "
+                "compute it first (for 'X_pca', sc.pp.pca(adata)) or set use_rep='X'."
+            )
+            raise KeyError(msg)
+        return _from_obsm(adata, use_rep, n_pcs)
+
+    pca_key = "X_pca" if layer is None else f"X_pca_{layer}"
+    if layer is None and pca_key not in adata.obsm and "pca" in adata.obsm:
+        pca_key = "pca"  # the name in Scanpy's preview of its next version
+    has_matrix = adata.n_vars > 0 and (layer is not None or adata.X is not None)
+    if use_rep is None and pca_key in adata.obsm and (adata.n_vars > sc.settings.N_PCS or not has_matrix):
+        return _from_obsm(adata, pca_key, n_pcs)
+    if not has_matrix:
+        msg = f"adata.X is empty; name a representation with `use_rep`: adata.obsm has {_known(adata.obsm)}."
+        raise ValueError(msg)
+
+    matrix = adata.X if layer is None else adata.layers[layer]
+    name = "adata.X" if layer is None else f"adata.layers[{layer!r}]"
+    given = {} if layer is None else {"layer": layer}
+    if use_rep is None and adata.n_vars > sc.settings.N_PCS:
+        return _from_pca(adata, _in_memory(matrix), name, pca_key, n_pcs, given)
+    return Representation(_checked(_in_memory(matrix), name), name, {"use_rep": "X", **given})
+
+
+def _from_obsm(adata: AnnData, key: str, n_pcs: int | None) -> Representation:
+    name = f"adata.obsm[{key!r}]"
+    matrix = adata.obsm[key]
+    if n_pcs is not None:
+        if n_pcs > matrix.shape[1]:
+            msg = (
+                f"Expected `n_pcs` to be at most {matrix.shape[1]}, the number of columns of {name}, "
+                f"found {n_pcs}; lower it or rerun sc.pp.pca(adata, n_comps={n_pcs})."
+            )
+            raise ValueError(msg)
+        matrix = matrix.iloc[:, :n_pcs] if isinstance(matrix, pd.DataFrame) else matrix[:, :n_pcs]
+    params = {"use_rep": key} if n_pcs is None else {"use_rep": key, "n_pcs": int(n_pcs)}
+    return Representation(_checked(_in_memory(matrix), name), name, params)
+
+
+def _from_pca(
+    adata: AnnData, matrix: Any, name: str, key: str, n_pcs: int | None, given: dict[str, Any]
+) -> Representation:
+    import scanpy as sc
+    from anndata import AnnData
+
+    _check_finite(matrix, name)
+    limit = min(matrix.shape) - 1
+    if limit < 1 or (n_pcs is not None and n_pcs > limit):
+        msg = f"Expected `n_pcs` to be at most {limit} for {name} of shape {matrix.shape}, found {n_pcs}."
+        raise ValueError(msg)
+    warnings.warn(
+        f"{name} has {adata.n_vars} variables and adata.obsm has no {key!r}: computing it with sc.pp.pca. "
+        "Set use_rep='X' to embed the variables themselves.",
+        stacklevel=4,
+    )
+    scratch = AnnData(X=matrix, var=adata.var.copy())
+    if not np.issubdtype(matrix.dtype, np.floating):
+        scratch.X = matrix.astype(np.float32)
+    sc.pp.pca(scratch, n_comps=n_pcs)
+    suffix = key.removeprefix("X_")
+    computed = {
+        "obsm": {key: scratch.obsm["X_pca"]},
+        "varm": {"PCs" if suffix == "pca" else f"PCs_{suffix}": scratch.varm["PCs"]},
+        "uns": {suffix: scratch.uns["pca"]},
+    }
+    pcs = f"adata.obsm[{key!r}]"
+    params = {"use_rep": key} if "layer" not in given else {**given}
+    return Representation(_checked(np.asarray(scratch.obsm["X_pca"]), pcs), pcs, params, computed)
+
+
+def _in_memory(matrix: Any) -> Any:
+    """Return a NumPy array or a SciPy sparse matrix, from disk or lazy forms too."""
+    if isinstance(matrix, pd.DataFrame):
+        return matrix.to_numpy()
+    if hasattr(matrix, "to_memory"):
+        return matrix.to_memory()
+    if hasattr(matrix, "compute"):
+        matrix = matrix.compute()
+    return matrix if sparse.issparse(matrix) else np.asarray(matrix)
+
+
+def _checked(matrix: Any, name: str) -> NDArray:
+    """Return `matrix` as a dense real array, or say what is wrong with it."""
+    matrix = matrix.toarray() if sparse.issparse(matrix) else matrix
+    if not matrix.size:
+        msg = f"{name} is empty: its shape is {matrix.shape}."
+        raise ValueError(msg)
+    _check_finite(matrix, name)
+    if matrix.dtype == bool:
+        matrix = matrix.astype(np.float32)
+    if (matrix == matrix[:1]).all():
+        msg = f"All {len(matrix)} cells are equal in {name}, so there is nothing to embed."
+        raise ValueError(msg)
+    return matrix
+
+
+def _check_finite(matrix: Any, name: str) -> None:
+    if not (
+        matrix.dtype == bool or np.issubdtype(matrix.dtype, np.integer) or np.issubdtype(matrix.dtype, np.floating)
+    ):
+        msg = f"Expected {name} to hold real numbers, found dtype {matrix.dtype}."
+        raise TypeError(msg)
+    if sparse.issparse(matrix):
+        matrix = matrix.tocoo()
+        n_bad = len(np.unique(matrix.row[~np.isfinite(matrix.data)]))
+    else:
+        n_bad = np.count_nonzero(~np.isfinite(matrix).all(axis=1))
+    if n_bad == 0:
+        return
+    msg = f"{n_bad} of {matrix.shape[0]} cells have NaN or infinite values in {name}; drop these cells or recompute it."
+    raise ValueError(msg)
+
+
+def _known(mapping: Any) -> str:
+    return ", ".join(repr(key) for key in mapping) or "nothing"

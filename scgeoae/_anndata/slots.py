@@ -1,0 +1,47 @@
+"""The names of the slots."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Slots:
+    """The names under which the results with the name `key` are stored."""
+
+    key: str = "geoae"
+
+    @property
+    def embedding(self) -> str:
+        """In `obsm`."""
+        return f"X_{self.key}"
+
+    @property
+    def metric(self) -> str:
+        """In `obsm`, the upper triangles of the tensors, and in `obsp`, the tensors on the graph."""
+        return f"{self.key}_metric"
+
+    @property
+    def distances(self) -> str:
+        """In `obsp`."""
+        return f"{self.key}_distances"
+
+    @property
+    def connectivities(self) -> str:
+        """In `obsp`."""
+        return f"{self.key}_connectivities"
+
+    @property
+    def log_area(self) -> str:
+        """In `obs`."""
+        return f"{self.key}_log_area"
+
+    @property
+    def anisotropy(self) -> str:
+        """In `obs`."""
+        return f"{self.key}_anisotropy"
+
+    @property
+    def reconstruction_error(self) -> str:
+        """In `obs`."""
+        return f"{self.key}_reconstruction_error"

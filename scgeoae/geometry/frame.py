@@ -1,0 +1,48 @@
+"""The rigid frame of a map: its unit of length, its origin and its orientation."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+
+from .metric import trace
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class Frame(NamedTuple):
+    """A similarity z ↦ unit · (z − origin) R from latent space to the map."""
+
+    unit: Tensor
+    """() length on the map of one unit of latent space."""
+    origin: Tensor
+    """(d,) the latent point that lies at 0 of the map."""
+    rotation: Tensor
+    """(d, d) orthogonal, possibly with a reflection."""
+
+
+def fit_frame(z: Tensor, metric: Tensor, target: Tensor) -> Frame:
+    r"""Return the frame in which a map has the units of the data and the pose of `target`.
+
+    Lengths are scaled so that the mean of tr G/d is 1: on average, one unit on the map is one
+    unit of the data. The orientation is the orthogonal R that minimises
+    :math:`\|(z - \bar z) R - (t - \bar t)\|_F` (Procrustes; Schönemann 1966), which includes
+    reflections, since a map has no handedness.
+
+    Parameters
+    ----------
+    z
+        (n, d) latent coordinates.
+    metric
+        (n, d, d) metric tensors at `z`, in units of the data per unit of latent space.
+    target
+        (n, d) coordinates to turn towards, for example principal components.
+    """
+    d = z.shape[1]
+    unit = (trace(metric.double()).mean() / d).sqrt()
+    z, target = z.double(), target.double()
+    origin = z.mean(0)
+    u, _, vh = torch.linalg.svd((z - origin).T @ (target - target.mean(0)))
+    return Frame(unit, origin, u @ vh)

@@ -1,0 +1,63 @@
+"""The pullback metric and the invariants that everything else is made of."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def pullback(jacobian: Tensor) -> Tensor:
+    """Return G = AᵀA, (n, d, d), for Jacobians A of shape (n, D, d)."""
+    return jacobian.mT @ jacobian
+
+
+def trace(metric: Tensor) -> Tensor:
+    """Return tr G, (n,)."""
+    return metric.diagonal(dim1=-2, dim2=-1).sum(-1)
+
+
+def squared_trace(metric: Tensor) -> Tensor:
+    """Return tr G², (n,), which for a symmetric matrix is the sum of its squared entries."""
+    return metric.square().sum((-2, -1))
+
+
+def eigenvalues(metric: Tensor) -> Tensor:
+    """Return the eigenvalues σ of G in ascending order, (n, d).
+
+    They are the singular values of G and the squared singular values of the Jacobian. For
+    d = 2 they are tr G/2 ± r with r² = (a − c)²/4 + b²; the smaller one is clamped at zero,
+    below which only rounding can take it.
+    """
+    d = metric.shape[-1]
+    if d == 1:
+        return metric[..., 0]
+    if d == 2:
+        a, b, c = metric[..., 0, 0], metric[..., 0, 1], metric[..., 1, 1]
+        radius = torch.hypot((a - c) / 2, b)
+        middle = (a + c) / 2
+        return torch.stack([(middle - radius).clamp(min=0), middle + radius], dim=-1)
+    return torch.linalg.eigvalsh(metric).clamp(min=0)
+
+
+def log_det(metric: Tensor, *, floor: float = 1e-6) -> Tensor:
+    r"""Return log det G, (n,), finite and differentiable for singular G too.
+
+    det G is at most :math:`(\operatorname{tr} G/d)^d`. The quotient of the two is kept above
+    `floor`, where rounding in float32 would otherwise make it zero or negative, so the result
+    depends on the shape of G alone and not on its scale.
+    """
+    d = metric.shape[-1]
+    # the smallest normal number: a metric that is exactly zero has log det ≈ −87 d, not −∞
+    mean = (trace(metric) / d).clamp(min=torch.finfo(metric.dtype).tiny)
+    if d == 1:
+        return mean.log()
+    shape = metric / mean[..., None, None]
+    if d == 2:
+        ratio = shape[..., 0, 0] * shape[..., 1, 1] - shape[..., 0, 1].square()
+    else:
+        ratio = torch.linalg.det(shape)
+    return d * mean.log() + ratio.clamp(min=floor).log()

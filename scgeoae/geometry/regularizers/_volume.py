@@ -1,0 +1,24 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..metric import log_det
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def volume(metric: Tensor) -> Tensor:
+    r"""Return Var log det G: zero exactly where relative areas are kept.
+
+    .. math:: L = \operatorname{Var}_i \log\det G_i
+
+    Source: Nazari, Damrich & Hamprecht 2023, arXiv 2306.17638 (GeomAE).
+
+    Parameters
+    ----------
+    metric
+        (n, m, m) metric tensors; at least 64 of them, since the variance over a handful
+        of points is noise.
+    """
+    return log_det(metric).var(correction=0)

@@ -1,0 +1,7 @@
+"""Typed read access to what `scgeoae.tl` stored."""
+
+from ._metric_tensors import metric_tensors
+from ._model import model
+from ._scores import scores
+
+__all__ = ["metric_tensors", "model", "scores"]

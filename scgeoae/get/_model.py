@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .._anndata.results import read_model
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+    from ..nn import Autoencoder
+
+
+def model(adata: AnnData, *, key: str = "geoae") -> Autoencoder:
+    """Rebuild the trained model from the arrays in ``adata.uns[key]["model"]``.
+
+    Parameters
+    ----------
+    adata
+        Annotated data on which `scgeoae.tl.geoae` was run, also in another process.
+    key
+        The `key_added` of that run.
+
+    Returns
+    -------
+    A torch module on the CPU whose ``encode(x)``, ``decode(z)``, ``jacobian(z)`` and
+    ``metric(z)`` take and give float32 tensors in the units of the representation and of the
+    map.
+
+    Raises
+    ------
+    KeyError
+        If there is nothing under `key`.
+    ValueError
+        If what is there was damaged.
+
+    Examples
+    --------
+    >>> import scanpy as sc, scgeoae as sg, torch
+    >>> adata = sc.datasets.pbmc68k_reduced()
+    >>> sg.tl.geoae(adata)
+    >>> model = sg.get.model(adata)
+    >>> model.decode(torch.zeros(1, 2)).shape
+    torch.Size([1, 50])
+    """
+    return read_model(adata, key)

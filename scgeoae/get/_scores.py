@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .._anndata.results import read_uns
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+
+def scores(adata: AnnData, *, key: str = "geoae") -> dict[str, float]:
+    """Return the scores of a map.
+
+    Parameters
+    ----------
+    adata
+        Annotated data on which `scgeoae.tl.geoae` was run.
+    key
+        The `key_added` of that run.
+
+    Returns
+    -------
+    Dictionary with
+
+    - ``CN``, ``VPres``, ``ISO``: distance of the decoder from conformal, area-preserving and
+      isometric at the cells (`scgeoae.geometry.distortion`); 0 is perfect
+    - ``MSE``, ``MSE_train``, ``MSE_held_out``: mean squared error of the standardised
+      representation over all cells, those trained on, and those held out (absent below 20
+      cells); 1 is what predicting the mean gives
+
+    Raises
+    ------
+    KeyError
+        If there is nothing under `key`.
+    ValueError
+        If what is there was damaged.
+
+    Examples
+    --------
+    >>> import scanpy as sc, scgeoae as sg
+    >>> adata = sc.datasets.pbmc68k_reduced()
+    >>> sg.tl.geoae(adata)
+    >>> sg.get.scores(adata)["ISO"] < 0.1
+    True
+    """
+    return {name: float(value) for name, value in read_uns(adata, key, "scores").items()}

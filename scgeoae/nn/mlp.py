@@ -1,0 +1,132 @@
+"""A multilayer perceptron that knows its own derivatives."""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+from torch import nn
+from torch.nn.functional import linear
+
+from .activations import ACTIVATIONS, derivatives
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from torch import Tensor
+
+
+class Jet(NamedTuple):
+    """Values and derivatives of a map from d to D dimensions at n points."""
+
+    values: Tensor
+    """(n, D)"""
+    first: Tensor
+    """(n, D, d): ``first[i, :, a]`` is the derivative along coordinate a."""
+    second: Tensor | None = None
+    """(n, D, d, d), symmetric in its last two axes."""
+
+
+class Mlp(nn.Module):
+    r"""A multilayer perceptron with derivatives in closed form.
+
+    With layers :math:`h \leftarrow \varphi(p),\ p = W h + b`, tangents obey
+    :math:`T \leftarrow \varphi'(p) \odot W T` and second derivatives
+    :math:`S_{ab} \leftarrow \varphi'(p) \odot W S_{ab} + \varphi''(p) \odot W T_a \odot W T_b`.
+    Every step is a large matrix product, and all of it can be differentiated again, so a
+    loss may contain the derivatives.
+
+    Parameters
+    ----------
+    n_in, n_out
+        Number of input and of output features.
+    hidden
+        Widths of the hidden layers; empty for an affine map.
+    activation
+        One of ``"silu"``, ``"elu"``, ``"tanh"``, ``"softplus"``. SiLU is smooth, which
+        second derivatives need, and 20 times faster than ELU on a CPU.
+    zero_last
+        Start with zeros in the last layer: the network is then the zero map.
+    generator
+        Source of the initial weights; torch's global generator is never touched.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from scgeoae.nn import Mlp
+    >>> mlp = Mlp(2, 50, hidden=(16, 16), generator=torch.Generator().manual_seed(0))
+    >>> mlp.jet(torch.zeros(7, 2), order=2).second.shape
+    torch.Size([7, 50, 2, 2])
+    """
+
+    def __init__(
+        self,
+        n_in: int,
+        n_out: int,
+        *,
+        hidden: Sequence[int] = (128, 128),
+        activation: str = "silu",
+        zero_last: bool = False,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__()
+        if activation not in ACTIVATIONS:
+            msg = f"Expected `activation` to be one of {sorted(ACTIVATIONS)}, found {activation!r}."
+            raise ValueError(msg)
+        self.activation = activation
+        widths = [n_in, *hidden, n_out]
+        generator = generator or torch.Generator().manual_seed(0)
+        self.weights = nn.ParameterList()
+        self.biases = nn.ParameterList()
+        for fan_in, fan_out in pairwise(widths):
+            bound = 1 / math.sqrt(fan_in)
+            self.weights.append(torch.empty(fan_out, fan_in).uniform_(-bound, bound, generator=generator))
+            self.biases.append(torch.empty(fan_out).uniform_(-bound, bound, generator=generator))
+        if zero_last:
+            with torch.no_grad():
+                self.weights[-1].zero_()
+                self.biases[-1].zero_()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (n, d) inputs to (n, D) values."""
+        phi = ACTIVATIONS[self.activation]
+        last = len(self.weights) - 1
+        for i, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
+            x = linear(x, weight, bias)
+            if i < last:
+                x = phi(x)
+        return x
+
+    def jet(self, x: Tensor, *, order: int = 1) -> Jet:
+        """Return values and derivatives up to `order` (1 or 2) at (n, d) inputs."""
+        if order not in (1, 2):
+            msg = f"Expected `order` to be 1 or 2, found {order!r}."
+            raise ValueError(msg)
+        n, d = x.shape
+        rows, columns = torch.triu_indices(d, d, device=x.device)
+        last = len(self.weights) - 1
+        # Tangents are (d, n, width) and pairs (d(d+1)/2, n, width), so that each product below
+        # is one matrix product. They start as the identity and as zero: the first product with
+        # them is the weight itself, the same for all points, and nothing.
+        values, tangents, pairs = x, None, None
+        for i, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
+            values = linear(values, weight, bias)
+            tangents = weight.T[:, None, :] if tangents is None else linear(tangents, weight)
+            pairs = None if pairs is None else linear(pairs, weight)
+            if i == last:
+                break
+            values, slope, *bend = derivatives(self.activation, values, order)
+            if order == 2:
+                curved = bend[0] * tangents[rows] * tangents[columns]
+                pairs = curved if pairs is None else torch.addcmul(curved, slope, pairs)
+            tangents = slope * tangents
+        first = tangents.expand(-1, n, -1).permute(1, 2, 0)
+        if order == 1:
+            return Jet(values, first)
+        if pairs is None:
+            return Jet(values, first, x.new_zeros(n, values.shape[1], d, d))
+        position = torch.empty(d, d, dtype=torch.long, device=x.device)
+        position[rows, columns] = position[columns, rows] = torch.arange(len(rows), device=x.device)
+        return Jet(values, first, pairs[position].permute(2, 3, 0, 1))

@@ -1,0 +1,153 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import torch
+from matplotlib.collections import EllipseCollection
+
+from .._anndata.results import read_metric, read_model
+from ..geometry import indicatrix_axes
+from ._finish import finish
+from ._map import read_map, unit_name
+from ._ruler import add_ruler
+from ._scanpy import scatter
+from ._tiles import occupied_tiles, tile_centers, without_overlap
+from ._view import data_box, set_view
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from anndata import AnnData
+    from matplotlib.axes import Axes
+
+
+def indicatrices(
+    adata: AnnData,
+    *,
+    basis: str = "geoae",
+    color: str | Sequence[str] | None = None,
+    where: Literal["data", "grid", "cells"] = "data",
+    n_tiles: int = 20,
+    scale: float = 1.0,
+    linewidth: float = 0.8,
+    edgecolor: Any = "black",
+    facecolor: Any = (1, 1, 1, 0.4),
+    ruler: bool = True,
+    outliers: bool = False,
+    ax: Axes | None = None,
+    show: bool | None = None,
+    save: bool | str | Path | None = None,
+    **kwargs: Any,
+) -> Axes | list[Axes] | None:
+    r"""Draw how the map stretches, as Tissot drew it on maps of the Earth.
+
+    Each ellipse is the set :math:`\{v : v^\top G v = r^2\}`, with the same r everywhere: a circle
+    of radius r in the data as the map shows it. On a perfect map all are circles of one size.
+    Ellipses of different shape mean that angles are not kept, of different size that areas are
+    not.
+
+    Parameters
+    ----------
+    adata
+        Annotated data on which `scgeoae.tl.geoae` was run.
+    basis
+        The `key_added` of that run; its map must have 2 dimensions.
+    color
+        Column of `obs` or gene to colour the cells by, or several, one panel each.
+    where
+        ``"data"``: one ellipse per occupied tile, at the cell nearest its centre; ``"grid"``:
+        one at the centre of every tile of the box around the cells, also off the data, from
+        the stored model; ``"cells"``: one at every cell.
+    n_tiles
+        Number of tiles along the longer side of the box around the cells.
+    scale
+        Multiplies the size of all ellipses. At 1 nine in ten fit into a tile; the smaller of two that would overlap is left out.
+    linewidth, edgecolor, facecolor
+        Of the ellipses.
+    ruler
+        Draw a scale bar in units of the representation.
+    outliers
+        Show the whole map. By default cells far outside are marked at the border.
+    ax
+        Axes to draw on; only with one colour.
+    show
+        Show the figure and return nothing; by default `scanpy.settings.autoshow`.
+    save
+        As in Scanpy: `True` or a string appended to the default file name, inside
+        `scanpy.settings.figdir`; or a `pathlib.Path` that is used as it is.
+    **kwargs
+        Passed on to `scanpy.pl.embedding`: `groups`, `palette`, `size`, `title`,
+        `legend_loc`, …
+
+    Returns
+    -------
+    The axes (a list with several colours) if ``show=False``.
+
+    Raises
+    ------
+    KeyError
+        If there is no map under `basis`.
+    ValueError
+        If the map is not two-dimensional, or an argument is out of its range.
+
+    References
+    ----------
+    Tissot 1881, *Mémoire sur la représentation des surfaces*; for autoencoders Nazari, Damrich &
+    Hamprecht 2023, arXiv 2306.17638.
+
+    Examples
+    --------
+    >>> import scanpy as sc, scgeoae as sg
+    >>> adata = sc.datasets.pbmc68k_reduced()
+    >>> sg.tl.geoae(adata)
+    >>> ax = sg.pl.indicatrices(adata, color="bulk_labels", show=False)
+    """
+    z = read_map(adata, basis, "sg.pl.indicatrices")
+    if where not in ("data", "grid", "cells"):
+        msg = f"Expected `where` to be 'data', 'grid' or 'cells', found {where!r}."
+        raise ValueError(msg)
+    if n_tiles < 1 or not scale > 0:
+        msg = f"Expected `n_tiles` >= 1 and `scale` > 0, found {n_tiles!r} and {scale!r}."
+        raise ValueError(msg)
+    metric = read_metric(adata, basis)
+    box = data_box(z, outliers=outliers)
+    width = box.longest / n_tiles
+    tiles = occupied_tiles(z, box, width)
+    if where == "grid":
+        centers = tile_centers(box, width)
+        metric = read_model(adata, basis).metric(torch.from_numpy(centers)).numpy()
+    elif where == "data":
+        centers, metric = z[tiles], metric[tiles]
+    else:
+        # as if each cell had its share of the occupied tiles
+        centers, width = z, width * np.sqrt(len(tiles) / len(z))
+    axes = indicatrix_axes(torch.from_numpy(metric).double()).numpy()
+    longest = np.linalg.norm(axes[:, :, 0], axis=1)
+    axes = axes * (scale * 0.42 * width / np.quantile(longest, 0.9))
+    if where != "cells":
+        kept = without_overlap(centers, axes)
+        centers, axes = centers[kept], axes[kept]
+
+    panels = scatter(adata, basis, ax=ax, color=color, **kwargs)
+    lengths = np.linalg.norm(axes, axis=1)
+    for panel in panels:
+        set_view(panel, z, box)
+        panel.add_collection(
+            EllipseCollection(
+                widths=2 * lengths[:, 0],
+                heights=2 * lengths[:, 1],
+                angles=np.degrees(np.arctan2(axes[:, 1, 0], axes[:, 0, 0])),
+                units="xy",
+                offsets=centers,
+                offset_transform=panel.transData,
+                facecolors=[facecolor],
+                edgecolors=[edgecolor],
+                linewidths=linewidth,
+                zorder=5,
+            )
+        )
+        if ruler:
+            add_ruler(panel, unit_name(adata, basis))
+    return finish(panels, f"indicatrices_{basis}", show=show, save=save)

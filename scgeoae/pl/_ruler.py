@@ -1,0 +1,40 @@
+"""A scale bar: the ruler that a map with a unit of length can have."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from mpl_toolkits.axes_grid1.anchored_artists import AnchoredSizeBar
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+
+def add_ruler(ax: Axes, unit: str, *, loc: str = "lower left") -> AnchoredSizeBar:
+    """Add a bar of a round length, about a sixth of the width of the axes."""
+    (left, right), (bottom, top) = ax.get_xlim(), ax.get_ylim()
+    length = round_length((right - left) / 6)
+    bar = AnchoredSizeBar(
+        ax.transData,
+        length,
+        f"{length:g} {unit}",
+        loc,
+        frameon=True,
+        pad=0.3,
+        borderpad=0.4,
+        sep=3,
+        size_vertical=0.006 * (top - bottom),
+        fill_bar=True,
+        fontproperties={"size": "small"},
+    )
+    bar.patch.set(alpha=0.7, edgecolor="none")
+    bar.set_zorder(10)
+    ax.add_artist(bar)
+    return bar
+
+
+def round_length(length: float) -> float:
+    """Return the largest of 1, 2, 5 times a power of ten that is not longer than `length`."""
+    power = 10.0 ** np.floor(np.log10(length))
+    return float(max(step * power for step in (1, 2, 5) if step * power <= length * (1 + 1e-9)))

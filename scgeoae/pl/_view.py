@@ -1,0 +1,61 @@
+"""Which part of the map is shown."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from numpy.typing import NDArray
+
+
+class Box(NamedTuple):
+    """A rectangle of the map."""
+
+    low: NDArray
+    high: NDArray
+
+    @property
+    def longest(self) -> float:
+        """Length of the longer side; 1 for a single point."""
+        return float((self.high - self.low).max()) or 1.0
+
+    def holds(self, z: NDArray) -> NDArray[np.bool_]:
+        """Return which of (n, 2) positions lie inside."""
+        return ((z >= self.low) & (z <= self.high)).all(1)
+
+
+def data_box(z: NDArray, *, outliers: bool = False) -> Box:
+    """Return the box around the cells, without `outliers` unless asked for.
+
+    Outliers are cells beyond the 0.5% and 99.5% quantiles of a coordinate by more than a quarter
+    of the distance between the two. A handful of them would press all others into a corner.
+    """
+    low, high = z.min(0), z.max(0)
+    if not outliers:
+        inner_low, inner_high = np.quantile(z, [0.005, 0.995], axis=0)
+        margin = (inner_high - inner_low).max() / 4
+        low, high = np.maximum(low, inner_low - margin), np.minimum(high, inner_high + margin)
+    return Box(low, high)
+
+
+def set_view(ax: Axes, z: NDArray, box: Box) -> None:
+    """Show `box`, with equal lengths in both directions, and mark the cells outside at the border."""
+    size = ax.get_window_extent()
+    center = (box.low + box.high) / 2
+    # 4% of room on each side, then as much more as the shape of the axes asks for
+    half = (box.high - box.low) * 0.54
+    half = np.maximum(half, box.longest * 1e-3)
+    per_pixel = max(half[0] / size.width, half[1] / size.height)
+    half = per_pixel * np.array([size.width, size.height])
+    ax.set_xlim(center[0] - half[0], center[0] + half[0])
+    ax.set_ylim(center[1] - half[1], center[1] + half[1])
+    ax.set_aspect("equal", adjustable="box")
+
+    for axis, sign, marker in ((0, -1, "<"), (0, 1, ">"), (1, -1, "v"), (1, 1, "^")):
+        outside = sign * (z[:, axis] - center[axis]) > half[axis]
+        if outside.any():
+            at = np.clip(z[outside], center - 0.985 * half, center + 0.985 * half)
+            ax.scatter(*at.T, marker=marker, s=12, color="0.35", linewidths=0, zorder=4)

@@ -1,0 +1,232 @@
+from __future__ import annotations
+
+from dataclasses import asdict
+from importlib.metadata import version
+from numbers import Integral
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from scanpy import logging as logg
+from sklearn.neighbors import NearestNeighbors
+from sklearn.utils import check_random_state
+
+from .._anndata.model_arrays import to_arrays
+from .._anndata.representation import choose_representation
+from .._anndata.results import Results, write_results
+from ..geometry import anisotropy, distortion, metric_graph, relative_log_area
+from ..training import Settings, fit
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from anndata import AnnData
+
+    from ..training import Fit
+
+
+def geoae(
+    adata: AnnData,
+    *,
+    n_components: int = 2,
+    regularizer: str | None = "isometric",
+    strength: float | None = None,
+    use_rep: str | None = None,
+    n_pcs: int | None = None,
+    layer: str | None = None,
+    n_neighbors: int = 15,
+    hidden: Sequence[int] = (128, 128),
+    activation: str = "silu",
+    n_steps: int | None = None,
+    batch_size: int = 128,
+    learning_rate: float = 5e-3,
+    device: str | torch.device = "auto",
+    progress_bar: bool = True,
+    random_state: int | np.random.RandomState | None = 0,
+    key_added: str | None = None,
+    copy: bool = False,
+) -> AnnData | None:
+    r"""Embed cells with a geometric autoencoder.
+
+    Trains an autoencoder whose decoder is held close to an isometry (or to preserving areas,
+    or angles), so that distances (areas, angles) on the map are those of the representation,
+    and stores how far from it each cell still is. The networks start at PCA and bend from
+    there; the map has the units of the representation and lies along its first principal
+    components.
+
+    Parameters
+    ----------
+    adata
+        Annotated data.
+    n_components
+        Number d of dimensions of the map.
+    regularizer
+        What the decoder is held to, as a penalty on its metric tensors G = AᵀA:
+
+        - ``"isometric"`` (``"irae"``): distances, up to one scale. The default, because it
+          keeps areas and angles too. Lee et al., ICLR 2022.
+        - ``"volume"`` (``"geomae"``): relative areas, so that density can be read from the
+          map. Nazari, Damrich & Hamprecht 2023, arXiv 2306.17638.
+        - ``"conformal"`` (``"confae"``): angles and shapes. Nazari, *Geometric Encoder
+          Regularization*, Eq. 7.
+        - `None`: nothing; the vanilla autoencoder, for comparison.
+    strength
+        Weight of the regulariser against the mean squared error of the standardised
+        representation. Higher is less distortion and more reconstruction error. By default
+        the largest weight that costs a few per cent of reconstruction on the reference data:
+        ``"isometric"`` 0.3, ``"volume"`` 0.1, ``"conformal"`` 0.1.
+    use_rep
+        Representation to embed: a key of `obsm`, or ``"X"``. By default as in Scanpy: X if it
+        has at most 50 variables, else ``"X_pca"``, computed if it is not there.
+    n_pcs
+        Use only the first so many columns of the representation; 0 means X.
+    layer
+        Take this layer in the place of X.
+    n_neighbors
+        Number k of neighbours on the map, the cell itself excluded, in the metric graph.
+    hidden
+        Widths of the hidden layers of the encoder; the decoder has them in reverse order.
+    activation
+        ``"silu"``, ``"elu"``, ``"tanh"`` or ``"softplus"``.
+    n_steps
+        Number of steps at most. By default 50 epochs, but at least 200 and at most 700 steps, so
+        that time does not grow with the number of cells. Training ends earlier when the
+        held-out loss no longer falls.
+    batch_size
+        Cells a step.
+    learning_rate
+        Peak of the one-cycle schedule.
+    device
+        ``"auto"`` (CUDA, else MPS, else CPU) or a torch device.
+    progress_bar
+        Show progress and losses when training takes longer than a second.
+    random_state
+        Seed of initial weights, held-out cells and batches. The same seed, data, versions and
+        number of threads give the same bits on a CPU.
+    key_added
+        Name of the results, ``"geoae"`` by default; see below.
+    copy
+        Return a copy instead of writing into `adata`.
+
+    Returns
+    -------
+    `None`, or the copy with ``copy=True``. With ``key = key_added or "geoae"`` it sets:
+
+    ``adata.obsm["X_{key}"]`` : (n, d) float32
+        The map. On average, one unit on it is one unit of the representation.
+    ``adata.obsm["{key}_metric"]`` : (n, d(d+1)/2) float32
+        Metric tensor of the decoder at each cell, upper triangle row by row.
+    ``adata.obsp["{key}_metric"]`` : (n, n) float32 csr, k a row
+        Squared length of the edge to each neighbour as the cell measures it.
+    ``adata.obsp["{key}_distances"]``, ``adata.obsp["{key}_connectivities"]`` : (n, n) float32 csr
+        Riemannian edge lengths and Gaussian connectivities, symmetric, for
+        ``neighbors_key="geoae"`` of `scanpy.tl.leiden`, `scanpy.tl.paga`, `scanpy.tl.dpt`.
+    ``adata.obs["{key}_log_area"]`` : float32
+        log10 of the generalised Jacobian determinant √det G relative to its mean over the
+        cells: above 0 where the map shows the data too small, below 0 where too large.
+    ``adata.obs["{key}_anisotropy"]`` : float32
+        1 − σ_min/σ_max of G: 0 where shapes are kept, 1 where one direction has collapsed.
+    ``adata.obs["{key}_reconstruction_error"]`` : float32
+        Squared distance between the cell and its reconstruction, in squared units of the
+        representation.
+    ``adata.uns["{key}"]`` : dict
+        ``params``, ``history``, ``scores``, ``model`` (see `scgeoae.get`) and the names of
+        the graph's matrices.
+
+    Raises
+    ------
+    KeyError
+        If `use_rep` or `layer` does not exist.
+    ValueError
+        If an argument is out of its range, the representation has NaN or infinite values,
+        fewer than d + 2 cells or d features, or if all cells are equal.
+    RuntimeError
+        If training diverges.
+
+    See Also
+    --------
+    scgeoae.pl.indicatrices, scgeoae.pl.jacobian_heatmap : Draw the distortion.
+    scgeoae.get.model, scgeoae.get.metric_tensors, scgeoae.get.scores : Read the results.
+
+    Examples
+    --------
+    >>> import scanpy as sc, scgeoae as sg
+    >>> adata = sc.datasets.pbmc68k_reduced()
+    >>> sg.tl.geoae(adata)
+    >>> adata.obsm["X_geoae"].shape
+    (700, 2)
+    """
+    settings = Settings(
+        n_components=n_components,
+        regularizer=regularizer,
+        strength=strength,
+        hidden=hidden,
+        activation=activation,
+        n_steps=n_steps,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        seed=_seed(random_state),
+    )
+    if not isinstance(n_neighbors, Integral) or n_neighbors < 1:
+        msg = f"Expected `n_neighbors` to be an integer >= 1, found {n_neighbors!r}."
+        raise ValueError(msg)
+    key = "geoae" if key_added is None else key_added
+    if not isinstance(key, str) or not key or "/" in key:
+        msg = f"Expected `key_added` to be a name without '/', found {key_added!r}."
+        raise ValueError(msg)
+    representation = choose_representation(adata, use_rep=use_rep, n_pcs=n_pcs, layer=layer)
+
+    start = logg.info(f"computing geometric autoencoder of {representation.name}")
+    fitted = fit(representation.matrix, settings, device=device, progress_bar=progress_bar)
+    k = min(int(n_neighbors), adata.n_obs - 1)
+    index = NearestNeighbors(n_neighbors=k).fit(fitted.embedding)
+    neighbors = index.kneighbors(return_distance=False)
+    metric = torch.from_numpy(fitted.metric)
+    unit_of_error = representation.matrix.shape[1] * float(fitted.model.scale) ** 2
+    results = Results(
+        embedding=fitted.embedding,
+        metric=fitted.metric,
+        log_area=relative_log_area(metric).numpy(),
+        anisotropy=anisotropy(metric).numpy(),
+        reconstruction_error=fitted.error * np.float32(unit_of_error),
+        graph=metric_graph(fitted.embedding, fitted.metric, neighbors),
+        params=_params(settings, representation.params, n_neighbors=k),
+        history=fitted.history,
+        scores=_scores(fitted),
+        model=to_arrays(fitted.model),
+        computed=representation.computed,
+    )
+    if copy:
+        adata = adata.to_memory() if adata.isbacked else adata.copy()
+    written = write_results(adata, key, results)
+    logg.info("    finished", time=start, deep="added\n" + "\n".join(f"    {line}" for line in written))
+    return adata if copy else None
+
+
+def _seed(random_state: int | np.random.RandomState | None) -> int:
+    if isinstance(random_state, Integral):
+        return int(random_state)
+    return int(check_random_state(random_state).randint(2**31 - 1))
+
+
+def _params(settings: Settings, chosen: dict[str, Any], n_neighbors: int) -> dict[str, Any]:
+    params = asdict(settings)
+    params["random_state"] = params.pop("seed")
+    params["hidden"] = np.array(settings.hidden, dtype=np.int64)
+    params |= chosen
+    params["n_neighbors"] = n_neighbors
+    # `method` is what Scanpy asks of whatever `neighbors_key` names
+    params["method"] = "gauss"
+    params["n_threads"] = torch.get_num_threads()
+    params["versions"] = {name: version(name) for name in ("scgeoae", "torch", "numpy", "scikit-learn")}
+    # an h5ad file has no None; what is absent was the default
+    return {name: value for name, value in params.items() if value is not None}
+
+
+def _scores(fitted: Fit) -> dict[str, float]:
+    measures = distortion(torch.from_numpy(fitted.metric))
+    scores = {"CN": measures.cn, "VPres": measures.vpres, "ISO": measures.iso, "MSE": float(fitted.error.mean())}
+    if fitted.held_out.any():
+        scores["MSE_train"] = float(fitted.error[~fitted.held_out].mean())
+        scores["MSE_held_out"] = float(fitted.error[fitted.held_out].mean())
+    return scores

@@ -1,0 +1,36 @@
+"""One pass over all cells."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+
+from ..geometry.metric import pullback
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ..nn import Autoencoder
+
+
+class Evaluation(NamedTuple):
+    """What a model says of n cells, in latent space and standardised units."""
+
+    latent: Tensor
+    """(n, d) codes."""
+    metric: Tensor
+    """(n, d, d) metric tensors of the decoder at the codes."""
+    error: Tensor
+    """(n,) mean squared error over the features."""
+
+
+@torch.no_grad()
+def evaluate(model: Autoencoder, x: Tensor, *, batch_size: int = 4096) -> Evaluation:
+    """Encode the (n, D) standardised cells `x` and evaluate the decoder at their codes."""
+    parts = []
+    for chunk in x.split(batch_size):
+        latent = model.encoder(chunk)
+        values, jacobian, _ = model.decoder.jet(latent)
+        parts.append((latent, pullback(jacobian), (values - chunk).square().mean(1)))
+    return Evaluation(*(torch.cat(part) for part in zip(*parts, strict=True)))

@@ -1,0 +1,138 @@
+"""Fit a geometric autoencoder to a matrix."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import torch
+from sklearn.decomposition import PCA
+
+from ..geometry.frame import fit_frame
+from ..geometry.regularizers import REGULARIZERS
+from ..nn import Autoencoder
+from .device import choose_device
+from .evaluate import evaluate
+from .optimize import optimize
+from .standardize import standardize
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from .settings import Settings
+
+
+class Fit(NamedTuple):
+    """A model and what it says of the cells it was fitted to."""
+
+    model: Autoencoder
+    """On the CPU, in the units of the representation and of the map."""
+    embedding: NDArray[np.float32]
+    """(n, d), in units of the map."""
+    metric: NDArray[np.float32]
+    """(n, d, d) metric tensors of the decoder at the embedding."""
+    error: NDArray[np.float32]
+    """(n,) mean squared error of the standardised representation."""
+    held_out: NDArray[np.bool_]
+    """(n,) the cells that chose when to stop and that no gradient has seen."""
+    history: dict[str, NDArray]
+    """Step and losses of every evaluation."""
+    step: int
+    """The step whose state was kept."""
+
+
+def default_steps(n_cells: int, batch_size: int) -> int:
+    """Return the step budget: 50 epochs, but at least 200 and at most 700 steps.
+
+    Beyond some 1,800 cells (at 128 a batch) it no longer grows.
+    """
+    return min(max(50 * n_cells // batch_size, 200), 700)
+
+
+def fit(
+    raw: NDArray,
+    settings: Settings,
+    *,
+    device: str | torch.device = "auto",
+    progress_bar: bool = False,
+) -> Fit:
+    """Fit a geometric autoencoder to an (n, D) matrix of finite numbers.
+
+    The stages are: standardise, start at PCA, train, evaluate all cells, and lay latent space
+    into its frame. A twentieth of the cells, at most 1,000, is held out of the gradients and
+    chooses the state that is kept; below 20 cells none is.
+
+    Raises
+    ------
+    ValueError
+        If there are more components than features, or fewer cells than components + 2.
+    RuntimeError
+        If training diverges.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from scgeoae.training import Settings, fit
+    >>> raw = np.random.default_rng(0).normal(size=(100, 5))
+    >>> fit(raw, Settings(n_steps=10)).embedding.shape
+    (100, 2)
+    """
+    d = settings.n_components
+    n, n_features = raw.shape
+    if d > n_features:
+        msg = f"Expected `n_components` to be at most {n_features}, the number of features, found {d}."
+        raise ValueError(msg)
+    if n < d + 2:
+        msg = f"A map of {d} dimensions needs at least {d + 2} cells, found {n}."
+        raise ValueError(msg)
+    generator = torch.Generator().manual_seed(settings.seed)
+    device = choose_device(device)
+    x, center, scale = standardize(raw)
+    # sklearn fixes the signs of the axes; its own seed is fixed, so that every seed of ours
+    # starts at the same map
+    axes = PCA(d, random_state=0).fit(x).components_
+    model = Autoencoder(n_features, d, hidden=settings.hidden, activation=settings.activation, generator=generator)
+    model.start_at(center=torch.as_tensor(center), scale=torch.as_tensor(scale), axes=torch.as_tensor(axes))
+
+    order = torch.randperm(n, generator=generator)
+    n_held_out = min(n // 20, 1000)
+    held_out, train = order[:n_held_out], order[n_held_out:]
+    x = torch.from_numpy(x)
+    if device.type == "cuda":
+        x = x.pin_memory()
+    x = x.to(device, non_blocking=True)
+    model.to(device)
+    principal = x @ model.encoder.linear.detach().T
+    records, step = optimize(
+        model,
+        x,
+        train=train.to(device),
+        held_out=held_out.to(device),
+        regularizer=REGULARIZERS[settings.regularizer] if settings.strength > 0 else None,
+        strength=settings.strength,
+        n_steps=settings.n_steps or default_steps(n, settings.batch_size),
+        batch_size=settings.batch_size,
+        learning_rate=settings.learning_rate,
+        generator=generator,
+        progress_bar=progress_bar,
+    )
+
+    latent, metric, error = (part.cpu() for part in evaluate(model, x))
+    model = model.cpu().eval().requires_grad_(requires_grad=False)
+    frame = fit_frame(latent, metric, principal.cpu())
+    # `metric` measures standardised units, of which one is `scale` units of the representation
+    model.set_frame(frame._replace(unit=frame.unit * scale))
+    rotation = model.rotation
+    is_held_out = np.zeros(n, dtype=bool)
+    is_held_out[held_out.numpy()] = True
+    return Fit(
+        model=model,
+        embedding=model.to_map(latent).numpy(),
+        metric=(rotation.T @ metric @ rotation * (model.scale / model.unit) ** 2).numpy(),
+        error=error.numpy(),
+        held_out=is_held_out,
+        history={field: np.array([getattr(r, field) for r in records]) for field in records[0]._fields}
+        if records
+        else {},
+        step=step,
+    )
