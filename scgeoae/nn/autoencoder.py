@@ -78,6 +78,7 @@ class Autoencoder(nn.Module):
         self.register_buffer("unit", torch.ones(()))
         self.register_buffer("origin", torch.zeros(n_components))
         self.register_buffer("rotation", torch.eye(n_components))
+        self.float()  # whatever torch's default type is
 
     @torch.no_grad()
     def start_at(self, *, center: Tensor, scale: Tensor, axes: Tensor) -> Autoencoder:

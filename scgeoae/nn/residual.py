@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
+from torch.nn.functional import linear
 
 from .mlp import Jet, Mlp
 
@@ -44,9 +45,9 @@ class ResidualMlp(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (n, n_in) inputs to (n, n_out) values."""
-        return torch.addmm(self.bend(x), x, self.linear.T)
+        return linear(x, self.linear) + self.bend(x)
 
     def jet(self, x: Tensor, *, order: int = 1) -> Jet:
         """Return values and derivatives up to `order` (1 or 2) at (n, n_in) inputs."""
         bend = self.bend.jet(x, order=order)
-        return Jet(torch.addmm(bend.values, x, self.linear.T), bend.first + self.linear, bend.second)
+        return Jet(linear(x, self.linear) + bend.values, bend.first + self.linear, bend.second)

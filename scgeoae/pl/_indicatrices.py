@@ -63,7 +63,8 @@ def indicatrices(
     n_tiles
         Number of tiles along the longer side of the box around the cells.
     scale
-        Multiplies the size of all ellipses. At 1 nine in ten fit into a tile; the smaller of two that would overlap is left out.
+        Multiplies the size of all ellipses. At 1 nine in ten fit into a tile; the smaller of two
+        that would overlap is left out.
     linewidth, edgecolor, facecolor
         Of the ellipses.
     ruler

@@ -15,6 +15,7 @@ from .device import choose_device
 from .evaluate import evaluate
 from .optimize import optimize
 from .standardize import standardize
+from .threads import threads_for
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -103,19 +104,20 @@ def fit(
     x = x.to(device, non_blocking=True)
     model.to(device)
     principal = x @ model.encoder.linear.detach().T
-    records, step = optimize(
-        model,
-        x,
-        train=train.to(device),
-        held_out=held_out.to(device),
-        regularizer=REGULARIZERS[settings.regularizer] if settings.strength > 0 else None,
-        strength=settings.strength,
-        n_steps=settings.n_steps or default_steps(n, settings.batch_size),
-        batch_size=settings.batch_size,
-        learning_rate=settings.learning_rate,
-        generator=generator,
-        progress_bar=progress_bar,
-    )
+    with threads_for(settings.batch_size, device):
+        records, step = optimize(
+            model,
+            x,
+            train=train.to(device),
+            held_out=held_out.to(device),
+            regularizer=REGULARIZERS[settings.regularizer] if settings.strength > 0 else None,
+            strength=settings.strength,
+            n_steps=settings.n_steps or default_steps(n, settings.batch_size),
+            batch_size=settings.batch_size,
+            learning_rate=settings.learning_rate,
+            generator=generator,
+            progress_bar=progress_bar,
+        )
 
     latent, metric, error = (part.cpu() for part in evaluate(model, x))
     model = model.cpu().eval().requires_grad_(requires_grad=False)

@@ -1,0 +1,44 @@
+"""Which default strength each regulariser gets: ``python benchmarks/choose_strength.py``.
+
+For each data set, regulariser and weight: the three distortion measures and the reconstruction
+error as a multiple of that of the same network without regulariser; medians of the seeds.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from reference_data import LABELS, read
+
+from scgeoae.geometry import distortion
+from scgeoae.geometry.regularizers import REGULARIZERS
+from scgeoae.training import Settings, fit
+
+STRENGTHS = (0.1, 0.2, 0.3, 0.5, 1.0)
+SEEDS = range(3)
+
+
+def measure(x: np.ndarray, **settings: object) -> np.ndarray:
+    runs = []
+    for seed in SEEDS:
+        fitted = fit(x, Settings(seed=seed, **settings))
+        runs.append([*distortion(torch.from_numpy(fitted.metric)), fitted.error.mean()])
+    return np.median(runs, axis=0)
+
+
+def main() -> None:
+    print("| data | regularizer | strength | CN | VPres | ISO | MSE / vanilla |")
+    print("| --- | --- | --- | --- | --- | --- | --- |")
+    for name in LABELS:
+        x = np.asarray(read(name).obsm["X_pca"])
+        *vanilla, error = measure(x, regularizer=None)
+        print(f"| {name} | none | | {' | '.join(f'{v:.4f}' for v in vanilla)} | 1 |", flush=True)
+        for regularizer in REGULARIZERS:
+            for strength in STRENGTHS:
+                *measures, mse = measure(x, regularizer=regularizer, strength=strength)
+                values = " | ".join(f"{v:.4f}" for v in (*measures, mse / error))
+                print(f"| {name} | {regularizer} | {strength} | {values} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()

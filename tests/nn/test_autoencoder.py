@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+import numpy as np
+import torch
+from sklearn.decomposition import PCA
+from torch.func import jacfwd, vmap
+
+from scgeoae.geometry import Frame
+from scgeoae.nn import Autoencoder
+
+
+def bent(d=2, seed=0):
+    """A model in some frame, after something like training."""
+    g = torch.Generator().manual_seed(seed)
+    model = Autoencoder(9, d, hidden=(8, 7), generator=g)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.3 * torch.randn(parameter.shape, generator=g))
+    rotation, _ = torch.linalg.qr(torch.randn(d, d, generator=g))
+    model.start_at(center=torch.randn(9, generator=g), scale=torch.tensor(2.5), axes=torch.randn(d, 9, generator=g))
+    model.set_frame(Frame(torch.tensor(1.7), torch.randn(d, generator=g), rotation))
+    return model.double()
+
+
+def test_starts_at_pca():
+    x = np.random.default_rng(0).normal(size=(50, 6)) * [5, 4, 3, 2, 1, 1]
+    pca = PCA(2).fit(x)
+    model = Autoencoder(6, 2).start_at(
+        center=torch.as_tensor(pca.mean_), scale=torch.tensor(3.0), axes=torch.as_tensor(pca.components_)
+    )
+    z = model.encode(torch.as_tensor(x, dtype=torch.float32))
+    np.testing.assert_allclose(z.detach(), pca.transform(x), atol=1e-5)
+    np.testing.assert_allclose(model.decode(z).detach(), pca.inverse_transform(pca.transform(x)), atol=1e-5)
+    np.testing.assert_allclose(model.metric(z).detach(), np.tile(np.eye(2), (50, 1, 1)), atol=1e-5)
+
+
+def test_jacobian_is_that_of_decode_in_any_frame():
+    for d in (1, 2, 3):
+        model = bent(d)
+        z = torch.randn(5, d, dtype=torch.float64)
+        expected = vmap(jacfwd(model.decode))(z)
+        torch.testing.assert_close(model.jacobian(z), expected)
+        torch.testing.assert_close(model.metric(z), expected.mT @ expected)
+
+
+def test_frame_is_inverted():
+    model = bent()
+    z = torch.randn(5, 2, dtype=torch.float64)
+    # the stored rotation is orthogonal to float32
+    torch.testing.assert_close(model.to_map(model.to_latent(z)), z, rtol=1e-5, atol=1e-6)
+
+
+def test_default_dtype_of_the_user_does_not_leak_in():
+    torch.set_default_dtype(torch.float64)
+    try:
+        assert {p.dtype for p in Autoencoder(5, 2).parameters()} == {torch.float32}
+    finally:
+        torch.set_default_dtype(torch.float32)

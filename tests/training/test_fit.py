@@ -1,0 +1,236 @@
+from __future__ import annotations
+
+import math
+import re
+
+import numpy as np
+import pytest
+import torch
+
+from scgeoae.geometry import trace
+from scgeoae.training import Settings, default_steps, fit
+from scgeoae.training import optimize as optimize_module
+from scgeoae.training.batches import batches
+from scgeoae.training.device import choose_device
+from scgeoae.training.standardize import standardize
+
+
+def sheet(n=400, seed=0):
+    """A half cylinder of radius 1 and length 3, rolled isometrically from a flat sheet, in 6 dimensions."""
+    rng = np.random.default_rng(seed)
+    flat = rng.uniform(0, 1, size=(n, 2)) * [math.pi, 3]
+    x = np.zeros((n, 6))
+    x[:, 0], x[:, 1], x[:, 2] = np.cos(flat[:, 0]), np.sin(flat[:, 0]), flat[:, 1]
+    return x, flat
+
+
+@pytest.fixture(scope="module")
+def unrolled():
+    x, flat = sheet()
+    return fit(x, Settings()), x, flat
+
+
+def test_unrolls_a_cylinder(unrolled):
+    fitted, _, flat = unrolled
+    from scipy.spatial.distance import pdist
+
+    # the sheet is developable, so its true distances are those of the flat sheet
+    true, seen = pdist(flat), pdist(fitted.embedding)
+    assert np.corrcoef(true, seen)[0, 1] > 0.995
+    # and one unit of the map is one unit of the data
+    assert np.median(seen / true) == pytest.approx(1, abs=0.03)
+
+
+def test_regularizer_lowers_the_distortion_tenfold():
+    from scgeoae.geometry import distortion
+
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(500, 10)) * np.linspace(3, 0.5, 10)
+    x[:, 2:4] += 0.3 * x[:, :2] ** 2
+    measures = {
+        name: distortion(torch.from_numpy(fit(x, Settings(regularizer=name, n_steps=400)).metric))
+        for name in (None, "volume", "conformal", "isometric")
+    }
+    assert measures["volume"].vpres < measures[None].vpres / 10
+    assert measures["conformal"].cn < measures[None].cn / 3
+    assert measures["isometric"].iso < measures[None].iso / 10
+
+
+def test_results_agree_with_the_model(unrolled):
+    fitted, x, _ = unrolled
+    x = torch.as_tensor(x, dtype=torch.float32)
+    z = torch.from_numpy(fitted.embedding)
+    torch.testing.assert_close(fitted.model.encode(x), z, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(fitted.model.metric(z), torch.from_numpy(fitted.metric), rtol=1e-4, atol=1e-4)
+    error = (fitted.model.decode(z) - x).square().mean(1) / fitted.model.scale**2
+    torch.testing.assert_close(error, torch.from_numpy(fitted.error), rtol=1e-3, atol=1e-5)
+
+
+def test_frame(unrolled):
+    fitted, x, _ = unrolled
+    assert (trace(torch.from_numpy(fitted.metric)) / 2).mean() == pytest.approx(1, abs=1e-5)
+    np.testing.assert_allclose(fitted.embedding.mean(0), 0, atol=1e-4)
+    from sklearn.decomposition import PCA
+
+    # no rotation brings the map nearer to the principal components: the product is symmetric
+    product = fitted.embedding.T @ PCA(2).fit_transform(x)
+    assert product[0, 1] == pytest.approx(product[1, 0], abs=1e-3 * abs(product).max())
+    assert (np.linalg.eigvalsh(product) > 0).all()
+
+
+def test_held_out_cells_are_embedded_and_no_gradient_sees_them():
+    x, _ = sheet(200)
+    first = fit(x, Settings(n_steps=5))
+    assert first.held_out.sum() == 10
+    assert np.isfinite(first.embedding).all()
+    # batches are drawn from the others only
+    rows = torch.from_numpy(np.flatnonzero(~first.held_out))
+    stream = batches(rows, 32, generator=torch.Generator().manual_seed(0))
+    seen = torch.cat([next(stream) for _ in range(30)])
+    assert set(seen.tolist()) == set(rows.tolist())
+
+
+@pytest.mark.parametrize("n_steps", [1, 2, 3, 7])
+def test_few_steps(n_steps):
+    x, _ = sheet(100)
+    fitted = fit(x, Settings(n_steps=n_steps))
+    assert fitted.history["step"][-1] == n_steps
+
+
+@pytest.mark.parametrize(("n", "d"), [(4, 2), (5, 3), (3, 1), (19, 2)])
+def test_few_cells(n, d):
+    x = np.random.default_rng(0).normal(size=(n, 4))
+    fitted = fit(x, Settings(n_components=d, n_steps=20))
+    assert np.isfinite(fitted.embedding).all()
+    assert not fitted.held_out.any()
+    with pytest.raises(ValueError, match=f"needs at least {d + 2} cells, found {d + 1}"):
+        fit(x[: d + 1], Settings(n_components=d))
+
+
+def test_as_many_components_as_features():
+    x = np.random.default_rng(0).normal(size=(50, 3))
+    assert fit(x, Settings(n_components=3, n_steps=10)).embedding.shape == (50, 3)
+    with pytest.raises(ValueError, match="`n_components` to be at most 3, the number of features, found 4"):
+        fit(x, Settings(n_components=4))
+
+
+def test_same_seed_same_bits_other_seed_other_bits():
+    x, _ = sheet(150)
+    a, b, c = (fit(x, Settings(n_steps=30, seed=seed)).embedding for seed in (1, 1, 2))
+    assert np.array_equal(a, b)
+    assert not np.array_equal(a, c)
+
+
+def test_no_global_state_is_touched():
+    x, _ = sheet(100)
+    torch_state, numpy_state, threads = torch.get_rng_state(), np.random.get_state()[1], torch.get_num_threads()  # noqa: NPY002
+    original = x.copy()
+    fit(x, Settings(n_steps=3))
+    assert torch.equal(torch_state, torch.get_rng_state())
+    assert np.array_equal(numpy_state, np.random.get_state()[1])  # noqa: NPY002
+    assert threads == torch.get_num_threads()
+    assert np.array_equal(x, original)
+
+
+@pytest.mark.parametrize("batch_size", [2, 16])
+def test_small_batches_still_see_64_points_of_geometry(batch_size, monkeypatch):
+    x, _ = sheet(200)
+    seen = []
+    real = optimize_module.loss
+
+    def spy(model, x, *, at=None, **kwargs):
+        seen.append(len(x) if at is None else len(at))
+        return real(model, x, at=at, **kwargs)
+
+    monkeypatch.setattr(optimize_module, "loss", spy)
+    fit(x, Settings(n_steps=5, batch_size=batch_size))
+    assert min(seen) == 64
+
+
+def test_interrupt_keeps_the_best_state(monkeypatch):
+    x, _ = sheet(300)
+    real = optimize_module.loss
+    calls = 0
+
+    def interrupting(*args, **kwargs):
+        nonlocal calls
+        calls += 1
+        if calls == 120:
+            raise KeyboardInterrupt
+        return real(*args, **kwargs)
+
+    monkeypatch.setattr(optimize_module, "loss", interrupting)
+    with pytest.warns(UserWarning, match=r"interrupted at step \d+ of 200; the best state so far, of step (\d+)") as record:
+        fitted = fit(x, Settings(n_steps=200))
+    assert fitted.step == int(re.search(r"of step (\d+)", str(record[0].message))[1]) > 0
+    assert np.isfinite(fitted.embedding).all()
+
+
+def test_divergence_says_what_to_do():
+    x, _ = sheet(200)
+    with pytest.raises(RuntimeError, match="The loss became .* Lower `learning_rate`"):
+        fit(x, Settings(learning_rate=1e30, n_steps=60))
+
+
+def test_early_stopping():
+    # noise: whatever is learnt is wrong for held-out cells
+    x = np.random.default_rng(0).normal(size=(60, 40))
+    fitted = fit(x, Settings(regularizer=None, n_steps=2000, learning_rate=2e-2))
+    assert fitted.history["step"][-1] < 2000
+    assert fitted.step < fitted.history["step"][-1]
+
+
+def test_step_budget_stops_growing():
+    assert [default_steps(n, 128) for n in (10, 800, 2_000, 10**6)] == [200, 312, 700, 700]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int32, np.float16])
+def test_standardize(dtype):
+    raw = (np.random.default_rng(0).normal(size=(500, 4)) * [10, 5, 2, 0] + 30).astype(dtype)
+    x, center, scale = standardize(raw, chunk_size=64)
+    assert x.dtype == np.float32
+    np.testing.assert_allclose(x.mean(0), 0, atol=1e-5)
+    assert np.square(x, dtype=np.float64).mean() == pytest.approx(1, rel=1e-5)
+    np.testing.assert_allclose(x * scale + center, raw, rtol=1e-5, atol=1e-5)
+    assert not x[:, 3].any()  # a constant feature stays where it is
+
+
+def test_small_variation_on_a_large_offset_survives():
+    variation = np.random.default_rng(0).normal(size=(100, 3))
+    x, _, _ = standardize(variation + 1e9)
+    expected, _, _ = standardize(variation)
+    np.testing.assert_allclose(x, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("scale", [1e-12, 1e12])
+def test_unit_of_the_data_carries_over(scale):
+    x, _ = sheet(150)
+    settings = Settings(n_steps=30)
+    np.testing.assert_allclose(
+        fit(x * scale, settings).embedding / scale, fit(x, settings).embedding, rtol=1e-3, atol=1e-3
+    )
+
+
+def test_batches_cover_each_epoch_once():
+    stream = batches(torch.arange(10), 5, generator=torch.Generator().manual_seed(0))
+    epochs = [sorted(torch.cat([next(stream), next(stream)]).tolist()) for _ in range(3)]
+    assert epochs == [list(range(10))] * 3
+    assert len(next(batches(torch.arange(3), 5, generator=torch.Generator()))) == 3
+
+
+def test_device():
+    assert choose_device("cpu") == torch.device("cpu")
+    assert choose_device(torch.device("cpu")) == torch.device("cpu")
+    assert choose_device("auto").type in ("cpu", "cuda", "mps")
+    with pytest.raises(ValueError, match="`device` to be 'auto' or a torch device.*found 'gpu'"):
+        choose_device("gpu")
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_cuda_gives_the_same_map():
+    x, _ = sheet()
+    on_gpu = fit(x, Settings(), device="cuda")
+    assert next(on_gpu.model.parameters()).device.type == "cpu"
+    on_cpu = fit(x, Settings(), device="cpu")
+    for a in range(2):
+        assert np.corrcoef(on_gpu.embedding[:, a], on_cpu.embedding[:, a])[0, 1] > 0.98
