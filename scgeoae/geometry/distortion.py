@@ -65,8 +65,8 @@ def distortion(metric: Tensor) -> Distortion:
     --------
     >>> import torch
     >>> from scgeoae.geometry import distortion
-    >>> distortion(3 * torch.eye(2).expand(100, 2, 2))
-    Distortion(cn=0.0, vpres=0.0, iso=0.0)
+    >>> distortion(torch.diag(torch.tensor([1.0, 4.0])).expand(100, 2, 2)).cn
+    0.75
     """
     metric = metric.double()
     sigma = eigenvalues(metric)

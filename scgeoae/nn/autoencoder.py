@@ -48,9 +48,8 @@ class Autoencoder(nn.Module):
     >>> import torch
     >>> from scgeoae.nn import Autoencoder
     >>> model = Autoencoder(50, 2).start_at(center=torch.zeros(50), scale=torch.tensor(3.0), axes=torch.eye(50)[:2])
-    >>> model.metric(torch.zeros(1, 2))
-    tensor([[[1., 0.],
-             [0., 1.]]])
+    >>> model.metric(torch.zeros(1, 2)).tolist()
+    [[[1.0, 0.0], [0.0, 1.0]]]
     """
 
     def __init__(

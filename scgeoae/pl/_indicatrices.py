@@ -29,7 +29,7 @@ def indicatrices(
     basis: str = "geoae",
     color: str | Sequence[str] | None = None,
     where: Literal["data", "grid", "cells"] = "data",
-    n_tiles: int = 20,
+    n_tiles: int = 16,
     scale: float = 1.0,
     linewidth: float = 0.8,
     edgecolor: Any = "black",

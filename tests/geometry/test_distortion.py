@@ -46,9 +46,7 @@ def test_area_relative_to_its_mean():
     g = metrics(3)
     area = torch.linalg.det(g).sqrt()
     torch.testing.assert_close(relative_log_area(g), (area / area.mean()).log10())
-    torch.testing.assert_close(
-        relative_log_area(g[:5], reference=g), ((area / area.mean()).log10())[:5]
-    )
+    torch.testing.assert_close(relative_log_area(g[:5], reference=g), ((area / area.mean()).log10())[:5])
     assert relative_log_area(1e30 * g).isfinite().all()
 
 

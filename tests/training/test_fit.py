@@ -160,7 +160,9 @@ def test_interrupt_keeps_the_best_state(monkeypatch):
         return real(*args, **kwargs)
 
     monkeypatch.setattr(optimize_module, "loss", interrupting)
-    with pytest.warns(UserWarning, match=r"interrupted at step \d+ of 200; the best state so far, of step (\d+)") as record:
+    with pytest.warns(
+        UserWarning, match=r"interrupted at step \d+ of 200; the best state so far, of step (\d+)"
+    ) as record:
         fitted = fit(x, Settings(n_steps=200))
     assert fitted.step == int(re.search(r"of step (\d+)", str(record[0].message))[1]) > 0
     assert np.isfinite(fitted.embedding).all()

@@ -1,0 +1,181 @@
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from anndata import AnnData, read_h5ad
+from scipy import sparse
+
+from scgeoae._anndata.representation import choose_representation
+
+
+def choose(adata, *, use_rep=None, n_pcs=None, layer=None):
+    return choose_representation(adata, use_rep=use_rep, n_pcs=n_pcs, layer=layer)
+
+
+def make(n=30, d=60, seed=0):
+    rng = np.random.default_rng(seed)
+    adata = AnnData(rng.poisson(2, size=(n, d)).astype(np.float32))
+    adata.obsm["X_pca"] = rng.normal(size=(n, 10)).astype(np.float32)
+    adata.obsm["X_other"] = rng.normal(size=(n, 4))
+    adata.layers["counts"] = rng.poisson(3, size=(n, d))
+    return adata
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "name", "n_columns"),
+    [
+        ({}, "adata.obsm['X_pca']", 10),
+        ({"n_pcs": 7}, "adata.obsm['X_pca']", 7),
+        ({"n_pcs": 0}, "adata.X", 60),
+        ({"use_rep": "X"}, "adata.X", 60),
+        ({"use_rep": "X_other"}, "adata.obsm['X_other']", 4),
+        ({"use_rep": "X_other", "n_pcs": 2}, "adata.obsm['X_other']", 2),
+        ({"use_rep": "X", "layer": "counts"}, "adata.layers['counts']", 60),
+        ({"n_pcs": 0, "layer": "counts"}, "adata.layers['counts']", 60),
+    ],
+)
+def test_chooses_as_scanpy(kwargs, name, n_columns):
+    from scanpy.tools._utils import _choose_representation
+
+    adata = make()
+    chosen = choose(adata, **kwargs)
+    assert (chosen.name, chosen.matrix.shape) == (name, (30, n_columns))
+    if "layer" not in kwargs:
+        np.testing.assert_array_equal(chosen.matrix, _choose_representation(adata, **kwargs))
+    again = choose(adata, **chosen.params)
+    np.testing.assert_array_equal(again.matrix, chosen.matrix)
+
+
+def test_few_variables_are_taken_as_they_are():
+    adata = make(d=50)
+    assert choose(adata).name == "adata.X"
+
+
+def test_without_variables_the_components_are_taken():
+    adata = AnnData(obs=pd.DataFrame(index=[f"c{i}" for i in range(5)]))
+    adata.obsm["X_pca"] = np.random.default_rng(0).normal(size=(5, 3))
+    assert choose(adata).name == "adata.obsm['X_pca']"
+    with pytest.raises(ValueError, match=r"adata.X is empty; name a representation.*'X_pca'"):
+        choose(adata, use_rep="X")
+
+
+@pytest.mark.parametrize("layer", [None, "counts"])
+def test_missing_components_are_computed_and_nothing_is_written(layer):
+    import scanpy as sc
+
+    adata = make()
+    del adata.obsm["X_pca"]
+    before = adata.copy()
+    with pytest.warns(UserWarning, match=r"computing it with sc\.pp\.pca"):
+        chosen = choose(adata, n_pcs=8, layer=layer)
+    key = "X_pca" if layer is None else "X_pca_counts"
+    assert chosen.name == f"adata.obsm[{key!r}]"
+    assert list(adata.obsm) == list(before.obsm)
+    assert not adata.uns
+    expected = sc.pp.pca(
+        AnnData(adata.X if layer is None else adata.layers[layer].astype("float32")), n_comps=8, copy=True
+    )
+    np.testing.assert_allclose(chosen.matrix, expected.obsm["X_pca"], rtol=1e-4, atol=1e-4)
+    assert chosen.computed["obsm"].keys() == {key}
+    # once written, the same call finds them
+    for attribute, entries in chosen.computed.items():
+        getattr(adata, attribute).update(entries)
+    np.testing.assert_array_equal(choose(adata, layer=layer).matrix, chosen.matrix)
+
+
+def dask(x):
+    return pytest.importorskip("dask.array").from_array(x, chunks=(10, -1))
+
+
+@pytest.mark.parametrize(
+    "convert",
+    [
+        np.asarray,
+        sparse.csr_matrix,
+        sparse.csc_matrix,
+        sparse.csr_array,
+        dask,
+        lambda x: x.astype(np.float64),
+        lambda x: x.astype(np.int64),
+        lambda x: np.asfortranarray(x),
+    ],
+)
+def test_forms_of_x(convert):
+    adata = make()
+    dense = adata.X
+    adata.X = convert(dense)
+    np.testing.assert_array_equal(choose(adata, use_rep="X").matrix, dense)
+    np.testing.assert_array_equal(choose(adata[5:20], use_rep="X").matrix, dense[5:20])
+
+
+@pytest.mark.parametrize("convert", [lambda x: pd.DataFrame(x), sparse.csr_matrix])
+def test_forms_of_obsm(convert):
+    adata = make()
+    expected = adata.obsm["X_pca"]
+    converted = convert(expected)
+    if isinstance(converted, pd.DataFrame):
+        converted.index = adata.obs_names
+        converted.columns = converted.columns.astype(str)
+    adata.obsm["X_pca"] = converted
+    np.testing.assert_array_equal(choose(adata).matrix, expected)
+    np.testing.assert_array_equal(choose(adata, n_pcs=3).matrix, expected[:, :3])
+
+
+@pytest.mark.parametrize("form", [np.asarray, sparse.csr_matrix, sparse.csc_matrix])
+def test_backed(tmp_path, form):
+    adata = make()
+    dense = adata.X
+    adata.X = form(dense)
+    adata.write_h5ad(tmp_path / "x.h5ad")
+    backed = read_h5ad(tmp_path / "x.h5ad", backed="r")
+    np.testing.assert_array_equal(choose(backed, use_rep="X").matrix, dense)
+    backed.file.close()
+
+
+@pytest.mark.parametrize("form", [np.asarray, sparse.csr_matrix, sparse.csc_matrix])
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_bad_values_are_counted_by_cell(form, bad):
+    adata = make()
+    x = adata.X.copy()
+    x[3, [1, 5]] = bad
+    x[7, 1] = bad
+    adata.X = form(x)
+    with pytest.raises(ValueError, match=r"2 of 30 cells have NaN or infinite values in adata\.X"):
+        choose(adata, use_rep="X")
+    del adata.obsm["X_pca"]
+    with pytest.raises(ValueError, match=r"2 of 30 cells have NaN or infinite values in adata\.X"):
+        choose(adata)
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "error", "message"),
+    [
+        ({"use_rep": "X_nope"}, KeyError, r"Did not find 'X_nope' in adata\.obsm, which has 'X_pca', 'X_other'"),
+        ({"layer": "nope"}, KeyError, r"Did not find 'nope' in adata\.layers, which has 'counts'"),
+        ({"use_rep": "X_pca", "layer": "counts"}, ValueError, "`layer` takes the place of X"),
+        ({"n_pcs": 11}, ValueError, "`n_pcs` to be at most 10, the number of columns of adata.obsm"),
+        ({"n_pcs": -1}, ValueError, "`n_pcs` to be None or an integer >= 0, found -1"),
+    ],
+)
+def test_bad_names(kwargs, error, message):
+    with pytest.raises(error, match=message):
+        choose(make(), **kwargs)
+
+
+def test_nothing_to_embed():
+    adata = make()
+    adata.obsm["X_pca"][:] = 3.0
+    with pytest.raises(ValueError, match=r"All 30 cells are equal in adata\.obsm\['X_pca'\]"):
+        choose(adata)
+    with pytest.raises(ValueError, match=r"adata\.obsm\['X_pca'\] is empty: its shape is \(0, 10\)"):
+        choose(make()[:0])
+    adata.obsm["X_pca"] = np.array([["a", "b"]] * 30)
+    with pytest.raises(TypeError, match="to hold real numbers, found dtype <U1"):
+        choose(adata)
+
+
+def test_constant_features_are_fine():
+    adata = make()
+    adata.obsm["X_pca"][:, 4] = 3.0
+    assert choose(adata).matrix.shape == (30, 10)

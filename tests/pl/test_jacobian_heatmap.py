@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from matplotlib.collections import QuadMesh
+
+import scgeoae as sg
+
+
+def parts(ax):
+    (mesh,) = [c for c in ax.collections if isinstance(c, QuadMesh)]
+    return ax.collections[0], mesh
+
+
+def test_cells_and_background_share_one_scale(fitted):
+    ax = sg.pl.jacobian_heatmap(fitted, show=False)
+    cells, mesh = parts(ax)
+    for artist in (cells, mesh):
+        assert artist.norm.vmin == -artist.norm.vmax
+        assert artist.norm(0) == 0.5
+    assert cells.norm.vmax == mesh.norm.vmax >= 0.1
+    # Scanpy draws high values last
+    np.testing.assert_allclose(np.sort(cells.get_array()), np.sort(fitted.obs["geoae_log_area"]), atol=1e-6)
+
+
+def test_background_is_the_jacobian_on_the_support(fitted):
+    ax = sg.pl.jacobian_heatmap(fitted, show=False)
+    _, mesh = parts(ax)
+    corners = mesh.get_coordinates()
+    centers = (corners[:-1, :-1] + corners[1:, 1:]) / 2
+    values = mesh.get_array()
+    drawn = ~np.ma.getmaskarray(values)
+    jacobian = sg.get.model(fitted).jacobian(torch.as_tensor(centers[drawn], dtype=torch.float32))
+    area = torch.linalg.svdvals(jacobian).prod(1).numpy()
+    at_cells = sg.get.model(fitted).jacobian(torch.from_numpy(fitted.obsm["X_geoae"]))
+    mean = torch.linalg.svdvals(at_cells).prod(1).mean().item()
+    np.testing.assert_allclose(values[drawn], np.log10(area / mean), atol=1e-4)
+    # only near cells, and around every cell in view
+    gap = np.linalg.norm(centers[drawn][:, None] - fitted.obsm["X_geoae"], axis=2)
+    assert gap.min(1).max() < np.ptp(fitted.obsm["X_geoae"], axis=0).max() / 25
+    assert 0.05 < drawn.mean() < 0.9
+
+
+def test_colour_bar_says_what_it_shows(fitted):
+    ax = sg.pl.jacobian_heatmap(fitted, show=False)
+    bars = [a for a in ax.figure.axes if a is not ax]
+    assert [bar.get_ylabel() for bar in bars] == [r"$\log_{10}$ ($\sqrt{\det G}$ / mean)"]
+
+
+def test_options(fitted, tmp_path):
+    ax = sg.pl.jacobian_heatmap(
+        fitted, vmax=0.5, background=False, cmap="PiYG", title="mine", save=tmp_path / "x.png", show=False
+    )
+    assert not [c for c in ax.collections if isinstance(c, QuadMesh)]
+    assert ax.collections[0].norm.vmax == 0.5
+    assert ax.collections[0].cmap.name == "PiYG"
+    assert ax.get_title() == "mine"
+    assert (tmp_path / "x.png").stat().st_size > 10_000
+
+
+def test_colour_is_what_the_plot_is_about(fitted):
+    with pytest.raises(TypeError, match="color"):
+        sg.pl.jacobian_heatmap(fitted, color="bulk_labels", show=False)

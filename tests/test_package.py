@@ -1,0 +1,106 @@
+"""Laws of the whole package: imports, floors, calling conventions, documentation."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import scgeoae as sg
+
+ROOT = Path(sg.__file__).parent
+PUBLIC = {
+    f"{floor}.{name}": getattr(getattr(sg, floor), name)
+    for floor in ("tl", "pl", "get")
+    for name in getattr(sg, floor).__all__
+}
+HEAVY = ("torch", "scanpy", "anndata", "scvi", "umap", "matplotlib", "lightning", "numba")
+
+
+def loaded_after(code: str) -> set[str]:
+    code += "\nimport sys\nprint(*{name.split('.')[0] for name in sys.modules})"
+    return set(subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split())
+
+
+def test_import_is_light():
+    assert not loaded_after("import scgeoae") & set(HEAVY)
+
+
+def test_using_it_imports_neither_scvi_nor_umap():
+    assert not loaded_after("import scgeoae as sg; sg.tl.geoae; sg.pl.indicatrices; sg.get.model") & {"scvi", "umap"}
+
+
+def test_everything_announced_is_there():
+    assert set(sg.__all__) <= set(dir(sg))
+    for name in sg.__all__:
+        assert inspect.ismodule(getattr(sg, name))
+    with pytest.raises(AttributeError, match="has no attribute 'spam'"):
+        _ = sg.spam
+
+
+def imports_of(path: Path) -> set[str]:
+    """Absolute names of what a module imports, as far as they are ours, and top-level names of others."""
+    package = ["scgeoae", *path.relative_to(ROOT).with_suffix("").parts[:-1]]
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            if node.level == 0:
+                found.add(node.module.split(".")[0])
+                continue
+            base = package[: len(package) - node.level + 1]
+            module = ".".join([*base, *([node.module] if node.module else [])])
+            found |= {module} if node.module else {f"{module}.{alias.name}" for alias in node.names}
+    return found
+
+
+FLOORS = {"nn": 1, "geometry": 1, "quality": 1, "training": 2, "_anndata": 3}
+FLOORS |= dict.fromkeys(("tl", "pl", "get", "datasets", "model"), 4)
+
+
+@pytest.mark.parametrize(
+    "path", [p for p in ROOT.rglob("*.py") if p.parent != ROOT], ids=lambda p: str(p.relative_to(ROOT))
+)
+def test_imports_go_down(path):
+    here = path.relative_to(ROOT).parts[0]
+    imported = imports_of(path)
+    ours = {name.split(".")[1] for name in imported if name.startswith("scgeoae.")}
+    assert all(FLOORS[name] <= FLOORS[here] for name in ours)
+    if FLOORS[here] == 4:
+        assert not (ours & {"tl", "pl"}) - {here}
+    if FLOORS[here] <= 2:
+        assert not imported & {"anndata", "scanpy", "matplotlib", "pandas"}
+
+
+def test_scanpy_plots_are_called_in_one_module():
+    callers = {p.name for p in (ROOT / "pl").glob("*.py") if "sc.pl." in p.read_text()}
+    assert callers == {"_scanpy.py"}
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_calling_convention(name):
+    parameters = list(inspect.signature(PUBLIC[name]).parameters.values())
+    assert parameters[0].name == "adata"
+    assert all(p.kind in (p.KEYWORD_ONLY, p.VAR_KEYWORD) for p in parameters[1:])
+    assert all(p.default is not p.empty for p in parameters[1:] if p.kind == p.KEYWORD_ONLY)
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_documentation(name):
+    function = PUBLIC[name]
+    text = inspect.getdoc(function)
+    for section in ("Parameters", "Returns", "Raises", "Examples"):
+        assert f"\n{section}\n---" in text
+    for parameter in inspect.signature(function).parameters:
+        assert parameter in text
+
+
+@pytest.mark.parametrize("name", [n for n in PUBLIC if not n.startswith("pl.")])
+def test_unknown_keywords_are_refused(name, small):
+    with pytest.raises(TypeError, match="spam"):
+        PUBLIC[name](small, spam=1)

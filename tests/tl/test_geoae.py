@@ -1,0 +1,307 @@
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import scanpy as sc
+import torch
+from anndata import AnnData, read_h5ad, read_zarr
+from scipy import sparse
+from scipy.spatial.transform import Rotation
+
+import scgeoae as sg
+
+SLOTS = {
+    "obsm": {"X_geoae", "geoae_metric"},
+    "obsp": {"geoae_metric", "geoae_distances", "geoae_connectivities"},
+    "obs": {"geoae_log_area", "geoae_anisotropy", "geoae_reconstruction_error"},
+    "uns": {"geoae"},
+}
+
+
+def snapshot(adata):
+    return {name: set(getattr(adata, name)) for name in ("obs", "var", "uns", "obsm", "varm", "obsp", "layers")}
+
+
+def run(adata, **kwargs):
+    return sg.tl.geoae(adata, **({"n_steps": 10, "progress_bar": False} | kwargs))
+
+
+def test_writes_the_slots_of_the_design(fitted, reduced):
+    before, after = snapshot(reduced), snapshot(fitted)
+    assert {name: after[name] - before[name] for name in after if after[name] != before[name]} == SLOTS
+    n = fitted.n_obs
+    shapes = {
+        "X_geoae": fitted.obsm["X_geoae"],
+        "metric": fitted.obsm["geoae_metric"],
+        "graph": fitted.obsp["geoae_metric"],
+    }
+    assert {name: value.shape for name, value in shapes.items()} == {
+        "X_geoae": (n, 2),
+        "metric": (n, 3),
+        "graph": (n, n),
+    }
+    assert {str(value.dtype) for value in shapes.values()} == {"float32"}
+    assert {str(fitted.obs[name].dtype) for name in SLOTS["obs"]} == {"float32"}
+    for name in SLOTS["obsp"]:
+        assert sparse.issparse(fitted.obsp[name])
+        assert fitted.obsp[name].format == "csr"
+    stored = fitted.uns["geoae"]
+    assert stored.keys() == {"params", "history", "scores", "model", "connectivities_key", "distances_key"}
+    assert stored["params"]["use_rep"] == "X_pca"
+    assert stored["params"]["versions"]["scgeoae"] == sg.__version__
+
+
+def test_tensors_agree_with_finite_differences(fitted):
+    model = sg.get.model(fitted).double()
+    z = torch.from_numpy(fitted.obsm["X_geoae"]).double()
+    h = 1e-4 * float(z.std())
+    columns = [(model.decode(z + h * e) - model.decode(z - h * e)) / (2 * h) for e in torch.eye(2, dtype=torch.float64)]
+    a = torch.stack(columns, dim=-1)
+    expected = (a.mT @ a).numpy()
+    error = np.linalg.norm(sg.get.metric_tensors(fitted) - expected, axis=(1, 2)) / np.linalg.norm(
+        expected, axis=(1, 2)
+    )
+    assert error.max() < 1e-3
+
+
+def test_graph_holds_the_tensors(fitted):
+    z, metric, graph = fitted.obsm["X_geoae"], sg.get.metric_tensors(fitted), fitted.obsp["geoae_metric"]
+    assert (np.diff(graph.indptr) == 15).all()
+    i = np.repeat(np.arange(fitted.n_obs), 15)
+    delta = z[graph.indices] - z[i]
+    np.testing.assert_allclose(graph.data, np.einsum("na,nab,nb->n", delta, metric[i], delta), rtol=1e-4)
+
+
+def test_scores_and_columns_agree(fitted):
+    scores, obs = sg.get.scores(fitted), fitted.obs
+    sigma = np.linalg.eigvalsh(sg.get.metric_tensors(fitted).astype(float))
+    assert scores["CN"] == pytest.approx(obs["geoae_anisotropy"].mean(), abs=1e-5)
+    assert scores["ISO"] == pytest.approx(np.log(sigma).var(), rel=1e-3)
+    assert scores["VPres"] == pytest.approx(np.log(sigma).sum(1).var(), rel=1e-3)
+    area = np.sqrt(sigma.prod(1))
+    np.testing.assert_allclose(obs["geoae_log_area"], np.log10(area / area.mean()), atol=1e-5)
+    # total squared error over total variance
+    x = fitted.obsm["X_pca"]
+    total = np.square(x - x.mean(0)).sum()
+    assert scores["MSE"] == pytest.approx(obs["geoae_reconstruction_error"].sum() / total, rel=1e-4)
+    model = sg.get.model(fitted)
+    decoded = model.decode(torch.from_numpy(fitted.obsm["X_geoae"])).numpy()
+    np.testing.assert_allclose(obs["geoae_reconstruction_error"], np.square(decoded - x).sum(1), rtol=1e-2, atol=1e-2)
+
+
+def test_model_encodes_to_the_map(fitted):
+    model = sg.get.model(fitted)
+    z = model.encode(torch.from_numpy(fitted.obsm["X_pca"])).numpy()
+    np.testing.assert_allclose(z, fitted.obsm["X_geoae"], atol=1e-4)
+
+
+def test_scanpy_runs_on_the_metric_graph(fitted):
+    adata = fitted.copy()
+    sc.tl.leiden(adata, neighbors_key="geoae", flavor="igraph", n_iterations=2, directed=False)
+    assert 2 <= adata.obs["leiden"].nunique() <= 50
+    sc.tl.paga(adata, groups="leiden", neighbors_key="geoae")
+    assert adata.uns["paga"]["connectivities"].nnz > 0
+    sc.tl.diffmap(adata, neighbors_key="geoae")
+    adata.uns["iroot"] = 0
+    sc.tl.dpt(adata, neighbors_key="geoae")
+    assert adata.obs["dpt_pseudotime"].iloc[0] == 0
+
+
+def test_params_repeat_the_run(reduced):
+    adata = run(reduced, regularizer="geomae", n_pcs=20, random_state=3, copy=True)
+    params = dict(adata.uns["geoae"]["params"])
+    for name in ("method", "n_threads", "versions"):
+        del params[name]
+    again = sg.tl.geoae(reduced, **params, progress_bar=False, copy=True)
+    assert np.array_equal(again.obsm["X_geoae"], adata.obsm["X_geoae"])
+
+
+def test_same_seed_same_bits_in_every_slot(small):
+    a, b = (run(small, copy=True) for _ in range(2))
+    for name in ("obsm", "obsp"):
+        for key in SLOTS[name]:
+            x, y = getattr(a, name)[key], getattr(b, name)[key]
+            assert (x != y).nnz == 0 if sparse.issparse(x) else np.array_equal(x, y)
+
+
+@pytest.mark.parametrize("suffix", ["h5ad", "zarr"])
+def test_a_file_carries_the_map_into_a_new_process(fitted, tmp_path, suffix):
+    path = tmp_path / f"map.{suffix}"
+    getattr(fitted, f"write_{suffix}")(path)
+    code = f"""
+import sys, warnings
+import anndata, matplotlib, numpy as np, torch
+matplotlib.use("Agg")
+import scgeoae as sg
+adata = anndata.read_{suffix}({str(path)!r})
+sg.pl.indicatrices(adata, color="bulk_labels", show=False)
+sg.pl.indicatrices(adata, where="grid", show=False)
+sg.pl.jacobian_heatmap(adata, show=False)
+z = sg.get.model(adata).encode(torch.from_numpy(np.asarray(adata.obsm["X_pca"])))
+assert np.abs(z.numpy() - adata.obsm["X_geoae"]).max() < 1e-4
+assert "scgeoae.tl" not in sys.modules
+print(sg.get.scores(adata)["ISO"])
+"""
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert float(done.stdout) == sg.get.scores(fitted)["ISO"]
+
+
+@pytest.mark.parametrize("suffix", ["h5ad", "zarr"])
+def test_round_trip_keeps_every_slot(fitted, tmp_path, suffix):
+    path = tmp_path / f"map.{suffix}"
+    getattr(fitted, f"write_{suffix}")(path)
+    back = (read_h5ad if suffix == "h5ad" else read_zarr)(path)
+    for name in ("obsm", "obsp"):
+        for key in SLOTS[name]:
+            x, y = getattr(fitted, name)[key], getattr(back, name)[key]
+            assert (x != y).nnz == 0 if sparse.issparse(x) else np.array_equal(x, y)
+    assert sg.get.scores(back) == sg.get.scores(fitted)
+    for name, weight in fitted.uns["geoae"]["model"]["weights"].items():
+        assert np.array_equal(weight, back.uns["geoae"]["model"]["weights"][name])
+
+
+def test_copy_and_key_added(small):
+    before = snapshot(small)
+    copy = run(small, copy=True, key_added="mine")
+    assert snapshot(small) == before
+    assert {"X_mine", "mine_metric"} <= set(copy.obsm)
+    assert copy.uns["mine"]["connectivities_key"] == "mine_connectivities"
+    assert run(copy, key_added="mine") is None
+
+
+def test_view_becomes_actual(small):
+    view = small[:40]
+    with pytest.warns(UserWarning, match="view"):
+        run(view)
+    assert view.obsm["X_geoae"].shape == (40, 2)
+    assert "X_geoae" not in small.obsm
+
+
+def test_backed(small, tmp_path):
+    small.write_h5ad(tmp_path / "x.h5ad")
+    backed = read_h5ad(tmp_path / "x.h5ad", backed="r")
+    copied = run(backed, copy=True)
+    assert not copied.isbacked
+    run(backed)
+    assert np.array_equal(backed.obsm["X_geoae"], copied.obsm["X_geoae"])
+    backed.file.close()
+
+
+def test_computed_components_are_stored(reduced):
+    adata = reduced.copy()
+    del adata.obsm["X_pca"], adata.varm["PCs"], adata.uns["pca"]
+    with pytest.warns(UserWarning, match="computing it with"):
+        run(adata)
+    assert adata.obsm["X_pca"].shape == (700, 50)
+    assert adata.varm["PCs"].shape == (765, 50)
+    assert "variance_ratio" in adata.uns["pca"]
+    first = adata.obsm["X_geoae"]
+    run(adata)  # silent now, and on the same components
+    assert np.array_equal(adata.obsm["X_geoae"], first)
+
+
+@pytest.mark.parametrize("d", [1, 3])
+def test_other_dimensions(small, d):
+    run(small, n_components=d)
+    assert small.obsm["X_geoae"].shape == (60, d)
+    assert sg.get.metric_tensors(small).shape == (60, d, d)
+    assert np.isfinite(list(sg.get.scores(small).values())).all()
+
+
+def test_replaces_a_result_of_another_shape(small, caplog):
+    run(small, n_components=3)
+    sc.settings.verbosity, before = 3, sc.settings.verbosity
+    try:
+        with caplog.at_level("INFO"):
+            run(small)
+    finally:
+        sc.settings.verbosity = before
+    assert small.obsm["X_geoae"].shape == (60, 2)
+    assert small.obsm["geoae_metric"].shape == (60, 3)
+
+
+def test_vanilla(small):
+    run(small, regularizer=None)
+    assert "regularizer" not in small.uns["geoae"]["params"]
+    assert small.uns["geoae"]["params"]["strength"] == 0
+
+
+def test_permuting_the_cells_of_a_trained_map_changes_nothing(fitted):
+    model = sg.get.model(fitted)
+    order = np.random.default_rng(0).permutation(fitted.n_obs)
+    x = torch.from_numpy(fitted.obsm["X_pca"])
+    torch.testing.assert_close(model.encode(x[order]), model.encode(x)[order], rtol=1e-5, atol=1e-4)
+
+
+def test_rotating_and_shifting_the_data_barely_changes_the_map(fitted, reduced):
+    """PCA undoes the motion, so only rounding and the networks' first layers can tell."""
+    adata = AnnData(obs=reduced.obs[[]].copy())
+    x = reduced.obsm["X_pca"].astype(float)
+    rotation = np.eye(50)
+    rotation[:3, :3] = Rotation.from_euler("xyz", [0.5, 1.0, 2.0]).as_matrix()
+    adata.obsm["X_pca"] = x @ rotation + 7
+    sg.tl.geoae(adata, progress_bar=False)
+    z, reference = adata.obsm["X_geoae"], fitted.obsm["X_geoae"]
+    # the sign of an axis is a convention
+    assert all(abs(np.corrcoef(z[:, a], reference[:, a])[0, 1]) > 0.97 for a in range(2))
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "error", "message"),
+    [
+        ({"use_rep": "X_pca"}, KeyError, "Did not find 'X_pca' in adata.obsm, which has nothing"),
+        ({"layer": "counts"}, KeyError, "Did not find 'counts' in adata.layers"),
+        ({"n_components": 0}, ValueError, "`n_components` to be an integer >= 1, found 0"),
+        ({"n_components": 9}, ValueError, "`n_components` to be at most 8"),
+        ({"strength": -1}, ValueError, "`strength` to be a finite number >= 0"),
+        ({"strength": np.nan}, ValueError, "`strength` to be a finite number >= 0"),
+        ({"regularizer": "umap"}, ValueError, "`regularizer` to be None or one of"),
+        ({"activation": "relu"}, ValueError, "`activation` to be one of"),
+        ({"batch_size": 1}, ValueError, "`batch_size` to be an integer >= 2"),
+        ({"n_neighbors": 0}, ValueError, "`n_neighbors` to be an integer >= 1"),
+        ({"key_added": "a/b"}, ValueError, "`key_added` to be a name without '/'"),
+        ({"key_added": ""}, ValueError, "`key_added` to be a name"),
+        ({"device": "gpu"}, ValueError, "`device` to be 'auto' or a torch device"),
+        ({"learning_rate": 1e30, "n_steps": 60}, RuntimeError, "The loss became"),
+    ],
+)
+def test_bad_arguments_leave_adata_as_it_was(small, kwargs, error, message):
+    before = snapshot(small)
+    with pytest.raises(error, match=re.escape(message) if "(" in message else message):
+        run(small, **kwargs)
+    assert snapshot(small) == before
+
+
+def test_bad_data_leaves_adata_as_it_was(small):
+    small.X[3, 2] = np.nan
+    before = snapshot(small)
+    with pytest.raises(ValueError, match=r"1 of 60 cells have NaN or infinite values in adata\.X"):
+        run(small)
+    with pytest.raises(ValueError, match="needs at least 4 cells, found 3"):
+        run(small[10:13].copy())
+    with pytest.raises(ValueError, match="is empty"):
+        run(small[:0].copy())
+    same = AnnData(small.X[[5] * 20])
+    with pytest.raises(ValueError, match="All 20 cells are equal"):
+        run(same)
+    with pytest.raises(ValueError, match="is empty"):
+        run(AnnData())
+    assert snapshot(small) == before
+
+
+def test_more_neighbors_than_cells(small):
+    tiny = small[:6].copy()
+    run(tiny)
+    assert tiny.uns["geoae"]["params"]["n_neighbors"] == 5
+    assert tiny.obsp["geoae_metric"].nnz == 30
+
+
+def test_duplicated_cells(small):
+    doubled = AnnData(np.repeat(small.X, 2, axis=0))
+    run(doubled)
+    assert (np.diff(doubled.obsp["geoae_metric"].indptr) == 15).all()
+    assert np.isfinite(doubled.obsp["geoae_connectivities"].data).all()
