@@ -169,4 +169,5 @@ def _check_finite(matrix: Any, name: str) -> None:
 
 
 def _known(mapping: Any) -> str:
-    return ", ".join(repr(key) for key in mapping) or "nothing"
+    # anndata 0.13 keeps X as the layer None
+    return ", ".join(repr(key) for key in mapping if key is not None) or "nothing"

@@ -13,15 +13,17 @@ if TYPE_CHECKING:
 
 
 def occupied_tiles(z: NDArray, box: Box, width: float) -> NDArray[np.intp]:
-    """Return for each square tile of the box that holds cells the cell nearest its centre."""
-    inside = np.flatnonzero(box.holds(z))
-    z = z[inside] - box.low
-    tile = np.floor(z / width).astype(np.int64)
-    offset = z - (tile + 0.5) * width
+    """Return for each square tile that holds cells the cell nearest its centre.
+
+    The tiles start at the lower left corner of the box and go on outside of it.
+    """
+    position = (z - box.low) / width
+    tile = np.floor(position).astype(np.int64)
+    offset = position - tile - 0.5
     order = np.lexsort([(offset**2).sum(1), tile[:, 1], tile[:, 0]])
     sorted_tiles = tile[order]
     first = np.r_[True, (sorted_tiles[1:] != sorted_tiles[:-1]).any(1)]
-    return inside[order[first]]
+    return order[first]
 
 
 def tile_centers(box: Box, width: float) -> NDArray[np.float32]:

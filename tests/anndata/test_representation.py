@@ -98,7 +98,7 @@ def dask(x):
         dask,
         lambda x: x.astype(np.float64),
         lambda x: x.astype(np.int64),
-        lambda x: np.asfortranarray(x),
+        np.asfortranarray,
     ],
 )
 def test_forms_of_x(convert):
@@ -109,7 +109,7 @@ def test_forms_of_x(convert):
     np.testing.assert_array_equal(choose(adata[5:20], use_rep="X").matrix, dense[5:20])
 
 
-@pytest.mark.parametrize("convert", [lambda x: pd.DataFrame(x), sparse.csr_matrix])
+@pytest.mark.parametrize("convert", [pd.DataFrame, sparse.csr_matrix])
 def test_forms_of_obsm(convert):
     adata = make()
     expected = adata.obsm["X_pca"]

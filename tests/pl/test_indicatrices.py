@@ -157,7 +157,7 @@ def test_bad_calls(plot, reduced, fitted, small):
     with pytest.raises(KeyError, match=r"run sg\.tl\.geoae\(adata\) first"):
         plot(reduced, show=False)
     sg.tl.geoae(small, n_components=3, n_steps=3, progress_bar=False)
-    with pytest.raises(ValueError, match="draws maps of 2 dimensions, and .* has 3"):
+    with pytest.raises(ValueError, match=r"draws maps of 2 dimensions, and .* has 3"):
         plot(small, show=False)
     damaged = fitted.copy()
     del damaged.obsm["geoae_metric"]

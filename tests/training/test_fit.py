@@ -170,7 +170,7 @@ def test_interrupt_keeps_the_best_state(monkeypatch):
 
 def test_divergence_says_what_to_do():
     x, _ = sheet(200)
-    with pytest.raises(RuntimeError, match="The loss became .* Lower `learning_rate`"):
+    with pytest.raises(RuntimeError, match=r"The loss became .* Lower `learning_rate`"):
         fit(x, Settings(learning_rate=1e30, n_steps=60))
 
 
@@ -224,7 +224,7 @@ def test_device():
     assert choose_device("cpu") == torch.device("cpu")
     assert choose_device(torch.device("cpu")) == torch.device("cpu")
     assert choose_device("auto").type in ("cpu", "cuda", "mps")
-    with pytest.raises(ValueError, match="`device` to be 'auto' or a torch device.*found 'gpu'"):
+    with pytest.raises(ValueError, match=r"`device` to be 'auto' or a torch device.*found 'gpu'"):
         choose_device("gpu")
 
 

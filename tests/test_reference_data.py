@@ -1,0 +1,47 @@
+"""What the defaults reach on real cells; the bounds are those of the claim, not of the last run."""
+
+from __future__ import annotations
+
+from itertools import combinations
+
+import numpy as np
+import pytest
+from scipy.spatial.distance import pdist
+from scipy.stats import spearmanr
+from sklearn.manifold import trustworthiness
+
+import scgeoae as sg
+from scgeoae.training import Settings, fit
+
+NAMES = ("pbmc3k_pca", "packer2019_amphid_neurons", "zilionis2019_mouse_lung")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_default_map(reference, name):
+    adata = reference(name)
+    sg.tl.geoae(adata, progress_bar=False)
+    scores = sg.get.scores(adata)
+    assert scores["CN"] <= {NAMES[0]: 0.09}.get(name, 0.1)
+    assert scores["VPres"] <= 0.02
+    assert scores["ISO"] <= 0.01
+    z = adata.obsm["X_geoae"]
+    assert trustworthiness(adata.obsm["X_pca"], z, n_neighbors=100) >= 0.92
+    assert spearmanr(pdist(adata.obsm["X_pca"]), pdist(z)).statistic >= {NAMES[0]: 0.9}.get(name, 0.75)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NAMES)
+def test_the_price_of_geometry(reference, name):
+    x = reference(name).obsm["X_pca"]
+    mse = {
+        regularizer: np.median([fit(x, Settings(regularizer=regularizer, seed=s)).error.mean() for s in range(3)])
+        for regularizer in (None, "isometric", "volume", "conformal")
+    }
+    assert all(mse[regularizer] <= 1.06 * mse[None] for regularizer in mse)
+
+
+@pytest.mark.slow
+def test_maps_of_ten_seeds_agree_with_no_alignment(reference):
+    x = reference("pbmc3k_pca").obsm["X_pca"]
+    maps = [fit(x, Settings(seed=seed)).embedding for seed in range(10)]
+    assert min(np.corrcoef(a[:, i], b[:, i])[0, 1] for a, b in combinations(maps, 2) for i in range(2)) >= 0.98
