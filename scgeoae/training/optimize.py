@@ -101,7 +101,7 @@ def optimize(
     records: list[Record] = []
     best, best_step, best_state = assess()[0], 0, deepcopy(model.state_dict())
     every = -(-n_steps // N_EVALUATIONS)
-    running, since = torch.zeros(2, device=x.device), 0
+    running, since, step = torch.zeros(2, device=x.device), 0, 0
     bar = tqdm(total=n_steps, desc="geoae", unit="step", delay=1, disable=not progress_bar, leave=False)
     try:
         for step in range(1, n_steps + 1):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import re
 import subprocess
 import sys
@@ -212,16 +213,27 @@ def test_other_dimensions(small, d):
     assert np.isfinite(list(sg.get.scores(small).values())).all()
 
 
-def test_replaces_a_result_of_another_shape(small, caplog):
+def test_replaces_a_result_of_another_shape_and_says_so(small):
     run(small, n_components=3)
-    sc.settings.verbosity, before = 3, sc.settings.verbosity
+    log, before = io.StringIO(), (sc.settings.verbosity, sc.settings.logfile)
+    sc.settings.verbosity, sc.settings.logfile = 3, log
     try:
-        with caplog.at_level("INFO"):
-            run(small)
+        run(small)
     finally:
-        sc.settings.verbosity = before
+        sc.settings.verbosity, sc.settings.logfile = before
     assert small.obsm["X_geoae"].shape == (60, 2)
     assert small.obsm["geoae_metric"].shape == (60, 3)
+    assert "replacing adata.obsm['X_geoae'] of shape (60, 3) by one of shape (60, 2)" in log.getvalue()
+    assert "obsm['X_geoae'], the map" in log.getvalue()
+
+
+@pytest.mark.slow
+def test_beside_the_neighbors_of_scanpy_beyond_8000_cells():
+    # pynndescent 0.6 breaks them there
+    adata = AnnData(np.random.default_rng(0).normal(size=(9000, 10)).astype(np.float32))
+    sc.pp.neighbors(adata, use_rep="X")
+    run(adata)
+    assert adata.obsp["geoae_metric"].nnz == 9000 * 15
 
 
 def test_vanilla(small):

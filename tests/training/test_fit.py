@@ -226,6 +226,9 @@ def test_device():
     assert choose_device("auto").type in ("cpu", "cuda", "mps")
     with pytest.raises(ValueError, match=r"`device` to be 'auto' or a torch device.*found 'gpu'"):
         choose_device("gpu")
+    if not torch.cuda.is_available():
+        with pytest.raises(ValueError, match=r"The device 'cuda:0' is not available to torch .*; use device='auto'"):
+            choose_device("cuda:0")
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
