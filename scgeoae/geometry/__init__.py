@@ -1,10 +1,11 @@
 """Differential geometry of batches of metric tensors, on torch tensors alone."""
 
+from .curvature import extrinsic_curvature, gaussian_curvature, mean_curvature, second_fundamental_form
 from .distortion import Distortion, anisotropy, distortion, relative_log_area
 from .frame import Frame, fit_frame
 from .graph import MetricGraph, metric_graph
 from .indicatrix import indicatrix_axes
-from .metric import eigenvalues, log_det, pullback, squared_trace, trace
+from .metric import eigenvalues, inverse, log_det, pullback, squared_trace, trace
 
 __all__ = [
     "Distortion",
@@ -13,12 +14,17 @@ __all__ = [
     "anisotropy",
     "distortion",
     "eigenvalues",
+    "extrinsic_curvature",
     "fit_frame",
+    "gaussian_curvature",
     "indicatrix_axes",
+    "inverse",
     "log_det",
+    "mean_curvature",
     "metric_graph",
     "pullback",
     "relative_log_area",
+    "second_fundamental_form",
     "squared_trace",
     "trace",
 ]

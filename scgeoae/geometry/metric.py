@@ -61,3 +61,22 @@ def log_det(metric: Tensor, *, floor: float = 1e-6) -> Tensor:
     else:
         ratio = torch.linalg.det(shape)
     return d * mean.log() + ratio.clamp(min=floor).log()
+
+
+def inverse(metric: Tensor, *, floor: float = 1e-6) -> Tensor:
+    """Return G⁻¹, (n, d, d), finite and differentiable for singular G too.
+
+    As in `log_det`, det G relative to its largest possible value is kept above `floor`; for
+    d > 2, where no closed form is used, `floor` times the mean eigenvalue is added to all of them.
+    """
+    d = metric.shape[-1]
+    mean = (trace(metric) / d).clamp(min=torch.finfo(metric.dtype).tiny ** 0.5)[..., None, None]
+    shape = metric / mean
+    if d == 1:
+        return 1 / (shape.clamp(min=floor) * mean)
+    if d == 2:
+        a, b, c = shape[..., 0, 0], shape[..., 0, 1], shape[..., 1, 1]
+        adjugate = torch.stack([c, -b, -b, a], dim=-1).reshape(metric.shape)
+        return adjugate / ((a * c - b * b).clamp(min=floor)[..., None, None] * mean)
+    eye = torch.eye(d, dtype=metric.dtype, device=metric.device)
+    return torch.linalg.inv(shape + floor * eye) / mean

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scgeoae.geometry import eigenvalues, log_det, pullback, squared_trace, trace
+from scgeoae.geometry import eigenvalues, inverse, log_det, pullback, squared_trace, trace
 
 seeds = st.integers(0, 1000)
 dimensions = st.integers(1, 4)
@@ -23,6 +23,7 @@ def test_invariants_agree_with_linear_algebra(seed, d):
     torch.testing.assert_close(squared_trace(g), torch.einsum("nii->n", g @ g))
     torch.testing.assert_close(eigenvalues(g), torch.linalg.eigvalsh(g))
     torch.testing.assert_close(log_det(g, floor=1e-12), torch.logdet(g))
+    torch.testing.assert_close(inverse(g, floor=1e-14), torch.linalg.inv(g), rtol=1e-4, atol=1e-6)
 
 
 @given(seeds, dimensions, st.floats(1e-6, 1e6))
@@ -34,13 +35,14 @@ def test_log_det_follows_scale(seed, d, alpha):
 
 @pytest.mark.parametrize("d", [1, 2, 3])
 @pytest.mark.parametrize("scale", [0.0, 1e-18, 1.0, 1e18])
-def test_log_det_is_finite_where_the_metric_is_singular(d, scale):
+def test_finite_where_the_metric_is_singular(d, scale):
     g = torch.zeros(4, d, d)
     g[:, 0, 0] = scale
     g.requires_grad_()
     value = log_det(g)
     value.sum().backward()
     assert value.isfinite().all()
+    assert inverse(g).isfinite().all()
     assert g.grad.isfinite().all()
 
 
@@ -50,3 +52,12 @@ def test_rank_deficient_decoder_by_hand():
     g = pullback(column.expand(-1, -1, 2))
     assert log_det(g).isfinite().all()
     assert (eigenvalues(g) >= 0).all()
+
+
+@pytest.mark.parametrize("d", [1, 2, 3])
+def test_inverse_is_differentiable_where_the_metric_is_singular(d):
+    g = torch.zeros(4, d, d)
+    g[:, 0, 0] = 1.0
+    g.requires_grad_()
+    inverse(g).sum().backward()
+    assert g.grad.isfinite().all()
