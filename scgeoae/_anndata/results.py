@@ -102,6 +102,13 @@ def read_metric(adata: AnnData, key: str) -> NDArray:
     return metric
 
 
+def read_column(adata: AnnData, name: str, key: str, *, call: str | None = None) -> NDArray:
+    """Return one column of `obs`; `call` is what writes it, by default `scgeoae.tl.geoae`."""
+    if name not in adata.obs:
+        raise KeyError(_missing(f"adata.obs[{name!r}]", key, call))
+    return adata.obs[name].to_numpy()
+
+
 def read_uns(adata: AnnData, key: str, entry: str) -> Any:
     """Return one entry of ``uns[key]``."""
     if key not in adata.uns:
@@ -121,8 +128,9 @@ def read_model(adata: AnnData, key: str) -> Autoencoder:
         raise ValueError(_damaged(key, f"in 'model', {error}")) from None
 
 
-def _missing(slot: str, key: str) -> str:
-    call = "sg.tl.geoae(adata)" if key == "geoae" else f"sg.tl.geoae(adata, key_added={key!r})"
+def _missing(slot: str, key: str, call: str | None = None) -> str:
+    if call is None:
+        call = "sg.tl.geoae(adata)" if key == "geoae" else f"sg.tl.geoae(adata, key_added={key!r})"
     return f"Did not find {slot}; run {call} first."
 
 

@@ -45,3 +45,18 @@ class Slots:
     def reconstruction_error(self) -> str:
         """In `obs`."""
         return f"{self.key}_reconstruction_error"
+
+    @property
+    def gaussian_curvature(self) -> str:
+        """In `obs`."""
+        return f"{self.key}_gaussian_curvature"
+
+    @property
+    def mean_curvature(self) -> str:
+        """In `obs`."""
+        return f"{self.key}_mean_curvature"
+
+    @property
+    def extrinsic_curvature(self) -> str:
+        """In `obs`."""
+        return f"{self.key}_extrinsic_curvature"

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from ..geometry.metric import pullback
+from .mlp import Jet
 from .residual import ResidualMlp
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ class Autoencoder(nn.Module):
     starts at zero. Training therefore starts at an isometry whose encoder is its
     pseudo-inverse, and bends from there.
 
-    `encode`, `decode`, `jacobian` and `metric` take and give the units of the representation
+    `encode`, `decode`, `jet`, `jacobian` and `metric` take and give the units of the representation
     and of the map. The networks `encoder` and `decoder` themselves work between the
     standardised representation and latent space, as training does.
 
@@ -116,10 +117,19 @@ class Autoencoder(nn.Module):
         """Map (n, d) positions to (n, D) points of the representation."""
         return self.decoder(self.to_latent(z)) * self.scale + self.center
 
+    def jet(self, z: Tensor, *, order: int = 1) -> Jet:
+        """Return `decode` and its derivatives up to `order` (1 or 2) at (n, d) positions."""
+        latent = self.decoder.jet(self.to_latent(z), order=order)
+        # one step on the map is this step in latent space
+        step = self.rotation / self.unit
+        second = latent.second
+        if second is not None:
+            second = self.scale * (step.T @ second @ step)
+        return Jet(latent.values * self.scale + self.center, self.scale * (latent.first @ step), second)
+
     def jacobian(self, z: Tensor) -> Tensor:
         """Return the derivative A of `decode` at (n, d) positions, (n, D, d)."""
-        latent = self.decoder.jet(self.to_latent(z)).first
-        return latent @ self.rotation * (self.scale / self.unit)
+        return self.jet(z).first
 
     def metric(self, z: Tensor) -> Tensor:
         """Return the metric AᵀA that the decoder pulls back to (n, d) positions, (n, d, d)."""

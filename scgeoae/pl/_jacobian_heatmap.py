@@ -5,25 +5,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from matplotlib.colors import TwoSlopeNorm
-from scipy.spatial import cKDTree
 
-from .._anndata.results import read_metric, read_model
+from .._anndata.results import read_column, read_metric, read_model
 from .._anndata.slots import Slots
 from ..geometry import relative_log_area
 from ._finish import finish
-from ._map import read_map, unit_name
-from ._ruler import add_ruler
-from ._scanpy import scatter
-from ._view import data_box, set_view
+from ._heatmap import heatmap
+from ._map import read_map
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from anndata import AnnData
     from matplotlib.axes import Axes
-    from numpy.typing import NDArray
-
-    from ._view import Box
 
 # Below a tenth (26% of area) the colours stay pale, so that the map of a good model looks good
 # and not as colourful as that of a bad one.
@@ -96,48 +90,29 @@ def jacobian_heatmap(
     >>> ax = sg.pl.jacobian_heatmap(adata, show=False)
     """
     z = read_map(adata, basis, "sg.pl.jacobian_heatmap")
-    if resolution < 2 or (vmax is not None and not vmax > 0):
-        msg = f"Expected `resolution` >= 2 and `vmax` > 0, found {resolution!r} and {vmax!r}."
+    if vmax is not None and not vmax > 0:
+        msg = f"Expected `vmax` to be None or > 0, found {vmax!r}."
         raise ValueError(msg)
+    column = Slots(basis).log_area
+    log_area = read_column(adata, column, basis)
     metric = torch.from_numpy(read_metric(adata, basis))
-    log_area = relative_log_area(metric).numpy()
+    model = read_model(adata, basis)
+    # the mean that the column refers to is that of all cells of the run, of which these may be some
+    shift = float(np.median(log_area - relative_log_area(metric).numpy()))
     limit = vmax or max(float(np.quantile(np.abs(log_area), 0.99)), MIN_LIMIT)
-    norm = TwoSlopeNorm(0, vmin=-limit, vmax=limit)
-
-    box = data_box(z, outliers=outliers)
-    # a thin outline tells the cells from a background of nearly their colour; they are a third of
-    # Scanpy's size, so that it is seen between them
-    kwargs = {"title": "", "size": 40_000 / len(z), "edgecolor": "0.25", "linewidths": 0.15} | kwargs
-    (panel,) = scatter(
+    panel = heatmap(
         adata,
         basis,
-        ax=ax,
-        color=Slots(basis).log_area,
-        norm=norm,
+        z=z,
+        column=column,
+        evaluate=(lambda z: relative_log_area(model.metric(z), reference=metric) + shift) if background else None,
+        norm=TwoSlopeNorm(0, vmin=-limit, vmax=limit),
         cmap=cmap,
-        colorbar_loc=None,
+        label=r"$\log_{10}$ ($\sqrt{\det G}$ / mean)",
+        resolution=resolution,
+        ruler=ruler,
+        outliers=outliers,
+        ax=ax,
         **kwargs,
     )
-    set_view(panel, z, box)
-    if background:
-        x, y, support = _support(z, box, resolution)
-        positions = np.stack(np.meshgrid(x, y), axis=-1)[support].astype(np.float32)
-        values = np.ma.masked_all(support.shape)
-        on_grid = read_model(adata, basis).metric(torch.from_numpy(positions))
-        values[support] = relative_log_area(on_grid, reference=metric).numpy()
-        panel.pcolormesh(x, y, values, norm=norm, cmap=cmap, shading="nearest", alpha=0.55, rasterized=True, zorder=0)
-    panel.figure.colorbar(
-        panel.collections[0], ax=panel, label=r"$\log_{10}$ ($\sqrt{\det G}$ / mean)", extend="both", fraction=0.05
-    )
-    if ruler:
-        add_ruler(panel, unit_name(adata, basis))
     return finish([panel], f"jacobian_heatmap_{basis}", show=show, save=save)
-
-
-def _support(z: NDArray, box: Box, resolution: int) -> tuple[NDArray, NDArray, NDArray[np.bool_]]:
-    """Return the grid lines x and y and which of their crossings lie near a cell."""
-    reach, step = box.longest / 32, box.longest / resolution
-    x, y = (np.arange(box.low[a] - reach, box.high[a] + reach + step, step) for a in range(2))
-    crossings = np.stack(np.meshgrid(x, y), axis=-1)
-    distance, _ = cKDTree(z).query(crossings, distance_upper_bound=reach)
-    return x, y, np.isfinite(distance)

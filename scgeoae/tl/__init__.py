@@ -1,5 +1,6 @@
 """Tools: read an AnnData, compute, write the results into it."""
 
+from ._curvature import curvature
 from ._geoae import geoae
 
-__all__ = ["geoae"]
+__all__ = ["curvature", "geoae"]

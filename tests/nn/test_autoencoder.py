@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 from sklearn.decomposition import PCA
-from torch.func import jacfwd, vmap
+from torch.func import hessian, jacfwd, vmap
 
 from scgeoae.geometry import Frame
 from scgeoae.nn import Autoencoder
@@ -34,13 +34,16 @@ def test_starts_at_pca():
     np.testing.assert_allclose(model.metric(z).detach(), np.tile(np.eye(2), (50, 1, 1)), atol=1e-5)
 
 
-def test_jacobian_is_that_of_decode_in_any_frame():
+def test_derivatives_are_those_of_decode_in_any_frame():
     for d in (1, 2, 3):
         model = bent(d)
         z = torch.randn(5, d, dtype=torch.float64)
         expected = vmap(jacfwd(model.decode))(z)
         torch.testing.assert_close(model.jacobian(z), expected)
         torch.testing.assert_close(model.metric(z), expected.mT @ expected)
+        jet = model.jet(z, order=2)
+        torch.testing.assert_close(jet.values, model.decode(z))
+        torch.testing.assert_close(jet.second, vmap(hessian(model.decode))(z))
 
 
 def test_frame_is_inverted():

@@ -62,3 +62,18 @@ def test_options(fitted, tmp_path):
 def test_colour_is_what_the_plot_is_about(fitted):
     with pytest.raises(TypeError, match="color"):
         sg.pl.jacobian_heatmap(fitted, color="bulk_labels", show=False)
+
+
+def test_a_subset_keeps_the_mean_of_the_whole_run(fitted):
+    subset = fitted[fitted.obs["bulk_labels"] == "Dendritic"].copy()
+    whole, part = (parts(sg.pl.jacobian_heatmap(a, vmax=1, show=False)) for a in (fitted, subset))
+    np.testing.assert_allclose(np.sort(part[0].get_array()), np.sort(subset.obs["geoae_log_area"]), atol=1e-6)
+
+    def background_at(mesh, z):
+        corners = mesh.get_coordinates()
+        centers = ((corners[:-1, :-1] + corners[1:, 1:]) / 2).reshape(-1, 2)
+        nearest = np.linalg.norm(centers[:, None] - z, axis=2).argmin(0)
+        return np.asarray(mesh.get_array()).ravel()[nearest]
+
+    z = subset.obsm["X_geoae"]
+    np.testing.assert_allclose(background_at(part[1], z), background_at(whole[1], z), atol=0.02)

@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from matplotlib.colors import Normalize, TwoSlopeNorm
+
+from .._anndata.results import read_column, read_model
+from .._anndata.slots import Slots
+from ..geometry import extrinsic_curvature, gaussian_curvature, mean_curvature
+from ._finish import finish
+from ._heatmap import heatmap
+from ._map import read_map
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from anndata import AnnData
+    from matplotlib.axes import Axes
+
+MEASURES = {"gaussian": gaussian_curvature, "mean": mean_curvature, "extrinsic": extrinsic_curvature}
+UNITS = {"gaussian": "1/unit²", "mean": "1/unit", "extrinsic": "1/unit²"}
+
+
+def curvature_heatmap(
+    adata: AnnData,
+    *,
+    basis: str = "geoae",
+    kind: Literal["gaussian", "mean", "extrinsic"] = "gaussian",
+    resolution: int = 250,
+    background: bool = True,
+    cmap: Any = None,
+    vmax: float | None = None,
+    ruler: bool = True,
+    outliers: bool = False,
+    ax: Axes | None = None,
+    show: bool | None = None,
+    save: bool | str | Path | None = None,
+    **kwargs: Any,
+) -> Axes | None:
+    """Draw where the surface that the decoder spans bends.
+
+    Parameters
+    ----------
+    adata
+        Annotated data on which `scgeoae.tl.geoae` and `scgeoae.tl.curvature` were run.
+    basis
+        The `key_added` of that run; its map must have 2 dimensions.
+    kind
+        ``"gaussian"``: positive on domes (red), negative on saddles (blue), the part that no
+        map can flatten; ``"mean"`` and ``"extrinsic"``: bending of any kind, from 0.
+    resolution
+        Number of pixels of the background along the longer side of the box around the cells.
+    background
+        Fill the support of the data, from the stored model; else draw the cells only.
+    cmap
+        By default diverging for Gaussian curvature and sequential else.
+    vmax
+        Largest value of the colours, by default the 98% quantile of the absolute values over
+        the cells: a few cells at the border of the data would else take all colours.
+    ruler
+        Draw a scale bar in units of the representation.
+    outliers
+        Show the whole map. By default cells far outside are marked at the border.
+    ax, show, save, **kwargs
+        As in `scgeoae.pl.indicatrices`.
+
+    Returns
+    -------
+    The axes if ``show=False``.
+
+    Raises
+    ------
+    KeyError
+        If there is no map under `basis`, or its curvature was not computed.
+    ValueError
+        If the map is not two-dimensional, or an argument is out of its range.
+
+    References
+    ----------
+    Lee & Park 2023, arXiv 2309.10237.
+
+    Examples
+    --------
+    >>> import scanpy as sc, scgeoae as sg
+    >>> adata = sc.datasets.pbmc68k_reduced()
+    >>> sg.tl.geoae(adata)
+    >>> sg.tl.curvature(adata)
+    >>> ax = sg.pl.curvature_heatmap(adata, kind="mean", show=False)
+    """
+    z = read_map(adata, basis, "sg.pl.curvature_heatmap")
+    if kind not in MEASURES:
+        msg = f"Expected `kind` to be one of {', '.join(map(repr, MEASURES))}, found {kind!r}."
+        raise ValueError(msg)
+    if vmax is not None and not vmax > 0:
+        msg = f"Expected `vmax` to be None or > 0, found {vmax!r}."
+        raise ValueError(msg)
+    column = getattr(Slots(basis), f"{kind}_curvature")
+    given = "" if basis == "geoae" else f", key={basis!r}"
+    values = read_column(adata, column, basis, call=f"sg.tl.curvature(adata{given})")
+    # the smallest number keeps a flat surface from an empty range of colours
+    limit = vmax or max(float(np.quantile(np.abs(values), 0.98)), np.finfo(np.float32).tiny)
+    signed = kind == "gaussian"
+    model = read_model(adata, basis).double()
+    panel = heatmap(
+        adata,
+        basis,
+        z=z,
+        column=column,
+        evaluate=(lambda z: MEASURES[kind](model.jet(z.double(), order=2))) if background else None,
+        norm=TwoSlopeNorm(0, vmin=-limit, vmax=limit) if signed else Normalize(0, limit),
+        cmap=cmap or ("RdBu_r" if signed else "magma_r"),
+        label=f"{kind} curvature ({UNITS[kind]})".replace("gaussian", "Gaussian"),
+        extend="both" if signed else "max",
+        resolution=resolution,
+        ruler=ruler,
+        outliers=outliers,
+        ax=ax,
+        **kwargs,
+    )
+    return finish([panel], f"{kind}_curvature_heatmap_{basis}", show=show, save=save)

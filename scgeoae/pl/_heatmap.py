@@ -1,0 +1,73 @@
+"""A quantity of the model on the cells and, between them, on the support of the data."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from scipy.spatial import cKDTree
+
+from ._map import unit_name
+from ._ruler import add_ruler
+from ._scanpy import scatter
+from ._view import data_box, set_view
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from anndata import AnnData
+    from matplotlib.axes import Axes
+    from matplotlib.colors import Normalize
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from ._view import Box
+
+
+def heatmap(
+    adata: AnnData,
+    basis: str,
+    *,
+    z: NDArray,
+    column: str,
+    evaluate: Callable[[Tensor], Tensor] | None,
+    norm: Normalize,
+    cmap: Any,
+    label: str,
+    resolution: int,
+    ruler: bool,
+    outliers: bool,
+    ax: Axes | None,
+    extend: str = "both",
+    **kwargs: Any,
+) -> Axes:
+    """Draw column `column` of `obs` on the cells and `evaluate` of (n, 2) positions around them."""
+    if resolution < 2:
+        msg = f"Expected `resolution` to be an integer >= 2, found {resolution!r}."
+        raise ValueError(msg)
+    box = data_box(z, outliers=outliers)
+    # a thin outline tells the cells from a background of nearly their colour; they are a third of
+    # Scanpy's size, so that it is seen between them
+    kwargs = {"title": "", "size": 40_000 / len(z), "edgecolor": "0.25", "linewidths": 0.15} | kwargs
+    (panel,) = scatter(adata, basis, ax=ax, color=column, norm=norm, cmap=cmap, colorbar_loc=None, **kwargs)
+    set_view(panel, z, box)
+    if evaluate is not None:
+        x, y, support = _support(z, box, resolution)
+        positions = np.stack(np.meshgrid(x, y), axis=-1)[support].astype(np.float32)
+        values = np.ma.masked_all(support.shape)
+        values[support] = np.concatenate([evaluate(part).numpy() for part in torch.from_numpy(positions).split(4096)])
+        panel.pcolormesh(x, y, values, norm=norm, cmap=cmap, shading="nearest", alpha=0.55, rasterized=True, zorder=0)
+    panel.figure.colorbar(panel.collections[0], ax=panel, label=label, extend=extend, fraction=0.05)
+    if ruler:
+        add_ruler(panel, unit_name(adata, basis))
+    return panel
+
+
+def _support(z: NDArray, box: Box, resolution: int) -> tuple[NDArray, NDArray, NDArray[np.bool_]]:
+    """Return the grid lines x and y and which of their crossings lie near a cell."""
+    reach, step = box.longest / 32, box.longest / resolution
+    x, y = (np.arange(box.low[a] - reach, box.high[a] + reach + step, step) for a in range(2))
+    crossings = np.stack(np.meshgrid(x, y), axis=-1)
+    distance, _ = cKDTree(z).query(crossings, distance_upper_bound=reach)
+    return x, y, np.isfinite(distance)
