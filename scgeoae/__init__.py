@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from types import ModuleType
 
-    from . import geometry, get, nn, pl, tl, training
+    from . import datasets, geometry, get, nn, pl, tl, training
 
-__all__ = ["geometry", "get", "nn", "pl", "tl", "training"]
+__all__ = ["datasets", "geometry", "get", "nn", "pl", "tl", "training"]
 __version__ = version("scgeoae")
 
 

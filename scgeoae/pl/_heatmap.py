@@ -52,22 +52,25 @@ def heatmap(
     kwargs = {"title": "", "size": 40_000 / len(z), "edgecolor": "0.25", "linewidths": 0.15} | kwargs
     (panel,) = scatter(adata, basis, ax=ax, color=column, norm=norm, cmap=cmap, colorbar_loc=None, **kwargs)
     set_view(panel, z, box)
+    view = panel.get_xlim(), panel.get_ylim()
     if evaluate is not None:
-        x, y, support = _support(z, box, resolution)
+        x, y, support = _support(panel, z, box, resolution)
         positions = np.stack(np.meshgrid(x, y), axis=-1)[support].astype(np.float32)
         values = np.ma.masked_all(support.shape)
         values[support] = np.concatenate([evaluate(part).numpy() for part in torch.from_numpy(positions).split(4096)])
         panel.pcolormesh(x, y, values, norm=norm, cmap=cmap, shading="nearest", alpha=0.55, rasterized=True, zorder=0)
+        # the last pixels reach beyond the edge
+        panel.set(xlim=view[0], ylim=view[1])
     panel.figure.colorbar(panel.collections[0], ax=panel, label=label, extend=extend, fraction=0.05)
     if ruler:
         add_ruler(panel, unit_name(adata, basis))
     return panel
 
 
-def _support(z: NDArray, box: Box, resolution: int) -> tuple[NDArray, NDArray, NDArray[np.bool_]]:
-    """Return the grid lines x and y and which of their crossings lie near a cell."""
-    reach, step = box.longest / 32, box.longest / resolution
-    x, y = (np.arange(box.low[a] - reach, box.high[a] + reach + step, step) for a in range(2))
+def _support(panel: Axes, z: NDArray, box: Box, resolution: int) -> tuple[NDArray, NDArray, NDArray[np.bool_]]:
+    """Return grid lines x and y over all that is shown, and which of their crossings lie near a cell."""
+    step = box.longest / resolution
+    x, y = (np.arange(low, high + step, step) for low, high in (panel.get_xlim(), panel.get_ylim()))
     crossings = np.stack(np.meshgrid(x, y), axis=-1)
-    distance, _ = cKDTree(z).query(crossings, distance_upper_bound=reach)
+    distance, _ = cKDTree(z).query(crossings, distance_upper_bound=box.longest / 32)
     return x, y, np.isfinite(distance)
