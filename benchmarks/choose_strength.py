@@ -1,4 +1,4 @@
-"""Which default strength each regulariser gets: ``python benchmarks/choose_strength.py``.
+"""Which default strength each regulariser gets: ``python benchmarks/choose_strength.py [NAME ...]``.
 
 For each data set, regulariser and weight: the three distortion measures and the reconstruction
 error as a multiple of that of the same network without regulariser; medians of the seeds.
@@ -6,15 +6,17 @@ error as a multiple of that of the same network without regulariser; medians of 
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import torch
 from reference_data import LABELS, read
 
 from scgeoae.geometry import distortion
-from scgeoae.geometry.regularizers import REGULARIZERS
 from scgeoae.training import Settings, fit
 
-STRENGTHS = (0.1, 0.2, 0.3, 0.5, 1.0)
+STRENGTHS = {name: (0.1, 0.2, 0.3, 0.5, 1.0) for name in ("volume", "conformal", "isometric")}
+STRENGTHS["curvature"] = (0.01, 0.03, 0.1)
 SEEDS = range(3)
 
 
@@ -33,8 +35,8 @@ def main() -> None:
         x = np.asarray(read(name).obsm["X_pca"])
         *vanilla, error = measure(x, regularizer=None)
         print(f"| {name} | none | | {' | '.join(f'{v:.4f}' for v in vanilla)} | 1 |", flush=True)
-        for regularizer in REGULARIZERS:
-            for strength in STRENGTHS:
+        for regularizer in sys.argv[1:] or STRENGTHS:
+            for strength in STRENGTHS[regularizer]:
                 *measures, mse = measure(x, regularizer=regularizer, strength=strength)
                 values = " | ".join(f"{v:.4f}" for v in (*measures, mse / error))
                 print(f"| {name} | {regularizer} | {strength} | {values} |", flush=True)

@@ -46,7 +46,7 @@ def test_no_regularizer(small, tmp_path):
         (["{broken}"], "broken.h5ad is not a readable h5ad file"),
         (["{good}", "--color", "spam"], "did not find 'spam' in adata.obs, which has 'side', nor among the genes"),
         (["{good}", "--use-rep", "spam"], "Did not find 'spam' in adata.obsm"),
-        (["{good}", "--regularizer", "spam"], "`regularizer` to be None or one of"),
+        (["{good}", "--regularizer", "spam"], "`regularizer` to be None, one of"),
         (["{good}", "--strength", "-1"], "`strength` to be a finite number >= 0, found -1.0"),
         (["{good}", "--strength", "nan"], "`strength` to be a finite number >= 0, found nan"),
     ],

@@ -35,7 +35,7 @@ def test_the_price_of_geometry(reference, name):
     x = reference(name).obsm["X_pca"]
     mse = {
         regularizer: np.median([fit(x, Settings(regularizer=regularizer, seed=s)).error.mean() for s in range(3)])
-        for regularizer in (None, "isometric", "volume", "conformal")
+        for regularizer in (None, "isometric", "volume", "conformal", "curvature")
     }
     assert all(mse[regularizer] <= 1.06 * mse[None] for regularizer in mse)
 

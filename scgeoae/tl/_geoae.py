@@ -3,7 +3,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from importlib.metadata import version
 from numbers import Integral
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
@@ -18,7 +18,7 @@ from ..geometry import anisotropy, distortion, metric_graph, relative_log_area
 from ..training import Settings, fit
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from anndata import AnnData
 
@@ -29,8 +29,9 @@ def geoae(
     adata: AnnData,
     *,
     n_components: int = 2,
-    regularizer: str | None = "isometric",
+    regularizer: str | Mapping[str, float] | None = "isometric",
     strength: float | None = None,
+    sampling: Literal["data", "mixup", "gaussian"] = "data",
     use_rep: str | None = None,
     n_pcs: int | None = None,
     layer: str | None = None,
@@ -69,12 +70,25 @@ def geoae(
           map. Nazari, Damrich & Hamprecht 2023, arXiv 2306.17638.
         - ``"conformal"`` (``"confae"``): angles and shapes. Nazari, *Geometric Encoder
           Regularization*, Eq. 7.
+        - ``"curvature"`` (``"mecae"``, ``"mcae"``): the surface bends least in the
+          representation; combine it with another, since it leaves the map free to stretch.
+          Lee & Park 2023, arXiv 2309.10237.
+        - ``"gradient_penalty"`` (``"rae_gp"``): small derivatives; a baseline that keeps
+          nothing. Ghosh et al., ICLR 2020.
+        - a mapping such as ``{"isometric": 0.2, "curvature": 0.01}``: several with their
+          weights.
         - `None`: nothing; the vanilla autoencoder, for comparison.
     strength
         Weight of the regulariser against the mean squared error of the standardised
         representation. Higher is less distortion and more reconstruction error. By default
         the largest weight that costs at most 6% of reconstruction on three reference data
-        sets: ``"isometric"`` 0.2, ``"volume"`` 0.5, ``"conformal"`` 0.5.
+        sets: ``"isometric"`` 0.2, ``"volume"`` 0.5, ``"conformal"`` 0.5, ``"curvature"`` 0.03; and 0.01
+        of the baseline ``"gradient_penalty"``. A mapping has its weights in itself.
+    sampling
+        Where the regulariser is evaluated: ``"data"``, at the codes of the cells, which is where
+        the map is read; ``"mixup"``, on and somewhat beyond the lines between pairs of codes,
+        to hold the gaps between clusters too; ``"gaussian"``, at draws from the Gaussian of the
+        codes.
     use_rep
         Representation to embed: a key of `obsm`, or ``"X"``. By default as in Scanpy: X if it
         has at most 50 variables, else ``"X_pca"``, computed if it is not there.
@@ -160,6 +174,7 @@ def geoae(
         n_components=n_components,
         regularizer=regularizer,
         strength=strength,
+        sampling=sampling,
         hidden=hidden,
         activation=activation,
         n_steps=n_steps,

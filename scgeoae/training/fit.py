@@ -9,7 +9,6 @@ import torch
 from sklearn.decomposition import PCA
 
 from ..geometry.frame import fit_frame
-from ..geometry.regularizers import REGULARIZERS
 from ..nn import Autoencoder
 from .device import choose_device
 from .evaluate import evaluate
@@ -105,13 +104,13 @@ def fit(
     model.to(device)
     principal = x @ model.encoder.linear.detach().T
     with threads_for(settings.batch_size, device):
-        records, step = optimize(
+        history, step = optimize(
             model,
             x,
             train=train.to(device),
             held_out=held_out.to(device),
-            regularizer=REGULARIZERS[settings.regularizer] if settings.strength > 0 else None,
-            strength=settings.strength,
+            weights=settings.weights,
+            sampling=settings.sampling,
             n_steps=settings.n_steps or default_steps(n, settings.batch_size),
             batch_size=settings.batch_size,
             learning_rate=settings.learning_rate,
@@ -133,8 +132,6 @@ def fit(
         metric=(rotation.T @ metric @ rotation * (model.scale / model.unit) ** 2).numpy(),
         error=error.numpy(),
         held_out=is_held_out,
-        history={field: np.array([getattr(r, field) for r in records]) for field in records[0]._fields}
-        if records
-        else {},
+        history={name: np.array(values) for name, values in history.items()},
         step=step,
     )

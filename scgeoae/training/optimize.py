@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import warnings
 from copy import deepcopy
-from typing import TYPE_CHECKING, NamedTuple
+from functools import partial
+from typing import TYPE_CHECKING
 
 import torch
 from torch.optim import AdamW
@@ -13,9 +14,10 @@ from tqdm.auto import tqdm
 
 from .batches import batches
 from .loss import loss
+from .sampling import SAMPLINGS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Mapping
 
     from torch import Tensor
 
@@ -34,30 +36,20 @@ TOLERANCE = 0.02
 WEIGHT_DECAY = 1e-2
 
 
-class Record(NamedTuple):
-    """The losses at one evaluation; of the training cells, means since the one before."""
-
-    step: int
-    reconstruction: float
-    regularizer: float
-    held_out_reconstruction: float
-    held_out_regularizer: float
-
-
 def optimize(
     model: Autoencoder,
     x: Tensor,
     *,
     train: Tensor,
     held_out: Tensor,
-    regularizer: Callable[[Tensor], Tensor] | None,
-    strength: float,
+    weights: Mapping[str, float],
+    sampling: str,
     n_steps: int,
     batch_size: int,
     learning_rate: float,
     generator: torch.Generator,
     progress_bar: bool,
-) -> tuple[list[Record], int]:
+) -> tuple[dict[str, list[float]], int]:
     """Train `model` in place and leave it in the last state with about the least held-out loss.
 
     AdamW with a one-cycle schedule (Smith & Topin 2019). Where a batch or the held-out cells
@@ -69,10 +61,16 @@ def optimize(
         The model and (n, D) standardised cells, on the device to compute on.
     train, held_out
         Row numbers; without held-out rows the training rows choose the state that is kept.
+    weights
+        Weight of each regulariser.
+    sampling
+        Where they are evaluated, a name in `SAMPLINGS`.
 
     Returns
     -------
-    The records of all evaluations, and the step of the state that is kept.
+    The history, and the step of the state that is kept. The history has the step of each
+    evaluation and, for the reconstruction error and each regulariser, its mean over the steps
+    since the last evaluation and its value for the held-out cells.
 
     Raises
     ------
@@ -84,8 +82,13 @@ def optimize(
     schedule = OneCycleLR(optimizer, learning_rate, total_steps=max(n_steps, 4))
     stream = batches(train, batch_size, generator=generator)
     points = None
-    if regularizer is not None and batch_size < MIN_GEOMETRY_POINTS:
+    if weights and batch_size < MIN_GEOMETRY_POINTS:
         points = batches(train, MIN_GEOMETRY_POINTS, generator=generator)
+
+    sample = None
+    if (draw := SAMPLINGS[sampling]) is not None:
+        on_device = torch.Generator(device=x.device).manual_seed(generator.initial_seed())
+        sample = partial(draw, generator=on_device)
 
     judge = held_out if len(held_out) else train[:1000]
     judge_at = None
@@ -93,38 +96,44 @@ def optimize(
         judge_at = x[torch.cat([judge, train])[:MIN_GEOMETRY_POINTS]]
     judge = x[judge]
 
-    def assess() -> tuple[float, float, float]:
+    def assess() -> list[float]:
+        # at the codes, whatever the sampling, so that states are compared at the same points
         with torch.no_grad():
-            parts = loss(model, judge, regularizer=regularizer, strength=strength, at=judge_at)
-        return tuple(torch.stack(parts).tolist())
+            parts = loss(model, judge, weights=weights, at=judge_at)
+        return torch.cat([parts.total[None], parts.reconstruction[None], parts.regularizers]).tolist()
 
-    records: list[Record] = []
+    names = ["reconstruction", *weights]
+    history: dict[str, list[float]] = {key: [] for key in ("step", *names, *(f"held_out_{name}" for name in names))}
     best, best_step, best_state = assess()[0], 0, deepcopy(model.state_dict())
     every = -(-n_steps // N_EVALUATIONS)
-    running, since, step = torch.zeros(2, device=x.device), 0, 0
+    running, since, step = torch.zeros(len(names), device=x.device), 0, 0
     bar = tqdm(total=n_steps, desc="geoae", unit="step", delay=1, disable=not progress_bar, leave=False)
     try:
         for step in range(1, n_steps + 1):
             at = None if points is None else x[next(points)]
-            parts = loss(model, x[next(stream)], regularizer=regularizer, strength=strength, at=at)
+            parts = loss(model, x[next(stream)], weights=weights, at=at, sample=sample)
             optimizer.zero_grad()
             parts.total.backward()
             optimizer.step()
             schedule.step()
-            running += torch.stack(parts[1:]).detach()
+            running += torch.cat([parts.reconstruction[None], parts.regularizers]).detach()
             since += 1
             bar.update()
             if step % every and step < n_steps:
                 continue
             total, *judged = assess()
-            records.append(Record(step, *(running / since).tolist(), *judged))
-            bar.set_postfix(reconstruction=f"{judged[0]:.3f}", regularizer=f"{judged[1]:.3g}")
+            history["step"].append(step)
+            for name, trained, held in zip(names, (running / since).tolist(), judged, strict=True):
+                history[name].append(trained)
+                history[f"held_out_{name}"].append(held)
+            shown = {name: f"{value:.3g}" for name, value in zip(names, judged, strict=True)}
+            bar.set_postfix(shown)
             running.zero_()
             since = 0
             if not total < float("inf"):
                 msg = (
-                    f"The loss became {total} at step {step} of {n_steps}: reconstruction {judged[0]:.3g}, "
-                    f"regularizer {judged[1]:.3g}. Lower `learning_rate` (now {learning_rate:g}) or `strength`."
+                    f"The loss became {total} at step {step} of {n_steps} ({shown}). "
+                    f"Lower `learning_rate` (now {learning_rate:g}) or `strength`."
                 )
                 raise RuntimeError(msg)
             best = min(best, total)
@@ -141,4 +150,4 @@ def optimize(
     finally:
         bar.close()
     model.load_state_dict(best_state)
-    return records, best_step
+    return history, best_step

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import Any
 
 from ..geometry.regularizers import canonical_name
 from ..nn import ACTIVATIONS
+from .sampling import SAMPLINGS
 
 # The largest weights at which the reconstruction error stays within 6% of that of the vanilla
-# autoencoder on all three reference data sets (docs/defaults.md).
-STRENGTHS = {"isometric": 0.2, "volume": 0.5, "conformal": 0.5}
+# autoencoder on all three reference data sets (docs/defaults.md); gradient_penalty, a baseline
+# that gains nothing by a larger one, has a small weight.
+STRENGTHS = {"isometric": 0.2, "volume": 0.5, "conformal": 0.5, "curvature": 0.03, "gradient_penalty": 0.01}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,10 +23,11 @@ class Settings:
     """The arguments of `fit`, checked. `scgeoae.tl.geoae` describes each."""
 
     n_components: int = 2
-    regularizer: str | None = "isometric"
-    """Canonical, whatever alias was given."""
+    regularizer: str | Mapping[str, float] | None = "isometric"
+    """After construction canonical, whatever alias was given."""
     strength: float | None = None
-    """After construction a number: the default of the regulariser, or 0 without one."""
+    """After construction a number: the default of the regulariser, or 0 without one; None of several."""
+    sampling: str = "data"
     hidden: tuple[int, ...] = (128, 128)
     activation: str = "silu"
     n_steps: int | None = None
@@ -50,6 +54,19 @@ class Settings:
             raise ValueError(msg)
         settle("learning_rate", learning_rate)
 
+        if self.sampling not in SAMPLINGS:
+            msg = f"Expected `sampling` to be one of {sorted(SAMPLINGS)}, found {self.sampling!r}."
+            raise ValueError(msg)
+        if isinstance(self.regularizer, Mapping):
+            if self.strength is not None:
+                msg = f"A mapping of regularizers has its weights in itself; leave out strength={self.strength!r}."
+                raise ValueError(msg)
+            weights = {canonical_name(k): _number(f"regularizer[{k!r}]", v) for k, v in self.regularizer.items()}
+            if len(weights) < len(self.regularizer):
+                msg = f"Two of the regularizers {list(self.regularizer)} are the same."
+                raise ValueError(msg)
+            settle("regularizer", weights)
+            return
         if self.regularizer is not None:
             settle("regularizer", canonical_name(self.regularizer))
         if self.strength is None:
@@ -58,6 +75,12 @@ class Settings:
         if self.regularizer is None and self.strength > 0:
             msg = f"strength={self.strength:g} without a regularizer has no effect; name one with `regularizer`."
             raise ValueError(msg)
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """The weight of each regulariser that has one above 0."""
+        given = self.regularizer if isinstance(self.regularizer, Mapping) else {self.regularizer: self.strength}
+        return {name: weight for name, weight in given.items() if weight > 0}
 
 
 def _integer(name: str, value: Any, least: int) -> int:

@@ -271,7 +271,7 @@ def test_rotating_and_shifting_the_data_barely_changes_the_map(fitted, reduced):
         ({"n_components": 9}, ValueError, "`n_components` to be at most 8"),
         ({"strength": -1}, ValueError, "`strength` to be a finite number >= 0"),
         ({"strength": np.nan}, ValueError, "`strength` to be a finite number >= 0"),
-        ({"regularizer": "umap"}, ValueError, "`regularizer` to be None or one of"),
+        ({"regularizer": "umap"}, ValueError, "`regularizer` to be None, one of"),
         ({"activation": "relu"}, ValueError, "`activation` to be one of"),
         ({"batch_size": 1}, ValueError, "`batch_size` to be an integer >= 2"),
         ({"n_neighbors": 0}, ValueError, "`n_neighbors` to be an integer >= 1"),

@@ -6,12 +6,15 @@ import re
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from scgeoae.geometry import trace
 from scgeoae.training import Settings, default_steps, fit
 from scgeoae.training import optimize as optimize_module
 from scgeoae.training.batches import batches
 from scgeoae.training.device import choose_device
+from scgeoae.training.sampling import gaussian, mixup
 from scgeoae.training.standardize import standardize
 
 
@@ -145,6 +148,54 @@ def test_small_batches_still_see_64_points_of_geometry(batch_size, monkeypatch):
     monkeypatch.setattr(optimize_module, "loss", spy)
     fit(x, Settings(n_steps=5, batch_size=batch_size))
     assert min(seen) == 64
+
+
+def test_history_names_every_part():
+    x, _ = sheet(200)
+    history = fit(x, Settings(regularizer={"isometric": 0.1, "curvature": 0.01}, n_steps=40)).history
+    parts = ("reconstruction", "isometric", "curvature")
+    assert list(history) == ["step", *parts, *(f"held_out_{part}" for part in parts)]
+    assert {len(values) for values in history.values()} == {20}
+
+
+def test_curvature_flattens():
+    from scgeoae.geometry import extrinsic_curvature
+
+    x, _ = sheet()
+    bending = []
+    for weights in ({"isometric": 0.1}, {"isometric": 0.1, "curvature": 0.3}):
+        fitted = fit(x, Settings(regularizer=weights, n_steps=300))
+        with torch.no_grad():
+            jet = fitted.model.jet(torch.from_numpy(fitted.embedding), order=2)
+            bending.append(extrinsic_curvature(jet).mean())
+    assert bending[1] < bending[0] / 2
+
+
+@pytest.mark.parametrize("sampling", ["mixup", "gaussian"])
+def test_sampling_regularises_where_there_are_no_cells(sampling):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(600, 6)) * [3, 2, 0.1, 0.1, 0.1, 0.1]
+    x = x[np.abs(x[:, 0]) > 2]  # a gap in the middle
+    x[:, 2] = 0.3 * x[:, 0] ** 2
+    middle = torch.stack([torch.linspace(-1, 1, 20), torch.zeros(20)], dim=1)
+    spread = {}
+    for where in ("data", sampling):
+        model = fit(x, Settings(sampling=where, n_steps=400)).model
+        spread[where] = trace(model.metric(middle)).log().std().item()
+    assert spread[sampling] < spread["data"]
+
+
+@given(seed=st.integers(0, 100))
+def test_samples(seed):
+    z = torch.randn(4000, 2, generator=torch.Generator().manual_seed(seed)) @ torch.tensor([[2.0, 0.5], [0.0, 1.0]]) + 3
+    drawn = gaussian(z, torch.Generator().manual_seed(seed + 1))
+    torch.testing.assert_close(drawn.T.cov(), z.T.cov(), rtol=0.2, atol=0.2)
+    torch.testing.assert_close(drawn.mean(0), z.mean(0), rtol=0, atol=0.2)
+    line = torch.tensor([[0.0, 0.0], [1.0, 2.0]])
+    mixed = mixup(line.repeat(500, 1), torch.Generator().manual_seed(seed))
+    assert -0.2 <= mixed[:, 0].min() < -0.1
+    assert 1.1 < mixed[:, 0].max() <= 1.2
+    torch.testing.assert_close(mixed[:, 1], 2 * mixed[:, 0])
 
 
 def test_interrupt_keeps_the_best_state(monkeypatch):

@@ -21,7 +21,12 @@ from scgeoae.training import STRENGTHS, Settings
         ({"strength": "auto"}, "`strength` to be a finite number >= 0, found 'auto'"),
         ({"learning_rate": 0}, "`learning_rate` to be a finite number > 0, found 0"),
         ({"learning_rate": float("inf")}, "`learning_rate` to be a finite number >= 0, found inf"),
-        ({"regularizer": "isometry"}, "`regularizer` to be None or one of .*found 'isometry'"),
+        ({"regularizer": "isometry"}, "`regularizer` to be None, one of .*found 'isometry'"),
+        ({"sampling": "grid"}, "`sampling` to be one of .*'mixup'.*found 'grid'"),
+        ({"regularizer": {"isometric": -1}}, r"`regularizer\['isometric'\]` to be a finite number >= 0, found -1"),
+        ({"regularizer": {"isometry": 1}}, "`regularizer` to be None, one of .*found 'isometry'"),
+        ({"regularizer": {"irae": 1, "isometric": 1}}, r"Two of the regularizers \['irae', 'isometric'\] are the same"),
+        ({"regularizer": {"irae": 1}, "strength": 0.1}, "A mapping of regularizers has its weights in itself"),
         ({"regularizer": None, "strength": 0.1}, "strength=0.1 without a regularizer has no effect"),
     ],
 )
@@ -40,3 +45,12 @@ def test_settled():
     numpy = Settings(n_components=np.int64(3), strength=np.float32(0.5))
     assert type(numpy.n_components) is int
     assert type(numpy.strength) is float
+
+
+def test_weights():
+    assert Settings(regularizer="irae", strength=0.5).weights == {"isometric": 0.5}
+    assert Settings(regularizer="irae", strength=0).weights == {}
+    assert Settings(regularizer=None).weights == {}
+    several = Settings(regularizer={"irae": 0.5, "mecae": 0.1, "volume": 0})
+    assert several.weights == {"isometric": 0.5, "curvature": 0.1}
+    assert several.strength is None

@@ -1,0 +1,42 @@
+"""Where in latent space a regulariser is evaluated."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from torch import Tensor
+
+# How far a mixture of two codes may reach beyond them, η of Lee et al. 2022.
+REACH = 0.2
+
+
+def mixup(z: Tensor, generator: torch.Generator) -> Tensor:
+    r"""Return points on and beyond the lines between pairs of codes.
+
+    :math:`\alpha z_i + (1 - \alpha) z_j` with :math:`\alpha \sim U(-\eta, 1 + \eta)`, η = 0.2, which
+    reaches the gaps between the data (Lee, Yoon, Son & Park, ICLR 2022).
+    """
+    partner = z[torch.randperm(len(z), generator=generator, device=z.device)]
+    alpha = torch.rand(len(z), 1, generator=generator, device=z.device) * (1 + 2 * REACH) - REACH
+    return partner + alpha * (z - partner)
+
+
+def gaussian(z: Tensor, generator: torch.Generator) -> Tensor:
+    """Return as many draws from the Gaussian with the mean and covariance of the codes."""
+    z = z.detach()
+    centered = z - z.mean(0)
+    # a random mixture of the centred codes has their covariance, with no factorisation of it
+    mixture = torch.randn(len(z), len(z), generator=generator, device=z.device) / len(z) ** 0.5
+    return z.mean(0) + mixture @ centered
+
+
+SAMPLINGS: dict[str, Callable[[Tensor, torch.Generator], Tensor] | None] = {
+    "data": None,
+    "mixup": mixup,
+    "gaussian": gaussian,
+}
