@@ -15,7 +15,7 @@ from reference_data import LABELS, read
 from scgeoae.geometry import distortion
 from scgeoae.training import Settings, fit
 
-STRENGTHS = {name: (0.1, 0.2, 0.3, 0.5, 1.0) for name in ("volume", "conformal", "isometric")}
+STRENGTHS = dict.fromkeys(("volume", "conformal", "isometric"), (0.1, 0.2, 0.3, 0.5, 1.0))
 STRENGTHS["curvature"] = (0.01, 0.03, 0.1)
 SEEDS = range(3)
 
