@@ -10,9 +10,9 @@ import torch
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# Measured on two cores with the default networks, milliseconds a step of 128 cells: one thread
-# 5.0, two threads 4.4 on an idle machine; 6.5 and 22 beside one other busy process, because
-# each of some hundred small products then waits for the slower thread.
+# Measured on two cores with the default networks, milliseconds a step of 128 cells, medians: one
+# thread 5.9, two threads 6.3 on an idle machine; 7.5 and 25.6 beside one other busy process,
+# because each of some hundred small products then waits for the slower thread.
 MAX_SINGLE_THREADED_BATCH = 512
 
 
