@@ -75,7 +75,7 @@ def choose_representation(
     name = "adata.X" if layer is None else f"adata.layers[{layer!r}]"
     given = {} if layer is None else {"layer": layer}
     if use_rep is None and adata.n_vars > sc.settings.N_PCS:
-        return _from_pca(adata, _in_memory(matrix), name, pca_key, n_pcs, given)
+        return _from_pca(adata, _in_memory(matrix), name, pca_key, n_pcs)
     return Representation(_checked(_in_memory(matrix), name), name, {"use_rep": "X", **given})
 
 
@@ -94,9 +94,7 @@ def _from_obsm(adata: AnnData, key: str, n_pcs: int | None) -> Representation:
     return Representation(_checked(_in_memory(matrix), name), name, params)
 
 
-def _from_pca(
-    adata: AnnData, matrix: Any, name: str, key: str, n_pcs: int | None, given: dict[str, Any]
-) -> Representation:
+def _from_pca(adata: AnnData, matrix: Any, name: str, key: str, n_pcs: int | None) -> Representation:
     import scanpy as sc
     from anndata import AnnData
 
@@ -121,8 +119,7 @@ def _from_pca(
         "uns": {suffix: scratch.uns["pca"]},
     }
     pcs = f"adata.obsm[{key!r}]"
-    params = {"use_rep": key} if "layer" not in given else {**given}
-    return Representation(_checked(np.asarray(scratch.obsm["X_pca"]), pcs), pcs, params, computed)
+    return Representation(_checked(np.asarray(scratch.obsm["X_pca"]), pcs), pcs, {"use_rep": key}, computed)
 
 
 def _in_memory(matrix: Any) -> Any:

@@ -38,6 +38,13 @@ class Results:
     """Further slots: attribute of the AnnData, key, value."""
 
 
+def writable(adata: AnnData, *, copy: bool) -> AnnData:
+    """Return the AnnData to write into: `adata`, or a copy in memory."""
+    if not copy:
+        return adata
+    return adata.to_memory() if adata.isbacked else adata.copy()
+
+
 def write_results(adata: AnnData, key: str, results: Results) -> list[str]:
     """Write all slots, and return a line for each that says what it holds."""
     slots = Slots(key)

@@ -60,8 +60,8 @@ def s_shape(*, n_obs: int = 1000, noise: float = 0.0, random_state: int | None =
     return manifold(
         points,
         coordinates=np.stack([t, across], axis=1),
-        gaussian_curvature=np.zeros(n_obs),
-        mean_curvature=np.full(n_obs, 0.5),
+        gaussian_curvature=0.0,
+        mean_curvature=0.5,
         noise=noise,
         generator=generator,
     )

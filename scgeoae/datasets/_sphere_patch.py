@@ -3,6 +3,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy.spatial.distance import pdist, squareform
 
 from ._manifold import checked_generator, manifold
 
@@ -67,12 +68,12 @@ def sphere_patch(
     east = np.stack([np.cos(azimuth), np.sin(azimuth)], axis=1)
     unit = np.concatenate([np.sqrt(1 - height**2)[:, None] * east, height[:, None]], axis=1)
     # the chord keeps the digits that the arc cosine of a product near 1 would lose
-    chord = np.linalg.norm(unit[:, None] - unit, axis=2)
+    chord = squareform(pdist(unit))
     return manifold(
         radius * unit,
         coordinates=radius * np.arccos(height)[:, None] * east,
-        gaussian_curvature=np.full(n_obs, 1 / radius**2),
-        mean_curvature=np.full(n_obs, 1 / radius),
+        gaussian_curvature=1 / radius**2,
+        mean_curvature=1 / radius,
         geodesic_distances=2 * radius * np.arcsin(np.minimum(chord / 2, 1)),
         noise=noise,
         generator=generator,

@@ -62,7 +62,7 @@ def swiss_roll(*, n_obs: int = 1000, noise: float = 0.0, random_state: int | Non
     return manifold(
         np.stack([t * np.cos(t), across, t * np.sin(t)], axis=1),
         coordinates=np.stack([along - length[0], across], axis=1),
-        gaussian_curvature=np.zeros(n_obs),
+        gaussian_curvature=0.0,
         mean_curvature=(t**2 + 2) / (2 * (t**2 + 1) ** 1.5),
         noise=noise,
         generator=generator,

@@ -12,8 +12,9 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from numpy.typing import NDArray
 
-# Steps to all lattice points within 4 that are visible from the origin: directions are then so
-# dense that the shortest lattice path is at most 0.7% too long.
+# Steps to all lattice points within 4 that are visible from the origin. Against a lattice three
+# times as fine with steps within 9, paths are from 0.1% too short (chords) to 2.3% too long
+# (few directions), median 0.03% too long.
 _STEPS = [(i, j) for i in range(5) for j in range(-4, 5) if np.gcd(i, j) == 1 and (i > 0 or j > 0)]
 
 
@@ -56,8 +57,8 @@ def torus_patch(
     ``obs["mean_curvature"]`` : float32
         (R + 2 r cos u)/(2 r (R + r cos u)), its absolute value.
     ``obsp["geodesic_distances"]`` : (n, n) float32, dense
-        Length of the shortest path within the patch, along a fine lattice; at most 1% too long
-        beyond a tenth of the patch.
+        Length of the shortest path within the patch, along a lattice; from 0.1% too short
+        to 2.5% too long.
 
     Raises
     ------

@@ -20,10 +20,7 @@ def second_fundamental_form(jet: Jet) -> Tensor:
     :math:`\mathrm{II}_{ab} = (I - T)\, S_{ab}` with the tangent projection
     :math:`T = A G^{-1} A^\top`.
     """
-    a, s = jet.first, jet.second
-    along = torch.einsum("nxa,nxbc->nabc", a, s)
-    christoffel = torch.einsum("nab,nbcd->nacd", inverse(pullback(a)), along)
-    return s - torch.einsum("nxa,nabc->nxbc", a, christoffel)
+    return _normal_part(jet, inverse(pullback(jet.first)))
 
 
 def gaussian_curvature(jet: Jet) -> Tensor:
@@ -42,16 +39,17 @@ def gaussian_curvature(jet: Jet) -> Tensor:
     if jet.first.shape[-1] != 2:
         msg = f"Gaussian curvature is that of a surface; the map has {jet.first.shape[-1]} dimensions, not 2."
         raise ValueError(msg)
-    form = second_fundamental_form(jet)
-    products = torch.einsum("nx,nx->n", form[..., 0, 0], form[..., 1, 1]) - form[..., 0, 1].square().sum(1)
     metric = pullback(jet.first)
+    form = _normal_part(jet, inverse(metric))
+    products = torch.einsum("nx,nx->n", form[..., 0, 0], form[..., 1, 1]) - form[..., 0, 1].square().sum(1)
     det = metric[:, 0, 0] * metric[:, 1, 1] - metric[:, 0, 1].square()
     return products / det.clamp(min=torch.finfo(det.dtype).tiny)
 
 
 def mean_curvature(jet: Jet) -> Tensor:
     r"""Return the length of the mean curvature vector :math:`G^{ab}\,\mathrm{II}_{ab}/m`, (n,), in 1/unit."""
-    vector = torch.einsum("nab,nxab->nx", inverse(pullback(jet.first)), second_fundamental_form(jet))
+    inverted = inverse(pullback(jet.first))
+    vector = torch.einsum("nab,nxab->nx", inverted, _normal_part(jet, inverted))
     return vector.norm(dim=1) / jet.first.shape[-1]
 
 
@@ -63,6 +61,13 @@ def extrinsic_curvature(jet: Jet) -> Tensor:
     for any G-orthonormal frame e (Lee & Park 2023, arXiv 2309.10237; the right side needs no
     stochastic trace).
     """
-    form, inverted = second_fundamental_form(jet), inverse(pullback(jet.first))
+    inverted = inverse(pullback(jet.first))
+    form = _normal_part(jet, inverted)
     raised = torch.einsum("nac,nxcd,ndb->nxab", inverted, form, inverted)
     return 2 * (raised * form).sum((1, 2, 3))
+
+
+def _normal_part(jet: Jet, inverted: Tensor) -> Tensor:
+    along = torch.einsum("nxa,nxbc->nabc", jet.first, jet.second)
+    christoffel = torch.einsum("nab,nbcd->nacd", inverted, along)
+    return jet.second - torch.einsum("nxa,nabc->nxbc", jet.first, christoffel)

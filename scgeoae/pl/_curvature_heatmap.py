@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
     from matplotlib.axes import Axes
+    from torch import Tensor
 
 MEASURES = {"gaussian": gaussian_curvature, "mean": mean_curvature, "extrinsic": extrinsic_curvature}
 UNITS = {"gaussian": "1/unit²", "mean": "1/unit", "extrinsic": "1/unit²"}
@@ -101,13 +102,19 @@ def curvature_heatmap(
     # the smallest number keeps a flat surface from an empty range of colours
     limit = vmax or max(float(np.quantile(np.abs(values), 0.98)), np.finfo(np.float32).tiny)
     signed = kind == "gaussian"
-    model = read_model(adata, basis).double()
+    evaluate = None
+    if background:
+        model = read_model(adata, basis).double()
+
+        def evaluate(z: Tensor) -> Tensor:
+            return MEASURES[kind](model.jet(z.double(), order=2))
+
     panel = heatmap(
         adata,
         basis,
         z=z,
         column=column,
-        evaluate=(lambda z: MEASURES[kind](model.jet(z.double(), order=2))) if background else None,
+        evaluate=evaluate,
         norm=TwoSlopeNorm(0, vmin=-limit, vmax=limit) if signed else Normalize(0, limit),
         cmap=cmap or ("RdBu_r" if signed else "magma_r"),
         label=f"{kind} curvature ({UNITS[kind]})".replace("gaussian", "Gaussian"),

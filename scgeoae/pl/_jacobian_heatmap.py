@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
     from matplotlib.axes import Axes
+    from torch import Tensor
 
 # Below a tenth (26% of area) the colours stay pale, so that the map of a good model looks good
 # and not as colourful as that of a bad one.
@@ -96,16 +97,22 @@ def jacobian_heatmap(
     column = Slots(basis).log_area
     log_area = read_column(adata, column, basis)
     metric = torch.from_numpy(read_metric(adata, basis))
-    model = read_model(adata, basis)
     # the mean that the column refers to is that of all cells of the run, of which these may be some
     shift = float(np.median(log_area - relative_log_area(metric).numpy()))
     limit = vmax or max(float(np.quantile(np.abs(log_area), 0.99)), MIN_LIMIT)
+    evaluate = None
+    if background:
+        model = read_model(adata, basis)
+
+        def evaluate(z: Tensor) -> Tensor:
+            return relative_log_area(model.metric(z), reference=metric) + shift
+
     panel = heatmap(
         adata,
         basis,
         z=z,
         column=column,
-        evaluate=(lambda z: relative_log_area(model.metric(z), reference=metric) + shift) if background else None,
+        evaluate=evaluate,
         norm=TwoSlopeNorm(0, vmin=-limit, vmax=limit),
         cmap=cmap,
         label=r"$\log_{10}$ ($\sqrt{\det G}$ / mean)",

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import torch
 from scanpy import logging as logg
 
-from .._anndata.results import read_embedding, read_model
+from .._anndata.results import read_embedding, read_model, writable
 from .._anndata.slots import Slots
 from ..geometry import extrinsic_curvature, gaussian_curvature, mean_curvature
 
@@ -81,8 +81,7 @@ def curvature(adata: AnnData, *, key: str = "geoae", copy: bool = False) -> AnnD
         for name, measure in measures.items():
             columns[name][rows] = measure(jet).float()
 
-    if copy:
-        adata = adata.to_memory() if adata.isbacked else adata.copy()
+    adata = writable(adata, copy=copy)
     for name, column in columns.items():
         adata.obs[name] = column.numpy()
     logg.info("    finished", time=start, deep="added\n" + "\n".join(f"    obs[{name!r}]" for name in columns))

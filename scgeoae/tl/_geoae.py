@@ -13,7 +13,7 @@ from sklearn.utils import check_random_state
 
 from .._anndata.model_arrays import to_arrays
 from .._anndata.representation import choose_representation
-from .._anndata.results import Results, write_results
+from .._anndata.results import Results, writable, write_results
 from ..geometry import anisotropy, distortion, metric_graph, relative_log_area
 from ..training import Settings, fit
 
@@ -211,8 +211,7 @@ def geoae(
         model=to_arrays(fitted.model),
         computed=representation.computed,
     )
-    if copy:
-        adata = adata.to_memory() if adata.isbacked else adata.copy()
+    adata = writable(adata, copy=copy)
     written = write_results(adata, key, results)
     logg.info("    finished", time=start, deep="added\n" + "\n".join(f"    {line}" for line in written))
     return adata if copy else None

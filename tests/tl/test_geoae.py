@@ -121,6 +121,28 @@ def test_params_repeat_the_run(reduced):
     assert np.array_equal(again.obsm["X_geoae"], adata.obsm["X_geoae"])
 
 
+def test_components_of_a_layer_are_named_and_drawn(reduced):
+    adata = AnnData(reduced.raw.X.toarray(), obs=reduced.obs[["bulk_labels"]].copy())
+    adata.layers["mine"] = adata.X.copy()
+    with pytest.warns(UserWarning, match="computing it with"):
+        run(adata, layer="mine")
+    assert adata.uns["geoae"]["params"]["use_rep"] == "X_pca_mine"
+    for plot in (sg.pl.indicatrices, sg.pl.jacobian_heatmap):
+        (bar,) = [a for a in plot(adata, show=False).artists if hasattr(a, "txt_label")]
+        assert bar.txt_label.get_text().endswith("units of X_pca_mine")
+
+
+def test_several_regularizers_repeat_from_a_file(small, tmp_path):
+    run(small, regularizer={"irae": 0.1, "mecae": 0.01}, sampling="mixup")
+    small.write_h5ad(tmp_path / "x.h5ad")
+    params = dict(read_h5ad(tmp_path / "x.h5ad").uns["geoae"]["params"])
+    assert params["regularizer"] == {"isometric": 0.1, "curvature": 0.01}
+    for name in ("method", "n_threads", "versions"):
+        del params[name]
+    again = sg.tl.geoae(small, **params, progress_bar=False, copy=True)
+    np.testing.assert_allclose(again.obsm["X_geoae"], small.obsm["X_geoae"], rtol=1e-4, atol=1e-4)
+
+
 def test_same_seed_same_bits_in_every_slot(small):
     a, b = (run(small, copy=True) for _ in range(2))
     for name in ("obsm", "obsp"):
