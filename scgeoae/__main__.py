@@ -52,13 +52,14 @@ def run(options: argparse.Namespace) -> None:
         adata,
         regularizer=regularizer,
         strength=options.strength,
+        side=options.side,
         use_rep=options.use_rep,
         random_state=options.seed,
         progress_bar=sys.stderr.isatty(),
     )
     print(f"{adata.n_obs} cells, regularizer {options.regularizer}, seed {options.seed}")
     for name, value in get.scores(adata).items():
-        print(f"  {name:<14}{value:10.4f}")
+        print(f"  {name:<15}{value:10.4f}")
 
     if options.figures is not None:
         import matplotlib as mpl
@@ -98,6 +99,10 @@ def _read(path: Path | None) -> AnnData:
         raise ValueError(msg) from error
 
 
+def _strength(text: str) -> float | str:
+    return text if text == "auto" else float(text)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m scgeoae",
@@ -108,9 +113,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--figures", type=Path, metavar="DIR", help="write the figures into this folder")
     parser.add_argument("--use-rep", metavar="KEY", help="key of obsm, or X (default: chosen as Scanpy does)")
     parser.add_argument(
-        "--regularizer", default="isometric", metavar="NAME", help="isometric, volume, conformal or none"
+        "--regularizer", default="isometric", metavar="NAME", help="isometric, volume, conformal, … or none"
     )
-    parser.add_argument("--strength", type=float, metavar="WEIGHT", help="weight of the regularizer")
+    parser.add_argument("--strength", type=_strength, metavar="WEIGHT", help="weight of the regularizer, or auto")
+    parser.add_argument("--side", choices=("decoder", "encoder", "both"), help="the network that it holds")
     parser.add_argument("--color", metavar="NAME", help="column of obs, or gene, to colour the cells by")
     parser.add_argument("--seed", type=int, default=0, help="random seed (default: 0)")
     return parser

@@ -47,8 +47,8 @@ def test_no_regularizer(small, tmp_path):
         (["{good}", "--color", "spam"], "did not find 'spam' in adata.obs, which has 'side', nor among the genes"),
         (["{good}", "--use-rep", "spam"], "Did not find 'spam' in adata.obsm"),
         (["{good}", "--regularizer", "spam"], "`regularizer` to be None, one of"),
-        (["{good}", "--strength", "-1"], "`strength` to be a finite number >= 0, found -1.0"),
-        (["{good}", "--strength", "nan"], "`strength` to be a finite number >= 0, found nan"),
+        (["{good}", "--strength", "-1"], "`strength` to be a finite number >= 0 or 'auto', found -1.0"),
+        (["{good}", "--strength", "nan"], "`strength` to be a finite number >= 0 or 'auto', found nan"),
     ],
 )
 def test_errors_are_one_line_and_status_2(arguments, message, small, tmp_path, capsys):

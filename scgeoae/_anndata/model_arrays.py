@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any, NotRequired, TypedDict
 
 import numpy as np
 import torch
 
+from ..geometry.ambient import Ambient
 from ..nn import Autoencoder
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+    from torch import Tensor
 
 FORMAT = 1
 
@@ -25,11 +27,13 @@ class ModelArrays(TypedDict):
     activation: str
     weights: dict[str, NDArray[np.float32]]
     """Parameters, standardisation and frame under their names in the torch module."""
+    ambient: NotRequired[NDArray[np.float32] | str]
+    """Metric of the representation, or the name of a function that gives it; absent when Euclidean."""
 
 
 def to_arrays(model: Autoencoder) -> ModelArrays:
     """Take a model apart."""
-    return {
+    arrays: ModelArrays = {
         "format": FORMAT,
         "n_features": model.n_features,
         "n_components": model.n_components,
@@ -37,6 +41,9 @@ def to_arrays(model: Autoencoder) -> ModelArrays:
         "activation": model.activation,
         "weights": {name: tensor.cpu().numpy().copy() for name, tensor in model.state_dict().items()},
     }
+    if model.ambient is not None:
+        arrays["ambient"] = model.ambient.name or model.ambient.tensor.cpu().numpy().copy()
+    return arrays
 
 
 def from_arrays(arrays: Any) -> Autoencoder:
@@ -69,6 +76,7 @@ def from_arrays(arrays: Any) -> Autoencoder:
             if not tensor.isfinite().all():
                 msg = f"{name} has values that are not finite"
                 raise ValueError(msg)
+        model.ambient = _ambient(arrays["ambient"], model.n_features) if "ambient" in arrays else None
     except KeyError as error:
         msg = f"the entry {error} is missing"
         raise ValueError(msg) from None
@@ -76,3 +84,28 @@ def from_arrays(arrays: Any) -> Autoencoder:
         raise ValueError(str(error)) from None
     model.load_state_dict(weights)
     return model.eval().requires_grad_(requires_grad=False)
+
+
+def _ambient(stored: Any, n_features: int) -> Ambient:
+    if isinstance(stored, str):
+        return Ambient(_Forgotten(stored))
+    tensor = torch.from_numpy(np.array(stored, dtype=np.float32))
+    if tuple(tensor.shape) not in ((n_features,), (n_features, n_features)) or not tensor.isfinite().all():
+        msg = f"the ambient metric is no metric of {n_features} features"
+        raise ValueError(msg)
+    return Ambient(tensor)
+
+
+class _Forgotten:
+    """In the place of a user's function, which no file can hold."""
+
+    def __init__(self, name: str) -> None:
+        self.__qualname__ = name
+
+    def __call__(self, x: Tensor) -> Tensor:
+        name = self.__qualname__
+        msg = (
+            f"This map was measured with the ambient metric {name}, a function, which is not stored with it; "
+            f"pass it: sg.tl.metric(adata, ambient={name}), or set model.ambient = sg.geometry.Ambient({name})."
+        )
+        raise ValueError(msg)

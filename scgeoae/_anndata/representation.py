@@ -168,3 +168,14 @@ def _check_finite(matrix: Any, name: str) -> None:
 def _known(mapping: Any) -> str:
     # anndata 0.13 keeps X as the layer None
     return ", ".join(repr(key) for key in mapping if key is not None) or "nothing"
+
+
+def stored_representation(adata: AnnData, params: dict[str, Any]) -> Representation:
+    """Return the representation that the `params` of a run name."""
+    n_pcs = params.get("n_pcs")
+    return choose_representation(
+        adata,
+        use_rep=params["use_rep"],
+        n_pcs=None if n_pcs is None else int(n_pcs),
+        layer=params.get("layer"),
+    )

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from scanpy import logging as logg
 
 from .model_arrays import ModelArrays, from_arrays
-from .slots import Slots
+from .slots import SIDES, Slots
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -17,6 +17,16 @@ if TYPE_CHECKING:
 
     from ..geometry.graph import MetricGraph
     from ..nn import Autoencoder
+    from .slots import Side
+
+
+class Tensors(NamedTuple):
+    """The metric of one network at the cells, and what it says of each."""
+
+    metric: NDArray[np.float32]
+    """(n, d, d)"""
+    log_area: NDArray[np.float32]
+    anisotropy: NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -24,10 +34,8 @@ class Results:
     """Everything that one run writes."""
 
     embedding: NDArray[np.float32]
-    metric: NDArray[np.float32]
-    """(n, d, d)"""
-    log_area: NDArray[np.float32]
-    anisotropy: NDArray[np.float32]
+    decoder: Tensors
+    encoder: Tensors
     reconstruction_error: NDArray[np.float32]
     graph: MetricGraph
     params: dict[str, Any]
@@ -52,16 +60,18 @@ def write_results(adata: AnnData, key: str, results: Results) -> list[str]:
     if old is not None and old.shape != results.embedding.shape:
         shapes = f"of shape {old.shape} by one of shape {results.embedding.shape}"
         logg.info(f"    replacing adata.obsm[{slots.embedding!r}] {shapes}")
-    rows, columns = np.triu_indices(results.metric.shape[-1])
+    rows, columns = np.triu_indices(results.decoder.metric.shape[-1])
     for attribute, entries in results.computed.items():
         getattr(adata, attribute).update(entries)
     adata.obsm[slots.embedding] = results.embedding
-    adata.obsm[slots.metric] = results.metric[:, rows, columns]
+    for side in SIDES:
+        names, tensors = Slots(key, side), getattr(results, side)
+        adata.obsm[names.metric] = tensors.metric[:, rows, columns]
+        adata.obs[names.log_area] = tensors.log_area
+        adata.obs[names.anisotropy] = tensors.anisotropy
     adata.obsp[slots.metric] = results.graph.metric
     adata.obsp[slots.distances] = results.graph.distances
     adata.obsp[slots.connectivities] = results.graph.connectivities
-    adata.obs[slots.log_area] = results.log_area
-    adata.obs[slots.anisotropy] = results.anisotropy
     adata.obs[slots.reconstruction_error] = results.reconstruction_error
     adata.uns[key] = {
         "params": results.params,
@@ -78,6 +88,7 @@ def write_results(adata: AnnData, key: str, results: Results) -> list[str]:
         f"obs[{slots.log_area!r}], obs[{slots.anisotropy!r}], distortion of each cell",
         f"obs[{slots.reconstruction_error!r}], its squared distance from its reconstruction",
         f"obsp[{slots.metric!r}], obsp[{slots.distances!r}], obsp[{slots.connectivities!r}], metric graph",
+        f"obsm[{Slots(key, 'encoder').metric!r}] and obs, the same of the encoder",
         f"uns[{key!r}], parameters, history, scores and model",
     ]
 
@@ -90,9 +101,9 @@ def read_embedding(adata: AnnData, key: str) -> NDArray:
     return np.asarray(adata.obsm[slots.embedding])
 
 
-def read_metric(adata: AnnData, key: str) -> NDArray:
+def read_metric(adata: AnnData, key: str, side: Side = "decoder") -> NDArray:
     """Return the (n, d, d) metric tensors."""
-    slots = Slots(key)
+    slots = Slots(key, side)
     if slots.metric not in adata.obsm:
         raise KeyError(_missing(f"adata.obsm[{slots.metric!r}]", key))
     triangle = np.asarray(adata.obsm[slots.metric])

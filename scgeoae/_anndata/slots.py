@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
+
+Side = Literal["decoder", "encoder"]
+SIDES: tuple[Side, ...] = ("decoder", "encoder")
 
 
 @dataclass(frozen=True)
@@ -10,6 +14,12 @@ class Slots:
     """The names under which the results with the name `key` are stored."""
 
     key: str = "geoae"
+    side: Side = "decoder"
+    """Whose metric the slots of tensors are about."""
+
+    @property
+    def _suffix(self) -> str:
+        return "_encoder" if self.side == "encoder" else ""
 
     @property
     def embedding(self) -> str:
@@ -19,7 +29,17 @@ class Slots:
     @property
     def metric(self) -> str:
         """In `obsm`, the upper triangles of the tensors, and in `obsp`, the tensors on the graph."""
-        return f"{self.key}_metric"
+        return f"{self.key}_metric{self._suffix}"
+
+    @property
+    def log_area(self) -> str:
+        """In `obs`."""
+        return f"{self.key}_log_area{self._suffix}"
+
+    @property
+    def anisotropy(self) -> str:
+        """In `obs`."""
+        return f"{self.key}_anisotropy{self._suffix}"
 
     @property
     def distances(self) -> str:
@@ -30,16 +50,6 @@ class Slots:
     def connectivities(self) -> str:
         """In `obsp`."""
         return f"{self.key}_connectivities"
-
-    @property
-    def log_area(self) -> str:
-        """In `obs`."""
-        return f"{self.key}_log_area"
-
-    @property
-    def anisotropy(self) -> str:
-        """In `obs`."""
-        return f"{self.key}_anisotropy"
 
     @property
     def reconstruction_error(self) -> str:
@@ -60,3 +70,11 @@ class Slots:
     def extrinsic_curvature(self) -> str:
         """In `obs`."""
         return f"{self.key}_extrinsic_curvature"
+
+
+def checked_side(side: str) -> Side:
+    """Return `side`, or say which there are."""
+    if side not in SIDES:
+        msg = f"Expected `side` to be 'decoder' or 'encoder', found {side!r}."
+        raise ValueError(msg)
+    return side

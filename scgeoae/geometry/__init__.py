@@ -1,17 +1,20 @@
 """Differential geometry of batches of metric tensors, on torch tensors alone."""
 
+from .ambient import Ambient
 from .curvature import extrinsic_curvature, gaussian_curvature, mean_curvature, second_fundamental_form
 from .distortion import Distortion, anisotropy, distortion, relative_log_area
 from .frame import Frame, fit_frame
 from .graph import MetricGraph, metric_graph
 from .indicatrix import indicatrix_axes
-from .metric import eigenvalues, inverse, log_det, pullback, squared_trace, trace
+from .metric import cometric, eigenvalues, inverse, log_det, pullback, squared_trace, trace
 
 __all__ = [
+    "Ambient",
     "Distortion",
     "Frame",
     "MetricGraph",
     "anisotropy",
+    "cometric",
     "distortion",
     "eigenvalues",
     "extrinsic_curvature",

@@ -9,10 +9,24 @@ import torch
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from .ambient import Ambient
 
-def pullback(jacobian: Tensor) -> Tensor:
-    """Return G = AᵀA, (n, d, d), for Jacobians A of shape (n, D, d)."""
-    return jacobian.mT @ jacobian
+
+def pullback(jacobian: Tensor, ambient: Ambient | None = None, at: Tensor | None = None) -> Tensor:
+    """Return G = AᵀHA, (n, d, d), for Jacobians A of shape (n, D, d).
+
+    The ambient metric H, by default the identity, is taken at the (n, D) points `at`.
+    """
+    return jacobian.mT @ (jacobian if ambient is None else ambient.lower(jacobian, at))
+
+
+def cometric(jacobian: Tensor, ambient: Ambient | None = None, at: Tensor | None = None) -> Tensor:
+    """Return M = BH⁻¹Bᵀ, (n, d, d), for Jacobians B of shape (n, d, D) of an encoder.
+
+    Its inverse P is the metric that the encoder pushes forward: the ellipse of P is the image of
+    the unit ball of H.
+    """
+    return jacobian @ (jacobian.mT if ambient is None else ambient.raise_(jacobian.mT, at))
 
 
 def trace(metric: Tensor) -> Tensor:

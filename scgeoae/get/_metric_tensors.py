@@ -3,15 +3,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .._anndata.results import read_metric
+from .._anndata.slots import checked_side
 
 if TYPE_CHECKING:
     import numpy as np
     from anndata import AnnData
     from numpy.typing import NDArray
 
+    from .._anndata.slots import Side
 
-def metric_tensors(adata: AnnData, *, key: str = "geoae") -> NDArray[np.float32]:
-    r"""Return the metric tensors of the decoder at the cells.
+
+def metric_tensors(adata: AnnData, *, key: str = "geoae", side: Side = "decoder") -> NDArray[np.float32]:
+    r"""Return the metric tensors at the cells.
 
     Parameters
     ----------
@@ -19,6 +22,9 @@ def metric_tensors(adata: AnnData, *, key: str = "geoae") -> NDArray[np.float32]
         Annotated data on which `scgeoae.tl.geoae` was run.
     key
         The `key_added` of that run.
+    side
+        ``"decoder"``: the pullback metric G = AᵀHA; ``"encoder"``: the metric P = (BH⁻¹Bᵀ)⁻¹ that
+        the encoder pushes forward.
 
     Returns
     -------
@@ -29,6 +35,8 @@ def metric_tensors(adata: AnnData, *, key: str = "geoae") -> NDArray[np.float32]
     ------
     KeyError
         If there are no tensors under `key`.
+    ValueError
+        If `side` is neither.
 
     Examples
     --------
@@ -38,4 +46,4 @@ def metric_tensors(adata: AnnData, *, key: str = "geoae") -> NDArray[np.float32]
     >>> sg.get.metric_tensors(adata).shape
     (700, 2, 2)
     """
-    return read_metric(adata, key)
+    return read_metric(adata, key, checked_side(side))

@@ -24,6 +24,7 @@ def scores(adata: AnnData, *, key: str = "geoae") -> dict[str, float]:
 
     - ``CN``, ``VPres``, ``ISO``: distance of the decoder from conformal, area-preserving and
       isometric at the cells (`scgeoae.geometry.distortion`); 0 is perfect
+    - ``CN_encoder``, ``VPres_encoder``, ``ISO_encoder``: the same of the encoder
     - ``MSE``, ``MSE_train``, ``MSE_held_out``: mean squared error of the standardised
       representation over all cells, those trained on, and those held out (absent below 20
       cells); 1 is what predicting the mean gives

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
-from ..geometry.metric import pullback
+from ..geometry.metric import cometric, inverse, pullback
 from .mlp import Jet
 from .residual import ResidualMlp
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from ..geometry.ambient import Ambient
     from ..geometry.frame import Frame
 
 
@@ -27,9 +28,12 @@ class Autoencoder(nn.Module):
     starts at zero. Training therefore starts at an isometry whose encoder is its
     pseudo-inverse, and bends from there.
 
-    `encode`, `decode`, `jet`, `jacobian` and `metric` take and give the units of the representation
-    and of the map. The networks `encoder` and `decoder` themselves work between the
-    standardised representation and latent space, as training does.
+    `encode`, `decode`, `jet`, `jacobian`, `metric` and their namesakes of the encoder take and give
+    the units of the representation and of the map. The networks `encoder` and `decoder`
+    themselves work between the standardised representation and latent space, as training does.
+
+    `ambient` is the metric of the representation by which lengths are measured, `None` for the
+    Euclidean one.
 
     Parameters
     ----------
@@ -78,6 +82,7 @@ class Autoencoder(nn.Module):
         self.register_buffer("unit", torch.ones(()))
         self.register_buffer("origin", torch.zeros(n_components))
         self.register_buffer("rotation", torch.eye(n_components))
+        self.ambient: Ambient | None = None
         self.float()  # whatever torch's default type is
 
     @torch.no_grad()
@@ -109,13 +114,21 @@ class Autoencoder(nn.Module):
         """Return the latent coordinates of (n, d) positions on the map."""
         return (z / self.unit) @ self.rotation.T + self.origin
 
+    def standardize(self, x: Tensor) -> Tensor:
+        """Bring (n, D) points of the representation to the units in which the networks work."""
+        return (x - self.center) / self.scale
+
+    def restore(self, x: Tensor) -> Tensor:
+        """Bring (n, D) standardised points back to the units of the representation."""
+        return x * self.scale + self.center
+
     def encode(self, x: Tensor) -> Tensor:
         """Map (n, D) cells to their (n, d) positions on the map."""
-        return self.to_map(self.encoder((x - self.center) / self.scale))
+        return self.to_map(self.encoder(self.standardize(x)))
 
     def decode(self, z: Tensor) -> Tensor:
         """Map (n, d) positions to (n, D) points of the representation."""
-        return self.decoder(self.to_latent(z)) * self.scale + self.center
+        return self.restore(self.decoder(self.to_latent(z)))
 
     def jet(self, z: Tensor, *, order: int = 1) -> Jet:
         """Return `decode` and its derivatives up to `order` (1 or 2) at (n, d) positions."""
@@ -125,12 +138,28 @@ class Autoencoder(nn.Module):
         second = latent.second
         if second is not None:
             second = self.scale * (step.T @ second @ step)
-        return Jet(latent.values * self.scale + self.center, self.scale * (latent.first @ step), second)
+        return Jet(self.restore(latent.values), self.scale * (latent.first @ step), second)
 
     def jacobian(self, z: Tensor) -> Tensor:
         """Return the derivative A of `decode` at (n, d) positions, (n, D, d)."""
         return self.jet(z).first
 
     def metric(self, z: Tensor) -> Tensor:
-        """Return the metric AᵀA that the decoder pulls back to (n, d) positions, (n, d, d)."""
-        return pullback(self.jacobian(z))
+        """Return the metric G = AᵀHA that the decoder pulls back to (n, d) positions, (n, d, d)."""
+        jet = self.jet(z)
+        return pullback(jet.first, self.ambient, jet.values)
+
+    def encoder_jacobian(self, x: Tensor) -> Tensor:
+        """Return the derivative B of `encode` at (n, D) cells, (n, d, D)."""
+        return self.unit / self.scale * (self.rotation.T @ self.encoder.rows(self.standardize(x)).first)
+
+    def encoder_metric(self, x: Tensor) -> Tensor:
+        """Return the metric P = (BH⁻¹Bᵀ)⁻¹ that the encoder pushes forward from (n, D) cells, (n, d, d).
+
+        A cell off the manifold of the decoder has its own, that of the projection through it.
+        """
+        return inverse(cometric(self.encoder_jacobian(x), self.ambient, x))
+
+    def pullback(self, jet: Jet) -> Tensor:
+        """Return the metric, (n, d, d), of a `jet` of the network `decoder`, in its own units."""
+        return pullback(jet.first, self.ambient, self.restore(jet.values))

@@ -34,9 +34,11 @@ class Mlp(nn.Module):
 
     With layers :math:`h \leftarrow \varphi(p),\ p = W h + b`, tangents obey
     :math:`T \leftarrow \varphi'(p) \odot W T` and second derivatives
-    :math:`S_{ab} \leftarrow \varphi'(p) \odot W S_{ab} + \varphi''(p) \odot W T_a \odot W T_b`.
-    Every step is a large matrix product, and all of it can be differentiated again, so a
-    loss may contain the derivatives.
+    :math:`S_{ab} \leftarrow \varphi'(p) \odot W S_{ab} + \varphi''(p) \odot W T_a \odot W T_b`
+    from the first layer to the last, and cotangents
+    :math:`R \leftarrow (R \odot \varphi'(p))\, W` from the last to the first. Every step is a
+    large matrix product, and all of it can be differentiated again, so a loss may contain the
+    derivatives.
 
     Parameters
     ----------
@@ -130,3 +132,22 @@ class Mlp(nn.Module):
         position = torch.empty(d, d, dtype=torch.long, device=x.device)
         position[rows, columns] = position[columns, rows] = torch.arange(len(rows), device=x.device)
         return Jet(values, first, pairs[position].permute(2, 3, 0, 1))
+
+    def rows(self, x: Tensor) -> Jet:
+        """Return values and first derivatives at (n, d) inputs, one pass back for each output.
+
+        The same as ``jet(x)``, but for a map to few dimensions the cheaper way round.
+        """
+        n = len(x)
+        slopes = []
+        values = x
+        *inner, last = zip(self.weights, self.biases, strict=True)
+        for weight, bias in inner:
+            values, slope = derivatives(self.activation, linear(values, weight, bias), 1)
+            slopes.append(slope)
+        values = linear(values, *last)
+        # (D, n, width), as the tangents of `jet`
+        cotangents = last[0][:, None, :]
+        for (weight, _), slope in zip(reversed(inner), reversed(slopes), strict=True):
+            cotangents = (cotangents * slope) @ weight
+        return Jet(values, cotangents.expand(-1, n, -1).transpose(0, 1))

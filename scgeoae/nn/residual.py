@@ -51,3 +51,8 @@ class ResidualMlp(nn.Module):
         """Return values and derivatives up to `order` (1 or 2) at (n, n_in) inputs."""
         bend = self.bend.jet(x, order=order)
         return Jet(linear(x, self.linear) + bend.values, bend.first + self.linear, bend.second)
+
+    def rows(self, x: Tensor) -> Jet:
+        """Return values and first derivatives at (n, n_in) inputs, one pass back for each output."""
+        bend = self.bend.rows(x)
+        return Jet(linear(x, self.linear) + bend.values, bend.first + self.linear)

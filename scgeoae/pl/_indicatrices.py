@@ -12,6 +12,7 @@ from ._finish import finish
 from ._map import read_map, unit_name
 from ._ruler import add_ruler
 from ._scanpy import scatter
+from ._sides import panels_by_side
 from ._tiles import occupied_tiles, tile_centers, without_overlap
 from ._view import data_box, set_view
 
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
     from matplotlib.axes import Axes
+    from numpy.typing import NDArray
+
+    from .._anndata.slots import Side
 
 
 def indicatrices(
@@ -28,6 +32,7 @@ def indicatrices(
     *,
     basis: str = "geoae",
     color: str | Sequence[str] | None = None,
+    side: Literal["decoder", "encoder", "both"] = "decoder",
     where: Literal["data", "grid", "cells"] = "data",
     n_tiles: int = 16,
     scale: float = 1.0,
@@ -56,6 +61,10 @@ def indicatrices(
         The `key_added` of that run; its map must have 2 dimensions.
     color
         Column of `obs` or gene to colour the cells by, or several, one panel each.
+    side
+        ``"decoder"``: G is the metric that the decoder pulls back, and the ellipses say what is at
+        a position of the map. ``"encoder"``: that which the encoder pushes forward, and they are
+        the image of a small ball around the cells. ``"both"``: one panel each, on one scale.
     where
         ``"data"``: one ellipse per occupied tile, at the cell nearest its centre; ``"grid"``:
         one at the centre of every tile of the box around the cells, also off the data, from
@@ -72,7 +81,7 @@ def indicatrices(
     outliers
         Show the whole map. By default cells far outside are marked at the border.
     ax
-        Axes to draw on; only with one colour.
+        Axes to draw on; only with one colour and one side.
     show
         Show the figure and return nothing; by default `scanpy.settings.autoshow`.
     save
@@ -84,7 +93,7 @@ def indicatrices(
 
     Returns
     -------
-    The axes (a list with several colours) if ``show=False``.
+    The axes (a list with several colours or both sides) if ``show=False``.
 
     Raises
     ------
@@ -112,45 +121,66 @@ def indicatrices(
     if n_tiles < 1 or not scale > 0:
         msg = f"Expected `n_tiles` >= 1 and `scale` > 0, found {n_tiles!r} and {scale!r}."
         raise ValueError(msg)
-    metric = read_metric(adata, basis)
+    panels = panels_by_side(side, ax)
+    if len(panels) > 1 and not (color is None or isinstance(color, str)):
+        msg = f"side='both' draws one panel for each side; give one colour, found {color!r}."
+        raise ValueError(msg)
     box = data_box(z, outliers=outliers)
     width = box.longest / n_tiles
     tiles = occupied_tiles(z, box, width)
     if where == "grid":
         centers = tile_centers(box, width)
-        metric = read_model(adata, basis).metric(torch.from_numpy(centers)).numpy()
+        metrics = {s: _metric_at(centers, adata, basis, s) for s in panels}
     elif where == "data":
-        centers, metric = z[tiles], metric[tiles]
+        centers = z[tiles]
+        metrics = {s: read_metric(adata, basis, s)[tiles] for s in panels}
     else:
         # as if each cell had its share of the occupied tiles
         centers, width = z, width * np.sqrt(len(tiles) / len(z))
-    axes = indicatrix_axes(torch.from_numpy(metric).double()).numpy()
-    longest = np.linalg.norm(axes[:, :, 0], axis=1)
-    axes = axes * (scale * 0.42 * width / np.quantile(longest, 0.9))
-    if where != "cells":
-        kept = without_overlap(centers, axes)
-        centers, axes = centers[kept], axes[kept]
+        metrics = {s: read_metric(adata, basis, s) for s in panels}
+    ellipses = {s: indicatrix_axes(torch.from_numpy(metric).double()).numpy() for s, metric in metrics.items()}
+    longest = np.concatenate([np.linalg.norm(axes[:, :, 0], axis=1) for axes in ellipses.values()])
+    radius = scale * 0.42 * width / np.quantile(longest, 0.9)
 
-    panels = scatter(adata, basis, ax=ax, color=color, **kwargs)
-    lengths = np.linalg.norm(axes, axis=1)
     if linewidth is None:
         linewidth = 0.3 if where == "cells" else 0.8
-    for panel in panels:
-        set_view(panel, z, box)
-        panel.add_collection(
-            EllipseCollection(
-                widths=2 * lengths[:, 0],
-                heights=2 * lengths[:, 1],
-                angles=np.degrees(np.arctan2(axes[:, 1, 0], axes[:, 0, 0])),
-                units="xy",
-                offsets=centers,
-                offset_transform=panel.transData,
-                facecolors=[facecolor],
-                edgecolors=[edgecolor],
-                linewidths=linewidth,
-                zorder=5,
+    drawn = []
+    for s, axes in ellipses.items():
+        kept = slice(None) if where == "cells" else without_overlap(centers, axes * radius)
+        semi_axes, offsets = axes[kept] * radius, centers[kept]
+        lengths = np.linalg.norm(semi_axes, axis=1)
+        for panel in scatter(adata, basis, ax=panels[s], color=color, **_labels(side, s, kwargs)):
+            set_view(panel, z, box)
+            panel.add_collection(
+                EllipseCollection(
+                    widths=2 * lengths[:, 0],
+                    heights=2 * lengths[:, 1],
+                    angles=np.degrees(np.arctan2(semi_axes[:, 1, 0], semi_axes[:, 0, 0])),
+                    units="xy",
+                    offsets=offsets,
+                    offset_transform=panel.transData,
+                    facecolors=[facecolor],
+                    edgecolors=[edgecolor],
+                    linewidths=linewidth,
+                    zorder=5,
+                )
             )
-        )
-        if ruler:
-            add_ruler(panel, unit_name(adata, basis))
-    return finish(panels, f"indicatrices_{basis}", show=show, save=save)
+            if ruler:
+                add_ruler(panel, unit_name(adata, basis))
+            drawn.append(panel)
+    return finish(drawn, f"indicatrices_{basis}", show=show, save=save)
+
+
+def _metric_at(centers: NDArray, adata: AnnData, basis: str, side: Side) -> NDArray:
+    model, positions = read_model(adata, basis), torch.from_numpy(centers)
+    if side == "decoder":
+        return model.metric(positions).numpy()
+    return model.encoder_metric(model.decode(positions)).numpy()
+
+
+def _labels(side: str, drawn: Side, kwargs: dict[str, Any]) -> dict[str, Any]:
+    if side != "both":
+        return kwargs
+    # one legend, in the margin of the right panel, is enough for both
+    legend = {"legend_loc": "none"} if drawn == "decoder" else {}
+    return {"title": drawn, **legend} | kwargs

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
@@ -12,23 +12,32 @@ from ..geometry import relative_log_area
 from ._finish import finish
 from ._heatmap import heatmap
 from ._map import read_map
+from ._sides import panels_by_side
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from anndata import AnnData
     from matplotlib.axes import Axes
     from torch import Tensor
 
+    from .._anndata.slots import Side
+
 # Below a tenth (26% of area) the colours stay pale, so that the map of a good model looks good
 # and not as colourful as that of a bad one.
 MIN_LIMIT = 0.1
+LABELS = {
+    "decoder": r"$\log_{10}$ ($\sqrt{\det G}$ / mean)",
+    "encoder": r"$\log_{10}$ ($\sqrt{\det P}$ / mean)",
+}
 
 
 def jacobian_heatmap(
     adata: AnnData,
     *,
     basis: str = "geoae",
+    side: Literal["decoder", "encoder", "both"] = "decoder",
     resolution: int = 250,
     background: bool = True,
     cmap: Any = "RdBu_r",
@@ -39,7 +48,7 @@ def jacobian_heatmap(
     show: bool | None = None,
     save: bool | str | Path | None = None,
     **kwargs: Any,
-) -> Axes | None:
+) -> Axes | list[Axes] | None:
     r"""Draw which regions of the map look larger or smaller than they are.
 
     The colour is log10 of the generalised Jacobian determinant √det G relative to its mean
@@ -52,6 +61,10 @@ def jacobian_heatmap(
         Annotated data on which `scgeoae.tl.geoae` was run.
     basis
         The `key_added` of that run; its map must have 2 dimensions.
+    side
+        ``"decoder"``: G is the metric that the decoder pulls back; ``"encoder"``: that which the
+        encoder pushes forward, between the cells at the decoded points; ``"both"``: one panel each, with
+        the same colours.
     resolution
         Number of pixels of the background along the longer side of the box around the cells.
     background
@@ -70,7 +83,7 @@ def jacobian_heatmap(
 
     Returns
     -------
-    The axes if ``show=False``.
+    The axes (a list of two with both sides) if ``show=False``.
 
     Raises
     ------
@@ -94,32 +107,39 @@ def jacobian_heatmap(
     if vmax is not None and not vmax > 0:
         msg = f"Expected `vmax` to be None or > 0, found {vmax!r}."
         raise ValueError(msg)
-    column = Slots(basis).log_area
-    log_area = read_column(adata, column, basis)
-    metric = torch.from_numpy(read_metric(adata, basis))
+    panels = panels_by_side(side, ax)
+    columns = {s: read_column(adata, Slots(basis, s).log_area, basis) for s in panels}
+    limit = vmax or max(*(float(np.quantile(np.abs(column), 0.99)) for column in columns.values()), MIN_LIMIT)
+    drawn = [
+        heatmap(
+            adata,
+            basis,
+            z=z,
+            column=Slots(basis, s).log_area,
+            evaluate=_log_area_of(adata, basis, s) if background else None,
+            norm=TwoSlopeNorm(0, vmin=-limit, vmax=limit),
+            cmap=cmap,
+            label=LABELS[s],
+            resolution=resolution,
+            ruler=ruler,
+            outliers=outliers,
+            ax=panels[s],
+            **(({"title": s} if side == "both" else {}) | kwargs),
+        )
+        for s in panels
+    ]
+    return finish(drawn, f"jacobian_heatmap_{basis}", show=show, save=save)
+
+
+def _log_area_of(adata: AnnData, basis: str, side: Side) -> Callable[[Tensor], Tensor]:
+    """Return what gives the relative area at positions on the map."""
+    model, metric = read_model(adata, basis), torch.from_numpy(read_metric(adata, basis, side))
     # the mean that the column refers to is that of all cells of the run, of which these may be some
-    shift = float(np.median(log_area - relative_log_area(metric).numpy()))
-    limit = vmax or max(float(np.quantile(np.abs(log_area), 0.99)), MIN_LIMIT)
-    evaluate = None
-    if background:
-        model = read_model(adata, basis)
+    column = read_column(adata, Slots(basis, side).log_area, basis)
+    shift = float(np.median(column - relative_log_area(metric).numpy()))
 
-        def evaluate(z: Tensor) -> Tensor:
-            return relative_log_area(model.metric(z), reference=metric) + shift
+    def log_area(z: Tensor) -> Tensor:
+        there = model.metric(z) if side == "decoder" else model.encoder_metric(model.decode(z))
+        return relative_log_area(there, reference=metric) + shift
 
-    panel = heatmap(
-        adata,
-        basis,
-        z=z,
-        column=column,
-        evaluate=evaluate,
-        norm=TwoSlopeNorm(0, vmin=-limit, vmax=limit),
-        cmap=cmap,
-        label=r"$\log_{10}$ ($\sqrt{\det G}$ / mean)",
-        resolution=resolution,
-        ruler=ruler,
-        outliers=outliers,
-        ax=ax,
-        **kwargs,
-    )
-    return finish([panel], f"jacobian_heatmap_{basis}", show=show, save=save)
+    return log_area

@@ -26,4 +26,9 @@ def read_map(adata: AnnData, basis: str, caller: str) -> NDArray:
 def unit_name(adata: AnnData, basis: str) -> str:
     """Return what one unit of length on the map is."""
     params = read_uns(adata, basis, "params")
-    return f"units of {params.get('layer', params['use_rep'])}"
+    representation = params.get("layer", params["use_rep"])
+    if "ambient" not in params:
+        return f"units of {representation}"
+    if isinstance(params["ambient"], str) and params["ambient"] == "mahalanobis":
+        return f"standard deviations of {representation}"
+    return f"units of the ambient metric on {representation}"

@@ -2,5 +2,6 @@
 
 from ._curvature import curvature
 from ._geoae import geoae
+from ._metric import metric
 
-__all__ = ["curvature", "geoae"]
+__all__ = ["curvature", "geoae", "metric"]

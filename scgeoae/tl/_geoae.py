@@ -6,6 +6,7 @@ from numbers import Integral
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+import pandas as pd
 import torch
 from scanpy import logging as logg
 from sklearn.neighbors import NearestNeighbors
@@ -13,14 +14,15 @@ from sklearn.utils import check_random_state
 
 from .._anndata.model_arrays import to_arrays
 from .._anndata.representation import choose_representation
-from .._anndata.results import Results, writable, write_results
-from ..geometry import anisotropy, distortion, metric_graph, relative_log_area
-from ..training import Settings, fit
+from .._anndata.results import Results, Tensors, writable, write_results
+from ..geometry import Ambient, anisotropy, distortion, metric_graph, relative_log_area
+from ..training import Settings, choose_ambient, fit
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from anndata import AnnData
+    from numpy.typing import ArrayLike, NDArray
 
     from ..training import Fit
 
@@ -31,7 +33,9 @@ def geoae(
     n_components: int = 2,
     regularizer: str | Mapping[str, float] | None = "isometric",
     strength: float | None = None,
-    sampling: Literal["data", "mixup", "gaussian"] = "data",
+    side: Literal["decoder", "encoder", "both"] | None = None,
+    sampling: Literal["data", "mixup", "gaussian", "uniform"] | None = None,
+    ambient: str | ArrayLike | Callable[[torch.Tensor], torch.Tensor] | None = None,
     use_rep: str | None = None,
     n_pcs: int | None = None,
     layer: str | None = None,
@@ -49,8 +53,8 @@ def geoae(
 ) -> AnnData | None:
     r"""Embed cells with a geometric autoencoder.
 
-    Trains an autoencoder whose decoder is held close to an isometry (or to preserving areas,
-    or angles), so that distances (areas, angles) on the map are those of the representation,
+    Trains an autoencoder whose decoder (or encoder) is held close to an isometry (or to preserving
+    areas, or angles), so that distances (areas, angles) on the map are those of the representation,
     and stores how far from it each cell still is. The networks start at PCA and bend from
     there; the map has the units of the representation and lies along its first principal
     components.
@@ -62,7 +66,7 @@ def geoae(
     n_components
         Number d of dimensions of the map.
     regularizer
-        What the decoder is held to, as a penalty on its metric tensors G = AᵀA:
+        What the networks are held to. Penalties on the metric tensors of the `side`:
 
         - ``"isometric"`` (``"irae"``): distances, up to one scale. The default, because it
           keeps areas and angles too. Lee et al., ICLR 2022.
@@ -70,11 +74,21 @@ def geoae(
           map. Nazari, Damrich & Hamprecht 2023, arXiv 2306.17638.
         - ``"conformal"`` (``"confae"``): angles and shapes. Nazari, *Geometric Encoder
           Regularization*, Eq. 7.
+        - ``"unit_isometric"`` (``"iae"``): distances with the scale fixed, and the encoder the
+          orthogonal projection on the manifold. Gropp, Atzmon & Lipman 2020.
+
+        Others:
+
+        - ``"neighborhood"`` (``"nrae"``, ``"nrae_l"``) and ``"neighborhood_quadratic"``
+          (``"nrae_q"``): the decoder's first- or second-order approximation at each cell
+          reconstructs the cells around it too, which denoises. Lee, Kwon & Park, NeurIPS 2021.
         - ``"curvature"`` (``"mecae"``, ``"mcae"``): the surface bends least in the
           representation; combine it with another, since it leaves the map free to stretch.
           Lee & Park 2023, arXiv 2309.10237.
-        - ``"gradient_penalty"`` (``"rae_gp"``): small derivatives; a baseline that keeps
-          nothing. Ghosh et al., ICLR 2020.
+        - baselines that keep nothing of the geometry: ``"contractive"`` (``"cae"``), small
+          derivatives of the encoder; ``"gradient_penalty"`` (``"rae_gp"``), of the decoder;
+          ``"denoising"`` (``"dae"``), noise on the cells; ``"topological"`` (``"topoae"``), the
+          lengths of the edges that hold a batch together, Moor et al., ICML 2020.
         - a mapping such as ``{"isometric": 0.2, "curvature": 0.01}``: several with their
           weights.
         - `None`: nothing; the vanilla autoencoder, for comparison.
@@ -82,13 +96,35 @@ def geoae(
         Weight of the regulariser against the mean squared error of the standardised
         representation. Higher is less distortion and more reconstruction error. By default
         the largest weight that costs at most 6% of reconstruction on three reference data
-        sets: ``"isometric"`` 0.2, ``"volume"`` 0.5, ``"conformal"`` 0.5, ``"curvature"`` 0.03; and 0.01
-        of the baseline ``"gradient_penalty"``. A mapping has its weights in itself.
+        sets: ``"isometric"`` 0.2, ``"volume"`` 0.5, ``"conformal"`` 0.5, ``"curvature"`` 0.03; of the
+        others a customary one (`scgeoae.training.STRENGTHS`). Of ``"denoising"`` it is the standard
+        deviation of the noise. A mapping has its weights in itself.
+    side
+        Which network the first three and ``"unit_isometric"`` hold: ``"decoder"``, whose metric says
+        what is at a position of the map; ``"encoder"``, on M = BH⁻¹Bᵀ, which says how the cells
+        come to lie there; or ``"both"``, each with the full weight. By default the decoder, and
+        both for ``"unit_isometric"``, as its paper does. The other regularisers have no choice.
     sampling
-        Where the regulariser is evaluated: ``"data"``, at the codes of the cells, which is where
-        the map is read; ``"mixup"``, on and somewhat beyond the lines between pairs of codes,
-        to hold the gaps between clusters too; ``"gaussian"``, at draws from the Gaussian of the
-        codes.
+        Where regularisers of the decoder are evaluated: ``"data"``, at the codes of the cells,
+        which is where the map is read; ``"mixup"``, on and somewhat beyond the lines between
+        pairs of codes, to hold the gaps between clusters too; ``"gaussian"`` or ``"uniform"``, at
+        draws from the Gaussian of the codes or from the box around them. By default ``"data"``,
+        and ``"gaussian"`` for ``"unit_isometric"``, as its paper does. Those of the encoder are
+        always evaluated at the cells.
+    ambient
+        Metric H of the representation: how long a step in it is, √(vᵀHv). It changes what the
+        regulariser holds, all tensors, and the unit of the map, but not the reconstruction error.
+
+        - `None`: Euclidean, every feature counts by its own variation. For principal components
+          this is the distance that Scanpy's neighbours use.
+        - ``"mahalanobis"``: the inverse covariance of the representation, so that every direction
+          counts by its standard deviations, the last component as much as the first.
+        - (D,) positive numbers, a diagonal: weights of the features, for example a column of
+          `var` when the representation is X (a pandas Series is aligned by name); or a (D, D)
+          symmetric positive matrix.
+        - a function from (n, D) float32 tensors in units of the representation to (n, D)
+          diagonals or (n, D, D) matrices, which torch can differentiate. No file can hold it:
+          the tensors at the cells are stored, elsewhere `scgeoae.tl.metric` must be given it again.
     use_rep
         Representation to embed: a key of `obsm`, or ``"X"``. By default as in Scanpy: X if it
         has at most 50 variables, else ``"X_pca"``, computed if it is not there.
@@ -97,7 +133,8 @@ def geoae(
     layer
         Take this layer in the place of X.
     n_neighbors
-        Number k of neighbours on the map, the cell itself excluded, in the metric graph.
+        Number k of neighbours on the map, the cell itself excluded, in the metric graph; and in
+        the representation, for ``"neighborhood"``.
     hidden
         Widths of the hidden layers of the encoder; the decoder has them in reverse order.
     activation
@@ -143,6 +180,10 @@ def geoae(
     ``adata.obs["{key}_reconstruction_error"]`` : float32
         Squared distance between the cell and its reconstruction, in squared units of the
         representation.
+    ``adata.obsm["{key}_metric_encoder"]`` : (n, d(d+1)/2) float32
+        Metric tensor P = (BH⁻¹Bᵀ)⁻¹ that the encoder pushes forward from each cell.
+    ``adata.obs["{key}_log_area_encoder"]``, ``adata.obs["{key}_anisotropy_encoder"]`` : float32
+        The distortion of each cell by that metric.
     ``adata.uns["{key}"]`` : dict
         ``params``, ``history``, ``scores``, ``model`` (see `scgeoae.get`) and the names of
         the graph's matrices.
@@ -174,7 +215,9 @@ def geoae(
         n_components=n_components,
         regularizer=regularizer,
         strength=strength,
+        side=side,
         sampling=sampling,
+        n_neighbors=n_neighbors,
         hidden=hidden,
         activation=activation,
         n_steps=n_steps,
@@ -182,30 +225,27 @@ def geoae(
         learning_rate=learning_rate,
         seed=_seed(random_state),
     )
-    if not isinstance(n_neighbors, Integral) or n_neighbors < 1:
-        msg = f"Expected `n_neighbors` to be an integer >= 1, found {n_neighbors!r}."
-        raise ValueError(msg)
     key = "geoae" if key_added is None else key_added
     if not isinstance(key, str) or not key or "/" in key:
         msg = f"Expected `key_added` to be a name without '/', found {key_added!r}."
         raise ValueError(msg)
     representation = choose_representation(adata, use_rep=use_rep, n_pcs=n_pcs, layer=layer)
 
+    measure = choose_ambient(_by_name(ambient, adata, representation.matrix), representation.matrix)
+
     start = logg.info(f"computing geometric autoencoder of {representation.name}")
-    fitted = fit(representation.matrix, settings, device=device, progress_bar=progress_bar)
-    k = min(int(n_neighbors), adata.n_obs - 1)
+    fitted = fit(representation.matrix, settings, ambient=measure, device=device, progress_bar=progress_bar)
+    k = min(settings.n_neighbors, adata.n_obs - 1)
     index = NearestNeighbors(n_neighbors=k).fit(fitted.embedding)
     neighbors = index.kneighbors(return_distance=False)
-    metric = torch.from_numpy(fitted.metric)
     unit_of_error = representation.matrix.shape[1] * float(fitted.model.scale) ** 2
     results = Results(
         embedding=fitted.embedding,
-        metric=fitted.metric,
-        log_area=relative_log_area(metric).numpy(),
-        anisotropy=anisotropy(metric).numpy(),
+        decoder=_tensors(fitted.metric),
+        encoder=_tensors(fitted.encoder_metric),
         reconstruction_error=fitted.error * np.float32(unit_of_error),
         graph=metric_graph(fitted.embedding, fitted.metric, neighbors),
-        params=_params(settings, representation.params, n_neighbors=k),
+        params=_params(settings, representation.params, ambient, n_neighbors=k),
         history=fitted.history,
         scores=_scores(fitted),
         model=to_arrays(fitted.model),
@@ -223,12 +263,33 @@ def _seed(random_state: int | np.random.RandomState | None) -> int:
     return int(check_random_state(random_state).randint(2**31 - 1))
 
 
-def _params(settings: Settings, chosen: dict[str, Any], n_neighbors: int) -> dict[str, Any]:
+def _by_name(ambient: Any, adata: AnnData, matrix: NDArray) -> Any:
+    """Bring a Series of weights of the variables into their order."""
+    if not isinstance(ambient, pd.Series) or matrix.shape[1] != adata.n_vars:
+        return ambient
+    if missing := set(adata.var_names) - set(ambient.index):
+        msg = f"`ambient` has no weight for {len(missing)} of {adata.n_vars} variables, such as {min(missing)!r}."
+        raise ValueError(msg)
+    return ambient.reindex(adata.var_names)
+
+
+def _tensors(metric: NDArray[np.float32]) -> Tensors:
+    tensors = torch.from_numpy(metric)
+    return Tensors(metric, relative_log_area(tensors).numpy(), anisotropy(tensors).numpy())
+
+
+def _params(settings: Settings, chosen: dict[str, Any], ambient: Any, n_neighbors: int) -> dict[str, Any]:
     params = asdict(settings)
     params["random_state"] = params.pop("seed")
     params["hidden"] = np.array(settings.hidden, dtype=np.int64)
     params |= chosen
     params["n_neighbors"] = n_neighbors
+    if not settings.is_auto:
+        del params["tolerance"]
+    if callable(ambient):
+        params["ambient"] = Ambient(ambient).name
+    elif ambient is not None:
+        params["ambient"] = ambient if isinstance(ambient, str) else np.asarray(ambient, dtype=np.float32)
     # `method` is what Scanpy asks of whatever `neighbors_key` names
     params["method"] = "gauss"
     params["n_threads"] = torch.get_num_threads()
@@ -238,8 +299,11 @@ def _params(settings: Settings, chosen: dict[str, Any], n_neighbors: int) -> dic
 
 
 def _scores(fitted: Fit) -> dict[str, float]:
-    measures = distortion(torch.from_numpy(fitted.metric))
-    scores = {"CN": measures.cn, "VPres": measures.vpres, "ISO": measures.iso, "MSE": float(fitted.error.mean())}
+    scores = {}
+    for suffix, tensors in {"": fitted.metric, "_encoder": fitted.encoder_metric}.items():
+        measures = distortion(torch.from_numpy(tensors))
+        scores |= {f"CN{suffix}": measures.cn, f"VPres{suffix}": measures.vpres, f"ISO{suffix}": measures.iso}
+    scores["MSE"] = float(fitted.error.mean())
     if fitted.held_out.any():
         scores["MSE_train"] = float(fitted.error[~fitted.held_out].mean())
         scores["MSE_held_out"] = float(fitted.error[fitted.held_out].mean())

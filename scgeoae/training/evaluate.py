@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
-from ..geometry.metric import pullback
+from ..geometry.metric import cometric, inverse
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -21,16 +21,19 @@ class Evaluation(NamedTuple):
     """(n, d) codes."""
     metric: Tensor
     """(n, d, d) metric tensors of the decoder at the codes."""
+    encoder_metric: Tensor
+    """(n, d, d) metric tensors that the encoder pushes forward."""
     error: Tensor
     """(n,) mean squared error over the features."""
 
 
 @torch.no_grad()
 def evaluate(model: Autoencoder, x: Tensor, *, batch_size: int = 4096) -> Evaluation:
-    """Encode the (n, D) standardised cells `x` and evaluate the decoder at their codes."""
+    """Encode the (n, D) standardised cells `x` and evaluate both networks there."""
     parts = []
     for chunk in x.split(batch_size):
-        latent = model.encoder(chunk)
-        values, jacobian, _ = model.decoder.jet(latent)
-        parts.append((latent, pullback(jacobian), (values - chunk).square().mean(1)))
+        rows = model.encoder.rows(chunk)
+        jet = model.decoder.jet(rows.values)
+        pushed = inverse(cometric(rows.first, model.ambient, model.restore(chunk)))
+        parts.append((rows.values, model.pullback(jet), pushed, (jet.values - chunk).square().mean(1)))
     return Evaluation(*(torch.cat(part) for part in zip(*parts, strict=True)))

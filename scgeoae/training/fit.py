@@ -12,6 +12,7 @@ from ..geometry.frame import fit_frame
 from ..nn import Autoencoder
 from .device import choose_device
 from .evaluate import evaluate
+from .neighbors import find_neighbors
 from .optimize import optimize
 from .standardize import standardize
 from .threads import threads_for
@@ -19,6 +20,7 @@ from .threads import threads_for
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from ..geometry import Ambient
     from .settings import Settings
 
 
@@ -31,6 +33,8 @@ class Fit(NamedTuple):
     """(n, d), in units of the map."""
     metric: NDArray[np.float32]
     """(n, d, d) metric tensors of the decoder at the embedding."""
+    encoder_metric: NDArray[np.float32]
+    """(n, d, d) metric tensors that the encoder pushes forward from the cells."""
     error: NDArray[np.float32]
     """(n,) mean squared error of the standardised representation."""
     held_out: NDArray[np.bool_]
@@ -53,6 +57,7 @@ def fit(
     raw: NDArray,
     settings: Settings,
     *,
+    ambient: Ambient | None = None,
     device: str | torch.device = "auto",
     progress_bar: bool = False,
 ) -> Fit:
@@ -103,14 +108,21 @@ def fit(
     x = x.to(device, non_blocking=True)
     model.to(device)
     principal = x @ model.encoder.linear.detach().T
+    if ambient is not None:
+        # some regularisers depend on the unit of H, and the networks start at a unit of about 1
+        model.ambient = ambient.divided_by(ambient.mean(model.restore(x[:1000])))
+    neighbors = None
+    if any(term.regularizer.of == "neighbors" for term in settings.terms):
+        neighbors = find_neighbors(x, train, settings.n_neighbors)
     with threads_for(settings.batch_size, device):
         history, step = optimize(
             model,
             x,
             train=train.to(device),
             held_out=held_out.to(device),
-            weights=settings.weights,
+            terms=settings.terms,
             sampling=settings.sampling,
+            neighbors=neighbors,
             n_steps=settings.n_steps or default_steps(n, settings.batch_size),
             batch_size=settings.batch_size,
             learning_rate=settings.learning_rate,
@@ -118,18 +130,21 @@ def fit(
             progress_bar=progress_bar,
         )
 
-    latent, metric, error = (part.cpu() for part in evaluate(model, x))
+    model.ambient = ambient
+    latent, metric, encoder_metric, error = (part.cpu() for part in evaluate(model, x))
     model = model.cpu().eval().requires_grad_(requires_grad=False)
     frame = fit_frame(latent, metric, principal.cpu())
     # `metric` measures standardised units, of which one is `scale` units of the representation
     model.set_frame(frame._replace(unit=frame.unit * scale))
-    rotation = model.rotation
+    # how latent space changes along the map, in units of the representation
+    jacobian = model.rotation * (model.scale / model.unit)
     is_held_out = np.zeros(n, dtype=bool)
     is_held_out[held_out.numpy()] = True
     return Fit(
         model=model,
         embedding=model.to_map(latent).numpy(),
-        metric=(rotation.T @ metric @ rotation * (model.scale / model.unit) ** 2).numpy(),
+        metric=(jacobian.T @ metric @ jacobian).numpy(),
+        encoder_metric=(jacobian.T @ encoder_metric @ jacobian).numpy(),
         error=error.numpy(),
         held_out=is_held_out,
         history={name: np.array(values) for name, values in history.items()},

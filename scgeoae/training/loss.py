@@ -6,14 +6,48 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
+from ..geometry.metric import cometric
 from ..geometry.regularizers import REGULARIZERS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Sequence
 
     from torch import Tensor
 
+    from ..geometry.regularizers import Regularizer
     from ..nn import Autoencoder
+
+
+class Term(NamedTuple):
+    """A regulariser of one of the two networks, and its weight."""
+
+    name: str
+    weight: float
+    on_encoder: bool = False
+    """Where it can hold either, that it holds the encoder."""
+
+    @property
+    def regularizer(self) -> Regularizer:
+        """What it stands for."""
+        return REGULARIZERS[self.name]
+
+    @property
+    def label(self) -> str:
+        """Its name in the history."""
+        return f"{self.name}_encoder" if self.on_encoder else self.name
+
+
+class Batch(NamedTuple):
+    """The cells of a step, and what its terms need besides."""
+
+    x: Tensor
+    """(n, D) standardised cells."""
+    at: Tensor | None = None
+    """(n', D) cells at which metrics are evaluated, by default `x`."""
+    neighbors: Tensor | None = None
+    """(n, k, D) cells around each of `x`."""
+    noise: Tensor | None = None
+    """(n, D), added to `x` before it is encoded."""
 
 
 class Loss(NamedTuple):
@@ -23,45 +57,96 @@ class Loss(NamedTuple):
     """()"""
     reconstruction: Tensor
     """() mean squared error of the standardised representation."""
-    regularizers: Tensor
-    """(k,) each before it is weighted, in the order of the weights."""
+    penalties: Tensor
+    """(k,) each before it is weighted, in the order of the terms that are penalties."""
+
+
+def penalties_of(terms: Sequence[Term]) -> list[Term]:
+    """Return the terms that are added to the reconstruction error, as noise is not."""
+    return [term for term in terms if term.regularizer.loss is not None]
 
 
 def loss(
     model: Autoencoder,
-    x: Tensor,
+    batch: Batch,
     *,
-    weights: Mapping[str, float],
-    at: Tensor | None = None,
+    terms: Sequence[Term],
+    factor: float = 1.0,
     sample: Callable[[Tensor], Tensor] | None = None,
 ) -> Loss:
-    """Return the loss on the (n, D) standardised cells `x`.
+    """Return the loss of a batch.
 
     Parameters
     ----------
-    model, x
+    model, batch
         The model and its cells.
-    weights
-        Weight of each regulariser.
-    at
-        Cells at whose codes the regularisers are evaluated, by default `x`.
+    terms
+        The regularisers.
+    factor
+        Multiplies the weights of all of them.
     sample
-        Turns these codes into the latent points that are used instead of them.
+        Turns codes into the latent points at which the decoder's regularisers are evaluated
+        instead.
     """
-    z = model.encoder(x)
-    if not weights:
-        error = (model.decoder(z) - x).square().mean()
-        return Loss(error, error, error.new_zeros(0))
-    terms = [REGULARIZERS[name] for name in weights]
-    order = max(term.order for term in terms)
-    if at is None and sample is None:
-        jet = model.decoder.jet(z, order=order)
-        values = jet.values
+    terms = penalties_of(terms)
+    kinds = {term.regularizer.of for term in terms}
+    needs_rows = any(_is_of_rows(term) for term in terms)
+    order_at_points = max((t.regularizer.order for t in terms if _is_of_decoder(t)), default=0)
+    order_at_codes = max((t.regularizer.order for t in terms if t.regularizer.of == "neighbors"), default=0)
+
+    x = batch.x
+    at = x if batch.at is None else batch.at
+    rows = model.encoder.rows(at) if needs_rows else None
+    if batch.noise is not None:
+        z = model.encoder(x + batch.noise)
+    elif rows is not None and batch.at is None:
+        z = rows.values
     else:
-        values = model.decoder(z)
-        points = z if at is None else model.encoder(at)
-        jet = model.decoder.jet(points if sample is None else sample(points), order=order)
+        z = model.encoder(x)
+
+    jet = points = None
+    if order_at_points:
+        if batch.at is None and batch.noise is None:
+            points = z
+        else:
+            points = model.encoder(at) if rows is None else rows.values
+        points = points if sample is None else sample(points)
+        if points is z:
+            order_at_codes = max(order_at_codes, order_at_points)
+        else:
+            jet = model.decoder.jet(points, order=order_at_points)
+    jet_of_codes = model.decoder.jet(z, order=order_at_codes) if order_at_codes else None
+    jet = jet_of_codes if jet is None else jet
+    values = model.decoder(z) if jet_of_codes is None else jet_of_codes.values
     error = (values - x).square().mean()
-    penalties = [term(jet) for term in terms]
-    total = error + sum(weight * penalty for weight, penalty in zip(weights.values(), penalties, strict=True))
+
+    pullback = model.pullback(jet) if order_at_points and "metric" in kinds else None
+    cells_metric = cometric(rows.first, model.ambient, model.restore(at)) if needs_rows else None
+    z_neighbors = model.encoder(batch.neighbors) if "neighbors" in kinds else None
+
+    def penalty(term: Term) -> Tensor:
+        regularizer = term.regularizer
+        match regularizer.of:
+            case "metric":
+                return regularizer.loss(cells_metric if _is_of_rows(term) else pullback)
+            case "jet":
+                return regularizer.loss(jet)
+            case "codes":
+                return regularizer.loss(x, z)
+            case _:
+                near = jet_of_codes if regularizer.order == 2 else jet_of_codes._replace(second=None)
+                return regularizer.loss(near, z, z_neighbors, batch.neighbors)
+
+    if not terms:
+        return Loss(error, error, error.new_zeros(0))
+    penalties = [penalty(term) for term in terms]
+    total = error + sum(factor * term.weight * value for term, value in zip(terms, penalties, strict=True))
     return Loss(total, error, torch.stack(penalties))
+
+
+def _is_of_rows(term: Term) -> bool:
+    return term.regularizer.of == "metric" and (term.on_encoder or term.regularizer.sides == ("encoder",))
+
+
+def _is_of_decoder(term: Term) -> bool:
+    return term.regularizer.of == "jet" or (term.regularizer.of == "metric" and not _is_of_rows(term))

@@ -13,15 +13,16 @@ from torch.optim.lr_scheduler import OneCycleLR
 from tqdm.auto import tqdm
 
 from .batches import batches
-from .loss import loss
+from .loss import Batch, loss, penalties_of
 from .sampling import SAMPLINGS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Sequence
 
     from torch import Tensor
 
     from ..nn import Autoencoder
+    from .loss import Term
 
 # A variance of log-determinants over fewer points is noise.
 MIN_GEOMETRY_POINTS = 64
@@ -34,6 +35,8 @@ PATIENCE = 8
 # has less distortion and is nearer to that of other seeds (docs/defaults.md).
 TOLERANCE = 0.02
 WEIGHT_DECAY = 1e-2
+# Of the neighbours of each cell, how many a step sees.
+NEIGHBORS_A_STEP = 4
 
 
 def optimize(
@@ -42,8 +45,9 @@ def optimize(
     *,
     train: Tensor,
     held_out: Tensor,
-    weights: Mapping[str, float],
+    terms: Sequence[Term],
     sampling: str,
+    neighbors: Tensor | None,
     n_steps: int,
     batch_size: int,
     learning_rate: float,
@@ -61,10 +65,13 @@ def optimize(
         The model and (n, D) standardised cells, on the device to compute on.
     train, held_out
         Row numbers; without held-out rows the training rows choose the state that is kept.
-    weights
-        Weight of each regulariser.
+    terms
+        The regularisers.
     sampling
-        Where they are evaluated, a name in `SAMPLINGS`.
+        Where those of the decoder are evaluated, a name in `SAMPLINGS`.
+    neighbors
+        (n, k) row numbers of the training cells around each cell, for regularisers that ask for
+        them.
 
     Returns
     -------
@@ -81,28 +88,46 @@ def optimize(
     # with fewer steps than 4 the cycle has no room for its two phases
     schedule = OneCycleLR(optimizer, learning_rate, total_steps=max(n_steps, 4))
     stream = batches(train, batch_size, generator=generator)
+    penalties = penalties_of(terms)
+    noise = sum(term.weight for term in terms if term.regularizer.of == "noise")
+    if not any(term.regularizer.of == "neighbors" for term in terms):
+        neighbors = None
     points = None
-    if weights and batch_size < MIN_GEOMETRY_POINTS:
+    if penalties and batch_size < MIN_GEOMETRY_POINTS:
         points = batches(train, MIN_GEOMETRY_POINTS, generator=generator)
 
-    sample = None
-    if (draw := SAMPLINGS[sampling]) is not None:
-        on_device = torch.Generator(device=x.device).manual_seed(generator.initial_seed())
-        sample = partial(draw, generator=on_device)
+    on_device = torch.Generator(device=x.device).manual_seed(generator.initial_seed())
+    draw = SAMPLINGS[sampling]
+    sample = None if draw is None else partial(draw, generator=on_device)
 
-    judge = held_out if len(held_out) else train[:1000]
-    judge_at = None
-    if len(judge) < MIN_GEOMETRY_POINTS:
-        judge_at = x[torch.cat([judge, train])[:MIN_GEOMETRY_POINTS]]
-    judge = x[judge]
+    def next_batch() -> Batch:
+        rows = next(stream)
+        cells = x[rows]
+        near = None
+        if neighbors is not None:
+            some = torch.randperm(neighbors.shape[1], generator=generator)[:NEIGHBORS_A_STEP]
+            near = x[neighbors[rows][:, some.to(x.device)]]
+        return Batch(
+            x=cells,
+            at=None if points is None else x[next(points)],
+            neighbors=near,
+            noise=noise * torch.randn(cells.shape, generator=on_device, device=x.device) if noise else None,
+        )
+
+    judges = held_out if len(held_out) else train[:1000]
+    judge = Batch(
+        x=x[judges],
+        at=x[torch.cat([judges, train])[:MIN_GEOMETRY_POINTS]] if len(judges) < MIN_GEOMETRY_POINTS else None,
+        neighbors=None if neighbors is None else x[neighbors[judges][:, :NEIGHBORS_A_STEP]],
+    )
 
     def assess() -> list[float]:
         # at the codes, whatever the sampling, so that states are compared at the same points
         with torch.no_grad():
-            parts = loss(model, judge, weights=weights, at=judge_at)
-        return torch.cat([parts.total[None], parts.reconstruction[None], parts.regularizers]).tolist()
+            parts = loss(model, judge, terms=terms)
+        return torch.cat([parts.total[None], parts.reconstruction[None], parts.penalties]).tolist()
 
-    names = ["reconstruction", *weights]
+    names = ["reconstruction", *(term.label for term in penalties)]
     history: dict[str, list[float]] = {key: [] for key in ("step", *names, *(f"held_out_{name}" for name in names))}
     best, best_step, best_state = assess()[0], 0, deepcopy(model.state_dict())
     every = -(-n_steps // N_EVALUATIONS)
@@ -110,13 +135,12 @@ def optimize(
     bar = tqdm(total=n_steps, desc="geoae", unit="step", delay=1, disable=not progress_bar, leave=False)
     try:
         for step in range(1, n_steps + 1):
-            at = None if points is None else x[next(points)]
-            parts = loss(model, x[next(stream)], weights=weights, at=at, sample=sample)
+            parts = loss(model, next_batch(), terms=terms, sample=sample)
             optimizer.zero_grad()
             parts.total.backward()
             optimizer.step()
             schedule.step()
-            running += torch.cat([parts.reconstruction[None], parts.regularizers]).detach()
+            running += torch.cat([parts.reconstruction[None], parts.penalties]).detach()
             since += 1
             bar.update()
             if step % every and step < n_steps:

@@ -1,4 +1,4 @@
-"""Where in latent space a regulariser is evaluated."""
+"""Where in latent space a regulariser of the decoder is evaluated."""
 
 from __future__ import annotations
 
@@ -35,8 +35,15 @@ def gaussian(z: Tensor, generator: torch.Generator) -> Tensor:
     return z.mean(0) + mixture @ centered
 
 
+def uniform(z: Tensor, generator: torch.Generator) -> Tensor:
+    """Return as many draws from the box that holds the codes."""
+    low, high = z.detach().aminmax(dim=0)
+    return low + (high - low) * torch.rand(z.shape, generator=generator, device=z.device)
+
+
 SAMPLINGS: dict[str, Callable[[Tensor, torch.Generator], Tensor] | None] = {
     "data": None,
     "mixup": mixup,
     "gaussian": gaussian,
+    "uniform": uniform,
 }

@@ -8,14 +8,28 @@ from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import Any
 
-from ..geometry.regularizers import canonical_name
+from ..geometry.regularizers import REGULARIZERS, canonical_name
 from ..nn import ACTIVATIONS
+from .loss import Term
 from .sampling import SAMPLINGS
 
 # The largest weights at which the reconstruction error stays within 6% of that of the vanilla
-# autoencoder on all three reference data sets (docs/defaults.md); gradient_penalty, a baseline
-# that gains nothing by a larger one, has a small weight.
-STRENGTHS = {"isometric": 0.2, "volume": 0.5, "conformal": 0.5, "curvature": 0.03, "gradient_penalty": 0.01}
+# autoencoder on all three reference data sets (docs/defaults.md); the baselines, which gain
+# nothing by a larger one, have a small weight. That of denoising is a standard deviation.
+STRENGTHS = {
+    "isometric": 0.2,
+    "volume": 0.5,
+    "conformal": 0.5,
+    "unit_isometric": 0.1,
+    "neighborhood": 0.5,
+    "neighborhood_quadratic": 0.5,
+    "curvature": 0.03,
+    "contractive": 0.01,
+    "gradient_penalty": 0.01,
+    "denoising": 0.2,
+    "topological": 0.5,
+}
+SIDES = ("decoder", "encoder", "both")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,9 +39,13 @@ class Settings:
     n_components: int = 2
     regularizer: str | Mapping[str, float] | None = "isometric"
     """After construction canonical, whatever alias was given."""
-    strength: float | None = None
-    """After construction a number: the default of the regulariser, or 0 without one; None of several."""
-    sampling: str = "data"
+    strength: float | str | None = None
+    """After construction a number or "auto": the default of the regulariser, or 0 without one; None of several."""
+    tolerance: float = 1.1
+    side: str | None = None
+    sampling: str | None = None
+    """After construction a name in `SAMPLINGS`."""
+    n_neighbors: int = 15
     hidden: tuple[int, ...] = (128, 128)
     activation: str = "silu"
     n_steps: int | None = None
@@ -36,15 +54,12 @@ class Settings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        def settle(name: str, value: Any) -> None:
-            object.__setattr__(self, name, value)
-
-        for name, least in {"n_components": 1, "batch_size": 2}.items():
-            settle(name, _integer(name, getattr(self, name), least))
+        for name, least in {"n_components": 1, "batch_size": 2, "n_neighbors": 1}.items():
+            self._settle(name, _integer(name, getattr(self, name), least))
         if self.n_steps is not None:
-            settle("n_steps", _integer("n_steps", self.n_steps, 1))
+            self._settle("n_steps", _integer("n_steps", self.n_steps, 1))
         hidden = (self.hidden,) if isinstance(self.hidden, Integral) else self.hidden
-        settle("hidden", tuple(_integer("hidden", width, 1) for width in hidden))
+        self._settle("hidden", tuple(_integer("hidden", width, 1) for width in hidden))
         if self.activation not in ACTIVATIONS:
             msg = f"Expected `activation` to be one of {sorted(ACTIVATIONS)}, found {self.activation!r}."
             raise ValueError(msg)
@@ -52,35 +67,92 @@ class Settings:
         if learning_rate == 0:
             msg = "Expected `learning_rate` to be a finite number > 0, found 0."
             raise ValueError(msg)
-        settle("learning_rate", learning_rate)
-
+        self._settle("learning_rate", learning_rate)
+        self._settle_weights()
+        self._check_side()
+        if self.sampling is None:
+            customary = {REGULARIZERS[name].sampling for name in self._given}
+            self._settle("sampling", customary.pop() if len(customary) == 1 else "data")
         if self.sampling not in SAMPLINGS:
             msg = f"Expected `sampling` to be one of {sorted(SAMPLINGS)}, found {self.sampling!r}."
             raise ValueError(msg)
+
+    def _settle(self, name: str, value: Any) -> None:
+        object.__setattr__(self, name, value)
+
+    def _settle_weights(self) -> None:
+        auto = isinstance(self.strength, str) and self.strength == "auto"
+        tolerance = _number("tolerance", self.tolerance)
+        if tolerance <= 1:
+            msg = f"Expected `tolerance` to be a finite number > 1, found {self.tolerance!r}."
+            raise ValueError(msg)
+        self._settle("tolerance", tolerance)
         if isinstance(self.regularizer, Mapping):
-            if self.strength is not None:
+            if self.strength is not None and not auto:
                 msg = f"A mapping of regularizers has its weights in itself; leave out strength={self.strength!r}."
                 raise ValueError(msg)
             weights = {canonical_name(k): _number(f"regularizer[{k!r}]", v) for k, v in self.regularizer.items()}
             if len(weights) < len(self.regularizer):
                 msg = f"Two of the regularizers {list(self.regularizer)} are the same."
                 raise ValueError(msg)
-            settle("regularizer", weights)
-            return
-        if self.regularizer is not None:
-            settle("regularizer", canonical_name(self.regularizer))
-        if self.strength is None:
-            settle("strength", 0.0 if self.regularizer is None else STRENGTHS[self.regularizer])
-        settle("strength", _number("strength", self.strength))
-        if self.regularizer is None and self.strength > 0:
-            msg = f"strength={self.strength:g} without a regularizer has no effect; name one with `regularizer`."
+            self._settle("regularizer", weights)
+        else:
+            if self.regularizer is not None:
+                self._settle("regularizer", canonical_name(self.regularizer))
+            if self.strength is None:
+                self._settle("strength", 0.0 if self.regularizer is None else STRENGTHS[self.regularizer])
+            if not auto:
+                self._settle("strength", _number("strength", self.strength, or_="'auto'"))
+                if self.regularizer is None and self.strength > 0:
+                    msg = f"strength={self.strength:g} without a regularizer has no effect; name one."
+                    raise ValueError(msg)
+        if auto and not any(REGULARIZERS[name].loss is not None for name, weight in self._given.items() if weight > 0):
+            msg = (
+                "strength='auto' balances a penalty against the reconstruction error, and "
+                f"regularizer={self.regularizer!r} is none; give a number."
+            )
             raise ValueError(msg)
 
+    def _check_side(self) -> None:
+        if self.side is None:
+            return
+        if self.side not in SIDES:
+            msg = f"Expected `side` to be None or one of {SIDES}, found {self.side!r}."
+            raise ValueError(msg)
+        for name in self._given:
+            sides = REGULARIZERS[name].sides
+            if self.side not in sides:
+                of = {"decoder": "the decoder", "encoder": "the encoder", "both": "both networks together"}[sides[0]]
+                msg = f"The regularizer {name!r} is one of {of}; side={self.side!r} means nothing for it."
+                raise ValueError(msg)
+
     @property
-    def weights(self) -> dict[str, float]:
-        """The weight of each regulariser that has one above 0."""
-        given = self.regularizer if isinstance(self.regularizer, Mapping) else {self.regularizer: self.strength}
-        return {name: weight for name, weight in given.items() if weight > 0}
+    def _given(self) -> Mapping[str, float]:
+        if isinstance(self.regularizer, Mapping):
+            return self.regularizer
+        if self.regularizer is None:
+            return {}
+        return {self.regularizer: STRENGTHS[self.regularizer] if self.is_auto else self.strength}
+
+    @property
+    def is_auto(self) -> bool:
+        """Whether the weights are to be multiplied by a factor that training finds."""
+        return self.strength == "auto"
+
+    @property
+    def terms(self) -> list[Term]:
+        """The regularisers with a weight above 0; one that holds both networks is two terms."""
+        terms = []
+        for name, weight in self._given.items():
+            regularizer = REGULARIZERS[name]
+            side = self.side or regularizer.sides[0]
+            if weight == 0:
+                continue
+            if len(regularizer.sides) == 1 or side != "encoder":
+                terms.append(Term(name, weight))
+            if len(regularizer.sides) > 1 and side != "decoder":
+                terms.append(Term(name, weight, on_encoder=True))
+        return terms
 
 
 def _integer(name: str, value: Any, least: int) -> int:
@@ -90,8 +162,9 @@ def _integer(name: str, value: Any, least: int) -> int:
     return int(value)
 
 
-def _number(name: str, value: Any) -> float:
+def _number(name: str, value: Any, or_: str | None = None) -> float:
     if not isinstance(value, Real) or not math.isfinite(value) or value < 0:
-        msg = f"Expected `{name}` to be a finite number >= 0, found {value!r}."
+        allowed = "a finite number >= 0" if or_ is None else f"a finite number >= 0 or {or_}"
+        msg = f"Expected `{name}` to be {allowed}, found {value!r}."
         raise ValueError(msg)
     return float(value)

@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torch.func import functional_call
+from scipy.sparse.csgraph import minimum_spanning_tree
+from scipy.spatial.distance import pdist, squareform
 
 from scgeoae.geometry import pullback
 from scgeoae.geometry.regularizers import (
@@ -16,9 +18,12 @@ from scgeoae.geometry.regularizers import (
     curvature,
     gradient_penalty,
     isometric,
+    neighborhood,
+    topological,
+    unit_isometric,
     volume,
 )
-from scgeoae.nn import Jet, Mlp
+from scgeoae.nn import Jet
 
 seeds = st.integers(0, 1000)
 # those that ask for the shape of the metric tensors and not for their size
@@ -87,37 +92,141 @@ def test_finite_for_singular_metrics_in_float32(name, scale):
     assert a.grad.isfinite().all()
 
 
-def mlp_and_points(d=2):
-    mlp = Mlp(d, 5, hidden=(6,), activation="tanh", generator=torch.Generator().manual_seed(0)).double()
-    return mlp, torch.randn(7, d, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+def test_unit_isometric_by_hand():
+    # ‖u‖ − 1 is the same in all directions for a multiple of the identity
+    eye = torch.eye(2, dtype=torch.float64)
+    assert unit_isometric(9 * eye[None]).item() == pytest.approx(4)
+    assert unit_isometric(eye[None]).item() == pytest.approx(0)
+    assert unit_isometric(torch.tensor([[[4.0]]])).item() == pytest.approx(1)
+    # a collapsed direction: the mean of (|cos| − 1)² is 3/2 − 4/π
+    flat = torch.diag(torch.tensor([1.0, 0.0], dtype=torch.float64))[None]
+    assert unit_isometric(flat).item() == pytest.approx(1.5 - 4 / math.pi, rel=0.08)
 
 
-@pytest.mark.parametrize("name", REGULARIZERS)
-def test_gradients_of_weights_and_points(name):
-    mlp, z = mlp_and_points()
-    z.requires_grad_()
-    parameters = dict(mlp.named_parameters())
-
-    def loss(z, *values):
-        jet = functional_call(_AsModule(mlp), {f"mlp.{k}": v for k, v in zip(parameters, values, strict=True)}, (z,))
-        return REGULARIZERS[name](jet)
-
-    assert torch.autograd.gradcheck(loss, (z, *parameters.values()), atol=1e-6)
-
-
-class _AsModule(torch.nn.Module):
-    def __init__(self, mlp):
-        super().__init__()
-        self.mlp = mlp
-
-    def forward(self, z):
-        return self.mlp.jet(z, order=2)
+@given(seeds, st.integers(1, 4))
+def test_unit_isometric_laws(seed, d):
+    g = metrics(seed, d)
+    value = unit_isometric(g)
+    assert value >= 0
+    torch.testing.assert_close(unit_isometric(g.flip(0)), value)
+    # the scale that makes it least is where the mean length is one, and it is not free
+    assert unit_isometric(100 * g) > value.clamp(min=1e-3) / 100
+    eye = torch.eye(d, dtype=torch.float64).expand(5, d, d)
+    assert unit_isometric(eye).item() == pytest.approx(0, abs=1e-12)
 
 
-def test_gradient_penalty_is_the_squared_norm_of_the_jacobian():
-    mlp, z = mlp_and_points()
-    a = torch.func.vmap(torch.func.jacfwd(mlp))(z)
-    torch.testing.assert_close(gradient_penalty(pullback(mlp.jet(z).first)), a.square().sum((1, 2)).mean())
+@given(seeds, st.floats(1, 6))
+def test_unit_isometric_averages_all_directions(seed, ratio):
+    r = rotations(seed, n=1)
+    g = r.mT @ torch.diag(torch.tensor([1.0, 1 / ratio**2], dtype=torch.float64)) @ r
+    angle = torch.arange(1024, dtype=torch.float64) * (math.pi / 1024)
+    u = torch.stack([angle.cos(), angle.sin()])
+    exact = (torch.einsum("au,nab,bu->nu", u, g, u).sqrt() - 1).square().mean()
+    torch.testing.assert_close(unit_isometric(g), exact, rtol=0.01, atol=1e-12)
+
+
+def jet_of(f, z):
+    return Jet(*(torch.func.vmap(g)(z) for g in (f, torch.func.jacfwd(f), torch.func.hessian(f))))
+
+
+def square(n=500):
+    return 0.2 + 0.6 * torch.rand(n, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+
+
+def swiss_roll(z):
+    """Rolled from a flat sheet: z[0] is the arc length of the spiral r = t, found by Newton's method."""
+    s = z[0] * 20
+    t = (2 * s).sqrt()
+    for _ in range(30):
+        root = (1 + t**2).sqrt()
+        t = t - ((t * root + torch.asinh(t)) / 2 - s) / root
+    return torch.stack([t * torch.cos(t), 20 * z[1], t * torch.sin(t)])
+
+
+KNOWN_MAPS = {
+    # isometries up to the scale 20
+    "plane": lambda z: 20 * torch.stack([z[0], 0.6 * z[1], 0.8 * z[1]]),
+    "cylinder": lambda z: 20 * torch.stack([torch.cos(z[0]), torch.sin(z[0]), z[1]]),
+    "swiss_roll": swiss_roll,
+    # of the sphere: Mercator inverse is conformal, Lambert's cylindrical inverse keeps areas
+    "mercator": lambda z: torch.stack(
+        [torch.cos(z[0]) / torch.cosh(z[1]), torch.sin(z[0]) / torch.cosh(z[1]), torch.tanh(z[1])]
+    ),
+    "lambert": lambda z: torch.stack(
+        [(1 - z[1] ** 2).sqrt() * torch.cos(z[0]), (1 - z[1] ** 2).sqrt() * torch.sin(z[0]), z[1]]
+    ),
+}
+KEEPS = {
+    "plane": {"volume", "conformal", "isometric"},
+    "cylinder": {"volume", "conformal", "isometric"},
+    "swiss_roll": {"volume", "conformal", "isometric"},
+    "mercator": {"conformal"},
+    "lambert": {"volume"},
+}
+
+
+@pytest.mark.parametrize("name", KNOWN_MAPS)
+def test_zero_on_known_maps_where_it_must_be(name):
+    g = pullback(torch.func.vmap(torch.func.jacfwd(KNOWN_MAPS[name]))(square()))
+    zero = {key for key, loss in OF_SHAPE.items() if loss(g).item() < 1e-10}
+    assert zero == KEEPS[name]
+    is_isometry = "isometric" in KEEPS[name]
+    assert (unit_isometric(g / 400).item() < 1e-10) == is_isometry
+    if is_isometry:
+        assert unit_isometric(g).item() == pytest.approx(19**2)
+
+
+def test_exact_values_on_the_sphere():
+    z = square()
+    y = z[:, 1].numpy()
+    # Mercator: G = sech² y · 1
+    g = pullback(torch.func.vmap(torch.func.jacfwd(KNOWN_MAPS["mercator"]))(z))
+    sech2 = 1 / np.cosh(y) ** 2
+    assert volume(g).item() == pytest.approx(np.var(2 * np.log(sech2)))
+    assert isometric(g).item() == pytest.approx(4 * np.mean(2 * sech2**2) / np.mean(2 * sech2) ** 2 - 2)
+    # Lambert: G = diag(1 − y², 1/(1 − y²))
+    g = pullback(torch.func.vmap(torch.func.jacfwd(KNOWN_MAPS["lambert"]))(z))
+    c = 1 - y**2
+    trace, squared = c + 1 / c, c**2 + 1 / c**2
+    assert conformal(g).item() == pytest.approx(4 * np.mean(squared / trace**2) - 2)
+    assert isometric(g).item() == pytest.approx(4 * np.mean(squared) / np.mean(trace) ** 2 - 2)
+    assert gradient_penalty(g).item() == pytest.approx(np.mean(trace))
+
+
+def test_curvature_of_the_same_maps():
+    z = square(50)
+    assert curvature(jet_of(KNOWN_MAPS["plane"], z)).item() == pytest.approx(0, abs=1e-12)
+    assert curvature(jet_of(KNOWN_MAPS["cylinder"], z)).item() == pytest.approx(2 / 400)
+    for name in ("mercator", "lambert"):
+        assert curvature(jet_of(KNOWN_MAPS[name], z)).item() == pytest.approx(4)
+
+
+def test_neighborhood_of_known_maps():
+    g = torch.Generator().manual_seed(0)
+    z, near = square(20), square(60).reshape(20, 3, 2)
+
+    def of(f, *, order):
+        jet = jet_of(f, z)
+        jet = jet if order == 2 else jet._replace(second=None)
+        return neighborhood(jet, z, near, torch.func.vmap(torch.func.vmap(f))(near)).item()
+
+    affine = torch.randn(2, 5, dtype=torch.float64, generator=g)
+    assert of(lambda z: z @ affine + 1, order=1) == pytest.approx(0, abs=1e-20)
+    parabola = lambda z: torch.stack([z[0], z[1], z[0] ** 2 + 3 * z[0] * z[1]])  # noqa: E731
+    step = near - z[:, None]
+    missing = step[..., 0] ** 2 + 3 * step[..., 0] * step[..., 1]
+    assert of(parabola, order=1) == pytest.approx((missing**2).mean().item() / 3)
+    assert of(parabola, order=2) == pytest.approx(0, abs=1e-20)
+
+
+def test_topological_of_known_maps():
+    x = square(20)
+    assert topological(x, x).item() == 0
+    rotated = x @ torch.tensor([[0.6, 0.8], [-0.8, 0.6]], dtype=torch.float64)
+    assert topological(x, rotated).item() == pytest.approx(0, abs=1e-12)
+    # both trees are the same, and every edge is twice as long
+    edges = minimum_spanning_tree(squareform(pdist(x))).data
+    assert topological(x, 2 * x).item() == pytest.approx((edges**2).sum() / (19 * 2))
 
 
 def test_curvature_of_known_maps():
@@ -142,7 +251,9 @@ def test_curvature_of_known_maps():
 
 def test_names():
     papers = {"geomae": "volume", "confae": "conformal", "irae": "isometric", "mecae": "curvature"}
-    papers |= {"mcae": "curvature", "rae_gp": "gradient_penalty"}
+    papers |= {"mcae": "curvature", "rae_gp": "gradient_penalty", "iae": "unit_isometric", "cae": "contractive"}
+    papers |= {"nrae": "neighborhood", "nrae_l": "neighborhood", "nrae_q": "neighborhood_quadratic"}
+    papers |= {"dae": "denoising", "topoae": "topological"}
     assert {paper: canonical_name(paper) for paper in papers} == papers
     assert all(canonical_name(name) == name for name in REGULARIZERS)
     with pytest.raises(ValueError, match=r"`regularizer` to be None, one of \[.*'isometric'.*\].*, found 'isometry'"):

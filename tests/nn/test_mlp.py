@@ -94,3 +94,14 @@ def test_bad_arguments():
         Mlp(2, 3, activation="relu")
     with pytest.raises(ValueError, match="`order` to be 1 or 2, found 3"):
         Mlp(2, 3).jet(torch.zeros(1, 2), order=3)
+
+
+@pytest.mark.parametrize("hidden", [(), (6,), (7, 5)])
+def test_rows_are_the_jacobian(hidden):
+    mlp = Mlp(5, 2, hidden=hidden, generator=torch.Generator().manual_seed(0)).double()
+    x = torch.randn(9, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    rows = mlp.rows(x)
+    torch.testing.assert_close(rows.values, mlp(x))
+    torch.testing.assert_close(rows.first, torch.func.vmap(torch.func.jacrev(mlp))(x))
+    torch.testing.assert_close(rows.first, mlp.jet(x).first)
+    assert rows.first.shape == (9, 2, 5)

@@ -189,3 +189,48 @@ def test_subset_of_a_map(fitted):
     subset = fitted[fitted.obs["bulk_labels"] == "Dendritic"]
     assert len(outlines(sg.pl.indicatrices(subset, show=False))[0]) > 5
     sg.pl.jacobian_heatmap(subset, show=False)
+
+
+@pytest.mark.parametrize("where", ["data", "grid", "cells"])
+def test_ellipses_of_the_encoder(fitted, where):
+    ax = sg.pl.indicatrices(fitted, side="encoder", where=where, show=False)
+    centers, points = outlines(ax)
+    if where == "grid":
+        metric = sg.tl.metric(fitted, at=centers, side="encoder").tensors
+    else:
+        cell = np.abs(np.asarray(centers)[:, None] - fitted.obsm["X_geoae"]).max(2).argmin(1)
+        metric = sg.get.metric_tensors(fitted, side="encoder")[cell]
+    delta = points - centers[:, None]
+    radius = np.sqrt(np.einsum("nka,nab,nkb->nk", delta, metric, delta))
+    assert radius.std() / radius.mean() < 1e-3
+
+
+def test_both_sides_in_one_figure_on_one_scale(fitted):
+    left, right = sg.pl.indicatrices(fitted, side="both", color="bulk_labels", show=False)
+    assert left.figure is right.figure
+    assert [left.get_title(), right.get_title()] == ["decoder", "encoder"]
+    # one legend, at the right
+    assert left.get_legend() is None
+    assert right.get_legend() is not None
+    radii = []
+    for ax, side in ((left, "decoder"), (right, "encoder")):
+        centers, points = outlines(ax)
+        cell = np.abs(np.asarray(centers)[:, None] - fitted.obsm["X_geoae"]).max(2).argmin(1)
+        metric = sg.get.metric_tensors(fitted, side=side)[cell]
+        delta = points - centers[:, None]
+        radii.append(np.sqrt(np.einsum("nka,nab,nkb->nk", delta, metric, delta)).mean())
+    assert radii[0] == pytest.approx(radii[1], rel=1e-3)
+
+
+@pytest.mark.parametrize("plot", [sg.pl.indicatrices, sg.pl.jacobian_heatmap])
+def test_sides_refused(fitted, plot):
+    with pytest.raises(ValueError, match="`side` to be 'decoder', 'encoder' or 'both', found 'left'"):
+        plot(fitted, side="left", show=False)
+    _, ax = plt.subplots()
+    with pytest.raises(ValueError, match="side='both' draws two panels, which one `ax` cannot hold"):
+        plot(fitted, side="both", ax=ax, show=False)
+
+
+def test_both_sides_take_one_colour(fitted):
+    with pytest.raises(ValueError, match=r"give one colour, found \['n_genes', 'n_counts'\]"):
+        sg.pl.indicatrices(fitted, side="both", color=["n_genes", "n_counts"], show=False)

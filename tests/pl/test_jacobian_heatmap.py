@@ -77,3 +77,29 @@ def test_a_subset_keeps_the_mean_of_the_whole_run(fitted):
 
     z = subset.obsm["X_geoae"]
     np.testing.assert_allclose(background_at(part[1], z), background_at(whole[1], z), atol=0.02)
+
+
+def test_both_sides_with_the_same_colours(fitted):
+    left, right = sg.pl.jacobian_heatmap(fitted, side="both", resolution=40, show=False)
+    assert [left.get_title(), right.get_title()] == ["decoder", "encoder"]
+    for ax, suffix in ((left, ""), (right, "_encoder")):
+        cells = ax.collections[0]
+        column = fitted.obs[f"geoae_log_area{suffix}"]
+        # scanpy draws the largest values last
+        np.testing.assert_allclose(np.sort(cells.get_array()), np.sort(column), atol=1e-6)
+        assert cells.norm.vmax == left.collections[0].norm.vmax
+    labels = [a.get_ylabel() for a in left.figure.axes if a not in (left, right)]
+    assert ["G" in labels[0], "P" in labels[1]] == [True, True]
+
+
+def test_background_of_the_encoder_agrees_with_tl_metric(fitted):
+    ax = sg.pl.jacobian_heatmap(fitted, side="encoder", resolution=40, show=False)
+    mesh = next(c for c in ax.collections if isinstance(c, QuadMesh))
+    corners = mesh.get_coordinates()
+    centers = (corners[:-1, :-1] + corners[1:, 1:]) / 2
+    drawn = mesh.get_array()
+    shown = ~np.ma.getmaskarray(drawn)
+    tensors = sg.tl.metric(fitted, at=centers[shown], side="encoder").tensors
+    mean = np.sqrt(np.linalg.det(sg.get.metric_tensors(fitted, side="encoder"))).mean()
+    expected = np.log10(np.sqrt(np.linalg.det(tensors)) / mean)
+    np.testing.assert_allclose(drawn[shown], expected, atol=0.02)

@@ -16,9 +16,15 @@ from scipy.spatial.transform import Rotation
 import scgeoae as sg
 
 SLOTS = {
-    "obsm": {"X_geoae", "geoae_metric"},
+    "obsm": {"X_geoae", "geoae_metric", "geoae_metric_encoder"},
     "obsp": {"geoae_metric", "geoae_distances", "geoae_connectivities"},
-    "obs": {"geoae_log_area", "geoae_anisotropy", "geoae_reconstruction_error"},
+    "obs": {
+        "geoae_log_area",
+        "geoae_anisotropy",
+        "geoae_reconstruction_error",
+        "geoae_log_area_encoder",
+        "geoae_anisotropy_encoder",
+    },
     "uns": {"geoae"},
 }
 

@@ -141,9 +141,9 @@ def test_small_batches_still_see_64_points_of_geometry(batch_size, monkeypatch):
     seen = []
     real = optimize_module.loss
 
-    def spy(model, x, *, at=None, **kwargs):
-        seen.append(len(x) if at is None else len(at))
-        return real(model, x, at=at, **kwargs)
+    def spy(model, batch, **kwargs):
+        seen.append(len(batch.x if batch.at is None else batch.at))
+        return real(model, batch, **kwargs)
 
     monkeypatch.setattr(optimize_module, "loss", spy)
     fit(x, Settings(n_steps=5, batch_size=batch_size))

@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from scgeoae.geometry.regularizers import REGULARIZERS
 from scgeoae.training import STRENGTHS, Settings
 
 
@@ -16,9 +17,9 @@ from scgeoae.training import STRENGTHS, Settings
         ({"n_steps": 0}, "`n_steps` to be an integer >= 1, found 0"),
         ({"hidden": (64, 0)}, "`hidden` to be an integer >= 1, found 0"),
         ({"activation": "relu"}, "`activation` to be one of .*found 'relu'"),
-        ({"strength": -0.1}, "`strength` to be a finite number >= 0, found -0.1"),
-        ({"strength": float("nan")}, "`strength` to be a finite number >= 0, found nan"),
-        ({"strength": "auto"}, "`strength` to be a finite number >= 0, found 'auto'"),
+        ({"strength": -0.1}, "`strength` to be a finite number >= 0 or .auto., found -0.1"),
+        ({"strength": float("nan")}, "`strength` to be a finite number >= 0 or .auto., found nan"),
+        ({"strength": "most"}, "`strength` to be a finite number >= 0 or .auto., found .most."),
         ({"learning_rate": 0}, "`learning_rate` to be a finite number > 0, found 0"),
         ({"learning_rate": float("inf")}, "`learning_rate` to be a finite number >= 0, found inf"),
         ({"regularizer": "isometry"}, "`regularizer` to be None, one of .*found 'isometry'"),
@@ -27,6 +28,16 @@ from scgeoae.training import STRENGTHS, Settings
         ({"regularizer": {"isometry": 1}}, "`regularizer` to be None, one of .*found 'isometry'"),
         ({"regularizer": {"irae": 1, "isometric": 1}}, r"Two of the regularizers \['irae', 'isometric'\] are the same"),
         ({"regularizer": {"irae": 1}, "strength": 0.1}, "A mapping of regularizers has its weights in itself"),
+        ({"side": "left"}, "`side` to be None or one of .*found 'left'"),
+        ({"regularizer": "curvature", "side": "encoder"}, "'curvature' is one of the decoder; side='encoder' means"),
+        ({"regularizer": "mecae", "side": "both"}, "'curvature' is one of the decoder; side='both' means nothing"),
+        ({"regularizer": "cae", "side": "decoder"}, "'contractive' is one of the encoder; side='decoder' means"),
+        ({"regularizer": "nrae", "side": "decoder"}, "'neighborhood' is one of both networks together; side="),
+        ({"regularizer": {"irae": 1, "mcae": 1}, "side": "encoder"}, "'curvature' is one of the decoder; side="),
+        ({"tolerance": 1}, "`tolerance` to be a finite number > 1, found 1"),
+        ({"regularizer": None, "strength": "auto"}, "'auto' balances a penalty .* regularizer=None is none"),
+        ({"regularizer": "dae", "strength": "auto"}, "'auto' balances a penalty .* regularizer='denoising' is none"),
+        ({"n_neighbors": 0}, "`n_neighbors` to be an integer >= 1, found 0"),
         ({"regularizer": None, "strength": 0.1}, "strength=0.1 without a regularizer has no effect"),
     ],
 )
@@ -47,10 +58,43 @@ def test_settled():
     assert type(numpy.strength) is float
 
 
-def test_weights():
-    assert Settings(regularizer="irae", strength=0.5).weights == {"isometric": 0.5}
-    assert Settings(regularizer="irae", strength=0).weights == {}
-    assert Settings(regularizer=None).weights == {}
-    several = Settings(regularizer={"irae": 0.5, "mecae": 0.1, "volume": 0})
-    assert several.weights == {"isometric": 0.5, "curvature": 0.1}
-    assert several.strength is None
+def labels(**given):
+    return {term.label: term.weight for term in Settings(**given).terms}
+
+
+def test_terms():
+    assert labels(regularizer="irae", strength=0.5) == {"isometric": 0.5}
+    assert labels(regularizer="irae", strength=0) == {}
+    assert labels(regularizer=None) == {}
+    assert labels(regularizer={"irae": 0.5, "mecae": 0.1, "volume": 0}) == {"isometric": 0.5, "curvature": 0.1}
+    assert Settings(regularizer={"irae": 0.5, "mecae": 0.1}).strength is None
+
+
+def test_sides():
+    assert labels(strength=1, side="encoder") == {"isometric_encoder": 1}
+    assert labels(strength=1, side="both") == {"isometric": 1, "isometric_encoder": 1}
+    # by default where their papers have them
+    assert labels(regularizer="iae", strength=1) == {"unit_isometric": 1, "unit_isometric_encoder": 1}
+    assert labels(regularizer="cae", strength=1) == {"contractive": 1}
+    assert labels(regularizer="nrae", strength=1) == {"neighborhood": 1}
+
+
+def test_sampling():
+    assert Settings().sampling == "data"
+    assert Settings(regularizer="iae").sampling == "gaussian"
+    assert Settings(regularizer="iae", sampling="uniform").sampling == "uniform"
+    assert Settings(regularizer={"iae": 1, "irae": 1}).sampling == "data"
+
+
+def test_every_regularizer_has_a_default_strength():
+    assert set(STRENGTHS) == set(REGULARIZERS)
+    for name in REGULARIZERS:
+        assert Settings(regularizer=name).terms[0].weight == STRENGTHS[name]
+
+
+def test_auto():
+    settings = Settings(regularizer="geomae", strength="auto")
+    assert settings.is_auto
+    assert settings.terms[0].weight == STRENGTHS["volume"]
+    assert Settings(regularizer={"irae": 2}, strength="auto").terms[0].weight == 2
+    assert not Settings().is_auto

@@ -1,4 +1,4 @@
-"""Losses on a decoder's derivatives: each is ≥ 0, and 0 exactly where its property holds.
+"""Losses on the derivatives of a map: each is ≥ 0, and 0 exactly where its property holds.
 
 To add one: a function in a file of its own, and a line in `REGULARIZERS`.
 """
@@ -6,13 +6,15 @@ To add one: a function in a file of its own, and a line in `REGULARIZERS`.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
-from ..metric import pullback
 from ._conformal import conformal
 from ._curvature import curvature
 from ._gradient_penalty import gradient_penalty
 from ._isometric import isometric
+from ._neighborhood import neighborhood
+from ._topological import topological
+from ._unit_isometric import unit_isometric
 from ._volume import volume
 
 if TYPE_CHECKING:
@@ -20,31 +22,44 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from ...nn import Jet
-
 
 @dataclass(frozen=True)
 class Regularizer:
-    """A loss on the jet of a map."""
+    """A loss, and what it is a function of."""
 
-    loss: Callable[[Tensor], Tensor] | Callable[[Jet], Tensor]
-    """Of the metric tensors, or with order 2 of the jet itself."""
+    loss: Callable[..., Tensor] | None
+    """None for what changes the reconstruction loss itself."""
+    of: Literal["metric", "jet", "neighbors", "codes", "noise"] = "metric"
+    """
+    ``"metric"``: metric tensors of the decoder or the encoder; ``"jet"``: the decoder's derivatives;
+    ``"neighbors"``: these and the cells around each; ``"codes"``: cells and their codes; ``"noise"``:
+    nothing, cells are corrupted before they are encoded and the weight is the standard deviation.
+    """
     order: int = 1
     """How many derivatives of the map it needs."""
+    sides: tuple[str, ...] = ("decoder",)
+    """The networks that it can hold, its default first."""
+    sampling: str = "data"
+    """Where its source evaluates it."""
     aliases: tuple[str, ...] = ()
     """What its papers call it."""
 
-    def __call__(self, jet: Jet) -> Tensor:
-        """Return the loss, a scalar."""
-        return self.loss(jet) if self.order == 2 else self.loss(pullback(jet.first))
 
-
+_EITHER = ("decoder", "encoder", "both")
 REGULARIZERS = {
-    "volume": Regularizer(volume, aliases=("geomae",)),
-    "conformal": Regularizer(conformal, aliases=("confae",)),
-    "isometric": Regularizer(isometric, aliases=("irae",)),
-    "curvature": Regularizer(curvature, order=2, aliases=("mecae", "mcae")),
+    "volume": Regularizer(volume, sides=_EITHER, aliases=("geomae",)),
+    "conformal": Regularizer(conformal, sides=_EITHER, aliases=("confae",)),
+    "isometric": Regularizer(isometric, sides=_EITHER, aliases=("irae",)),
+    "unit_isometric": Regularizer(
+        unit_isometric, sides=("both", "decoder", "encoder"), sampling="gaussian", aliases=("iae",)
+    ),
+    "neighborhood": Regularizer(neighborhood, of="neighbors", sides=("both",), aliases=("nrae", "nrae_l")),
+    "neighborhood_quadratic": Regularizer(neighborhood, of="neighbors", order=2, sides=("both",), aliases=("nrae_q",)),
+    "curvature": Regularizer(curvature, of="jet", order=2, aliases=("mecae", "mcae")),
+    "contractive": Regularizer(gradient_penalty, sides=("encoder",), aliases=("cae",)),
     "gradient_penalty": Regularizer(gradient_penalty, aliases=("rae_gp",)),
+    "denoising": Regularizer(None, of="noise", sides=("both",), aliases=("dae",)),
+    "topological": Regularizer(topological, of="codes", sides=("encoder",), aliases=("topoae",)),
 }
 _CANONICAL = {alias: name for name, r in REGULARIZERS.items() for alias in (name, *r.aliases)}
 
@@ -65,5 +80,8 @@ __all__ = [
     "curvature",
     "gradient_penalty",
     "isometric",
+    "neighborhood",
+    "topological",
+    "unit_isometric",
     "volume",
 ]

@@ -13,11 +13,13 @@ def gradient_penalty(metric: Tensor) -> Tensor:
 
     .. math:: L = \mathbb E_i \|A_i\|_F^2 = \mathbb E_i \operatorname{tr} G_i
 
-    Source: Ghosh et al., ICLR 2020 (RAE-GP), as in the appendix of Gropp, Atzmon & Lipman 2020.
+    Of the decoder it is the gradient penalty of Ghosh et al., ICLR 2020 (RAE-GP), of the encoder,
+    :math:`\mathbb E_i \|B_i\|_F^2`, the contractive loss of Rifai et al., ICML 2011 (CAE); both as
+    in the appendix of Gropp, Atzmon & Lipman 2020.
 
     Parameters
     ----------
     metric
-        (n, m, m) metric tensors.
+        (n, m, m) metric tensors G = AᵀA of the decoder or M = BBᵀ of the encoder.
     """
     return trace(metric).mean()

@@ -1,0 +1,66 @@
+"""The metric of the space that the data live in."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from torch import Tensor
+
+
+class Ambient:
+    r"""A metric H of the representation, which measures the squared length of a step v as vᵀHv.
+
+    Parameters
+    ----------
+    tensor
+        The diagonal of H, (D,), or H, (D, D), the same everywhere; or a function of (n, D)
+        points that returns (n, D) diagonals or (n, D, D) matrices, differentiable by torch.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from scgeoae.geometry import Ambient
+    >>> Ambient(torch.tensor([4.0, 1.0])).lower(torch.ones(1, 2, 1), torch.zeros(1, 2))[0, :, 0].tolist()
+    [4.0, 1.0]
+    """
+
+    def __init__(self, tensor: Tensor | Callable[[Tensor], Tensor]) -> None:
+        self.tensor = tensor
+
+    @property
+    def name(self) -> str | None:
+        """What a function calls itself; None of a tensor."""
+        if not callable(self.tensor):
+            return None
+        return getattr(self.tensor, "__qualname__", type(self.tensor).__name__)
+
+    def at(self, x: Tensor) -> Tensor:
+        """Return H at (n, D) points: diagonals (n or 1, D), or matrices (n or 1, D, D)."""
+        if callable(self.tensor):
+            return self.tensor(x)
+        return self.tensor.to(x)[None]
+
+    def lower(self, vectors: Tensor, x: Tensor) -> Tensor:
+        """Return H v for (n, D, m) vectors at (n, D) points."""
+        h = self.at(x)
+        return h[..., None] * vectors if h.ndim == 2 else h @ vectors
+
+    def raise_(self, covectors: Tensor, x: Tensor) -> Tensor:
+        """Return H⁻¹ w for (n, D, m) covectors at (n, D) points."""
+        h = self.at(x)
+        return covectors / h[..., None] if h.ndim == 2 else torch.linalg.solve(h, covectors)
+
+    def mean(self, x: Tensor) -> float:
+        """Return the mean diagonal entry of H over (n, D) points: its unit."""
+        h = self.at(x)
+        return float((h if h.ndim == 2 else h.diagonal(dim1=-2, dim2=-1)).mean())
+
+    def divided_by(self, factor: float) -> Ambient:
+        """Return H/factor."""
+        tensor = self.tensor
+        return Ambient((lambda x: tensor(x) / factor) if callable(tensor) else tensor / factor)

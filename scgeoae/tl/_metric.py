@@ -1,0 +1,155 @@
+from __future__ import annotations
+
+from numbers import Integral
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+import numpy as np
+import torch
+
+from .._anndata.representation import stored_representation
+from .._anndata.results import read_embedding, read_model, read_uns
+from .._anndata.slots import checked_side
+from ..geometry import distortion
+from ..training import choose_ambient
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from anndata import AnnData
+    from numpy.typing import ArrayLike, NDArray
+
+    from .._anndata.slots import Side
+
+# of the values on a grid, as in the tables of the papers
+KEEP = 0.9
+
+
+class MetricField(NamedTuple):
+    """Metric tensors at positions on a map, and how far they are from those of a perfect one."""
+
+    coordinates: NDArray[np.float32]
+    """(m, d)"""
+    tensors: NDArray[np.float32]
+    """(m, d, d)"""
+    scores: dict[str, float]
+    """``CN``, ``VPres``, ``ISO``"""
+
+
+def metric(
+    adata: AnnData,
+    *,
+    key: str = "geoae",
+    at: Literal["cells", "grid"] | ArrayLike = "cells",
+    side: Side = "decoder",
+    ambient: str | ArrayLike | Callable[[torch.Tensor], torch.Tensor] | None = None,
+    n_grid: int = 64,
+) -> MetricField:
+    r"""Evaluate the metric of a stored model anywhere on its map.
+
+    Changes nothing; the tensors at the cells are stored by `scgeoae.tl.geoae` already
+    (`scgeoae.get.metric_tensors`). This evaluates them at other positions, by another ambient
+    metric, and as the tables of the papers do.
+
+    Parameters
+    ----------
+    adata
+        Annotated data on which `scgeoae.tl.geoae` was run, or some of its cells.
+    key
+        The `key_added` of that run.
+    at
+        ``"cells"``; ``"grid"``: the nodes of a regular grid over the box around the cells, as
+        far as there is a cell in the tile around them; or (m, d) positions on the map.
+    side
+        ``"decoder"``: the pullback metric G = AᵀHA. ``"encoder"``: the metric P = (BH⁻¹Bᵀ)⁻¹ that
+        the encoder pushes forward, from the cells themselves, and at other positions from the
+        decoded points.
+    ambient
+        Measure lengths of the representation by this metric H instead of that of the run, as in
+        `scgeoae.tl.geoae`; ``"euclidean"`` for the identity.
+    n_grid
+        Nodes of the grid in each direction.
+
+    Returns
+    -------
+    A named tuple of
+
+    ``coordinates`` : (m, d) float32
+    ``tensors`` : (m, d, d) float32, in squared units of the representation per squared unit of the map
+    ``scores`` : dictionary of ``CN``, ``VPres``, ``ISO`` (`scgeoae.geometry.distortion`)
+        On a grid of the values between their 5% and 95% quantiles, as in the tables of Nazari,
+        Damrich & Hamprecht 2023; else of all.
+
+    Raises
+    ------
+    KeyError
+        If there is no map under `key`, or its representation is needed and is not there.
+    ValueError
+        If an argument is out of its range, a grid is asked for on a map that is not
+        two-dimensional, the model was damaged, or it was measured by a function and that is
+        not given.
+
+    See Also
+    --------
+    scgeoae.get.metric_tensors : The stored tensors.
+
+    References
+    ----------
+    Nazari, Damrich & Hamprecht 2023, arXiv 2306.17638.
+
+    Examples
+    --------
+    >>> import scanpy as sc, scgeoae as sg
+    >>> adata = sc.datasets.pbmc68k_reduced()
+    >>> sg.tl.geoae(adata)
+    >>> field = sg.tl.metric(adata, at="grid")
+    >>> field.scores["ISO"] < 0.1
+    True
+    """
+    checked_side(side)
+    z, model = read_embedding(adata, key), read_model(adata, key)
+    at_cells = isinstance(at, str) and at == "cells"
+    if at_cells:
+        coordinates = z
+    elif isinstance(at, str) and at == "grid":
+        coordinates = _grid(z, n_grid)
+    else:
+        coordinates = _positions(at, model.n_components)
+    from_cells = side == "encoder" and at_cells
+    if ambient is not None or from_cells:
+        raw = stored_representation(adata, read_uns(adata, key, "params")).matrix
+    if ambient is not None:
+        model.ambient = choose_ambient(None if isinstance(ambient, str) and ambient == "euclidean" else ambient, raw)
+
+    points = torch.from_numpy(np.ascontiguousarray(coordinates, dtype=np.float32))
+    if side == "decoder":
+        parts = [model.metric(part) for part in points.split(4096)]
+    elif from_cells:
+        cells = torch.from_numpy(np.asarray(raw, dtype=np.float32))
+        parts = [model.encoder_metric(part) for part in cells.split(4096)]
+    else:
+        parts = [model.encoder_metric(model.decode(part)) for part in points.split(4096)]
+    tensors = torch.cat(parts)
+    measures = distortion(tensors, keep=KEEP if isinstance(at, str) and at == "grid" else 1.0)
+    scores = {"CN": measures.cn, "VPres": measures.vpres, "ISO": measures.iso}
+    return MetricField(points.numpy(), tensors.numpy(), scores)
+
+
+def _grid(z: NDArray, n_grid: int) -> NDArray:
+    if z.shape[1] != 2:
+        msg = f"A grid is laid over maps of 2 dimensions, and this one has {z.shape[1]}; give positions with `at`."
+        raise ValueError(msg)
+    if not isinstance(n_grid, Integral) or n_grid < 2:
+        msg = f"Expected `n_grid` to be an integer >= 2, found {n_grid!r}."
+        raise ValueError(msg)
+    low, high = z.min(0), z.max(0)
+    step = np.maximum(high - low, np.finfo(np.float32).tiny) / (n_grid - 1)
+    return low + step * np.unique(np.rint((z - low) / step), axis=0)
+
+
+def _positions(at: ArrayLike, d: int) -> NDArray:
+    positions = np.empty(0) if isinstance(at, str) else np.asarray(at, dtype=np.float32)
+    if positions.ndim != 2 or positions.shape[1] != d or not len(positions) or not np.isfinite(positions).all():
+        found = repr(at) if isinstance(at, str) else f"an array of shape {positions.shape}"
+        msg = f"Expected `at` to be 'cells', 'grid' or finite positions of shape (m, {d}), found {found}."
+        raise ValueError(msg)
+    return positions

@@ -1,0 +1,68 @@
+"""The ambient metric that a user asks for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from sklearn.covariance import ledoit_wolf
+
+from ..geometry.ambient import Ambient
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import ArrayLike, NDArray
+    from torch import Tensor
+
+
+def choose_ambient(ambient: str | ArrayLike | Callable[[Tensor], Tensor] | None, raw: NDArray) -> Ambient | None:
+    """Return the metric of the space of the (n, D) matrix `raw`; `None` is the Euclidean one.
+
+    ``"mahalanobis"`` is the inverse of the covariance of `raw`, shrunk after Ledoit & Wolf (2004)
+    so that it has one.
+
+    Raises
+    ------
+    ValueError
+        If it has not the shape of a metric of D features, or is not finite, symmetric and positive.
+    """
+    n_features = raw.shape[1]
+    if ambient is None:
+        return None
+    if isinstance(ambient, str):
+        if ambient != "mahalanobis":
+            msg = f"Expected `ambient` to be None, 'mahalanobis', an array or a function, found {ambient!r}."
+            raise ValueError(msg)
+        covariance, _ = ledoit_wolf(np.asarray(raw, dtype=np.float64))
+        return Ambient(_as_tensor(np.linalg.inv(covariance)))
+    if callable(ambient):
+        points = torch.from_numpy(np.asarray(raw[:3], dtype=np.float32))
+        _check(ambient(points), f"ambient(x) for {len(points)} points", (len(points), n_features))
+        return Ambient(ambient)
+    tensor = _as_tensor(ambient)
+    _check(tensor, "`ambient`", (n_features,))
+    return Ambient(tensor)
+
+
+def _as_tensor(array: Any) -> Tensor:
+    return torch.from_numpy(np.array(array, dtype=np.float32))
+
+
+def _check(tensor: Any, name: str, diagonal: tuple[int, ...]) -> None:
+    full = (*diagonal, diagonal[-1])
+    if not torch.is_tensor(tensor) or tuple(tensor.shape) not in (diagonal, full):
+        found = tuple(tensor.shape) if hasattr(tensor, "shape") else type(tensor).__name__
+        msg = f"Expected {name} to be of shape {diagonal}, a diagonal, or {full}, found {found}."
+        raise ValueError(msg)
+    tensor = tensor.detach()
+    positive = tensor.isfinite().all()
+    if tuple(tensor.shape) == diagonal:
+        positive = positive and (tensor > 0).all()
+    elif positive:
+        symmetric = torch.allclose(tensor, tensor.mT, rtol=1e-4, atol=1e-4 * float(tensor.abs().max()))
+        positive = symmetric and torch.linalg.cholesky_ex(tensor.double()).info.eq(0).all()
+    if not positive:
+        msg = f"Expected {name} to be a metric: finite, symmetric and positive definite."
+        raise ValueError(msg)
