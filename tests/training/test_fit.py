@@ -10,11 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scgeoae.geometry import trace
+from scgeoae.geometry.regularizers import REGULARIZERS
 from scgeoae.training import Settings, default_steps, fit
 from scgeoae.training import optimize as optimize_module
 from scgeoae.training.batches import batches
 from scgeoae.training.device import choose_device
-from scgeoae.training.sampling import gaussian, mixup
+from scgeoae.training.neighbors import find_neighbors
+from scgeoae.training.sampling import gaussian, mixup, uniform
 from scgeoae.training.standardize import standardize
 
 
@@ -290,3 +292,115 @@ def test_cuda_gives_the_same_map():
     on_cpu = fit(x, Settings(), device="cpu")
     for a in range(2):
         assert np.corrcoef(on_gpu.embedding[:, a], on_cpu.embedding[:, a])[0, 1] > 0.98
+
+
+@pytest.mark.parametrize("name", REGULARIZERS)
+def test_every_regularizer_trains(name):
+    x, _ = sheet(120)
+    for side in REGULARIZERS[name].sides:
+        fitted = fit(x, Settings(regularizer=name, side=side, n_steps=20))
+        assert np.isfinite(fitted.embedding).all()
+        assert np.isfinite(fitted.encoder_metric).all()
+        if REGULARIZERS[name].loss is not None:
+            labels = [term.label for term in Settings(regularizer=name, side=side).terms]
+            assert all(f"held_out_{label}" in fitted.history for label in labels)
+
+
+def curved(n=500):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(n, 10)) * np.linspace(3, 0.5, 10)
+    x[:, 2:4] += 0.3 * x[:, :2] ** 2
+    return x
+
+
+def test_encoder_regularizer_lowers_the_distortion_of_the_encoder():
+    from scgeoae.geometry import distortion
+
+    x = curved()
+    runs = {
+        (name, side): fit(x, Settings(regularizer=name, side=side, n_steps=400))
+        for name, side in [(None, None), ("isometric", "decoder"), ("isometric", "encoder"), ("isometric", "both")]
+    }
+    iso = {
+        network: {run: distortion(torch.from_numpy(getattr(f, metric))).iso for run, f in runs.items()}
+        for network, metric in {"decoder": "metric", "encoder": "encoder_metric"}.items()
+    }
+    for network in ("decoder", "encoder"):
+        for held in (network, "both"):
+            assert iso[network]["isometric", held] < iso[network][None, None] / 10
+    # each network is served best by its own regulariser
+    assert iso["decoder"]["isometric", "decoder"] < iso["decoder"]["isometric", "encoder"]
+    assert iso["encoder"]["isometric", "encoder"] < iso["encoder"]["isometric", "decoder"]
+
+
+def test_unit_isometric_makes_the_encoder_the_orthogonal_projection():
+    """With both terms zero, B = Aᵀ, so both metrics are the identity at one scale."""
+    x, _ = sheet()
+    fitted = fit(x, Settings(regularizer="iae", strength=0.5, n_steps=1500))
+    b = fitted.model.encoder_jacobian(torch.as_tensor(x, dtype=torch.float32))
+    a = fitted.model.jacobian(torch.from_numpy(fitted.embedding))
+    assert (b - a.mT).norm(dim=(1, 2)).median() < 0.1
+    assert (torch.from_numpy(fitted.metric) - torch.eye(2)).norm(dim=(1, 2)).median() < 0.1
+
+
+def test_contractive_and_gradient_penalties_shrink_their_network():
+    x = curved()
+    plain = fit(x, Settings(regularizer=None, n_steps=200))
+    contracted = fit(x, Settings(regularizer="contractive", strength=0.1, n_steps=200))
+    penalised = fit(x, Settings(regularizer="gradient_penalty", strength=0.1, n_steps=200))
+    cells = torch.from_numpy(x).float()
+
+    def size(fitted, network):
+        # in the networks' own units, since the map has those of the decoder
+        model = fitted.model
+        standardized = model.standardize(cells)
+        if network == "encoder":
+            return model.encoder.rows(standardized).first.square().sum((1, 2)).mean()
+        return model.decoder.jet(model.encoder(standardized)).first.square().sum((1, 2)).mean()
+
+    assert size(contracted, "encoder") < size(plain, "encoder") / 2
+    assert size(penalised, "decoder") < size(plain, "decoder") / 2
+
+
+@given(st.integers(0, 100), st.integers(1, 6))
+def test_neighbors_are_the_nearest_others_of_the_training_cells(seed, k):
+    g = torch.Generator().manual_seed(seed)
+    x = torch.randn(20, 3, generator=g)
+    train = torch.randperm(20, generator=g)[:12]
+    found = find_neighbors(x, train, k)
+    assert found.shape == (20, k)
+    distances = torch.cdist(x, x)
+    distances.fill_diagonal_(math.inf)
+    distances[:, [i for i in range(20) if i not in train.tolist()]] = math.inf
+    expected = distances.argsort(dim=1)[:, :k]
+    assert torch.equal(found, expected)
+    assert find_neighbors(x, train, 50).shape == (20, 11)
+
+
+def test_neighbors_of_duplicated_cells():
+    x = torch.zeros(6, 2)
+    found = find_neighbors(x, torch.arange(6), 5)
+    assert all(i not in row for i, row in enumerate(found.tolist()))
+
+
+def test_uniform_draws_fill_the_box_of_the_codes():
+    z = torch.randn(1000, 2, generator=torch.Generator().manual_seed(0))
+    drawn = uniform(z, torch.Generator().manual_seed(1))
+    assert (drawn >= z.amin(0)).all()
+    assert (drawn <= z.amax(0)).all()
+    np.testing.assert_allclose(drawn.mean(0), (z.amin(0) + z.amax(0)) / 2, atol=0.2)
+
+
+def test_ambient_metric_decides_what_is_held():
+    """The same data: where the second feature counts tenfold, the map is isometric for that metric and no other."""
+    from scgeoae.geometry import Ambient, distortion
+
+    x = curved()
+    h = torch.ones(10)
+    h[1:4] = 10.0
+    fitted = fit(x, Settings(n_steps=400), ambient=Ambient(h))
+    z = torch.from_numpy(fitted.embedding)
+    measured = distortion(fitted.model.metric(z)).iso
+    fitted.model.ambient = None
+    assert measured < distortion(fitted.model.metric(z)).iso / 5
+    np.testing.assert_allclose(np.trace(fitted.metric, axis1=1, axis2=2).mean(), 2, rtol=1e-4)

@@ -1,0 +1,73 @@
+"""What a training step costs with each regulariser, as a multiple of the vanilla step.
+
+``python benchmarks/step_cost.py [--rounds 12]`` interleaves blocks of steps of all of them on one
+thread, so that whatever else the machine does falls on all alike, and prints medians of the blocks.
+A block is long enough that a model is in the cache as it is in training.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+
+import numpy as np
+import torch
+
+from scgeoae.geometry.regularizers import REGULARIZERS
+from scgeoae.nn import Autoencoder
+from scgeoae.training import Batch, Settings, loss
+from scgeoae.training.optimize import NEIGHBORS_A_STEP
+from scgeoae.training.sampling import SAMPLINGS
+
+N_CELLS, N_FEATURES = 128, 50
+WARM_UP, BLOCK = 3, 20
+
+
+def stepper(settings: Settings):
+    generator = torch.Generator().manual_seed(0)
+    model = Autoencoder(N_FEATURES, 2, generator=generator)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, fused=True)
+    x = torch.randn(N_CELLS, N_FEATURES, generator=generator)
+    neighbors = x[:, None] + 0.1 * torch.randn(N_CELLS, NEIGHBORS_A_STEP, N_FEATURES, generator=generator)
+    batch = Batch(x, neighbors=neighbors)
+    if settings.regularizer == "denoising":
+        batch = batch._replace(noise=0.1 * torch.randn(x.shape, generator=generator))
+    draw = SAMPLINGS[settings.sampling]
+    sample = None if draw is None else lambda z: draw(z, generator)
+
+    def step() -> None:
+        optimizer.zero_grad()
+        loss(model, batch, terms=settings.terms, sample=sample).total.backward()
+        optimizer.step()
+
+    return step
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=12)
+    rounds = parser.parse_args().rounds
+    torch.set_num_threads(1)
+    steps = {"none": stepper(Settings(regularizer=None))}
+    for name, regularizer in REGULARIZERS.items():
+        for side in regularizer.sides:
+            label = f"{name}, {side}" if len(regularizer.sides) > 1 else name
+            steps[label] = stepper(Settings(regularizer=name, side=side))
+    seconds = {label: [] for label in steps}
+    for _ in range(rounds):
+        for label, step in steps.items():
+            for _ in range(WARM_UP):
+                step()
+            start = time.perf_counter()
+            for _ in range(BLOCK):
+                step()
+            seconds[label].append((time.perf_counter() - start) / BLOCK)
+    vanilla = np.median(seconds["none"])
+    print(f"one thread, torch {torch.__version__}, {N_CELLS} cells of {N_FEATURES} features, networks 128-128")
+    print(f"vanilla step {1000 * vanilla:.2f} ms\n\n| regularizer | multiple of the vanilla step |\n| --- | --- |")
+    for label, values in seconds.items():
+        print(f"| {label} | {np.median(values) / vanilla:.2f} |")
+
+
+if __name__ == "__main__":
+    main()
