@@ -45,3 +45,16 @@ def test_maps_of_ten_seeds_agree_with_no_alignment(reference):
     x = reference("pbmc3k_pca").obsm["X_pca"]
     maps = [fit(x, Settings(seed=seed)).embedding for seed in range(10)]
     assert min(np.corrcoef(a[:, i], b[:, i])[0, 1] for a, b in combinations(maps, 2) for i in range(2)) >= 0.98
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("regularizer", ["isometric", "volume", "conformal"])
+def test_auto_strength_lands_within_two_percent_of_the_tolerance(reference, name, regularizer):
+    x = reference(name).obsm["X_pca"]
+    ratio = [
+        fit(x, Settings(regularizer=regularizer, strength="auto", seed=s)).error.mean()
+        / fit(x, Settings(regularizer=None, seed=s)).error.mean()
+        for s in range(3)
+    ]
+    assert np.median(ratio) == pytest.approx(1.1, rel=0.02)

@@ -32,7 +32,8 @@ def geoae(
     *,
     n_components: int = 2,
     regularizer: str | Mapping[str, float] | None = "isometric",
-    strength: float | None = None,
+    strength: float | Literal["auto"] | None = None,
+    tolerance: float = 1.1,
     side: Literal["decoder", "encoder", "both"] | None = None,
     sampling: Literal["data", "mixup", "gaussian", "uniform"] | None = None,
     ambient: str | ArrayLike | Callable[[torch.Tensor], torch.Tensor] | None = None,
@@ -99,6 +100,13 @@ def geoae(
         sets: ``"isometric"`` 0.2, ``"volume"`` 0.5, ``"conformal"`` 0.5, ``"curvature"`` 0.03; of the
         others a customary one (`scgeoae.training.STRENGTHS`). Of ``"denoising"`` it is the standard
         deviation of the noise. A mapping has its weights in itself.
+
+        ``"auto"``: the largest weight whose reconstruction error stays within `tolerance`, found while
+        training at a third more time (`scgeoae.training.dual_ascent`); of a mapping, one factor of
+        all its weights. What was found is recorded in ``params``.
+    tolerance
+        For ``strength="auto"``: reconstruction error allowed, as a multiple of that of the vanilla
+        autoencoder.
     side
         Which network the first three and ``"unit_isometric"`` hold: ``"decoder"``, whose metric says
         what is at a position of the map; ``"encoder"``, on M = BH⁻¹Bᵀ, which says how the cells
@@ -215,6 +223,7 @@ def geoae(
         n_components=n_components,
         regularizer=regularizer,
         strength=strength,
+        tolerance=tolerance,
         side=side,
         sampling=sampling,
         n_neighbors=n_neighbors,
@@ -245,7 +254,7 @@ def geoae(
         encoder=_tensors(fitted.encoder_metric),
         reconstruction_error=fitted.error * np.float32(unit_of_error),
         graph=metric_graph(fitted.embedding, fitted.metric, neighbors),
-        params=_params(settings, representation.params, ambient, n_neighbors=k),
+        params=_params(settings, representation.params, ambient, n_neighbors=k, factor=fitted.factor),
         history=fitted.history,
         scores=_scores(fitted),
         model=to_arrays(fitted.model),
@@ -278,13 +287,22 @@ def _tensors(metric: NDArray[np.float32]) -> Tensors:
     return Tensors(metric, relative_log_area(tensors).numpy(), anisotropy(tensors).numpy())
 
 
-def _params(settings: Settings, chosen: dict[str, Any], ambient: Any, n_neighbors: int) -> dict[str, Any]:
+def _params(
+    settings: Settings, chosen: dict[str, Any], ambient: Any, *, n_neighbors: int, factor: float
+) -> dict[str, Any]:
     params = asdict(settings)
     params["random_state"] = params.pop("seed")
     params["hidden"] = np.array(settings.hidden, dtype=np.int64)
     params |= chosen
     params["n_neighbors"] = n_neighbors
-    if not settings.is_auto:
+    if settings.is_auto:
+        # the weights that were found; that `tolerance` is there tells that they were
+        weights = {term.name: factor * term.weight for term in settings.terms}
+        if isinstance(settings.regularizer, str):
+            params["strength"] = weights[settings.regularizer]
+        else:
+            params |= {"strength": None, "regularizer": weights}
+    else:
         del params["tolerance"]
     if callable(ambient):
         params["ambient"] = Ambient(ambient).name

@@ -124,7 +124,7 @@ def metric(
     if side == "decoder":
         parts = [model.metric(part) for part in points.split(4096)]
     elif from_cells:
-        cells = torch.from_numpy(np.asarray(raw, dtype=np.float32))
+        cells = torch.from_numpy(np.ascontiguousarray(raw, dtype=np.float32))
         parts = [model.encoder_metric(part) for part in cells.split(4096)]
     else:
         parts = [model.encoder_metric(model.decode(part)) for part in points.split(4096)]

@@ -1,8 +1,21 @@
 """Fit an autoencoder to a matrix in memory. No AnnData here."""
 
 from .ambient import choose_ambient
+from .dual_ascent import DualAscent
 from .fit import Fit, default_steps, fit
 from .loss import Batch, Loss, Term, loss
 from .settings import STRENGTHS, Settings
 
-__all__ = ["STRENGTHS", "Batch", "Fit", "Loss", "Settings", "Term", "choose_ambient", "default_steps", "fit", "loss"]
+__all__ = [
+    "STRENGTHS",
+    "Batch",
+    "DualAscent",
+    "Fit",
+    "Loss",
+    "Settings",
+    "Term",
+    "choose_ambient",
+    "default_steps",
+    "fit",
+    "loss",
+]

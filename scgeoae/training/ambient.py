@@ -38,7 +38,7 @@ def choose_ambient(ambient: str | ArrayLike | Callable[[Tensor], Tensor] | None,
         covariance, _ = ledoit_wolf(np.asarray(raw, dtype=np.float64))
         return Ambient(_as_tensor(np.linalg.inv(covariance)))
     if callable(ambient):
-        points = torch.from_numpy(np.asarray(raw[:3], dtype=np.float32))
+        points = torch.from_numpy(np.ascontiguousarray(raw[:3], dtype=np.float32))
         _check(ambient(points), f"ambient(x) for {len(points)} points", (len(points), n_features))
         return Ambient(ambient)
     tensor = _as_tensor(ambient)

@@ -43,6 +43,8 @@ class Fit(NamedTuple):
     """Step and losses of every evaluation."""
     step: int
     """The step whose state was kept."""
+    factor: float
+    """What the weights of the regularisers were multiplied by: found for strength="auto", else 1."""
 
 
 def default_steps(n_cells: int, batch_size: int) -> int:
@@ -115,12 +117,13 @@ def fit(
     if any(term.regularizer.of == "neighbors" for term in settings.terms):
         neighbors = find_neighbors(x, train, settings.n_neighbors)
     with threads_for(settings.batch_size, device):
-        history, step = optimize(
+        history, step, factor = optimize(
             model,
             x,
             train=train.to(device),
             held_out=held_out.to(device),
             terms=settings.terms,
+            tolerance=settings.tolerance if settings.is_auto else None,
             sampling=settings.sampling,
             neighbors=neighbors,
             n_steps=settings.n_steps or default_steps(n, settings.batch_size),
@@ -149,4 +152,5 @@ def fit(
         held_out=is_held_out,
         history={name: np.array(values) for name, values in history.items()},
         step=step,
+        factor=factor,
     )

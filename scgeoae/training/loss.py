@@ -71,7 +71,7 @@ def loss(
     batch: Batch,
     *,
     terms: Sequence[Term],
-    factor: float = 1.0,
+    factor: float | Tensor = 1.0,
     sample: Callable[[Tensor], Tensor] | None = None,
 ) -> Loss:
     """Return the loss of a batch.

@@ -345,3 +345,25 @@ def test_duplicated_cells(small):
     run(doubled)
     assert (np.diff(doubled.obsp["geoae_metric"].indptr) == 15).all()
     assert np.isfinite(doubled.obsp["geoae_connectivities"].data).all()
+
+
+def test_auto_strength_records_what_it_found(small):
+    run(small, strength="auto", tolerance=1.2, n_steps=60)
+    params = small.uns["geoae"]["params"]
+    assert params["tolerance"] == 1.2
+    assert params["strength"] == pytest.approx(0.2 * small.uns["geoae"]["history"]["factor"][-1])
+    run(small, n_steps=60)
+    assert "tolerance" not in small.uns["geoae"]["params"]
+    run(small, regularizer={"irae": 0.2, "curvature": 0.1}, strength="auto", n_steps=60)
+    params, factor = small.uns["geoae"]["params"], small.uns["geoae"]["history"]["factor"][-1]
+    assert params["regularizer"] == pytest.approx({"isometric": 0.2 * factor, "curvature": 0.1 * factor})
+    assert "strength" not in params
+
+
+@pytest.mark.parametrize("side", ["decoder", "encoder", "both"])
+def test_side_is_recorded_and_holds(small, side):
+    run(small, side=side, n_steps=60)
+    assert small.uns["geoae"]["params"]["side"] == side
+    history = small.uns["geoae"]["history"]
+    assert ("isometric" in history) == (side != "encoder")
+    assert ("isometric_encoder" in history) == (side != "decoder")

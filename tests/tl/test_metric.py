@@ -228,3 +228,11 @@ def test_grid_needs_two_dimensions(small):
     with pytest.raises(ValueError, match="A grid is laid over maps of 2 dimensions, and this one has 3"):
         sg.tl.metric(small, at="grid")
     assert sg.tl.metric(small, at=np.zeros((1, 3)), side="encoder").tensors.shape == (1, 3, 3)
+
+
+def test_representation_in_any_memory_layout(fitted):
+    expected = sg.tl.metric(fitted, side="encoder").tensors
+    adata = fitted.copy()
+    adata.obsm["X_pca"] = np.ascontiguousarray(adata.obsm["X_pca"][:, ::-1])[:, ::-1]
+    np.testing.assert_array_equal(sg.tl.metric(adata, side="encoder").tensors, expected)
+    run(adata, ambient=lambda x: 1 + x.square())
