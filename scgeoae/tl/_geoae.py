@@ -37,6 +37,7 @@ def geoae(
     side: Literal["decoder", "encoder", "both"] | None = None,
     sampling: Literal["data", "mixup", "gaussian", "uniform"] | None = None,
     ambient: str | ArrayLike | Callable[[torch.Tensor], torch.Tensor] | None = None,
+    init_pos: str | ArrayLike = "pca",
     use_rep: str | None = None,
     n_pcs: int | None = None,
     layer: str | None = None,
@@ -133,6 +134,11 @@ def geoae(
         - a function from (n, D) float32 tensors in units of the representation to (n, D)
           diagonals or (n, D, D) matrices, which torch can differentiate. No file can hold it:
           the tensors at the cells are stored, elsewhere `scgeoae.tl.metric` must be given it again.
+    init_pos
+        Where training starts: ``"pca"``, the first principal components of the representation; or a
+        layout to be made geometric, a key of `obsm` such as ``"X_umap"`` or an (n, d) array, whose
+        unit, position and orientation do not matter. Give one where the data are rolled up, as no
+        bending of a projection unrolls them; it costs a warm-up of 500 steps.
     use_rep
         Representation to embed: a key of `obsm`, or ``"X"``. By default as in Scanpy: X if it
         has at most 50 variables, else ``"X_pca"``, computed if it is not there.
@@ -199,7 +205,7 @@ def geoae(
     Raises
     ------
     KeyError
-        If `use_rep` or `layer` does not exist.
+        If `use_rep`, `layer` or `init_pos` does not exist.
     ValueError
         If an argument is out of its range, the representation has NaN or infinite values,
         fewer than d + 2 cells or d features, or if all cells are equal.
@@ -242,8 +248,17 @@ def geoae(
 
     measure = choose_ambient(_by_name(ambient, adata, representation.matrix), representation.matrix)
 
+    positions = _positions(init_pos, adata)
+
     start = logg.info(f"computing geometric autoencoder of {representation.name}")
-    fitted = fit(representation.matrix, settings, ambient=measure, device=device, progress_bar=progress_bar)
+    fitted = fit(
+        representation.matrix,
+        settings,
+        init_pos=positions,
+        ambient=measure,
+        device=device,
+        progress_bar=progress_bar,
+    )
     k = min(settings.n_neighbors, adata.n_obs - 1)
     index = NearestNeighbors(n_neighbors=k).fit(fitted.embedding)
     neighbors = index.kneighbors(return_distance=False)
@@ -254,7 +269,7 @@ def geoae(
         encoder=_tensors(fitted.encoder_metric),
         reconstruction_error=fitted.error * np.float32(unit_of_error),
         graph=metric_graph(fitted.embedding, fitted.metric, neighbors),
-        params=_params(settings, representation.params, ambient, n_neighbors=k, factor=fitted.factor),
+        params=_params(settings, representation.params, ambient, init_pos, n_neighbors=k, factor=fitted.factor),
         history=fitted.history,
         scores=_scores(fitted),
         model=to_arrays(fitted.model),
@@ -270,6 +285,18 @@ def _seed(random_state: int | np.random.RandomState | None) -> int:
     if isinstance(random_state, Integral):
         return int(random_state)
     return int(check_random_state(random_state).randint(2**31 - 1))
+
+
+def _positions(init_pos: Any, adata: AnnData) -> Any:
+    if not isinstance(init_pos, str):
+        return init_pos
+    if init_pos == "pca":
+        return None
+    if init_pos not in adata.obsm:
+        known = ", ".join(map(repr, adata.obsm)) or "nothing"
+        msg = f"Did not find {init_pos!r} in adata.obsm, which has {known}; give 'pca', one of these or an array."
+        raise KeyError(msg)
+    return adata.obsm[init_pos]
 
 
 def _by_name(ambient: Any, adata: AnnData, matrix: NDArray) -> Any:
@@ -288,13 +315,14 @@ def _tensors(metric: NDArray[np.float32]) -> Tensors:
 
 
 def _params(
-    settings: Settings, chosen: dict[str, Any], ambient: Any, *, n_neighbors: int, factor: float
+    settings: Settings, chosen: dict[str, Any], ambient: Any, init_pos: Any, *, n_neighbors: int, factor: float
 ) -> dict[str, Any]:
     params = asdict(settings)
     params["random_state"] = params.pop("seed")
     params["hidden"] = np.array(settings.hidden, dtype=np.int64)
     params |= chosen
     params["n_neighbors"] = n_neighbors
+    params["init_pos"] = init_pos if isinstance(init_pos, str) else "array"
     if settings.is_auto:
         # the weights that were found; that `tolerance` is there tells that they were
         weights = {term.name: factor * term.weight for term in settings.terms}

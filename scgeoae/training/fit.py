@@ -12,6 +12,7 @@ from ..geometry.frame import fit_frame
 from ..nn import Autoencoder
 from .device import choose_device
 from .evaluate import evaluate
+from .initialize import check_init, place, start_from
 from .neighbors import find_neighbors
 from .optimize import optimize
 from .standardize import standardize
@@ -59,20 +60,23 @@ def fit(
     raw: NDArray,
     settings: Settings,
     *,
+    init_pos: NDArray | None = None,
     ambient: Ambient | None = None,
     device: str | torch.device = "auto",
     progress_bar: bool = False,
 ) -> Fit:
     """Fit a geometric autoencoder to an (n, D) matrix of finite numbers.
 
-    The stages are: standardise, start at PCA, train, evaluate all cells, and lay latent space
-    into its frame. A twentieth of the cells, at most 1,000, is held out of the gradients and
-    chooses the state that is kept; below 20 cells none is.
+    The stages are: standardise, start at PCA, or at the (n, d) positions `init_pos`, whose unit and pose
+    do not matter, train, evaluate all cells, and lay latent space into its frame. A twentieth of the
+    cells, at most 1,000, is held out of the gradients and chooses the state that is kept; below 20
+    cells none is.
 
     Raises
     ------
     ValueError
-        If there are more components than features, or fewer cells than components + 2.
+        If there are more components than features, or fewer cells than components + 2, or if `init_pos`
+        is not (n, d) finite numbers.
     RuntimeError
         If training diverges.
 
@@ -92,6 +96,8 @@ def fit(
     if n < d + 2:
         msg = f"A map of {d} dimensions needs at least {d + 2} cells, found {n}."
         raise ValueError(msg)
+    if init_pos is not None:
+        init_pos = check_init(init_pos, n, d)
     generator = torch.Generator().manual_seed(settings.seed)
     device = choose_device(device)
     x, center, scale = standardize(raw)
@@ -117,6 +123,17 @@ def fit(
     if any(term.regularizer.of == "neighbors" for term in settings.terms):
         neighbors = find_neighbors(x, train, settings.n_neighbors)
     with threads_for(settings.batch_size, device):
+        if init_pos is not None:
+            start_from(
+                model,
+                x,
+                place(init_pos, x, principal),
+                train=train.to(device),
+                terms=settings.terms,
+                neighbors=neighbors,
+                batch_size=settings.batch_size,
+                seed=settings.seed,
+            )
         history, step, factor = optimize(
             model,
             x,

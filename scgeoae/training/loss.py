@@ -42,6 +42,8 @@ class Batch(NamedTuple):
 
     x: Tensor
     """(n, D) standardised cells."""
+    rows: Tensor | None = None
+    """(n,) their row numbers."""
     at: Tensor | None = None
     """(n', D) cells at which metrics are evaluated, by default `x`."""
     neighbors: Tensor | None = None

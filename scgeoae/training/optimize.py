@@ -12,7 +12,7 @@ from torch.optim import AdamW
 from torch.optim.lr_scheduler import OneCycleLR
 from tqdm.auto import tqdm
 
-from .batches import batches
+from .batches import MIN_GEOMETRY_POINTS, NEIGHBORS_A_STEP, batches_of_cells
 from .dual_ascent import DualAscent
 from .loss import Batch, loss, penalties_of
 from .sampling import SAMPLINGS
@@ -25,19 +25,17 @@ if TYPE_CHECKING:
     from ..nn import Autoencoder
     from .loss import Term
 
-# A variance of log-determinants over fewer points is noise.
-MIN_GEOMETRY_POINTS = 64
 N_EVALUATIONS = 20
-# In evaluations. The one-cycle schedule gains most while it anneals, so a pause at its peak
-# must not end the run.
+# In evaluations after the peak of the schedule, whose first part is the climb. The one-cycle schedule
+# gains most while it anneals, so neither a start that is better than what the peak leaves of it nor a
+# pause at the peak must end the run.
 PATIENCE = 8
+CLIMB = 0.3
 # The state kept is the last one whose held-out loss is within this of the least one, not the very
 # least: some hundred held-out cells cannot tell the two apart, and a state of the annealed end
 # reconstructs better, has less distortion and is nearer to that of other seeds (docs/defaults.md).
 TOLERANCE = 0.05
 WEIGHT_DECAY = 1e-2
-# Of the neighbours of each cell, how many a step sees.
-NEIGHBORS_A_STEP = 4
 
 
 def optimize(
@@ -96,34 +94,22 @@ def optimize(
     """
     optimizer = AdamW(model.parameters(), lr=learning_rate, weight_decay=WEIGHT_DECAY, fused=True)
     # with fewer steps than 4 the cycle has no room for its two phases
-    schedule = OneCycleLR(optimizer, learning_rate, total_steps=max(n_steps, 4))
-    stream = batches(train, batch_size, generator=generator)
+    schedule = OneCycleLR(optimizer, learning_rate, total_steps=max(n_steps, 4), pct_start=CLIMB)
     penalties = penalties_of(terms)
-    noise = sum(term.weight for term in terms if term.regularizer.of == "noise")
     if not any(term.regularizer.of == "neighbors" for term in terms):
         neighbors = None
-    points = None
-    if penalties and batch_size < MIN_GEOMETRY_POINTS:
-        points = batches(train, MIN_GEOMETRY_POINTS, generator=generator)
-
     on_device = torch.Generator(device=x.device).manual_seed(generator.initial_seed())
     draw = SAMPLINGS[sampling]
     sample = None if draw is None else partial(draw, generator=on_device)
-
-    def next_batch() -> Batch:
-        rows = next(stream)
-        cells = x[rows]
-        near = None
-        if neighbors is not None:
-            some = torch.randperm(neighbors.shape[1], generator=generator)[:NEIGHBORS_A_STEP]
-            near = x[neighbors[rows][:, some.to(x.device)]]
-        return Batch(
-            x=cells,
-            at=None if points is None else x[next(points)],
-            neighbors=near,
-            noise=noise * torch.randn(cells.shape, generator=on_device, device=x.device) if noise else None,
-        )
-
+    stream = batches_of_cells(
+        x,
+        train,
+        terms=terms,
+        neighbors=neighbors,
+        batch_size=batch_size,
+        generator=generator,
+        on_device=on_device,
+    )
     judges = held_out if len(held_out) else train[:1000]
     judge = Batch(
         x=x[judges],
@@ -150,7 +136,7 @@ def optimize(
     bar = tqdm(total=n_steps, desc="geoae", unit="step", delay=1, disable=not progress_bar, leave=False)
     try:
         for step in range(1, n_steps + 1):
-            batch = next_batch()
+            batch = next(stream)
             if ascent is not None:
                 factor = ascent.factor
             parts = loss(model, batch, terms=terms, factor=factor, sample=sample)
@@ -185,7 +171,7 @@ def optimize(
             best = min(best, total)
             if ascent is not None or total <= best * (1 + TOLERANCE):
                 best_step, best_state = step, deepcopy(model.state_dict())
-            elif step - best_step >= PATIENCE * every:
+            elif step - max(best_step, CLIMB * n_steps) >= PATIENCE * every:
                 break
     except KeyboardInterrupt:
         warnings.warn(
