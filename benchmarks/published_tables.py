@@ -1,7 +1,9 @@
 """Tables of the literature, made again: ``python benchmarks/published_tables.py [a ...]``.
 
-a: Gropp, Atzmon & Lipman 2020, *Isometric Autoencoders*, Table 2. Each table is printed and written to
-``benchmarks/results/published_{letter}.md``.
+a: Gropp, Atzmon & Lipman 2020, *Isometric Autoencoders*, Table 2; b: Nazari, *Geometric Encoder
+Regularization*, Table 1; c: Lee, Kwon & Park 2021, *Neighborhood Reconstructing Autoencoders*,
+denoising; d: the effect of each regulariser on curvature. Each table is printed and written to
+``benchmarks/results/published_{letter}.md``, with its figure beside it.
 """
 
 from __future__ import annotations
@@ -9,9 +11,14 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from published import isometry
+from published import cross_regularization, curvature_effect, denoising, isometry
 
-TABLES = {"a": isometry.table}
+TABLES = {
+    "a": isometry.table,
+    "b": cross_regularization.table,
+    "c": denoising.table,
+    "d": curvature_effect.table,
+}
 RESULTS = Path(__file__).parent / "results"
 
 
