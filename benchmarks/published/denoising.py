@@ -74,7 +74,7 @@ def table(results: Path) -> str:
         "# Neighborhood Reconstructing Autoencoders (Lee, Kwon & Park 2021)",
         "",
         "A noisy sine curve: root mean squared distance of the decoded curve from the true one, and of the true",
-        f"one from the decoded. {len(SEEDS)} draws, medians; {SHARED['n_steps']} steps, {SHARED['n_neighbors']} neighbors.",
+        f"one from the decoded. {len(SEEDS)} draws, medians; {SHARED['n_steps']} steps, k = {SHARED['n_neighbors']}.",
         "",
         "| curve | method | decoded to true | true to decoded |",
         "| --- | --- | --- | --- |",
