@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from scgeoae.training import Fit
 
 SEEDS = range(3)
-CURVES = {"50 points, noise 0.2": (50, 0.2), "100 points, noise 0.2": (100, 0.2)}
+CURVES = {"50 points, noise 0.2": (50, 0.2)}
 METHODS = {
     "AE": None,
     "NRAE-L": {"nrae_l": 0.5},
@@ -30,7 +30,7 @@ METHODS = {
     "NRAE-Q + isometric": {"nrae_q": 1.0, "isometric": 0.2},
     "DAE": {"dae": 0.2},
 }
-SHARED = {"n_steps": 3000, "n_neighbors": 10}
+SHARED = {"n_steps": 1500, "n_neighbors": 10}
 SHEET = {"n_obs": 300, "noise": 0.2}
 
 
