@@ -1,8 +1,8 @@
 """Table (d): what each regulariser does to the curvature of the surface under the map.
 
 Median over the cells of the absolute Gaussian curvature, the mean curvature and the extrinsic
-curvature, in units of the standardised representation, at the default strength; PBMC 3k, medians of
-three seeds.
+curvature, in units of the standardised representation, at the default strength; medians of three
+seeds.
 """
 
 from __future__ import annotations
@@ -10,17 +10,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from reference_data import read
+from reference_data import LABELS, read
 
 import scgeoae as sg
+from scgeoae.geometry.regularizers import REGULARIZERS
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from anndata import AnnData
-from scgeoae.geometry.regularizers import REGULARIZERS
 
-NAMES = ("pbmc3k_pca",)
 SEEDS = range(3)
 HEAD = [
     "# Curvature of the decoder under each regulariser",
@@ -50,7 +49,7 @@ def table(results: Path) -> str:
         "| data | regularizer | Gaussian, absolute | mean | extrinsic | ISO | MSE / vanilla |",
         "| --- " * 7 + "|",
     ]
-    for name in NAMES:
+    for name in LABELS:
         adata = read(name)
         vanilla = None
         for regularizer in (None, *REGULARIZERS, COMBINED):
