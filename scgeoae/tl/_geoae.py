@@ -13,10 +13,11 @@ from sklearn.neighbors import NearestNeighbors
 from sklearn.utils import check_random_state
 
 from .._anndata.model_arrays import to_arrays
+from .._anndata.neighbors import choose_neighbors
 from .._anndata.representation import choose_representation
 from .._anndata.results import Results, Tensors, writable, write_results
 from ..geometry import Ambient, anisotropy, distortion, metric_graph, relative_log_area
-from ..training import Settings, choose_ambient, fit
+from ..training import N_PARTNERS, Settings, choose_ambient, fit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -38,6 +39,10 @@ def geoae(
     sampling: Literal["data", "mixup", "gaussian", "uniform"] | None = None,
     ambient: str | ArrayLike | Callable[[torch.Tensor], torch.Tensor] | None = None,
     init_pos: str | ArrayLike = "pca",
+    neighbors_weight: float | None = None,
+    neighbors_scale: float = 0.3,
+    neighbors_key: str | None = None,
+    noise: float | None = None,
     use_rep: str | None = None,
     n_pcs: int | None = None,
     layer: str | None = None,
@@ -45,8 +50,8 @@ def geoae(
     hidden: Sequence[int] = (128, 128),
     activation: str = "silu",
     n_steps: int | None = None,
-    batch_size: int = 128,
-    learning_rate: float = 5e-3,
+    batch_size: int = 256,
+    learning_rate: float = 1e-2,
     device: str | torch.device = "auto",
     progress_bar: bool = True,
     random_state: int | np.random.RandomState | None = 0,
@@ -139,6 +144,23 @@ def geoae(
         layout to be made geometric, a key of `obsm` such as ``"X_umap"`` or an (n, d) array, whose
         unit, position and orientation do not matter. Give one where the data are rolled up, as no
         bending of a projection unrolls them; it costs a warm-up of 500 steps.
+    neighbors_weight
+        Weight of the neighbour term, which pulls each cell to its nearest ten in the representation and
+        away from random others: −log q(z_i, z_j) + log Σ_k q(z_i, z_k), q = 1/(1 + ‖z_i − z_k‖²/τ²). By
+        default 0.1 beside ``"isometric"``, ``"volume"`` and ``"conformal"``, where it sharpens neighbourhoods
+        and clusters and the decoder still keeps the metric, and 0 beside the others, which stay
+        what their papers describe. ``neighbors_weight=0`` is pure geometry.
+    neighbors_scale
+        Its length τ, in units of the standardised representation, in which features have a mean
+        variance of 1. Cells much nearer to each other count as together.
+    neighbors_key
+        Key of `uns` of the neighbour graph to use for it. By default that of `scanpy.pp.neighbors`,
+        ``"neighbors"``, if it was made from the same representation; where there is none the
+        neighbours are computed, beyond 20,000 cells among a random 20,000 of them.
+    noise
+        Standard deviation of the noise that is added to a cell before it is encoded, in the same
+        units. It keeps the encoder from memorising cells, so that new ones find their place. By
+        default 0.2 with the neighbour term and 0 without.
     use_rep
         Representation to embed: a key of `obsm`, or ``"X"``. By default as in Scanpy: X if it
         has at most 50 variables, else ``"X_pca"``, computed if it is not there.
@@ -154,7 +176,7 @@ def geoae(
     activation
         ``"silu"``, ``"elu"``, ``"tanh"`` or ``"softplus"``.
     n_steps
-        Number of steps at most. By default 50 epochs, but at least 200 and at most 700 steps, so
+        Number of steps at most. By default 120 epochs, but at least 200 and at most 1,200 steps, so
         that time does not grow with the number of cells. Training ends earlier when the
         held-out loss no longer falls.
     batch_size
@@ -205,7 +227,7 @@ def geoae(
     Raises
     ------
     KeyError
-        If `use_rep`, `layer` or `init_pos` does not exist.
+        If `use_rep`, `layer`, `init_pos` or `neighbors_key` does not exist.
     ValueError
         If an argument is out of its range, the representation has NaN or infinite values,
         fewer than d + 2 cells or d features, or if all cells are equal.
@@ -232,6 +254,9 @@ def geoae(
         tolerance=tolerance,
         side=side,
         sampling=sampling,
+        neighbors_weight=neighbors_weight,
+        neighbors_scale=neighbors_scale,
+        noise=noise,
         n_neighbors=n_neighbors,
         hidden=hidden,
         activation=activation,
@@ -249,12 +274,16 @@ def geoae(
     measure = choose_ambient(_by_name(ambient, adata, representation.matrix), representation.matrix)
 
     positions = _positions(init_pos, adata)
+    neighbors = None
+    if settings.contrast is not None:
+        neighbors = choose_neighbors(adata, representation, key=neighbors_key, k=N_PARTNERS)
 
     start = logg.info(f"computing geometric autoencoder of {representation.name}")
     fitted = fit(
         representation.matrix,
         settings,
         init_pos=positions,
+        neighbors=neighbors,
         ambient=measure,
         device=device,
         progress_bar=progress_bar,
@@ -269,7 +298,14 @@ def geoae(
         encoder=_tensors(fitted.encoder_metric),
         reconstruction_error=fitted.error * np.float32(unit_of_error),
         graph=metric_graph(fitted.embedding, fitted.metric, neighbors),
-        params=_params(settings, representation.params, ambient, init_pos, n_neighbors=k, factor=fitted.factor),
+        params=_params(
+            settings,
+            representation.params | ({} if neighbors_key is None else {"neighbors_key": neighbors_key}),
+            ambient,
+            init_pos,
+            n_neighbors=k,
+            factor=fitted.factor,
+        ),
         history=fitted.history,
         scores=_scores(fitted),
         model=to_arrays(fitted.model),

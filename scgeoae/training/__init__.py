@@ -1,14 +1,18 @@
 """Fit an autoencoder to a matrix in memory. No AnnData here."""
 
 from .ambient import choose_ambient
+from .contrast import Contrast
 from .dual_ascent import DualAscent
 from .fit import Fit, default_steps, fit
 from .loss import Batch, Loss, Term, loss
+from .neighbors import N_PARTNERS
 from .settings import STRENGTHS, Settings
 
 __all__ = [
+    "N_PARTNERS",
     "STRENGTHS",
     "Batch",
+    "Contrast",
     "DualAscent",
     "Fit",
     "Loss",

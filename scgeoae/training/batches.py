@@ -6,17 +6,17 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from .loss import Batch, penalties_of
+from .loss import Batch
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
     from torch import Tensor
 
-    from .loss import Term
-
-# A variance of log-determinants over fewer points is noise.
-MIN_GEOMETRY_POINTS = 64
+# Cells of a step at which metrics are evaluated. A variance of log-determinants over fewer is noise,
+# and more cost time and gain nothing: with all 256 cells of a batch CN, VPres and ISO of the reference
+# data are the same within the spread of seeds (docs/defaults.md).
+GEOMETRY_POINTS = 64
 # Of the neighbours of each cell, how many a step sees.
 NEIGHBORS_A_STEP = 4
 
@@ -41,32 +41,43 @@ def batches_of_cells(
     x: Tensor,
     train: Tensor,
     *,
-    terms: Sequence[Term],
     neighbors: Tensor | None,
+    partners: Tensor | None,
+    noise: float,
     batch_size: int,
     generator: torch.Generator,
     on_device: torch.Generator,
 ) -> Iterator[Batch]:
-    """Yield batches of the cells `train` with all that `terms` need of them, without end.
+    """Yield batches of the cells `train` with all that a loss may need of them, without end.
 
-    Noise is drawn where the cells are, by the generator `on_device`.
+    Parameters
+    ----------
+    x, train
+        (n, D) cells and the row numbers of those to draw.
+    neighbors
+        (n, k) row numbers of the cells around each, of which a few go into a step.
+    partners
+        (n, k) row numbers of the cells to contrast each with, of which one goes into a step.
+    noise
+        Standard deviation of what is added to the cells before they are encoded; it is drawn
+        where they are, by the generator `on_device`.
     """
     stream = batches(train, batch_size, generator=generator)
-    noise = sum(term.weight for term in terms if term.regularizer.of == "noise")
-    points = None
-    if penalties_of(terms) and batch_size < MIN_GEOMETRY_POINTS:
-        points = batches(train, MIN_GEOMETRY_POINTS, generator=generator)
+    geometry = batches(train, GEOMETRY_POINTS, generator=generator) if batch_size < GEOMETRY_POINTS else None
     while True:
         rows = next(stream)
         cells = x[rows]
-        near = None
-        if neighbors is not None:
-            some = torch.randperm(neighbors.shape[1], generator=generator)[:NEIGHBORS_A_STEP]
-            near = x[neighbors[rows][:, some.to(x.device)]]
         yield Batch(
             x=cells,
             rows=rows,
-            at=None if points is None else x[next(points)],
-            neighbors=near,
+            at=cells[:GEOMETRY_POINTS] if geometry is None else x[next(geometry)],
+            neighbors=None if neighbors is None else x[_some(neighbors[rows], NEIGHBORS_A_STEP, generator)],
+            partners=None if partners is None else x[_some(partners[rows], 1, generator)[:, 0]],
             noise=noise * torch.randn(cells.shape, generator=on_device, device=x.device) if noise else None,
         )
+
+
+def _some(table: Tensor, n: int, generator: torch.Generator) -> Tensor:
+    """Draw n of the columns of each row with replacement."""
+    columns = torch.randint(table.shape[1], (len(table), n), generator=generator)
+    return table.gather(1, columns.to(table.device))

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from torch.optim import Optimizer
 
     from ..nn import Autoencoder
+    from .contrast import Contrast
     from .loss import Batch
 
 # Share of the steps at which the autoencoder without penalties leaves that with them. Until there the
@@ -73,11 +74,16 @@ class DualAscent:
         Length of the run.
     device
         Where the networks are.
+    contrast
+        The neighbour term, which both networks have.
     """
 
-    def __init__(self, tolerance: float, *, n_steps: int, device: torch.device) -> None:
+    def __init__(
+        self, tolerance: float, *, n_steps: int, device: torch.device, contrast: Contrast | None = None
+    ) -> None:
         self.excess = tolerance - 1
         self.n_steps = n_steps
+        self.contrast = contrast
         self.branch, self.begin, self.end = (int(share * n_steps) for share in (BRANCH, BEGIN, END))
         self.log_factor = torch.zeros((), device=device)
         self.slack = torch.zeros((), device=device)
@@ -115,9 +121,10 @@ class DualAscent:
             return
         for mine, its in zip(self.optimizer.param_groups, optimizer.param_groups, strict=True):
             mine.update(lr=its["lr"], betas=its["betas"])
-        error = loss(self.vanilla, batch, terms=[]).reconstruction
+        parts = loss(self.vanilla, batch, terms=[], contrast=self.contrast)
+        error = parts.reconstruction.detach()
         self.optimizer.zero_grad()
-        error.backward()
+        parts.total.backward()
         self.optimizer.step()
         if step < self.begin:
             return

@@ -13,7 +13,7 @@ from ..nn import Autoencoder
 from .device import choose_device
 from .evaluate import evaluate
 from .initialize import check_init, place, start_from
-from .neighbors import find_neighbors
+from .neighbors import MAX_SEARCHED, N_PARTNERS, find_neighbors, within
 from .optimize import optimize
 from .standardize import standardize
 from .threads import threads_for
@@ -49,11 +49,11 @@ class Fit(NamedTuple):
 
 
 def default_steps(n_cells: int, batch_size: int) -> int:
-    """Return the step budget: 50 epochs, but at least 200 and at most 700 steps.
+    """Return the step budget: 120 epochs, but at least 200 and at most 1,200 steps.
 
-    Beyond some 1,800 cells (at 128 a batch) it no longer grows.
+    Beyond some 2,500 cells (at 256 a batch) it no longer grows.
     """
-    return min(max(50 * n_cells // batch_size, 200), 700)
+    return min(max(120 * n_cells // batch_size, 200), 1200)
 
 
 def fit(
@@ -61,6 +61,7 @@ def fit(
     settings: Settings,
     *,
     init_pos: NDArray | None = None,
+    neighbors: NDArray[np.integer] | None = None,
     ambient: Ambient | None = None,
     device: str | torch.device = "auto",
     progress_bar: bool = False,
@@ -70,7 +71,8 @@ def fit(
     The stages are: standardise, start at PCA, or at the (n, d) positions `init_pos`, whose unit and pose
     do not matter, train, evaluate all cells, and lay latent space into its frame. A twentieth of the
     cells, at most 1,000, is held out of the gradients and chooses the state that is kept; below 20
-    cells none is.
+    cells none is. The neighbour term pulls each cell to those in its row of the (n, k) row numbers
+    `neighbors`, −1 for none, by default to the ten nearest.
 
     Raises
     ------
@@ -119,9 +121,21 @@ def fit(
     if ambient is not None:
         # some regularisers depend on the unit of H, and the networks start at a unit of about 1
         model.ambient = ambient.divided_by(ambient.mean(model.restore(x[:1000])))
-    neighbors = None
+    around = partners = None
     if any(term.regularizer.of == "neighbors" for term in settings.terms):
-        neighbors = find_neighbors(x, train, settings.n_neighbors)
+        around = find_neighbors(x, train, settings.n_neighbors)
+    if settings.contrast is not None:
+        if neighbors is None:
+            partners = find_neighbors(x, train[:MAX_SEARCHED], N_PARTNERS)
+        else:
+            partners = within(neighbors, train).to(device)
+    objective = {
+        "terms": settings.terms,
+        "neighbors": around,
+        "contrast": settings.contrast,
+        "partners": partners,
+        "noise": settings.noise,
+    }
     with threads_for(settings.batch_size, device):
         if init_pos is not None:
             start_from(
@@ -129,25 +143,23 @@ def fit(
                 x,
                 place(init_pos, x, principal),
                 train=train.to(device),
-                terms=settings.terms,
-                neighbors=neighbors,
                 batch_size=settings.batch_size,
                 seed=settings.seed,
+                **objective,
             )
         history, step, factor = optimize(
             model,
             x,
             train=train.to(device),
             held_out=held_out.to(device),
-            terms=settings.terms,
             tolerance=settings.tolerance if settings.is_auto else None,
             sampling=settings.sampling,
-            neighbors=neighbors,
             n_steps=settings.n_steps or default_steps(n, settings.batch_size),
             batch_size=settings.batch_size,
             learning_rate=settings.learning_rate,
             generator=generator,
             progress_bar=progress_bar,
+            **objective,
         )
 
     model.ambient = ambient

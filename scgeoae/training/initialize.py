@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from ..nn import Autoencoder
+    from .contrast import Contrast
     from .loss import Term
 
 # Cells whose near neighbours set the scale, and how many neighbours of each.
@@ -87,6 +88,9 @@ def start_from(
     train: Tensor,
     terms: Sequence[Term],
     neighbors: Tensor | None,
+    contrast: Contrast | None,
+    partners: Tensor | None,
+    noise: float,
     batch_size: int,
     seed: int,
 ) -> None:
@@ -104,8 +108,9 @@ def start_from(
     stream = batches_of_cells(
         x,
         train,
-        terms=terms,
         neighbors=neighbors,
+        partners=partners,
+        noise=noise,
         batch_size=batch_size,
         # of its own, so that the regular training draws the same batches with a layout and without
         generator=torch.Generator().manual_seed(seed),
@@ -118,7 +123,7 @@ def start_from(
         encoding = (model.encoder(batch.x) - target).square().mean() / variance
         decoding = (model.decoder(target) - batch.x).square().mean()
         optimizer.zero_grad()
-        (loss(model, batch, terms=terms).total + encoding + decoding).backward()
+        (loss(model, batch, terms=terms, contrast=contrast).total + encoding + decoding).backward()
         optimizer.step()
         schedule.step()
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from ..geometry.regularizers import Regularizer
     from ..nn import Autoencoder
+    from .contrast import Contrast
 
 
 class Term(NamedTuple):
@@ -48,6 +49,8 @@ class Batch(NamedTuple):
     """(n', D) cells at which metrics are evaluated, by default `x`."""
     neighbors: Tensor | None = None
     """(n, k, D) cells around each of `x`."""
+    partners: Tensor | None = None
+    """(n, D) one neighbour of each of `x`, to be contrasted with the other cells."""
     noise: Tensor | None = None
     """(n, D), added to `x` before it is encoded."""
 
@@ -60,12 +63,9 @@ class Loss(NamedTuple):
     reconstruction: Tensor
     """() mean squared error of the standardised representation."""
     penalties: Tensor
-    """(k,) each before it is weighted, in the order of the terms that are penalties."""
-
-
-def penalties_of(terms: Sequence[Term]) -> list[Term]:
-    """Return the terms that are added to the reconstruction error, as noise is not."""
-    return [term for term in terms if term.regularizer.loss is not None]
+    """(k,) each before it is weighted, in the order of the terms."""
+    contrast: Tensor
+    """() the neighbour term before it is weighted, 0 without one."""
 
 
 def loss(
@@ -74,6 +74,7 @@ def loss(
     *,
     terms: Sequence[Term],
     factor: float | Tensor = 1.0,
+    contrast: Contrast | None = None,
     sample: Callable[[Tensor], Tensor] | None = None,
 ) -> Loss:
     """Return the loss of a batch.
@@ -86,11 +87,12 @@ def loss(
         The regularisers.
     factor
         Multiplies the weights of all of them.
+    contrast
+        The neighbour term, if there is one.
     sample
         Turns codes into the latent points at which the decoder's regularisers are evaluated
         instead.
     """
-    terms = penalties_of(terms)
     kinds = {term.regularizer.of for term in terms}
     needs_rows = any(_is_of_rows(term) for term in terms)
     order_at_points = max((t.regularizer.order for t in terms if _is_of_decoder(t)), default=0)
@@ -98,20 +100,22 @@ def loss(
 
     x = batch.x
     at = x if batch.at is None else batch.at
+    seen = x if batch.noise is None else x + batch.noise
     rows = model.encoder.rows(at) if needs_rows else None
-    if batch.noise is not None:
-        z = model.encoder(x + batch.noise)
-    elif rows is not None and batch.at is None:
+    z_partners = None
+    if contrast is not None:
+        z, z_partners = model.encoder(torch.cat([seen, batch.partners])).chunk(2)
+    elif rows is not None and seen is at:
         z = rows.values
     else:
-        z = model.encoder(x)
+        z = model.encoder(seen)
 
-    jet = points = None
+    jet = None
     if order_at_points:
-        if batch.at is None and batch.noise is None:
-            points = z
+        if rows is not None:
+            points = rows.values
         else:
-            points = model.encoder(at) if rows is None else rows.values
+            points = z if seen is at else model.encoder(at)
         points = points if sample is None else sample(points)
         if points is z:
             order_at_codes = max(order_at_codes, order_at_points)
@@ -139,11 +143,15 @@ def loss(
                 near = jet_of_codes if regularizer.order == 2 else jet_of_codes._replace(second=None)
                 return regularizer.loss(near, z, z_neighbors, batch.neighbors)
 
-    if not terms:
-        return Loss(error, error, error.new_zeros(0))
+    total = error
+    contrasted = error.new_zeros(())
+    if contrast is not None:
+        contrasted = contrast.of(z, z_partners)
+        total = total + contrast.weight * contrasted
     penalties = [penalty(term) for term in terms]
-    total = error + sum(factor * term.weight * value for term, value in zip(terms, penalties, strict=True))
-    return Loss(total, error, torch.stack(penalties))
+    if penalties:
+        total = total + sum(factor * term.weight * value for term, value in zip(terms, penalties, strict=True))
+    return Loss(total, error, torch.stack(penalties) if penalties else error.new_zeros(0), contrasted)
 
 
 def _is_of_rows(term: Term) -> bool:

@@ -4,11 +4,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from sklearn.neighbors import NearestNeighbors
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
     from torch import Tensor
+
+# How many cells the neighbour term pulls each cell to: the fewer, the finer the structure that it
+# keeps (docs/defaults.md).
+N_PARTNERS = 10
+# Cells among which they are searched. The search costs as many distances for each cell, so that
+# with more of them its time would grow with the square of their number; neighbours among
+# a random 20,000 are those of a somewhat wider neighbourhood.
+MAX_SEARCHED = 20_000
 
 
 def find_neighbors(x: Tensor, among: Tensor, k: int) -> Tensor:
@@ -26,3 +36,20 @@ def find_neighbors(x: Tensor, among: Tensor, k: int) -> Tensor:
     # itself goes last, and the order of the others stays
     order = torch.argsort((~others).int(), dim=1, stable=True)
     return near.gather(1, order)[:, :k].to(x.device)
+
+
+def within(neighbors: NDArray[np.integer], among: Tensor) -> Tensor:
+    """Return the (n, k) row numbers `neighbors` with those that are not in rows `among` replaced.
+
+    By others of the same cell, the nearest first; a cell that has none, and −1 in its place, is its
+    own neighbour.
+    """
+    table = torch.from_numpy(np.asarray(neighbors, dtype=np.int64))
+    allowed = torch.zeros(len(table) + 1, dtype=torch.bool)  # the last for −1
+    allowed[among.cpu()] = True
+    kept = allowed[table]
+    order = torch.argsort((~kept).int(), dim=1, stable=True)
+    counts = kept.sum(1, keepdim=True)
+    cycle = torch.arange(table.shape[1]) % counts.clamp(min=1)
+    itself = torch.arange(len(table))[:, None]
+    return torch.where(counts > 0, table.gather(1, order).gather(1, cycle), itself)

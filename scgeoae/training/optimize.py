@@ -12,9 +12,9 @@ from torch.optim import AdamW
 from torch.optim.lr_scheduler import OneCycleLR
 from tqdm.auto import tqdm
 
-from .batches import MIN_GEOMETRY_POINTS, NEIGHBORS_A_STEP, batches_of_cells
+from .batches import GEOMETRY_POINTS, NEIGHBORS_A_STEP, batches_of_cells
 from .dual_ascent import DualAscent
-from .loss import Batch, loss, penalties_of
+from .loss import Batch, loss
 from .sampling import SAMPLINGS
 
 if TYPE_CHECKING:
@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from ..nn import Autoencoder
-    from .loss import Term
+    from .contrast import Contrast
+    from .loss import Loss, Term
 
 N_EVALUATIONS = 20
 # In evaluations after the peak of the schedule, whose first part is the climb. The one-cycle schedule
@@ -48,6 +49,9 @@ def optimize(
     tolerance: float | None,
     sampling: str,
     neighbors: Tensor | None,
+    contrast: Contrast | None,
+    partners: Tensor | None,
+    noise: float,
     n_steps: int,
     batch_size: int,
     learning_rate: float,
@@ -56,8 +60,8 @@ def optimize(
 ) -> tuple[dict[str, list[float]], int, float]:
     """Train `model` in place and leave it in the last state with about the least held-out loss.
 
-    AdamW with a one-cycle schedule (Smith & Topin 2019). Where a batch or the held-out cells
-    are fewer than 64, the regulariser is evaluated at a draw of 64 cells instead.
+    AdamW with a one-cycle schedule (Smith & Topin 2019). The regularisers of a step are evaluated
+    at 64 cells, of the batch or, where that or the held-out cells are fewer, at a draw.
 
     With a `tolerance` the weights are adapted. Losses of different weights cannot be compared, so
     that the run then goes to its end and leaves the last state.
@@ -78,6 +82,10 @@ def optimize(
     neighbors
         (n, k) row numbers of the training cells around each cell, for regularisers that ask for
         them.
+    contrast, partners
+        The neighbour term, and (n, k) row numbers of the training cells that it pulls each cell to.
+    noise
+        Standard deviation of the noise on the cells that are encoded.
 
     Returns
     -------
@@ -85,7 +93,7 @@ def optimize(
     multiplied by in the end, 1 without `tolerance`. The history has the step of each
     evaluation and, for the reconstruction error and each regulariser, its mean over the steps
     since the last evaluation and its value for the held-out cells; with `tolerance` also the
-    factor.
+    factor, and with `contrast` the neighbour term.
 
     Raises
     ------
@@ -95,17 +103,15 @@ def optimize(
     optimizer = AdamW(model.parameters(), lr=learning_rate, weight_decay=WEIGHT_DECAY, fused=True)
     # with fewer steps than 4 the cycle has no room for its two phases
     schedule = OneCycleLR(optimizer, learning_rate, total_steps=max(n_steps, 4), pct_start=CLIMB)
-    penalties = penalties_of(terms)
-    if not any(term.regularizer.of == "neighbors" for term in terms):
-        neighbors = None
     on_device = torch.Generator(device=x.device).manual_seed(generator.initial_seed())
     draw = SAMPLINGS[sampling]
     sample = None if draw is None else partial(draw, generator=on_device)
     stream = batches_of_cells(
         x,
         train,
-        terms=terms,
         neighbors=neighbors,
+        partners=partners,
+        noise=noise,
         batch_size=batch_size,
         generator=generator,
         on_device=on_device,
@@ -113,20 +119,27 @@ def optimize(
     judges = held_out if len(held_out) else train[:1000]
     judge = Batch(
         x=x[judges],
-        at=x[torch.cat([judges, train])[:MIN_GEOMETRY_POINTS]] if len(judges) < MIN_GEOMETRY_POINTS else None,
+        at=x[torch.cat([judges, train])[:GEOMETRY_POINTS]] if len(judges) < GEOMETRY_POINTS else None,
         neighbors=None if neighbors is None else x[neighbors[judges][:, :NEIGHBORS_A_STEP]],
+        partners=None if partners is None else x[partners[judges, 0]],
     )
 
-    ascent = None if tolerance is None else DualAscent(tolerance, n_steps=n_steps, device=x.device)
+    ascent = None
+    if tolerance is not None:
+        ascent = DualAscent(tolerance, n_steps=n_steps, device=x.device, contrast=contrast)
     factor = torch.ones((), device=x.device)
 
     def assess() -> list[float]:
         # at the codes, whatever the sampling, so that states are compared at the same points
         with torch.no_grad():
-            parts = loss(model, judge, terms=terms, factor=factor)
-        return torch.cat([factor[None], parts.total[None], parts.reconstruction[None], parts.penalties]).tolist()
+            parts = loss(model, judge, terms=terms, factor=factor, contrast=contrast)
+        return torch.cat([factor[None], parts.total[None], named(parts)]).tolist()
 
-    names = ["reconstruction", *(term.label for term in penalties)]
+    names = ["reconstruction", *(term.label for term in terms), *([] if contrast is None else ["contrast"])]
+
+    def named(parts: Loss) -> Tensor:
+        return torch.cat([parts.reconstruction[None], parts.penalties, parts.contrast[None]])[: len(names)]
+
     history: dict[str, list[float]] = {key: [] for key in ("step", *names, *(f"held_out_{name}" for name in names))}
     if ascent is not None:
         history["factor"] = []
@@ -139,14 +152,14 @@ def optimize(
             batch = next(stream)
             if ascent is not None:
                 factor = ascent.factor
-            parts = loss(model, batch, terms=terms, factor=factor, sample=sample)
+            parts = loss(model, batch, terms=terms, factor=factor, contrast=contrast, sample=sample)
             optimizer.zero_grad()
             parts.total.backward()
             optimizer.step()
             if ascent is not None:
                 ascent.update(step, batch, parts.reconstruction.detach(), model, optimizer)
             schedule.step()
-            running += torch.cat([parts.reconstruction[None], parts.penalties]).detach()
+            running += named(parts).detach()
             since += 1
             bar.update()
             if step % every and step < n_steps:

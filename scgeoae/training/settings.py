@@ -10,6 +10,7 @@ from typing import Any
 
 from ..geometry.regularizers import REGULARIZERS, canonical_name
 from ..nn import ACTIVATIONS
+from .contrast import Contrast
 from .loss import Term
 from .sampling import SAMPLINGS
 
@@ -30,6 +31,11 @@ STRENGTHS = {
     "topological": 0.5,
 }
 SIDES = ("decoder", "encoder", "both")
+# Regularisers of a map, beside which the neighbour term stands unless it is left out, its weight, and the
+# noise that keeps it from memorising the cells (docs/defaults.md).
+GEOMETRIC = {"isometric", "volume", "conformal"}
+NEIGHBORS_WEIGHT = 0.1
+NOISE = 0.2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,12 +51,17 @@ class Settings:
     side: str | None = None
     sampling: str | None = None
     """After construction a name in `SAMPLINGS`."""
+    neighbors_weight: float | None = None
+    """After construction a number."""
+    neighbors_scale: float = 0.3
+    noise: float | None = None
+    """After construction a number: the strength of "denoising" where that is among the regularisers."""
     n_neighbors: int = 15
     hidden: tuple[int, ...] = (128, 128)
     activation: str = "silu"
     n_steps: int | None = None
-    batch_size: int = 128
-    learning_rate: float = 5e-3
+    batch_size: int = 256
+    learning_rate: float = 1e-2
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -63,12 +74,13 @@ class Settings:
         if self.activation not in ACTIVATIONS:
             msg = f"Expected `activation` to be one of {sorted(ACTIVATIONS)}, found {self.activation!r}."
             raise ValueError(msg)
-        learning_rate = _number("learning_rate", self.learning_rate)
-        if learning_rate == 0:
-            msg = "Expected `learning_rate` to be a finite number > 0, found 0."
-            raise ValueError(msg)
-        self._settle("learning_rate", learning_rate)
+        for name in ("learning_rate", "neighbors_scale"):
+            self._settle(name, _number(name, getattr(self, name)))
+            if getattr(self, name) == 0:
+                msg = f"Expected `{name}` to be a finite number > 0, found 0."
+                raise ValueError(msg)
         self._settle_weights()
+        self._settle_neighbors_and_noise()
         self._check_side()
         if self.sampling is None:
             customary = {REGULARIZERS[name].sampling for name in self._given}
@@ -113,6 +125,22 @@ class Settings:
             )
             raise ValueError(msg)
 
+    def _settle_neighbors_and_noise(self) -> None:
+        weight = self.neighbors_weight
+        if weight is None:
+            # the baselines stay what their papers describe
+            weight = NEIGHBORS_WEIGHT if GEOMETRIC & self._given.keys() else 0.0
+        self._settle("neighbors_weight", _number("neighbors_weight", weight))
+        noise = self.noise
+        if "denoising" in self._given:
+            if noise is not None:
+                msg = f"The regularizer 'denoising' has its noise as its strength; leave out noise={noise!r}."
+                raise ValueError(msg)
+            noise = self._given["denoising"]
+        elif noise is None:
+            noise = NOISE if self.neighbors_weight > 0 else 0.0
+        self._settle("noise", _number("noise", noise))
+
     def _check_side(self) -> None:
         if self.side is None:
             return
@@ -141,18 +169,23 @@ class Settings:
 
     @property
     def terms(self) -> list[Term]:
-        """The regularisers with a weight above 0; one that holds both networks is two terms."""
+        """The penalties with a weight above 0; one that holds both networks is two terms."""
         terms = []
         for name, weight in self._given.items():
             regularizer = REGULARIZERS[name]
             side = self.side or regularizer.sides[0]
-            if weight == 0:
+            if weight == 0 or regularizer.loss is None:
                 continue
             if len(regularizer.sides) == 1 or side != "encoder":
                 terms.append(Term(name, weight))
             if len(regularizer.sides) > 1 and side != "decoder":
                 terms.append(Term(name, weight, on_encoder=True))
         return terms
+
+    @property
+    def contrast(self) -> Contrast | None:
+        """The neighbour term."""
+        return Contrast(self.neighbors_weight, self.neighbors_scale) if self.neighbors_weight > 0 else None
 
 
 def _integer(name: str, value: Any, least: int) -> int:

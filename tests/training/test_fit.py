@@ -15,7 +15,7 @@ from scgeoae.training import Settings, default_steps, fit
 from scgeoae.training import optimize as optimize_module
 from scgeoae.training.batches import batches
 from scgeoae.training.device import choose_device
-from scgeoae.training.neighbors import find_neighbors
+from scgeoae.training.neighbors import find_neighbors, within
 from scgeoae.training.sampling import gaussian, mixup, uniform
 from scgeoae.training.standardize import standardize
 
@@ -375,6 +375,16 @@ def test_neighbors_are_the_nearest_others_of_the_training_cells(seed, k):
     expected = distances.argsort(dim=1)[:, :k]
     assert torch.equal(found, expected)
     assert find_neighbors(x, train, 50).shape == (20, 11)
+
+
+@given(st.integers(0, 100))
+def test_neighbors_within_the_training_cells(seed):
+    rng = np.random.default_rng(seed)
+    table = np.stack([rng.permutation(np.r_[-1, -1, 0:10])[:4] for _ in range(10)])
+    train = torch.from_numpy(rng.permutation(10)[:5])
+    for i, (given_row, row) in enumerate(zip(table.tolist(), within(table, train).tolist(), strict=True)):
+        allowed = [j for j in given_row if j in train.tolist()]
+        assert row == [allowed[a % len(allowed)] for a in range(4)] if allowed else row == [i] * 4
 
 
 def test_neighbors_of_duplicated_cells():

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import itertools
+import math
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy.sparse.csgraph import minimum_spanning_tree
 from torch.func import functional_call, hessian, jacfwd, jacrev, vmap
 
 from scgeoae.geometry import Ambient
 from scgeoae.geometry.regularizers import REGULARIZERS
 from scgeoae.nn import Autoencoder
-from scgeoae.training import Batch, Term, loss
+from scgeoae.training import Batch, Contrast, Term, loss
 
 N, K, D, M = 7, 3, 4, 2
 
@@ -33,6 +36,7 @@ def batch(seed=1):
     return Batch(
         x=torch.randn(N, D, dtype=torch.float64, generator=g),
         neighbors=torch.randn(N, K, D, dtype=torch.float64, generator=g),
+        partners=torch.randn(N, D, dtype=torch.float64, generator=g),
     )
 
 
@@ -146,13 +150,62 @@ def test_other_cells_and_other_points():
     torch.testing.assert_close(moved.penalties[0], expected)
 
 
+CONTRAST = Contrast(weight=0.3, scale=0.7)
+
+
+def test_neighbor_term_by_its_formula():
+    ae, b = model(), batch()
+    codes, partners = ae.encoder(b.x).tolist(), ae.encoder(b.partners).tolist()
+
+    def q(z, other):
+        return 1 / (1 + sum((s - t) ** 2 for s, t in zip(z, other, strict=True)) / CONTRAST.scale**2)
+
+    losses = []
+    for i, (z, partner) in enumerate(zip(codes, partners, strict=True)):
+        others = [*codes[:i], *codes[i + 1 :], *partners]
+        losses.append(math.log(sum(q(z, other) for other in others)) - math.log(q(z, partner)))
+    found = loss(ae, b, terms=TERMS, contrast=CONTRAST)
+    assert found.contrast.item() == pytest.approx(sum(losses) / N, rel=1e-12)
+    without = loss(ae, b, terms=TERMS)
+    torch.testing.assert_close(found.total, without.total + 0.3 * found.contrast)
+    torch.testing.assert_close(found.penalties, without.penalties)
+    assert without.contrast == 0
+    # the codes that are reconstructed and contrasted are those of the noisy cells, partners have none
+    noise = torch.ones_like(b.x)
+    noisy = loss(ae, b._replace(noise=noise), terms=[], contrast=CONTRAST)
+    moved = loss(ae, b._replace(x=b.x + noise), terms=[], contrast=CONTRAST)
+    torch.testing.assert_close(noisy.contrast, moved.contrast)
+
+
+def test_gradient_of_the_neighbor_term():
+    g = torch.Generator().manual_seed(0)
+    z, partners = (torch.randn(5, 2, dtype=torch.float64, generator=g, requires_grad=True) for _ in range(2))
+    assert torch.autograd.gradcheck(CONTRAST.of, (z, partners))
+
+
+@given(st.integers(0, 1000), st.floats(0, 6.28), st.floats(0.01, 100))
+def test_neighbor_term_has_no_place_and_no_unit(seed, angle, factor):
+    g = torch.Generator().manual_seed(seed)
+    z, partners = torch.randn(2, 6, 2, dtype=torch.float64, generator=g)
+    turn = torch.tensor([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]], dtype=torch.float64)
+    moved = CONTRAST._replace(scale=factor * CONTRAST.scale).of(factor * (z @ turn + 1), factor * (partners @ turn + 1))
+    torch.testing.assert_close(CONTRAST.of(z, partners), moved)
+
+
+def test_neighbor_term_of_equal_codes_is_finite():
+    z = torch.zeros(4, 2, requires_grad=True)
+    value = CONTRAST.of(z, torch.zeros(4, 2))
+    value.backward()
+    assert value.item() == pytest.approx(math.log(7))
+    assert z.grad.isfinite().all()
+
+
 def test_noise_is_on_the_input_alone():
     ae, b = model(), batch()
     noise = torch.ones_like(b.x)
-    found = loss(ae, b._replace(noise=noise), terms=[Term("denoising", 0.1), Term("isometric", 1.0)])
+    found = loss(ae, b._replace(noise=noise), terms=[Term("isometric", 1.0)])
     error = (ae.decoder(ae.encoder(b.x + noise)) - b.x).square().mean()
     torch.testing.assert_close(found.reconstruction, error)
-    assert found.penalties.shape == (1,)
     # the geometry is that at the cells as they are
     torch.testing.assert_close(found.penalties, loss(ae, b, terms=[Term("isometric", 1.0)]).penalties)
 

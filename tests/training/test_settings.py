@@ -37,6 +37,10 @@ from scgeoae.training import STRENGTHS, Settings
         ({"tolerance": 1}, "`tolerance` to be a finite number > 1, found 1"),
         ({"regularizer": None, "strength": "auto"}, "'auto' balances a penalty .* regularizer=None is none"),
         ({"regularizer": "dae", "strength": "auto"}, "'auto' balances a penalty .* regularizer='denoising' is none"),
+        ({"neighbors_weight": -1}, "`neighbors_weight` to be a finite number >= 0, found -1"),
+        ({"neighbors_scale": 0}, "`neighbors_scale` to be a finite number > 0, found 0"),
+        ({"noise": float("inf")}, "`noise` to be a finite number >= 0, found inf"),
+        ({"regularizer": "dae", "noise": 0.1}, "'denoising' has its noise as its strength; leave out noise=0.1"),
         ({"n_neighbors": 0}, "`n_neighbors` to be an integer >= 1, found 0"),
         ({"regularizer": None, "strength": 0.1}, "strength=0.1 without a regularizer has no effect"),
     ],
@@ -44,6 +48,28 @@ from scgeoae.training import STRENGTHS, Settings
 def test_refused(given, message):
     with pytest.raises(ValueError, match=message):
         Settings(**given)
+
+
+@pytest.mark.parametrize(
+    ("given", "contrasted", "noise"),
+    [
+        ({}, True, 0.2),
+        ({"regularizer": "volume"}, True, 0.2),
+        ({"regularizer": {"curvature": 0.1, "irae": 0.1}}, True, 0.2),
+        ({"neighbors_weight": 0}, False, 0),
+        ({"neighbors_weight": 0, "noise": 0.1}, False, 0.1),
+        ({"noise": 0}, True, 0),
+        ({"regularizer": None}, False, 0),
+        ({"regularizer": None, "neighbors_weight": 0.1}, True, 0.2),
+        ({"regularizer": "iae"}, False, 0),
+        ({"regularizer": "dae", "strength": 0.3}, False, 0.3),
+        ({"regularizer": {"dae": 0.3, "irae": 0.1}}, True, 0.3),
+    ],
+)
+def test_neighbor_term_stands_beside_geometry(given, contrasted, noise):
+    settings = Settings(**given)
+    assert (settings.contrast is not None) == contrasted
+    assert settings.noise == noise
 
 
 def test_settled():

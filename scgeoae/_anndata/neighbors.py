@@ -1,0 +1,80 @@
+"""Choose the neighbour graph of the representation."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scanpy import logging as logg
+from scipy import sparse
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+    from numpy.typing import NDArray
+
+    from .representation import Representation
+
+
+def choose_neighbors(
+    adata: AnnData, representation: Representation, *, key: str | None, k: int
+) -> NDArray[np.intp] | None:
+    """Return the at most k nearest neighbours of each cell in a graph that `adata` has.
+
+    That of ``uns[key]``, as `scanpy.pp.neighbors` writes it; without a key that of
+    ``uns["neighbors"]``, if it was made from the same representation.
+
+    Returns
+    -------
+    (n, k) row numbers, nearest first, −1 where a cell has fewer; None if there is no graph.
+
+    Raises
+    ------
+    KeyError
+        If `key` is given and there is no graph under it.
+    """
+    name = "neighbors" if key is None else key
+    entry = adata.uns.get(name)
+    if not hasattr(entry, "get"):
+        entry = {}
+    distances_key = entry.get("distances_key", "distances")
+    if not entry or distances_key not in adata.obsp:
+        if key is None:
+            return None
+        given = "" if key == "neighbors" else f", key_added={key!r}"
+        msg = f"Did not find a neighbour graph in adata.uns[{key!r}]; run sc.pp.neighbors(adata{given}) first."
+        raise KeyError(msg)
+    if key is None and not _is_of(entry.get("params", {}), representation, adata):
+        logg.info(f"    the graph in adata.uns['neighbors'] is not of {representation.name}: computing neighbours")
+        return None
+    return _nearest(sparse.csr_matrix(adata.obsp[distances_key]), k)
+
+
+def _is_of(params: Any, representation: Representation, adata: AnnData) -> bool:
+    import scanpy as sc
+
+    ours = representation.params
+    if "layer" in ours:
+        return False
+    columns = representation.matrix.shape[1]
+    # Scanpy records what it was given, and nothing of what it chose
+    use_rep = params.get("use_rep") or ("X_pca" if adata.n_vars > sc.settings.N_PCS else "X")
+    n_pcs = params.get("n_pcs")
+    if n_pcs is not None and int(n_pcs) == 0:
+        use_rep, n_pcs = "X", None
+    theirs = columns if n_pcs is None else int(n_pcs)
+    if n_pcs is None and use_rep in adata.obsm:
+        theirs = adata.obsm[use_rep].shape[1]
+    return use_rep == ours["use_rep"] and theirs == columns
+
+
+def _nearest(distances: sparse.csr_matrix, k: int) -> NDArray[np.intp]:
+    distances = distances.tocoo()
+    other = distances.row != distances.col
+    rows, columns = distances.row[other], distances.col[other]
+    order = np.lexsort([distances.data[other], rows])
+    rows, columns = rows[order], columns[order]
+    position = np.arange(len(rows)) - np.searchsorted(rows, rows)
+    near = position < k
+    table = np.full((distances.shape[0], k), -1, dtype=np.intp)
+    table[rows[near], position[near]] = columns[near]
+    return table

@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import scanpy as sc
+from sklearn.neighbors import NearestNeighbors
+
+from scgeoae._anndata.neighbors import choose_neighbors
+from scgeoae._anndata.representation import choose_representation
+
+
+def chosen(adata, *, use_rep=None, n_pcs=None, layer=None, key=None, k=10):
+    representation = choose_representation(adata, use_rep=use_rep, n_pcs=n_pcs, layer=layer)
+    return choose_neighbors(adata, representation, key=key, k=k)
+
+
+def nearest(x, k=10):
+    return NearestNeighbors(n_neighbors=k + 1).fit(x).kneighbors(return_distance=False)[:, :k]
+
+
+@pytest.fixture
+def adata(reduced):
+    adata = reduced.copy()
+    del adata.uns["neighbors"], adata.obsp["distances"], adata.obsp["connectivities"]
+    return adata
+
+
+def test_graph_of_scanpy_is_used(adata):
+    assert chosen(adata) is None
+    sc.pp.neighbors(adata)
+    found = chosen(adata)
+    np.testing.assert_array_equal(found, nearest(adata.obsm["X_pca"]))
+
+
+@pytest.mark.parametrize(
+    ("made_from", "asked_for", "same"),
+    [
+        ({"use_rep": "X_pca"}, {}, True),
+        ({"n_pcs": 10}, {}, False),
+        ({"n_pcs": 10}, {"n_pcs": 10}, True),
+        ({"n_pcs": 50}, {}, True),
+        ({"n_pcs": 0}, {"use_rep": "X"}, True),
+        ({"n_pcs": 0}, {}, False),
+        ({"use_rep": "X_umap"}, {}, False),
+        ({}, {"use_rep": "X_umap"}, False),
+        ({}, {"layer": "other"}, False),
+    ],
+)
+def test_only_of_the_same_representation_unless_named(adata, made_from, asked_for, same):
+    adata.layers["other"] = adata.X.copy()
+    adata.obsm["X_pca_other"] = adata.obsm["X_pca"]
+    sc.pp.neighbors(adata, **made_from)
+    assert (chosen(adata, **asked_for) is not None) == same
+    assert chosen(adata, **asked_for, key="neighbors") is not None
+
+
+def test_named_graph(adata):
+    sc.pp.neighbors(adata, use_rep="X_umap", key_added="on_umap")
+    np.testing.assert_array_equal(chosen(adata, key="on_umap"), nearest(adata.obsm["X_umap"]))
+    with pytest.raises(
+        KeyError, match=r"in adata.uns\['spam'\]; run sc.pp.neighbors\(adata, key_added='spam'"):
+    ):
+        chosen(adata, key="spam")
+
+
+def test_cells_that_lost_neighbors(adata):
+    sc.pp.neighbors(adata)
+    some = adata[:40].copy()
+    found = chosen(some, k=20)
+    assert found.shape == (40, 20)
+    for i, row in enumerate(found):
+        kept = row[row >= 0]
+        assert (row[len(kept) :] == -1).all()
+        distances = np.linalg.norm(some.obsm["X_pca"][kept] - some.obsm["X_pca"][i], axis=1)
+        assert (np.diff(distances) > -1e-4).all()
+        assert i not in kept
