@@ -46,10 +46,11 @@ def batches_of_cells(
     batch_size: int,
     generator: torch.Generator,
     on_device: torch.Generator,
+    codes: Tensor | None = None,
 ) -> Iterator[Batch]:
     """Yield batches of the cells `train` with all that `terms` need of them, without end.
 
-    Noise is drawn where the cells are, by the generator `on_device`.
+    Noise is drawn where the cells are, by the generator `on_device`. `codes` are those of all cells, if they are given.
     """
     stream = batches(train, batch_size, generator=generator)
     noise = sum(term.weight for term in terms if term.regularizer.of == "noise")
@@ -68,5 +69,6 @@ def batches_of_cells(
             rows=rows,
             at=None if points is None else x[next(points)],
             neighbors=near,
+            codes=None if codes is None else codes[rows],
             noise=noise * torch.randn(cells.shape, generator=on_device, device=x.device) if noise else None,
         )

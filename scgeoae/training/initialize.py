@@ -11,6 +11,7 @@ from sklearn.neighbors import NearestNeighbors
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import OneCycleLR
 
+from ..geometry.frame import procrustes
 from .batches import batches_of_cells
 from .loss import loss
 
@@ -75,8 +76,7 @@ def place(init_pos: NDArray[np.float64], x: Tensor, principal: Tensor) -> Tensor
     if in_x == 0 or in_y == 0:
         # most cells have a duplicate: the scale of the whole must do
         in_x, in_y = principal.double().norm().cpu(), y.norm()
-    u, _, vh = torch.linalg.svd(y.T @ principal.double().cpu())
-    return (in_x / in_y * y @ u @ vh).to(x)
+    return (in_x / in_y * y @ procrustes(y, principal.cpu())).to(x)
 
 
 def start_from(
@@ -98,7 +98,7 @@ def start_from(
     it likes beside the data, and the first steps of a regulariser that forbids this would tear the
     layout up again.
     """
-    _set_linear(model, x[train], y[train])
+    set_linear(model, x[train], y[train])
     optimizer = AdamW(model.parameters(), lr=LEARNING_RATE, fused=True)
     schedule = OneCycleLR(optimizer, LEARNING_RATE, total_steps=N_WARM_UP_STEPS)
     stream = batches_of_cells(
@@ -124,7 +124,8 @@ def start_from(
 
 
 @torch.no_grad()
-def _set_linear(model: Autoencoder, x: Tensor, y: Tensor) -> None:
+def set_linear(model: Autoencoder, x: Tensor, y: Tensor) -> None:
+    """Make the linear parts the least squares maps from (n, D) cells `x` to (n, d) codes `y` and back."""
     x, y = x.double().cpu(), y.double().cpu()
     # a pseudo-inverse, since constant features have no axis of their own
     model.encoder.linear.copy_((torch.linalg.pinv(x) @ y).T)

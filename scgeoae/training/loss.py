@@ -50,6 +50,9 @@ class Batch(NamedTuple):
     """(n, k, D) cells around each of `x`."""
     noise: Tensor | None = None
     """(n, D), added to `x` before it is encoded."""
+    codes: Tensor | None = None
+    """(n, d) where the cells lie in latent space, if that is given: the decoder starts there, and the encoder is
+    held to it."""
 
 
 class Loss(NamedTuple):
@@ -59,6 +62,8 @@ class Loss(NamedTuple):
     """()"""
     reconstruction: Tensor
     """() mean squared error of the standardised representation."""
+    encoding: Tensor
+    """() mean squared distance of the encoder from the given codes, 0 where there are none."""
     penalties: Tensor
     """(k,) each before it is weighted, in the order of the terms that are penalties."""
 
@@ -99,7 +104,11 @@ def loss(
     x = batch.x
     at = x if batch.at is None else batch.at
     rows = model.encoder.rows(at) if needs_rows else None
-    if batch.noise is not None:
+    encoding = x.new_zeros(())
+    if batch.codes is not None:
+        z = batch.codes
+        encoding = (model.encoder(x) - z).square().mean()
+    elif batch.noise is not None:
         z = model.encoder(x + batch.noise)
     elif rows is not None and batch.at is None:
         z = rows.values
@@ -140,10 +149,10 @@ def loss(
                 return regularizer.loss(near, z, z_neighbors, batch.neighbors)
 
     if not terms:
-        return Loss(error, error, error.new_zeros(0))
+        return Loss(error + encoding, error, encoding, error.new_zeros(0))
     penalties = [penalty(term) for term in terms]
-    total = error + sum(factor * term.weight * value for term, value in zip(terms, penalties, strict=True))
-    return Loss(total, error, torch.stack(penalties))
+    total = error + encoding + sum(factor * term.weight * value for term, value in zip(terms, penalties, strict=True))
+    return Loss(total, error, encoding, torch.stack(penalties))
 
 
 def _is_of_rows(term: Term) -> bool:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from ..nn import Autoencoder
-    from .loss import Term
+    from .loss import Loss, Term
 
 N_EVALUATIONS = 20
 # In evaluations after the peak of the schedule, whose first part is the climb. The one-cycle schedule
@@ -53,6 +53,7 @@ def optimize(
     learning_rate: float,
     generator: torch.Generator,
     progress_bar: bool,
+    codes: Tensor | None = None,
 ) -> tuple[dict[str, list[float]], int, float]:
     """Train `model` in place and leave it in the last state with about the least held-out loss.
 
@@ -78,14 +79,17 @@ def optimize(
     neighbors
         (n, k) row numbers of the training cells around each cell, for regularisers that ask for
         them.
+    codes
+        (n, d) where the cells lie in latent space, if that is given: the decoder is then fitted to them, and the
+        encoder too.
 
     Returns
     -------
     The history, the step of the state that is kept, and the factor that the weights were
     multiplied by in the end, 1 without `tolerance`. The history has the step of each
-    evaluation and, for the reconstruction error and each regulariser, its mean over the steps
-    since the last evaluation and its value for the held-out cells; with `tolerance` also the
-    factor.
+    evaluation and, for the reconstruction error, the encoding error if there are `codes`, and each
+    regulariser, its mean over the steps since the last evaluation and its value for the held-out cells; with
+    `tolerance` also the factor.
 
     Raises
     ------
@@ -109,24 +113,30 @@ def optimize(
         batch_size=batch_size,
         generator=generator,
         on_device=on_device,
+        codes=codes,
     )
     judges = held_out if len(held_out) else train[:1000]
     judge = Batch(
         x=x[judges],
         at=x[torch.cat([judges, train])[:MIN_GEOMETRY_POINTS]] if len(judges) < MIN_GEOMETRY_POINTS else None,
         neighbors=None if neighbors is None else x[neighbors[judges][:, :NEIGHBORS_A_STEP]],
+        codes=None if codes is None else codes[judges],
     )
 
     ascent = None if tolerance is None else DualAscent(tolerance, n_steps=n_steps, device=x.device)
     factor = torch.ones((), device=x.device)
 
+    def errors(parts: Loss) -> Tensor:
+        encoding = [] if codes is None else [parts.encoding]
+        return torch.cat([torch.stack([parts.reconstruction, *encoding]), parts.penalties])
+
     def assess() -> list[float]:
         # at the codes, whatever the sampling, so that states are compared at the same points
         with torch.no_grad():
             parts = loss(model, judge, terms=terms, factor=factor)
-        return torch.cat([factor[None], parts.total[None], parts.reconstruction[None], parts.penalties]).tolist()
+        return torch.cat([factor[None], parts.total[None], errors(parts)]).tolist()
 
-    names = ["reconstruction", *(term.label for term in penalties)]
+    names = ["reconstruction", *([] if codes is None else ["encoding"]), *(term.label for term in penalties)]
     history: dict[str, list[float]] = {key: [] for key in ("step", *names, *(f"held_out_{name}" for name in names))}
     if ascent is not None:
         history["factor"] = []
@@ -146,7 +156,7 @@ def optimize(
             if ascent is not None:
                 ascent.update(step, batch, parts.reconstruction.detach(), model, optimizer)
             schedule.step()
-            running += torch.cat([parts.reconstruction[None], parts.penalties]).detach()
+            running += errors(parts).detach()
             since += 1
             bar.update()
             if step % every and step < n_steps:
