@@ -121,7 +121,8 @@ def distortion(
     ``adata.obs["{key}_reconstruction_error"]`` : float32
         Squared distance between the cell and what is decoded at its position, in squared units of the representation.
     ``adata.obsm["{key}_metric_encoder"]`` : (n, d(d+1)/2) float32
-        Metric tensor that the encoder pushes forward from each cell.
+        Metric tensor that the encoder pushes forward from each cell. How the encoder changes across the surface is
+        known as far as cells scatter there: of points exactly on a surface in few dimensions trust the decoder's.
     ``adata.obs["{key}_log_area_encoder"]``, ``adata.obs["{key}_anisotropy_encoder"]`` : float32
         The distortion of each cell by that metric.
     ``adata.uns["{key}_distortion"]`` : dict
