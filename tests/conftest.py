@@ -52,6 +52,45 @@ def small() -> AnnData:
     return adata
 
 
+@pytest.fixture(scope="session")
+def chart():
+    """Return charts of surfaces whose metric is known: the points, their (n, 2) coordinates and (n, 2, 2) tensors."""
+    import scgeoae as sg
+
+    def sphere(rng, n, low, high, longitude):
+        height, east = rng.uniform(np.sin(low), np.sin(high), n), rng.uniform(-longitude, longitude, n)
+        across = np.sqrt(1 - height**2)
+        x = np.stack([across * np.cos(east), across * np.sin(east), height], axis=1)
+        return x, np.arcsin(height), east
+
+    def diagonal(a, b):
+        return np.stack([a, b], axis=1)[:, :, None] * np.eye(2)
+
+    def draw(name: str, n: int = 2000):
+        rng = np.random.default_rng(0)
+        if name == "stretched Swiss roll":
+            roll = sg.datasets.swiss_roll(n_obs=n)
+            along, across = (roll.obsm["X_true"].astype(float) / roll.obsm["X_true"].max(0)).T
+            length, width = roll.obsm["X_true"].max(0).astype(float)
+            wave = 0.85 * np.sin(2 * np.pi * along) / (2 * np.pi)
+            z = np.stack([length * (along + wave), width * (across + 0.8 * across**2)], axis=1)
+            slope = 1 + 0.85 * np.cos(2 * np.pi * along), 1 + 1.6 * across
+            return roll.X.astype(float), z, diagonal(slope[0] ** -2, slope[1] ** -2)
+        if name == "stereographic":
+            x, _, _ = sphere(rng, n, np.pi / 2 - 2, np.pi / 2, np.pi)
+            z = x[:, :2] / (1 + x[:, 2:])
+            scale = 2 / (1 + np.square(z).sum(1))
+            return x, z, diagonal(scale**2, scale**2)
+        x, latitude, east = sphere(rng, n, -1.2, 1.2, 2.5)
+        narrow = np.cos(latitude) ** 2
+        if name == "Mercator":
+            return x, np.stack([east, np.arctanh(np.sin(latitude))], axis=1), diagonal(narrow, narrow)
+        assert name == "plate carrée"
+        return x, np.stack([east, latitude], axis=1), diagonal(narrow, np.ones(n))
+
+    return draw
+
+
 @pytest.fixture(autouse=True)
 def _close_figures():
     yield

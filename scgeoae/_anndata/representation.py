@@ -79,6 +79,15 @@ def choose_representation(
     return Representation(_checked(_in_memory(matrix), name), name, {"use_rep": "X", **given})
 
 
+def embedding_positions(adata: AnnData, slot: str) -> NDArray:
+    """Return the (n, d) positions in ``obsm[slot]``, or say what is wrong with them."""
+    positions = _from_obsm(adata, slot, None).matrix
+    if positions.ndim != 2 or np.linalg.matrix_rank(positions - positions.mean(0)) < positions.shape[1]:
+        msg = f"The positions in adata.obsm[{slot!r}] do not fill its dimensions, shape {positions.shape}."
+        raise ValueError(msg)
+    return positions
+
+
 def _from_obsm(adata: AnnData, key: str, n_pcs: int | None) -> Representation:
     name = f"adata.obsm[{key!r}]"
     matrix = adata.obsm[key]

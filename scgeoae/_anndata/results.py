@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from numpy.typing import NDArray
 
-    from ..geometry.graph import MetricGraph
+    from ..geometry import MetricGraph, Tears
     from ..nn import Autoencoder
     from .slots import Side
 
@@ -31,17 +31,17 @@ class Tensors(NamedTuple):
 
 @dataclass(frozen=True)
 class Results:
-    """Everything that one run writes."""
+    """Everything that one run writes. What is None is not there, and is removed if an earlier run left it."""
 
-    embedding: NDArray[np.float32]
-    decoder: Tensors
-    encoder: Tensors
-    reconstruction_error: NDArray[np.float32]
+    tensors: dict[Side, Tensors]
     graph: MetricGraph
     params: dict[str, Any]
-    history: dict[str, NDArray]
     scores: dict[str, float]
-    model: ModelArrays
+    embedding: NDArray[np.float32] | None = None
+    """None for an embedding that is not ours, which stays as it is, as does its entry of `uns`."""
+    reconstruction_error: NDArray[np.float32] | None = None
+    history: dict[str, NDArray] | None = None
+    model: ModelArrays | None = None
     computed: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Further slots: attribute of the AnnData, key, value."""
 
@@ -56,62 +56,113 @@ def writable(adata: AnnData, *, copy: bool) -> AnnData:
 def write_results(adata: AnnData, key: str, results: Results) -> list[str]:
     """Write all slots, and return a line for each that says what it holds."""
     slots = Slots(key)
-    old = adata.obsm.get(slots.embedding)
-    if old is not None and old.shape != results.embedding.shape:
-        shapes = f"of shape {old.shape} by one of shape {results.embedding.shape}"
-        logg.info(f"    replacing adata.obsm[{slots.embedding!r}] {shapes}")
-    rows, columns = np.triu_indices(results.decoder.metric.shape[-1])
+    rows, columns = np.triu_indices(results.tensors["decoder"].metric.shape[-1])
     for attribute, entries in results.computed.items():
         getattr(adata, attribute).update(entries)
-    adata.obsm[slots.embedding] = results.embedding
+    lines = [f"{attribute}[{name!r}], computed for it" for attribute, new in results.computed.items() for name in new]
+    if results.embedding is not None:
+        old = adata.obsm.get(slots.embedding)
+        if old is not None and old.shape != results.embedding.shape:
+            shapes = f"of shape {old.shape} by one of shape {results.embedding.shape}"
+            logg.info(f"    replacing adata.obsm[{slots.embedding!r}] {shapes}")
+        adata.obsm[slots.embedding] = results.embedding
+        lines.append(f"obsm[{slots.embedding!r}], the map, in units of the representation")
     for side in SIDES:
-        names, tensors = Slots(key, side), getattr(results, side)
-        adata.obsm[names.metric] = tensors.metric[:, rows, columns]
-        adata.obs[names.log_area] = tensors.log_area
-        adata.obs[names.anisotropy] = tensors.anisotropy
+        names, tensors = Slots(key, side), results.tensors.get(side)
+        _put(adata.obsm, names.metric, None if tensors is None else tensors.metric[:, rows, columns])
+        _put(adata.obs, names.log_area, None if tensors is None else tensors.log_area)
+        _put(adata.obs, names.anisotropy, None if tensors is None else tensors.anisotropy)
+    lines += [
+        f"obsm[{slots.metric!r}], metric tensors (upper triangles)",
+        f"obs[{slots.log_area!r}], obs[{slots.anisotropy!r}], distortion of each cell",
+    ]
+    _put(adata.obs, slots.reconstruction_error, results.reconstruction_error)
+    if results.reconstruction_error is not None:
+        lines.append(f"obs[{slots.reconstruction_error!r}], its squared distance from its reconstruction")
     adata.obsp[slots.metric] = results.graph.metric
     adata.obsp[slots.distances] = results.graph.distances
     adata.obsp[slots.connectivities] = results.graph.connectivities
-    adata.obs[slots.reconstruction_error] = results.reconstruction_error
-    adata.uns[key] = {
+    lines.append(f"obsp[{slots.metric!r}], obsp[{slots.distances!r}], obsp[{slots.connectivities!r}], metric graph")
+    if "encoder" in results.tensors:
+        lines.append(f"obsm[{Slots(key, 'encoder').metric!r}] and obs, the same of the encoder")
+    # the tears of an earlier map are not those of this one
+    for mapping, name in ((adata.obs, slots.torn), (adata.obs, slots.broken), (adata.obsp, slots.torn)):
+        _put(mapping, name, None)
+
+    _put(adata.uns, slots.distortion, None)
+    entry = slots.distortion if results.embedding is None else key
+    optional = {"history": results.history, "model": results.model}
+    adata.uns[entry] = {
         "params": results.params,
-        "history": results.history,
         "scores": results.scores,
-        "model": results.model,
+        **{name: value for name, value in optional.items() if value is not None},
         "connectivities_key": slots.connectivities,
         "distances_key": slots.distances,
     }
+    contents = "parameters and scores" if results.model is None else "parameters, history, scores and model"
+    lines.append(f"uns[{entry!r}], {contents}")
+    return lines
+
+
+def write_tears(adata: AnnData, key: str, found: Tears, params: dict[str, Any]) -> list[str]:
+    """Write where an embedding tears beside its results, and return a line for each slot that says what it holds."""
+    slots = Slots(key)
+    adata.obs[slots.torn] = found.share
+    adata.obs[slots.broken] = found.broken
+    adata.obsp[slots.torn] = found.stretch
+    adata.uns[_entry(adata, key)]["torn"] = {**params, "fence": found.fence}
+    edges = f"{found.stretch.nnz // 2} of the neighbour graph of the representation"
     return [
-        *(f"{attribute}[{name!r}], computed for it" for attribute, new in results.computed.items() for name in new),
-        f"obsm[{slots.embedding!r}], the map, in units of the representation",
-        f"obsm[{slots.metric!r}], metric tensors (upper triangles)",
-        f"obs[{slots.log_area!r}], obs[{slots.anisotropy!r}], distortion of each cell",
-        f"obs[{slots.reconstruction_error!r}], its squared distance from its reconstruction",
-        f"obsp[{slots.metric!r}], obsp[{slots.distances!r}], obsp[{slots.connectivities!r}], metric graph",
-        f"obsm[{Slots(key, 'encoder').metric!r}] and obs, the same of the encoder",
-        f"uns[{key!r}], parameters, history, scores and model",
+        f"obsp[{slots.torn!r}], torn edges, {edges}",
+        f"obs[{slots.torn!r}], obs[{slots.broken!r}], their share; {int(found.broken.sum())} cells are broken",
     ]
+
+
+def _put(mapping: Any, name: str, value: Any) -> None:
+    """Set an entry, or remove it."""
+    if value is not None:
+        mapping[name] = value
+    elif name in mapping:
+        del mapping[name]
+
+
+def embedding_slot(adata: AnnData, key: str) -> str | None:
+    """Return the name of the embedding in `obsm`, if it is there: ``X_{key}`` or, as Scanpy is about to, `key`."""
+    for name in (Slots(key).embedding, key):
+        if name in adata.obsm:
+            return name
+    return None
+
+
+def has_own_decoder(adata: AnnData, key: str) -> bool:
+    """Return whether the map was made by an autoencoder of ours."""
+    return "model" in getattr(adata.uns.get(key), "keys", tuple)()
+
+
+def has_model(adata: AnnData, key: str) -> bool:
+    """Return whether there is a model behind the tensors, as there is none behind a graph-Laplacian estimate."""
+    return "model" in getattr(adata.uns.get(_entry(adata, key)), "keys", tuple)()
 
 
 def read_embedding(adata: AnnData, key: str) -> NDArray:
     """Return the (n, d) map."""
-    slots = Slots(key)
-    if slots.embedding not in adata.obsm:
-        raise KeyError(_missing(f"adata.obsm[{slots.embedding!r}]", key))
-    return np.asarray(adata.obsm[slots.embedding])
+    slot = embedding_slot(adata, key)
+    if slot is None:
+        raise KeyError(_missing(adata, f"adata.obsm[{Slots(key).embedding!r}]", key))
+    return np.asarray(adata.obsm[slot])
 
 
 def read_metric(adata: AnnData, key: str, side: Side = "decoder") -> NDArray:
     """Return the (n, d, d) metric tensors."""
     slots = Slots(key, side)
     if slots.metric not in adata.obsm:
-        raise KeyError(_missing(f"adata.obsm[{slots.metric!r}]", key))
+        raise KeyError(_missing(adata, f"adata.obsm[{slots.metric!r}]", key))
     triangle = np.asarray(adata.obsm[slots.metric])
     d = int((np.sqrt(8 * triangle.shape[1] + 1) - 1) / 2)
     if d * (d + 1) // 2 != triangle.shape[1]:
         msg = (
             f"adata.obsm[{slots.metric!r}] has {triangle.shape[1]} columns, which is no upper triangle "
-            f"of a square matrix: it was changed after sg.tl.geoae; run that again."
+            f"of a square matrix: it was changed after it was written; run {_call(adata, key)} again."
         )
         raise ValueError(msg)
     metric = np.empty((len(triangle), d, d), dtype=triangle.dtype)
@@ -121,19 +172,32 @@ def read_metric(adata: AnnData, key: str, side: Side = "decoder") -> NDArray:
 
 
 def read_column(adata: AnnData, name: str, key: str, *, call: str | None = None) -> NDArray:
-    """Return one column of `obs`; `call` is what writes it, by default `scgeoae.tl.geoae`."""
+    """Return one column of `obs`; `call` is what writes it, by default what makes or measures the map."""
     if name not in adata.obs:
-        raise KeyError(_missing(f"adata.obs[{name!r}]", key, call))
+        raise KeyError(_missing(adata, f"adata.obs[{name!r}]", key, call))
     return adata.obs[name].to_numpy()
 
 
+def read_torn(adata: AnnData, key: str) -> Any:
+    """Return the (n, n) sparse matrix of torn edges."""
+    slots = Slots(key)
+    if slots.torn not in adata.obsp:
+        call = f"sg.tl.distortion(adata, basis={key!r})"
+        raise KeyError(_missing(adata, f"adata.obsp[{slots.torn!r}]", key, call))
+    return adata.obsp[slots.torn]
+
+
 def read_uns(adata: AnnData, key: str, entry: str) -> Any:
-    """Return one entry of ``uns[key]``."""
-    if key not in adata.uns:
-        raise KeyError(_missing(f"adata.uns[{key!r}]", key))
-    stored = adata.uns[key]
+    """Return one entry of ``uns["{key}_distortion"]``, or without that of ``uns[key]``."""
+    name = _entry(adata, key)
+    # what made an embedding may have left its own parameters there, as sc.tl.umap does
+    if name not in adata.uns or (name == key and _is_foreign(adata, key)):
+        raise KeyError(_missing(adata, f"adata.uns[{name!r}]", key))
+    stored = adata.uns[name]
     if not hasattr(stored, "keys") or entry not in stored:
-        raise ValueError(_damaged(key, f"the entry {entry!r} is missing"))
+        if entry == "model" and name != key:
+            raise ValueError(_no_model(adata, key))
+        raise ValueError(_damaged(adata, key, f"the entry {entry!r} is missing"))
     return stored[entry]
 
 
@@ -143,14 +207,39 @@ def read_model(adata: AnnData, key: str) -> Autoencoder:
     try:
         return from_arrays(arrays)
     except ValueError as error:
-        raise ValueError(_damaged(key, f"in 'model', {error}")) from None
+        raise ValueError(_damaged(adata, key, f"in 'model', {error}")) from None
 
 
-def _missing(slot: str, key: str, call: str | None = None) -> str:
-    if call is None:
-        call = "sg.tl.geoae(adata)" if key == "geoae" else f"sg.tl.geoae(adata, key_added={key!r})"
-    return f"Did not find {slot}; run {call} first."
+def _entry(adata: AnnData, key: str) -> str:
+    name = Slots(key).distortion
+    return name if name in adata.uns else key
 
 
-def _damaged(key: str, problem: str) -> str:
-    return f"adata.uns[{key!r}] is damaged: {problem}. Run sg.tl.geoae(adata, key_added={key!r}) again."
+def _is_foreign(adata: AnnData, key: str) -> bool:
+    """Whether ``uns[key]`` was written by somebody else, for an embedding of theirs."""
+    stored = adata.uns.get(key)
+    if stored is None:
+        return embedding_slot(adata, key) is not None
+    return bool(getattr(stored, "keys", tuple)()) and not {"history", "scores", "model"} & set(stored)
+
+
+def _call(adata: AnnData, key: str) -> str:
+    if Slots(key).distortion in adata.uns or (embedding_slot(adata, key) is not None and _is_foreign(adata, key)):
+        return f"sg.tl.distortion(adata, basis={key!r})"
+    return "sg.tl.geoae(adata)" if key == "geoae" else f"sg.tl.geoae(adata, key_added={key!r})"
+
+
+def _missing(adata: AnnData, slot: str, key: str, call: str | None = None) -> str:
+    return f"Did not find {slot}; run {call or _call(adata, key)} first."
+
+
+def _no_model(adata: AnnData, key: str) -> str:
+    return (
+        f"The tensors of adata.obsm[{embedding_slot(adata, key)!r}] were estimated by the graph Laplacian, which has "
+        f"no model: they are there at the cells and nowhere else. Run sg.tl.distortion(adata, basis={key!r}, "
+        "method='decoder') for a model."
+    )
+
+
+def _damaged(adata: AnnData, key: str, problem: str) -> str:
+    return f"adata.uns[{_entry(adata, key)!r}] is damaged: {problem}. Run {_call(adata, key)} again."

@@ -57,6 +57,21 @@ class Slots:
         return f"{self.key}_reconstruction_error"
 
     @property
+    def torn(self) -> str:
+        """In `obs`, the share of torn edges of each cell, and in `obsp`, the torn edges."""
+        return f"{self.key}_torn"
+
+    @property
+    def broken(self) -> str:
+        """In `obs`."""
+        return f"{self.key}_broken"
+
+    @property
+    def distortion(self) -> str:
+        """In `uns`, for an embedding that is not ours: what made it may have ``uns[key]``, as `scanpy.tl.umap` does."""
+        return f"{self.key}_distortion"
+
+    @property
     def gaussian_curvature(self) -> str:
         """In `obs`."""
         return f"{self.key}_gaussian_curvature"

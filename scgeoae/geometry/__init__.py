@@ -3,16 +3,19 @@
 from .ambient import Ambient
 from .curvature import extrinsic_curvature, gaussian_curvature, mean_curvature, second_fundamental_form
 from .distortion import Distortion, anisotropy, distortion, relative_log_area
-from .frame import Frame, fit_frame
+from .frame import Frame, fit_frame, procrustes
 from .graph import MetricGraph, metric_graph
 from .indicatrix import indicatrix_axes
+from .laplacian import laplacian_metric
 from .metric import cometric, eigenvalues, inverse, log_det, pullback, squared_trace, trace
+from .tears import Tears, tears
 
 __all__ = [
     "Ambient",
     "Distortion",
     "Frame",
     "MetricGraph",
+    "Tears",
     "anisotropy",
     "cometric",
     "distortion",
@@ -22,12 +25,15 @@ __all__ = [
     "gaussian_curvature",
     "indicatrix_axes",
     "inverse",
+    "laplacian_metric",
     "log_det",
     "mean_curvature",
     "metric_graph",
+    "procrustes",
     "pullback",
     "relative_log_area",
     "second_fundamental_form",
     "squared_trace",
+    "tears",
     "trace",
 ]

@@ -23,13 +23,21 @@ class Frame(NamedTuple):
     """(d, d) orthogonal, possibly with a reflection."""
 
 
+def procrustes(z: Tensor, target: Tensor) -> Tensor:
+    r"""Return the orthogonal R, (d, d), that minimises :math:`\|(z - \bar z) R - (t - \bar t)\|_F`, in float64.
+
+    It includes reflections, since a map has no handedness (Schönemann 1966).
+    """
+    z, target = z.double(), target.double()
+    u, _, vh = torch.linalg.svd((z - z.mean(0)).T @ (target - target.mean(0)))
+    return u @ vh
+
+
 def fit_frame(z: Tensor, metric: Tensor, target: Tensor) -> Frame:
     r"""Return the frame in which a map has the units of the data and the pose of `target`.
 
     Lengths are scaled so that the mean of tr G/d is 1: on average, one unit on the map is one
-    unit of the data. The orientation is the orthogonal R that minimises
-    :math:`\|(z - \bar z) R - (t - \bar t)\|_F` (Procrustes; Schönemann 1966), which includes
-    reflections, since a map has no handedness.
+    unit of the data. The orientation is that of `procrustes`.
 
     Parameters
     ----------
@@ -42,7 +50,4 @@ def fit_frame(z: Tensor, metric: Tensor, target: Tensor) -> Frame:
     """
     d = z.shape[1]
     unit = (trace(metric.double()).mean() / d).sqrt()
-    z, target = z.double(), target.double()
-    origin = z.mean(0)
-    u, _, vh = torch.linalg.svd((z - origin).T @ (target - target.mean(0)))
-    return Frame(unit, origin, u @ vh)
+    return Frame(unit, z.double().mean(0), procrustes(z, target))

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from scipy import sparse
 
+from .edges import both_ways, positive_widths
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -48,17 +50,8 @@ def metric_graph(z: NDArray, metric: NDArray, neighbors: NDArray[np.integer]) ->
     there = _squared_length(delta, metric[neighbors])
     length = (np.sqrt(here) + np.sqrt(there)) / 2
 
-    rows, columns = np.repeat(np.arange(n), k), neighbors.ravel()
-    # Both directions of an edge have the same length. Storing 1 + length lets the edge survive
-    # between cells at the same place, whose length is an explicit zero.
-    one_way = sparse.csr_matrix((1 + length.ravel(), (rows, columns)), shape=(n, n))
-    lengths = one_way.maximum(one_way.T).tocoo()
-    edge, i, j = lengths.data - 1, lengths.row, lengths.col
-
-    width = np.median(length, axis=1)
-    # a cell whose neighbours lie on top of it has no width of its own
-    positive = width[width > 0]
-    width = np.maximum(width, positive.min() if len(positive) else 1.0)
+    i, j, edge = both_ways(neighbors, length)
+    width = positive_widths(length)
     spread = width[i] ** 2 + width[j] ** 2
     weight = np.sqrt(2 * width[i] * width[j] / spread) * np.exp(-(edge**2) / spread)
 
@@ -67,7 +60,8 @@ def metric_graph(z: NDArray, metric: NDArray, neighbors: NDArray[np.integer]) ->
         csr.sort_indices()
         return csr
 
-    return MetricGraph(matrix(here.ravel(), rows, columns), matrix(edge, i, j), matrix(weight, i, j))
+    rows = np.repeat(np.arange(n), k)
+    return MetricGraph(matrix(here.ravel(), rows, neighbors.ravel()), matrix(edge, i, j), matrix(weight, i, j))
 
 
 def _squared_length(delta: NDArray, metric: NDArray) -> NDArray:

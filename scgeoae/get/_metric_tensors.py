@@ -19,9 +19,9 @@ def metric_tensors(adata: AnnData, *, key: str = "geoae", side: Side = "decoder"
     Parameters
     ----------
     adata
-        Annotated data on which `scgeoae.tl.geoae` was run.
+        Annotated data on which `scgeoae.tl.geoae` or `scgeoae.tl.distortion` was run.
     key
-        The `key_added` of that run.
+        The `key_added` of that run, or ``"umap"`` for a UMAP.
     side
         ``"decoder"``: the pullback metric G = AᵀHA; ``"encoder"``: the metric P = (BH⁻¹Bᵀ)⁻¹ that
         the encoder pushes forward.

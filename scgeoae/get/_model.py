@@ -11,14 +11,14 @@ if TYPE_CHECKING:
 
 
 def model(adata: AnnData, *, key: str = "geoae") -> Autoencoder:
-    """Rebuild the trained model from the arrays in ``adata.uns[key]["model"]``.
+    """Rebuild the trained model from the arrays stored in ``adata.uns``.
 
     Parameters
     ----------
     adata
-        Annotated data on which `scgeoae.tl.geoae` was run, also in another process.
+        Annotated data on which `scgeoae.tl.geoae` or `scgeoae.tl.distortion` was run, also in another process.
     key
-        The `key_added` of that run.
+        The `key_added` of that run, or ``"umap"`` for a UMAP.
 
     Returns
     -------
@@ -31,7 +31,7 @@ def model(adata: AnnData, *, key: str = "geoae") -> Autoencoder:
     KeyError
         If there is nothing under `key`.
     ValueError
-        If what is there was damaged.
+        If what is there was damaged, or is a graph-Laplacian estimate, which has no model.
 
     Examples
     --------

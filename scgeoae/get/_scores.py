@@ -14,9 +14,9 @@ def scores(adata: AnnData, *, key: str = "geoae") -> dict[str, float]:
     Parameters
     ----------
     adata
-        Annotated data on which `scgeoae.tl.geoae` was run.
+        Annotated data on which `scgeoae.tl.geoae` or `scgeoae.tl.distortion` was run.
     key
-        The `key_added` of that run.
+        The `key_added` of that run, or ``"umap"`` for a UMAP.
 
     Returns
     -------
@@ -28,6 +28,10 @@ def scores(adata: AnnData, *, key: str = "geoae") -> dict[str, float]:
     - ``MSE``, ``MSE_train``, ``MSE_held_out``: mean squared error of the standardised
       representation over all cells, those trained on, and those held out (absent below 20
       cells); 1 is what predicting the mean gives
+    - ``MSE_encoder``, ``MSE_encoder_train``, ``MSE_encoder_held_out``: of an embedding that is not ours,
+      the mean squared error of the encoder's positions, in units of its variance
+
+    A graph-Laplacian estimate has the first three only.
 
     Raises
     ------

@@ -1,7 +1,8 @@
 """Plots: draw what `scgeoae.tl` stored. Nothing is trained here."""
 
+from ._broken_neighborhoods import broken_neighborhoods
 from ._curvature_heatmap import curvature_heatmap
 from ._indicatrices import indicatrices
 from ._jacobian_heatmap import jacobian_heatmap
 
-__all__ = ["curvature_heatmap", "indicatrices", "jacobian_heatmap"]
+__all__ = ["broken_neighborhoods", "curvature_heatmap", "indicatrices", "jacobian_heatmap"]

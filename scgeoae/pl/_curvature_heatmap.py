@@ -44,9 +44,9 @@ def curvature_heatmap(
     Parameters
     ----------
     adata
-        Annotated data on which `scgeoae.tl.geoae` and `scgeoae.tl.curvature` were run.
+        Annotated data on which `scgeoae.tl.geoae` or `scgeoae.tl.distortion`, and `scgeoae.tl.curvature` were run.
     basis
-        The `key_added` of that run; its map must have 2 dimensions.
+        The `key_added` of that run, or ``"umap"`` for a UMAP; the map must have 2 dimensions.
     kind
         ``"gaussian"``: positive on domes (red), negative on saddles (blue), the part that no
         map can flatten; ``"mean"`` and ``"extrinsic"``: bending of any kind, from 0.

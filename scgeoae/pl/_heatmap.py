@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from scipy.spatial import cKDTree
 
-from ._map import unit_name
+from ._map import read_unit
 from ._ruler import add_ruler
 from ._scanpy import scatter
 from ._view import data_box, set_view
@@ -63,7 +63,7 @@ def heatmap(
         panel.set(xlim=view[0], ylim=view[1])
     panel.figure.colorbar(panel.collections[0], ax=panel, label=label, extend=extend, fraction=0.05)
     if ruler:
-        add_ruler(panel, unit_name(adata, basis))
+        add_ruler(panel, read_unit(adata, basis))
     return panel
 
 

@@ -9,7 +9,7 @@ from matplotlib.collections import EllipseCollection
 from .._anndata.results import read_metric, read_model
 from ..geometry import indicatrix_axes
 from ._finish import finish
-from ._map import read_map, unit_name
+from ._map import read_map, read_unit
 from ._ruler import add_ruler
 from ._scanpy import scatter
 from ._sides import panels_by_side
@@ -56,9 +56,9 @@ def indicatrices(
     Parameters
     ----------
     adata
-        Annotated data on which `scgeoae.tl.geoae` was run.
+        Annotated data on which `scgeoae.tl.geoae` or `scgeoae.tl.distortion` was run.
     basis
-        The `key_added` of that run; its map must have 2 dimensions.
+        The `key_added` of that run, or ``"umap"`` for a UMAP; the map must have 2 dimensions.
     color
         Column of `obs` or gene to colour the cells by, or several, one panel each.
     side
@@ -77,7 +77,7 @@ def indicatrices(
     linewidth, edgecolor, facecolor
         Of the ellipses; the lines are 0.8 points wide, at single cells 0.3.
     ruler
-        Draw a scale bar in units of the representation.
+        Draw a scale bar in units of the representation, of their mean where the map has none of its own.
     outliers
         Show the whole map. By default cells far outside are marked at the border.
     ax
@@ -100,7 +100,8 @@ def indicatrices(
     KeyError
         If there is no map under `basis`.
     ValueError
-        If the map is not two-dimensional, or an argument is out of its range.
+        If the map is not two-dimensional, an argument is out of its range, or a grid is asked for of tensors
+        that have no model.
 
     References
     ----------
@@ -166,7 +167,7 @@ def indicatrices(
                 )
             )
             if ruler:
-                add_ruler(panel, unit_name(adata, basis))
+                add_ruler(panel, read_unit(adata, basis))
             drawn.append(panel)
     return finish(drawn, f"indicatrices_{basis}", show=show, save=save)
 

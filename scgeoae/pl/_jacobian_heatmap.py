@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from matplotlib.colors import TwoSlopeNorm
 
-from .._anndata.results import read_column, read_metric, read_model
+from .._anndata.results import has_model, read_column, read_metric, read_model
 from .._anndata.slots import Slots
 from ..geometry import relative_log_area
 from ._finish import finish
@@ -58,9 +58,9 @@ def jacobian_heatmap(
     Parameters
     ----------
     adata
-        Annotated data on which `scgeoae.tl.geoae` was run.
+        Annotated data on which `scgeoae.tl.geoae` or `scgeoae.tl.distortion` was run.
     basis
-        The `key_added` of that run; its map must have 2 dimensions.
+        The `key_added` of that run, or ``"umap"`` for a UMAP; the map must have 2 dimensions.
     side
         ``"decoder"``: G is the metric that the decoder pulls back; ``"encoder"``: that which the
         encoder pushes forward, between the cells at the decoded points; ``"both"``: one panel each, with
@@ -68,14 +68,15 @@ def jacobian_heatmap(
     resolution
         Number of pixels of the background along the longer side of the box around the cells.
     background
-        Fill the support of the data, from the stored model; else draw the cells only.
+        Fill the support of the data, from the stored model; else, or where the tensors were estimated by
+        the graph Laplacian and there is no model, draw the cells only.
     cmap
         A diverging colour map; its middle is 0.
     vmax
         Largest absolute value of the colours. By default the 99% quantile over the cells, but
         at least 0.1.
     ruler
-        Draw a scale bar in units of the representation.
+        Draw a scale bar in units of the representation, of their mean where the map has none of its own.
     outliers
         Show the whole map. By default cells far outside are marked at the border.
     ax, show, save, **kwargs
@@ -108,6 +109,7 @@ def jacobian_heatmap(
         msg = f"Expected `vmax` to be None or > 0, found {vmax!r}."
         raise ValueError(msg)
     panels = panels_by_side(side, ax)
+    background = background and has_model(adata, basis)
     columns = {s: read_column(adata, Slots(basis, s).log_area, basis) for s in panels}
     limit = vmax or max(*(float(np.quantile(np.abs(column), 0.99)) for column in columns.values()), MIN_LIMIT)
     drawn = [

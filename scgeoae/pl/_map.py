@@ -2,30 +2,54 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from .._anndata.results import read_embedding, read_uns
+import numpy as np
+
+from .._anndata.results import embedding_slot, has_own_decoder, read_embedding, read_metric, read_uns
 
 if TYPE_CHECKING:
     from anndata import AnnData
     from numpy.typing import NDArray
 
 
+class Unit(NamedTuple):
+    """What a length on the map is in the representation."""
+
+    name: str
+    """In the plural: ``units of X_pca``."""
+    per_length: float
+    """How many of them one unit of length on the map is."""
+    is_mean: bool
+    """Whether it is that on average only, and not by construction."""
+
+
 def read_map(adata: AnnData, basis: str, caller: str) -> NDArray:
     """Return the (n, 2) coordinates of the map."""
     z = read_embedding(adata, basis)
     if z.ndim != 2 or z.shape[1] != 2:
-        msg = (
-            f"{caller} draws maps of 2 dimensions, and adata.obsm['X_{basis}'] has {z.shape[1]}; "
-            "run sg.tl.geoae(adata, n_components=2)."
-        )
+        run = "run sg.tl.geoae(adata, n_components=2)" if has_own_decoder(adata, basis) else "make it with 2"
+        slot = embedding_slot(adata, basis)
+        msg = f"{caller} draws maps of 2 dimensions, and adata.obsm[{slot!r}] has {z.shape[1]}; {run}."
         raise ValueError(msg)
     return z
 
 
-def unit_name(adata: AnnData, basis: str) -> str:
-    """Return what one unit of length on the map is."""
-    params = read_uns(adata, basis, "params")
+def read_unit(adata: AnnData, basis: str) -> Unit:
+    """Return what one unit of length on the map is.
+
+    A map of `scgeoae.tl.geoae` has the unit of its representation. Of any other the length in the representation of a
+    step of 1 is the root of the mean of tr G/d over these cells.
+    """
+    name = _unit_name(read_uns(adata, basis, "params"))
+    if has_own_decoder(adata, basis):
+        return Unit(name, 1.0, is_mean=False)
+    metric = read_metric(adata, basis)
+    mean = np.trace(metric, axis1=1, axis2=2).mean(dtype=np.float64) / metric.shape[-1]
+    return Unit(name, float(np.sqrt(mean)), is_mean=True)
+
+
+def _unit_name(params: Any) -> str:
     representation = params.get("layer", params["use_rep"])
     if "ambient" not in params:
         return f"units of {representation}"

@@ -10,15 +10,18 @@ from mpl_toolkits.axes_grid1.anchored_artists import AnchoredSizeBar
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+    from ._map import Unit
 
-def add_ruler(ax: Axes, unit: str, *, loc: str = "lower left") -> AnchoredSizeBar:
-    """Add a bar of a round length, about a sixth of the width of the axes."""
+
+def add_ruler(ax: Axes, unit: Unit, *, loc: str = "lower left") -> AnchoredSizeBar:
+    """Add a bar of a round number of units, about a sixth of the width of the axes."""
     (left, right), (bottom, top) = ax.get_xlim(), ax.get_ylim()
-    length = round_length((right - left) / 6)
+    length = round_length((right - left) / 6 * unit.per_length)
+    label = f"{length:g} {unit.name}"
     bar = AnchoredSizeBar(
         ax.transData,
-        length,
-        f"{length:g} {unit}",
+        length / unit.per_length,
+        f"≈ {label}, on average" if unit.is_mean else label,
         loc,
         frameon=True,
         pad=0.3,

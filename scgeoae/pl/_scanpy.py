@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import scanpy as sc
 
-from .._anndata.slots import Slots
+from .._anndata.results import embedding_slot
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -20,7 +20,7 @@ def scatter(adata: AnnData, basis: str, *, ax: Axes | None, **kwargs: Any) -> li
     """Draw the cells on the map with `scanpy.pl.embedding` and return one axes per colour."""
     if adata.n_obs > MAX_VECTOR_POINTS:
         kwargs.setdefault("rasterized", True)
-    drawn = sc.pl.embedding(adata, basis=Slots(basis).embedding, ax=ax, show=False, **kwargs)
+    drawn = sc.pl.embedding(adata, basis=embedding_slot(adata, basis), ax=ax, show=False, **kwargs)
     axes = drawn if isinstance(drawn, list) else [drawn]
     for panel in axes:
         panel.set_xlabel(f"{basis}1")

@@ -29,9 +29,9 @@ def curvature(adata: AnnData, *, key: str = "geoae", copy: bool = False) -> AnnD
     Parameters
     ----------
     adata
-        Annotated data on which `scgeoae.tl.geoae` was run.
+        Annotated data on which `scgeoae.tl.geoae` or `scgeoae.tl.distortion` was run.
     key
-        The `key_added` of that run.
+        The `key_added` of that run, or ``"umap"`` for a UMAP.
     copy
         Return a copy instead of writing into `adata`.
 
@@ -49,7 +49,7 @@ def curvature(adata: AnnData, *, key: str = "geoae", copy: bool = False) -> AnnD
     KeyError
         If there is no map under `key`.
     ValueError
-        If the stored model was damaged.
+        If the stored model was damaged, or the tensors are a graph-Laplacian estimate, which has none.
 
     See Also
     --------

@@ -2,30 +2,26 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from importlib.metadata import version
-from numbers import Integral
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
 import torch
 from scanpy import logging as logg
-from sklearn.neighbors import NearestNeighbors
-from sklearn.utils import check_random_state
 
-from .._anndata.model_arrays import to_arrays
+from .._anndata.assemble import assemble
 from .._anndata.neighbors import choose_neighbors
 from .._anndata.representation import choose_representation
-from .._anndata.results import Results, Tensors, writable, write_results
-from ..geometry import Ambient, anisotropy, distortion, metric_graph, relative_log_area
+from .._anndata.results import writable, write_results
+from ..geometry import Ambient
 from ..training import N_PARTNERS, Settings, choose_ambient, fit
+from ._seed import seed_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from anndata import AnnData
     from numpy.typing import ArrayLike, NDArray
-
-    from ..training import Fit
 
 
 def geoae(
@@ -263,7 +259,7 @@ def geoae(
         n_steps=n_steps,
         batch_size=batch_size,
         learning_rate=learning_rate,
-        seed=_seed(random_state),
+        seed=seed_of(random_state),
     )
     key = "geoae" if key_added is None else key_added
     if not isinstance(key, str) or not key or "/" in key:
@@ -289,38 +285,13 @@ def geoae(
         progress_bar=progress_bar,
     )
     k = min(settings.n_neighbors, adata.n_obs - 1)
-    index = NearestNeighbors(n_neighbors=k).fit(fitted.embedding)
-    neighbors = index.kneighbors(return_distance=False)
-    unit_of_error = representation.matrix.shape[1] * float(fitted.model.scale) ** 2
-    results = Results(
-        embedding=fitted.embedding,
-        decoder=_tensors(fitted.metric),
-        encoder=_tensors(fitted.encoder_metric),
-        reconstruction_error=fitted.error * np.float32(unit_of_error),
-        graph=metric_graph(fitted.embedding, fitted.metric, neighbors),
-        params=_params(
-            settings,
-            representation.params | ({} if neighbors_key is None else {"neighbors_key": neighbors_key}),
-            ambient,
-            init_pos,
-            n_neighbors=k,
-            factor=fitted.factor,
-        ),
-        history=fitted.history,
-        scores=_scores(fitted),
-        model=to_arrays(fitted.model),
-        computed=representation.computed,
-    )
+    chosen = representation.params | ({} if neighbors_key is None else {"neighbors_key": neighbors_key})
+    params = _params(settings, chosen, ambient, init_pos, n_neighbors=k, factor=fitted.factor)
+    results = assemble(fitted, representation=representation, params=params, n_neighbors=k, ours=True)
     adata = writable(adata, copy=copy)
     written = write_results(adata, key, results)
     logg.info("    finished", time=start, deep="added\n" + "\n".join(f"    {line}" for line in written))
     return adata if copy else None
-
-
-def _seed(random_state: int | np.random.RandomState | None) -> int:
-    if isinstance(random_state, Integral):
-        return int(random_state)
-    return int(check_random_state(random_state).randint(2**31 - 1))
 
 
 def _positions(init_pos: Any, adata: AnnData) -> Any:
@@ -343,11 +314,6 @@ def _by_name(ambient: Any, adata: AnnData, matrix: NDArray) -> Any:
         msg = f"`ambient` has no weight for {len(missing)} of {adata.n_vars} variables, such as {min(missing)!r}."
         raise ValueError(msg)
     return ambient.reindex(adata.var_names)
-
-
-def _tensors(metric: NDArray[np.float32]) -> Tensors:
-    tensors = torch.from_numpy(metric)
-    return Tensors(metric, relative_log_area(tensors).numpy(), anisotropy(tensors).numpy())
 
 
 def _params(
@@ -378,15 +344,3 @@ def _params(
     params["versions"] = {name: version(name) for name in ("scgeoae", "torch", "numpy", "scikit-learn")}
     # an h5ad file has no None; what is absent was the default
     return {name: value for name, value in params.items() if value is not None}
-
-
-def _scores(fitted: Fit) -> dict[str, float]:
-    scores = {}
-    for suffix, tensors in {"": fitted.metric, "_encoder": fitted.encoder_metric}.items():
-        measures = distortion(torch.from_numpy(tensors))
-        scores |= {f"CN{suffix}": measures.cn, f"VPres{suffix}": measures.vpres, f"ISO{suffix}": measures.iso}
-    scores["MSE"] = float(fitted.error.mean())
-    if fitted.held_out.any():
-        scores["MSE_train"] = float(fitted.error[~fitted.held_out].mean())
-        scores["MSE_held_out"] = float(fitted.error[fitted.held_out].mean())
-    return scores

@@ -53,9 +53,9 @@ def metric(
     Parameters
     ----------
     adata
-        Annotated data on which `scgeoae.tl.geoae` was run, or some of its cells.
+        Annotated data on which `scgeoae.tl.geoae` or `scgeoae.tl.distortion` was run, or some of its cells.
     key
-        The `key_added` of that run.
+        The `key_added` of that run, or ``"umap"`` for a UMAP.
     at
         ``"cells"``; ``"grid"``: the nodes of a regular grid over the box around the cells, as
         far as there is a cell in the tile around them; or (m, d) positions on the map.

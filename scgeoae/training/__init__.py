@@ -1,9 +1,11 @@
 """Fit an autoencoder to a matrix in memory. No AnnData here."""
 
 from .ambient import choose_ambient
+from .conclude import Fit
 from .contrast import Contrast
 from .dual_ascent import DualAscent
-from .fit import Fit, default_steps, fit
+from .fit import default_steps, fit
+from .fit_decoder import fit_decoder
 from .loss import Batch, Loss, Term, loss
 from .neighbors import N_PARTNERS
 from .settings import STRENGTHS, Settings
@@ -21,5 +23,6 @@ __all__ = [
     "choose_ambient",
     "default_steps",
     "fit",
+    "fit_decoder",
     "loss",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
@@ -37,12 +37,23 @@ def batches(rows: Tensor, size: int, *, generator: torch.Generator) -> Iterator[
         yield from shuffled[: len(rows) // size * size].split(size)
 
 
+class Cells(NamedTuple):
+    """All cells, and what is known of each."""
+
+    x: Tensor
+    """(n, D) standardised."""
+    neighbors: Tensor | None = None
+    """(n, k) row numbers of the training cells around each, for regularisers that ask for them."""
+    partners: Tensor | None = None
+    """(n, k) row numbers of the training cells that the neighbour term pulls each to."""
+    codes: Tensor | None = None
+    """(n, d) where they lie in latent space, if that is given: decoder and encoder are fitted to it."""
+
+
 def batches_of_cells(
-    x: Tensor,
+    cells: Cells,
     train: Tensor,
     *,
-    neighbors: Tensor | None,
-    partners: Tensor | None,
     noise: float,
     batch_size: int,
     generator: torch.Generator,
@@ -52,32 +63,30 @@ def batches_of_cells(
 
     Parameters
     ----------
-    x, train
-        (n, D) cells and the row numbers of those to draw.
-    neighbors
-        (n, k) row numbers of the cells around each, of which a few go into a step.
-    partners
-        (n, k) row numbers of the cells to contrast each with, of which one goes into a step.
+    cells, train
+        The cells, and the row numbers of those to draw.
     noise
         Standard deviation of what is added to the cells before they are encoded; it is drawn
         where they are, by the generator `on_device`.
     """
     stream = batches(train, batch_size, generator=generator)
     geometry = batches(train, GEOMETRY_POINTS, generator=generator) if batch_size < GEOMETRY_POINTS else None
+
+    def some_of(table: Tensor | None, rows: Tensor, n: int) -> Tensor | None:
+        if table is None:
+            return None
+        columns = torch.randint(table.shape[1], (len(rows), n), generator=generator)
+        return cells.x[table[rows].gather(1, columns.to(table.device))]
+
     while True:
         rows = next(stream)
-        cells = x[rows]
+        x = cells.x[rows]
         yield Batch(
-            x=cells,
+            x=x,
             rows=rows,
-            at=cells[:GEOMETRY_POINTS] if geometry is None else x[next(geometry)],
-            neighbors=None if neighbors is None else x[_some(neighbors[rows], NEIGHBORS_A_STEP, generator)],
-            partners=None if partners is None else x[_some(partners[rows], 1, generator)[:, 0]],
-            noise=noise * torch.randn(cells.shape, generator=on_device, device=x.device) if noise else None,
+            at=x[:GEOMETRY_POINTS] if geometry is None else cells.x[next(geometry)],
+            neighbors=some_of(cells.neighbors, rows, NEIGHBORS_A_STEP),
+            partners=near if (near := some_of(cells.partners, rows, 1)) is None else near[:, 0],
+            codes=None if cells.codes is None else cells.codes[rows],
+            noise=noise * torch.randn(x.shape, generator=on_device, device=x.device) if noise else None,
         )
-
-
-def _some(table: Tensor, n: int, generator: torch.Generator) -> Tensor:
-    """Draw n of the columns of each row with replacement."""
-    columns = torch.randint(table.shape[1], (len(table), n), generator=generator)
-    return table.gather(1, columns.to(table.device))

@@ -11,6 +11,7 @@ from sklearn.neighbors import NearestNeighbors
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import OneCycleLR
 
+from ..geometry.frame import procrustes
 from .batches import batches_of_cells
 from .loss import loss
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from ..nn import Autoencoder
+    from .batches import Cells
     from .contrast import Contrast
     from .loss import Term
 
@@ -76,25 +78,22 @@ def place(init_pos: NDArray[np.float64], x: Tensor, principal: Tensor) -> Tensor
     if in_x == 0 or in_y == 0:
         # most cells have a duplicate: the scale of the whole must do
         in_x, in_y = principal.double().norm().cpu(), y.norm()
-    u, _, vh = torch.linalg.svd(y.T @ principal.double().cpu())
-    return (in_x / in_y * y @ u @ vh).to(x)
+    return (in_x / in_y * y @ procrustes(y, principal.cpu())).to(x)
 
 
 def start_from(
     model: Autoencoder,
-    x: Tensor,
+    cells: Cells,
     y: Tensor,
     *,
     train: Tensor,
     terms: Sequence[Term],
-    neighbors: Tensor | None,
     contrast: Contrast | None,
-    partners: Tensor | None,
     noise: float,
     batch_size: int,
     seed: int,
 ) -> None:
-    """Bring encoder and decoder to where they map the (n, D) cells `x` to `y` and back.
+    """Bring encoder and decoder to where they map the cells to the (n, d) codes `y` and back.
 
     Their linear parts become the least squares maps, and a short warm-up on the cells `train` bends
     them the rest of the way. Its loss is that of the training, with the regularisers `terms` at the
@@ -102,19 +101,17 @@ def start_from(
     it likes beside the data, and the first steps of a regulariser that forbids this would tear the
     layout up again.
     """
-    _set_linear(model, x[train], y[train])
+    set_linear(model, cells.x[train], y[train])
     optimizer = AdamW(model.parameters(), lr=LEARNING_RATE, fused=True)
     schedule = OneCycleLR(optimizer, LEARNING_RATE, total_steps=N_WARM_UP_STEPS)
     stream = batches_of_cells(
-        x,
+        cells,
         train,
-        neighbors=neighbors,
-        partners=partners,
         noise=noise,
         batch_size=batch_size,
         # of its own, so that the regular training draws the same batches with a layout and without
         generator=torch.Generator().manual_seed(seed),
-        on_device=torch.Generator(device=x.device).manual_seed(seed),
+        on_device=torch.Generator(device=cells.x.device).manual_seed(seed),
     )
     # in units of the variance, so that the unit of the layout has no say in which counts more
     variance = y.square().mean()
@@ -129,7 +126,8 @@ def start_from(
 
 
 @torch.no_grad()
-def _set_linear(model: Autoencoder, x: Tensor, y: Tensor) -> None:
+def set_linear(model: Autoencoder, x: Tensor, y: Tensor) -> None:
+    """Make the linear parts the least squares maps from (n, D) cells `x` to (n, d) codes `y` and back."""
     x, y = x.double().cpu(), y.double().cpu()
     # a pseudo-inverse, since constant features have no axis of their own
     model.encoder.linear.copy_((torch.linalg.pinv(x) @ y).T)

@@ -53,6 +53,9 @@ class Batch(NamedTuple):
     """(n, D) one neighbour of each of `x`, to be contrasted with the other cells."""
     noise: Tensor | None = None
     """(n, D), added to `x` before it is encoded."""
+    codes: Tensor | None = None
+    """(n, d) where the cells lie in latent space, if that is given: the decoder starts there, and the encoder is
+    held to it."""
 
 
 class Loss(NamedTuple):
@@ -62,6 +65,8 @@ class Loss(NamedTuple):
     """()"""
     reconstruction: Tensor
     """() mean squared error of the standardised representation."""
+    encoding: Tensor
+    """() mean squared distance of the encoder from the given codes, 0 where there are none."""
     penalties: Tensor
     """(k,) each before it is weighted, in the order of the terms."""
     contrast: Tensor
@@ -102,8 +107,11 @@ def loss(
     at = x if batch.at is None else batch.at
     seen = x if batch.noise is None else x + batch.noise
     rows = model.encoder.rows(at) if needs_rows else None
-    z_partners = None
-    if contrast is not None:
+    encoding, z_partners = x.new_zeros(()), None
+    if batch.codes is not None:
+        z = batch.codes
+        encoding = (model.encoder(x) - z).square().mean()
+    elif contrast is not None:
         z, z_partners = model.encoder(torch.cat([seen, batch.partners])).chunk(2)
     elif rows is not None and seen is at:
         z = rows.values
@@ -143,7 +151,7 @@ def loss(
                 near = jet_of_codes if regularizer.order == 2 else jet_of_codes._replace(second=None)
                 return regularizer.loss(near, z, z_neighbors, batch.neighbors)
 
-    total = error
+    total = error + encoding
     contrasted = error.new_zeros(())
     if contrast is not None:
         contrasted = contrast.of(z, z_partners)
@@ -151,7 +159,8 @@ def loss(
     penalties = [penalty(term) for term in terms]
     if penalties:
         total = total + sum(factor * term.weight * value for term, value in zip(terms, penalties, strict=True))
-    return Loss(total, error, torch.stack(penalties) if penalties else error.new_zeros(0), contrasted)
+    stacked = torch.stack(penalties) if penalties else error.new_zeros(0)
+    return Loss(total, error, encoding, stacked, contrasted)
 
 
 def _is_of_rows(term: Term) -> bool:

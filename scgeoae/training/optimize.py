@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from ..nn import Autoencoder
+    from .batches import Cells
     from .contrast import Contrast
     from .loss import Loss, Term
 
@@ -41,16 +42,14 @@ WEIGHT_DECAY = 1e-2
 
 def optimize(
     model: Autoencoder,
-    x: Tensor,
+    cells: Cells,
     *,
     train: Tensor,
     held_out: Tensor,
     terms: Sequence[Term],
     tolerance: float | None,
     sampling: str,
-    neighbors: Tensor | None,
     contrast: Contrast | None,
-    partners: Tensor | None,
     noise: float,
     n_steps: int,
     batch_size: int,
@@ -68,8 +67,8 @@ def optimize(
 
     Parameters
     ----------
-    model, x
-        The model and (n, D) standardised cells, on the device to compute on.
+    model, cells
+        The model and the cells, on the device to compute on.
     train, held_out
         Row numbers; without held-out rows the training rows choose the state that is kept.
     terms
@@ -79,11 +78,8 @@ def optimize(
         adapted to it (see `DualAscent`), else None.
     sampling
         Where those of the decoder are evaluated, a name in `SAMPLINGS`.
-    neighbors
-        (n, k) row numbers of the training cells around each cell, for regularisers that ask for
-        them.
-    contrast, partners
-        The neighbour term, and (n, k) row numbers of the training cells that it pulls each cell to.
+    contrast
+        The neighbour term, if there is one.
     noise
         Standard deviation of the noise on the cells that are encoded.
 
@@ -91,15 +87,16 @@ def optimize(
     -------
     The history, the step of the state that is kept, and the factor that the weights were
     multiplied by in the end, 1 without `tolerance`. The history has the step of each
-    evaluation and, for the reconstruction error and each regulariser, its mean over the steps
-    since the last evaluation and its value for the held-out cells; with `tolerance` also the
-    factor, and with `contrast` the neighbour term.
+    evaluation and, for the reconstruction error, the encoding error where codes are given, the neighbour
+    term and each regulariser, its mean over the steps since the last evaluation and its value for the
+    held-out cells; with `tolerance` also the factor.
 
     Raises
     ------
     RuntimeError
         If the loss is not finite.
     """
+    x = cells.x
     optimizer = AdamW(model.parameters(), lr=learning_rate, weight_decay=WEIGHT_DECAY, fused=True)
     # with fewer steps than 4 the cycle has no room for its two phases
     schedule = OneCycleLR(optimizer, learning_rate, total_steps=max(n_steps, 4), pct_start=CLIMB)
@@ -107,21 +104,15 @@ def optimize(
     draw = SAMPLINGS[sampling]
     sample = None if draw is None else partial(draw, generator=on_device)
     stream = batches_of_cells(
-        x,
-        train,
-        neighbors=neighbors,
-        partners=partners,
-        noise=noise,
-        batch_size=batch_size,
-        generator=generator,
-        on_device=on_device,
+        cells, train, noise=noise, batch_size=batch_size, generator=generator, on_device=on_device
     )
     judges = held_out if len(held_out) else train[:1000]
     judge = Batch(
         x=x[judges],
         at=x[torch.cat([judges, train])[:GEOMETRY_POINTS]] if len(judges) < GEOMETRY_POINTS else None,
-        neighbors=None if neighbors is None else x[neighbors[judges][:, :NEIGHBORS_A_STEP]],
-        partners=None if partners is None else x[partners[judges, 0]],
+        neighbors=None if cells.neighbors is None else x[cells.neighbors[judges][:, :NEIGHBORS_A_STEP]],
+        partners=None if cells.partners is None else x[cells.partners[judges, 0]],
+        codes=None if cells.codes is None else cells.codes[judges],
     )
 
     ascent = None
@@ -129,16 +120,18 @@ def optimize(
         ascent = DualAscent(tolerance, n_steps=n_steps, device=x.device, contrast=contrast)
     factor = torch.ones((), device=x.device)
 
+    kinds = {"reconstruction": True, "encoding": cells.codes is not None, "contrast": contrast is not None}
+    kinds = [kind for kind, there in kinds.items() if there]
+    names = [*kinds, *(term.label for term in terms)]
+
+    def named(parts: Loss) -> Tensor:
+        return torch.cat([torch.stack([getattr(parts, kind) for kind in kinds]), parts.penalties])
+
     def assess() -> list[float]:
         # at the codes, whatever the sampling, so that states are compared at the same points
         with torch.no_grad():
             parts = loss(model, judge, terms=terms, factor=factor, contrast=contrast)
         return torch.cat([factor[None], parts.total[None], named(parts)]).tolist()
-
-    names = ["reconstruction", *(term.label for term in terms), *([] if contrast is None else ["contrast"])]
-
-    def named(parts: Loss) -> Tensor:
-        return torch.cat([parts.reconstruction[None], parts.penalties, parts.contrast[None]])[: len(names)]
 
     history: dict[str, list[float]] = {key: [] for key in ("step", *names, *(f"held_out_{name}" for name in names))}
     if ascent is not None:

@@ -1,0 +1,78 @@
+"""Bring what a fit or an estimate found into the form in which it is stored."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from sklearn.neighbors import NearestNeighbors
+
+from ..geometry import anisotropy, distortion, metric_graph, relative_log_area
+from .model_arrays import to_arrays
+from .results import Results, Tensors
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from ..training import Fit
+    from .representation import Representation
+
+
+def assemble(
+    fitted: Fit, *, representation: Representation, params: dict[str, Any], n_neighbors: int, ours: bool
+) -> Results:
+    """Return the results of a fit; the embedding is written only if it is `ours`."""
+    unit_of_error = representation.matrix.shape[1] * float(fitted.model.scale) ** 2
+    scores = _distortion(fitted.metric) | _distortion(fitted.encoder_metric, "_encoder")
+    scores |= _errors(fitted.error, fitted.held_out)
+    if fitted.displacement is not None:
+        scores |= _errors(fitted.displacement, fitted.held_out, "_encoder")
+    return Results(
+        tensors={"decoder": _tensors(fitted.metric), "encoder": _tensors(fitted.encoder_metric)},
+        graph=_graph(fitted.embedding, fitted.metric, n_neighbors),
+        params=params,
+        scores=scores,
+        embedding=fitted.embedding if ours else None,
+        reconstruction_error=fitted.error * np.float32(unit_of_error),
+        history=fitted.history,
+        model=to_arrays(fitted.model),
+        computed=representation.computed,
+    )
+
+
+def assemble_estimate(
+    positions: NDArray, metric: NDArray, *, representation: Representation, params: dict[str, Any], n_neighbors: int
+) -> Results:
+    """Return the results of an estimate of metric tensors that has no model."""
+    metric = metric.astype(np.float32)
+    return Results(
+        tensors={"decoder": _tensors(metric)},
+        graph=_graph(positions, metric, n_neighbors),
+        params=params,
+        scores=_distortion(metric),
+        computed=representation.computed,
+    )
+
+
+def _tensors(metric: NDArray[np.float32]) -> Tensors:
+    tensors = torch.from_numpy(metric)
+    return Tensors(metric, relative_log_area(tensors).numpy(), anisotropy(tensors).numpy())
+
+
+def _graph(embedding: NDArray, metric: NDArray, k: int) -> Any:
+    neighbors = NearestNeighbors(n_neighbors=k).fit(embedding).kneighbors(return_distance=False)
+    return metric_graph(embedding, metric, neighbors)
+
+
+def _distortion(metric: NDArray, suffix: str = "") -> dict[str, float]:
+    measures = distortion(torch.from_numpy(metric))
+    return {f"CN{suffix}": measures.cn, f"VPres{suffix}": measures.vpres, f"ISO{suffix}": measures.iso}
+
+
+def _errors(error: NDArray, held_out: NDArray[np.bool_], suffix: str = "") -> dict[str, float]:
+    errors = {f"MSE{suffix}": float(error.mean())}
+    if held_out.any():
+        errors[f"MSE{suffix}_train"] = float(error[~held_out].mean())
+        errors[f"MSE{suffix}_held_out"] = float(error[held_out].mean())
+    return errors

@@ -1,0 +1,133 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from matplotlib.collections import LineCollection
+from matplotlib.legend import Legend
+from matplotlib.lines import Line2D
+from scipy import sparse
+
+from .._anndata.results import read_column, read_torn
+from .._anndata.slots import Slots
+from ._finish import finish
+from ._map import read_map
+from ._scanpy import scatter
+from ._view import data_box, set_view
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from anndata import AnnData
+    from matplotlib.axes import Axes
+
+
+def broken_neighborhoods(
+    adata: AnnData,
+    *,
+    basis: str = "umap",
+    color: str | Sequence[str] | None = None,
+    max_edges: int = 2000,
+    linewidth: float = 0.5,
+    edgecolor: Any = "black",
+    alpha: float | None = None,
+    outliers: bool = False,
+    ax: Axes | None = None,
+    show: bool | None = None,
+    save: bool | str | Path | None = None,
+    **kwargs: Any,
+) -> Axes | list[Axes] | None:
+    """Draw where an embedding tears: neighbours of the representation that it pulled apart.
+
+    Lines are torn edges of the neighbour graph of the representation; rings are broken cells, of which a
+    tenth of the edges or more are torn. Cells that are joined by a line are neighbours, however far apart they
+    are drawn.
+
+    Parameters
+    ----------
+    adata
+        Annotated data on which `scgeoae.tl.distortion` was run.
+    basis
+        Name of the embedding, ``"geoae"`` for a map of `scgeoae.tl.geoae`; it must have 2 dimensions.
+    color
+        Column of `obs` or gene to colour the cells by, or several, one panel each.
+    max_edges
+        Number of edges to draw at most, those first that are stretched most. The legend says of how many.
+    linewidth, edgecolor, alpha
+        Of the lines. By default their opacity falls with their number, from 0.6 to 0.15.
+    outliers
+        Show the whole map. By default cells far outside are marked at the border.
+    ax
+        Axes to draw on; only with one colour.
+    show, save, **kwargs
+        As in `scgeoae.pl.indicatrices`.
+
+    Returns
+    -------
+    The axes (a list with several colours) if ``show=False``.
+
+    Raises
+    ------
+    KeyError
+        If there is no embedding under `basis`, or its tears were not looked for.
+    ValueError
+        If the embedding is not two-dimensional, or an argument is out of its range.
+
+    Examples
+    --------
+    >>> import scanpy as sc, scgeoae as sg
+    >>> adata = sc.datasets.pbmc68k_reduced()
+    >>> sg.tl.distortion(adata, method="laplacian")
+    >>> ax = sg.pl.broken_neighborhoods(adata, color="bulk_labels", show=False)
+    """
+    basis = basis.removeprefix("X_")
+    z = read_map(adata, basis, "sg.pl.broken_neighborhoods")
+    if max_edges < 0:
+        msg = f"Expected `max_edges` to be an integer >= 0, found {max_edges!r}."
+        raise ValueError(msg)
+    # the matrix is symmetric: each edge once
+    torn = sparse.triu(read_torn(adata, basis), format="coo")
+    broken = read_column(adata, Slots(basis).broken, basis, call=f"sg.tl.distortion(adata, basis={basis!r})")
+    broken = broken.astype(bool)
+    first = np.argsort(-torn.data, kind="stable")[:max_edges]
+    segments = np.stack([z[torn.row[first]], z[torn.col[first]]], axis=1)
+    if alpha is None:
+        alpha = float(np.clip(30 / max(len(first), 1), 0.15, 0.6))
+
+    box = data_box(z, outliers=outliers)
+    drawn = []
+    for panel in scatter(adata, basis, ax=ax, color=color, **({"size": 40_000 / len(z)} | kwargs)):
+        set_view(panel, z, box)
+        # below the rings and above the cells, which Scanpy leaves at 1
+        panel.add_collection(LineCollection(segments, colors=[edgecolor], linewidths=linewidth, alpha=alpha, zorder=2))
+        panel.scatter(*z[broken].T, s=12, facecolors="none", edgecolors="black", linewidths=0.6, zorder=3)
+        _say(panel, len(first), torn.nnz, int(broken.sum()), edgecolor)
+        drawn.append(panel)
+    return finish(drawn, f"broken_neighborhoods_{basis}", show=show, save=save)
+
+
+def _say(panel: Axes, n_drawn: int, n_torn: int, n_broken: int, edgecolor: Any) -> None:
+    """Add a legend of lines and rings, below the axes, where it hides no cell and leaves Scanpy's legend alone."""
+    lines = f"{n_torn:,} torn edge{'' if n_torn == 1 else 's'}"
+    if n_drawn < n_torn:
+        lines += f", the {n_drawn:,} stretched most are drawn"
+    handles = [
+        Line2D([], [], color=edgecolor, linewidth=1, label=lines),
+        Line2D(
+            [],
+            [],
+            linestyle="none",
+            marker="o",
+            markersize=4,
+            markerfacecolor="none",
+            markeredgecolor="black",
+            label=f"{n_broken:,} broken cell{'' if n_broken == 1 else 's'}",
+        ),
+    ]
+    labels = [handle.get_label() for handle in handles]
+    below = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.06), "bbox_transform": panel.transAxes}
+    legend = Legend(panel, handles, labels, ncols=2, frameon=False, fontsize=8, **below)
+    panel.add_artist(legend)
+    # else a saved figure would be cut at the edge of the axes
+    legend.set_clip_on(False)

@@ -1,0 +1,71 @@
+"""What comes after training: evaluate all cells and lay latent space into its frame."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from ..geometry import Frame
+    from ..nn import Autoencoder
+    from .evaluate import Evaluation
+    from .prepare import Prepared
+
+
+class Fit(NamedTuple):
+    """A model and what it says of the cells it was fitted to."""
+
+    model: Autoencoder
+    """On the CPU, in the units of the representation and of the map."""
+    embedding: NDArray[np.float32]
+    """(n, d), in units of the map."""
+    metric: NDArray[np.float32]
+    """(n, d, d) metric tensors of the decoder at the embedding."""
+    encoder_metric: NDArray[np.float32]
+    """(n, d, d) metric tensors that the encoder pushes forward from the cells."""
+    error: NDArray[np.float32]
+    """(n,) mean squared error of the standardised representation."""
+    held_out: NDArray[np.bool_]
+    """(n,) the cells that chose when to stop and that no gradient has seen."""
+    history: dict[str, NDArray]
+    """Step and losses of every evaluation."""
+    step: int
+    """The step whose state was kept."""
+    factor: float
+    """What the weights of the regularisers were multiplied by: found for strength="auto", else 1."""
+    displacement: NDArray[np.float32] | None = None
+    """(n,) squared distance between the given position and that of the encoder, in units of the variance of the
+    embedding; None where no positions were given."""
+
+
+def conclude(
+    prepared: Prepared,
+    evaluation: Evaluation,
+    frame: Frame,
+    *,
+    history: dict[str, list[float]],
+    step: int,
+    factor: float = 1.0,
+) -> Fit:
+    """Return the result of training, with the codes of the `evaluation` as embedding, laid into `frame`."""
+    latent, metric, encoder_metric, error = (part.cpu() for part in evaluation)
+    model = prepared.model.cpu().eval().requires_grad_(requires_grad=False)
+    model.set_frame(frame)
+    # how latent space changes along the map, in units of the representation
+    jacobian = model.rotation * (model.scale / model.unit)
+    is_held_out = np.zeros(len(latent), dtype=bool)
+    is_held_out[prepared.held_out.cpu().numpy()] = True
+    return Fit(
+        model=model,
+        embedding=model.to_map(latent).numpy(),
+        metric=(jacobian.T @ metric @ jacobian).numpy(),
+        encoder_metric=(jacobian.T @ encoder_metric @ jacobian).numpy(),
+        error=error.numpy(),
+        held_out=is_held_out,
+        history={name: np.array(values) for name, values in history.items()},
+        step=step,
+        factor=factor,
+    )

@@ -1,0 +1,103 @@
+"""Fit a decoder, and an encoder, to an embedding that stays as it is."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from ..geometry.frame import Frame, procrustes
+from .batches import Cells
+from .conclude import conclude
+from .evaluate import evaluate
+from .initialize import set_linear
+from .optimize import optimize
+from .prepare import prepare
+from .threads import threads_for
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from .conclude import Fit
+    from .settings import Settings
+
+# Three times as many as `scgeoae.training.fit` needs, as the decoder has to follow a layout whose details are not
+# its own. On UMAPs of three data sets the held-out error after 700 steps is up to 28% above that after 2,000, and no
+# longer falls there; on charts of known metric the correlation of the log area with the true one rises from 0.991 to
+# 0.999 after 1,000 steps to 0.995 to 0.999 after 2,000.
+N_STEPS = 2000
+
+
+def fit_decoder(
+    raw: NDArray,
+    positions: NDArray,
+    settings: Settings,
+    *,
+    device: str | torch.device = "auto",
+    progress_bar: bool = False,
+) -> Fit:
+    r"""Fit the decoder z → x and the encoder x → z to fixed (n, d) `positions` by least squares.
+
+    Both start at the linear least squares maps. Latent space is the embedding, moved to mean 0 and scaled to
+    variance 1 with one scale for all directions, and turned towards the principal components (Procrustes); so the
+    similarity that brings it back is the frame of the model, and an embedding that is moved, turned, mirrored or
+    scaled gives the same tensors but for that. There is no penalty on the decoder: one on its derivatives
+    (E‖A‖², weights 0.001 and 0.01) changed neither its error nor its log area at the cells of three UMAPs.
+
+    A twentieth of the cells, at most 1,000, is held out and chooses the state that is kept.
+
+    Parameters
+    ----------
+    raw
+        (n, D) cells, finite.
+    positions
+        (n, d) finite positions that fill d dimensions.
+    settings
+        Those of the networks, `n_steps` (2,000 unless given), `batch_size`, `learning_rate` and `seed` count.
+
+    Raises
+    ------
+    ValueError
+        If there are more dimensions than features, or fewer cells than dimensions + 2.
+    RuntimeError
+        If training diverges.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from scgeoae.training import Settings, fit_decoder
+    >>> z = np.random.default_rng(0).normal(size=(200, 2))
+    >>> raw = z @ [[3.0, 0, 0], [0, 1, 0]]
+    >>> fit_decoder(raw, z, Settings(n_steps=50)).metric[0].round(1) + 0
+    array([[9., 0.],
+           [0., 1.]], dtype=float32)
+    """
+    prepared = prepare(raw, settings, device)
+    model, x, _, principal, train, held_out, generator = prepared
+    y = torch.as_tensor(positions, dtype=torch.float64)
+    mean, rotation = y.mean(0), procrustes(y, principal.cpu())
+    unit = (y - mean).square().mean().sqrt()
+    codes = ((y - mean) @ rotation / unit).to(x)
+    set_linear(model, x[train], codes[train])
+    with threads_for(settings.batch_size, x.device):
+        history, step, _ = optimize(
+            model,
+            Cells(x, codes=codes),
+            train=train,
+            held_out=held_out,
+            terms=[],
+            tolerance=None,
+            sampling="data",
+            contrast=None,
+            noise=0.0,
+            n_steps=settings.n_steps or N_STEPS,
+            batch_size=settings.batch_size,
+            learning_rate=settings.learning_rate,
+            generator=generator,
+            progress_bar=progress_bar,
+        )
+    evaluation = evaluate(model, x, codes=codes)
+    displacement = (evaluation.latent - codes).square().mean(1).cpu().numpy()
+    frame = Frame(unit, -(mean @ rotation) / unit, rotation.T)
+    fitted = conclude(prepared, evaluation._replace(latent=codes), frame, history=history, step=step)
+    return fitted._replace(embedding=positions, displacement=displacement)
