@@ -79,6 +79,11 @@ def choose_representation(
     return Representation(_checked(_in_memory(matrix), name), name, {"use_rep": "X", **given})
 
 
+def read_points(adata: AnnData, key: str) -> NDArray:
+    """Return ``obsm[key]``, an embedding from anywhere, as a dense (n, d) array of finite numbers."""
+    return _checked(_in_memory(adata.obsm[key]), f"adata.obsm[{key!r}]")
+
+
 def _from_obsm(adata: AnnData, key: str, n_pcs: int | None) -> Representation:
     name = f"adata.obsm[{key!r}]"
     matrix = adata.obsm[key]
@@ -143,7 +148,7 @@ def _checked(matrix: Any, name: str) -> NDArray:
     if matrix.dtype == bool:
         matrix = matrix.astype(np.float32)
     if (matrix == matrix[:1]).all():
-        msg = f"All {len(matrix)} cells are equal in {name}, so there is nothing to embed."
+        msg = f"All {len(matrix)} cells are equal in {name}, so there is no structure in it."
         raise ValueError(msg)
     return matrix
 

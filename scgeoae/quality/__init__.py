@@ -2,7 +2,7 @@
 
 from .coranking import auc_rnx
 from .density import density_kl, kernel_density
-from .evaluate import Estimate, Quality, evaluate
+from .evaluate import MIN_CELLS, Estimate, Quality, evaluate
 from .labels import purity, silhouette
 from .measures import MEASURES, Measure
 from .neighborhoods import recall, sizes, trust
@@ -11,6 +11,7 @@ from .ranks import Ranks, neighbor_ranks
 
 __all__ = [
     "MEASURES",
+    "MIN_CELLS",
     "Estimate",
     "Measure",
     "Quality",

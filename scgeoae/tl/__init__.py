@@ -1,7 +1,8 @@
 """Tools: read an AnnData, compute, write the results into it."""
 
 from ._curvature import curvature
+from ._evaluate import evaluate
 from ._geoae import geoae
 from ._metric import metric
 
-__all__ = ["curvature", "geoae", "metric"]
+__all__ = ["curvature", "evaluate", "geoae", "metric"]
