@@ -30,7 +30,8 @@ def find_bases(adata: AnnData, basis: str | Sequence[str] | None) -> dict[str, s
     if basis is None:
         tensors = {Slots(key.removeprefix("X_"), side).metric for key in adata.obsm for side in SIDES}
         maps = [key for key in adata.obsm if np.ndim(adata.obsm[key]) == 2 and adata.obsm[key].shape[1] in (2, 3)]
-        keys = [key for key in maps if key not in tensors and key not in NO_MAPS]
+        # a file sorts them too
+        keys = sorted(key for key in maps if key not in tensors and key not in NO_MAPS)
     else:
         names = [basis] if isinstance(basis, str) else list(basis)
         keys = list(dict.fromkeys(_find(adata, name) for name in names))

@@ -77,8 +77,8 @@ def evaluate(
     basis
         The embedding, or a list of them: ``"umap"`` is looked up under ``X_umap`` and ``umap`` in
         ``adata.obsm``; the whole key is found too. By default everything in ``adata.obsm``
-        that has two or three columns and is neither the representation itself, nor metric
-        tensors, nor positions in space (``spatial``).
+        that has two or three columns, in alphabetical order, but neither the representation
+        itself, nor metric tensors, nor positions in space (``spatial``).
     use_rep
         What the embeddings are held against: a key of ``adata.obsm``, or ``"X"``. By default,
         if neither `n_pcs` nor `layer` is given, what the first `basis` from `scgeoae.tl.geoae`
