@@ -128,7 +128,8 @@ def evaluate(
     ``adata.obs["{basis}_neighborhood_preservation"]``
         Share of the cell's k nearest neighbors that are kept, averaged over the same k as
         ``kNN``, whose value is its mean: an average over neighborhoods of 10 to 200 cells is
-        smooth enough to be read cell by cell.
+        smooth enough to be read cell by cell. In clusters of fewer than 200 cells it is low on
+        any map, because the larger neighborhoods reach into other clusters.
     ``adata.obs["{basis}_trust"]``
         The same of ``Trust``. Low where cells from elsewhere lie in between.
 
