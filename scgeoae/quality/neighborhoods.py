@@ -77,8 +77,8 @@ def trust(rank: NDArray[np.integer], n: int, ks: Sequence[int]) -> NDArray[np.fl
     --------
     >>> import numpy as np
     >>> from scgeoae.quality import trust
-    >>> trust(np.array([[1, 2], [2, 9]]), 10, [2])  # of the farthest of 10 cells
-    array([1.        , 0.46153846])
+    >>> trust(np.array([[1, 2], [2, 9]]), 10, [2]).round(3)  # the second: its farthest cell came near
+    array([1.   , 0.462])
     """
     parts = [1 - 2 / (k * (2 * n - 3 * k - 1)) * np.maximum(rank[:, :k] - k, 0).sum(1) for k in ks]
     return np.mean(parts, axis=0)
