@@ -16,13 +16,18 @@ from pathlib import Path
 import numpy as np
 import scanpy as sc
 import torch
-from quality import quality
 from reference_data import LABELS, read
 
 import scgeoae as sg
+from scgeoae.quality import evaluate
 from scgeoae.training import Settings, fit
 
 COLUMNS = ("training s", "total s", "CN", "VPres", "ISO", "MSE", "Trust", "kNN", "Spear")
+
+
+def quality(x: np.ndarray, z: np.ndarray) -> dict[str, float]:
+    scores = evaluate(x, {"map": z}, n_sample=len(x))["map"].scores
+    return {name: estimate.value for name, estimate in scores.items()}
 
 
 def geoae(adata: sc.AnnData, seed: int, regularizer: str | None) -> dict[str, float]:

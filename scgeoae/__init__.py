@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from types import ModuleType
 
-    from . import datasets, geometry, get, nn, pl, tl, training
+    from . import datasets, geometry, get, nn, pl, quality, tl, training
 
-__all__ = ["datasets", "geometry", "get", "nn", "pl", "tl", "training"]
+__all__ = ["datasets", "geometry", "get", "nn", "pl", "quality", "tl", "training"]
 __version__ = version("scgeoae")
 
 

@@ -79,9 +79,14 @@ def choose_representation(
     return Representation(_checked(_in_memory(matrix), name), name, {"use_rep": "X", **given})
 
 
+def read_points(adata: AnnData, key: str) -> NDArray:
+    """Return ``obsm[key]``, an embedding from anywhere, as a dense (n, d) array of finite numbers."""
+    return _checked(_in_memory(adata.obsm[key]), f"adata.obsm[{key!r}]")
+
+
 def embedding_positions(adata: AnnData, slot: str) -> NDArray:
     """Return the (n, d) positions in ``obsm[slot]``, or say what is wrong with them."""
-    positions = _from_obsm(adata, slot, None).matrix
+    positions = read_points(adata, slot)
     if positions.ndim != 2 or np.linalg.matrix_rank(positions - positions.mean(0)) < positions.shape[1]:
         msg = f"The positions in adata.obsm[{slot!r}] do not fill its dimensions, shape {positions.shape}."
         raise ValueError(msg)
@@ -152,7 +157,7 @@ def _checked(matrix: Any, name: str) -> NDArray:
     if matrix.dtype == bool:
         matrix = matrix.astype(np.float32)
     if (matrix == matrix[:1]).all():
-        msg = f"All {len(matrix)} cells are equal in {name}, so there is nothing to embed."
+        msg = f"All {len(matrix)} cells are equal in {name}, so there is no structure in it."
         raise ValueError(msg)
     return matrix
 

@@ -7,6 +7,8 @@ from typing import Literal
 
 Side = Literal["decoder", "encoder"]
 SIDES: tuple[Side, ...] = ("decoder", "encoder")
+EVALUATION = "evaluation"
+"""In `uns`, the table of `scgeoae.tl.evaluate` unless it was given another name."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,16 @@ class Slots:
     def extrinsic_curvature(self) -> str:
         """In `obs`."""
         return f"{self.key}_extrinsic_curvature"
+
+    @property
+    def neighborhood_preservation(self) -> str:
+        """In `obs`, of any embedding."""
+        return f"{self.key}_neighborhood_preservation"
+
+    @property
+    def trust(self) -> str:
+        """In `obs`, of any embedding."""
+        return f"{self.key}_trust"
 
 
 def checked_side(side: str) -> Side:

@@ -2,7 +2,8 @@
 
 from ._curvature import curvature
 from ._distortion import distortion
+from ._evaluate import evaluate
 from ._geoae import geoae
 from ._metric import metric
 
-__all__ = ["curvature", "distortion", "geoae", "metric"]
+__all__ = ["curvature", "distortion", "evaluate", "geoae", "metric"]

@@ -115,7 +115,8 @@ def test_sampling():
 def test_every_regularizer_has_a_default_strength():
     assert set(STRENGTHS) == set(REGULARIZERS)
     for name in REGULARIZERS:
-        assert Settings(regularizer=name).terms[0].weight == STRENGTHS[name]
+        settings = Settings(regularizer=name)
+        assert (settings.terms[0].weight if settings.terms else settings.noise) == STRENGTHS[name]
 
 
 def test_auto():

@@ -1,0 +1,116 @@
+"""Find the embeddings that are to be compared, and store and read the table that compares them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from .slots import EVALUATION, SIDES, Slots
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from anndata import AnnData
+    from numpy.typing import NDArray
+
+COLUMNS = ("basis", "measure", "value", "error", "better", "use_rep", "n_sample")
+# positions of the cells, but not on a map of the representation
+NO_MAPS = ("spatial", "X_spatial")
+
+
+def find_bases(adata: AnnData, basis: str | Sequence[str] | None) -> dict[str, str]:
+    """Return keys of `obsm` by the names of the embeddings.
+
+    An embedding ``umap`` is looked up under ``X_umap`` and ``umap``; a whole key is found too. By
+    default these are all of two or three columns, but neither metric tensors nor positions in
+    space. The names go without ``X_`` where they stay apart.
+    """
+    if basis is None:
+        tensors = {Slots(key.removeprefix("X_"), side).metric for key in adata.obsm for side in SIDES}
+        maps = [key for key in adata.obsm if np.ndim(adata.obsm[key]) == 2 and adata.obsm[key].shape[1] in (2, 3)]
+        # a file sorts them too
+        keys = sorted(key for key in maps if key not in tensors and key not in NO_MAPS)
+    else:
+        names = [basis] if isinstance(basis, str) else list(basis)
+        keys = list(dict.fromkeys(_find(adata, name) for name in names))
+        if not keys:
+            msg = "Expected `basis` to be None, the name of an embedding or a list of names, found an empty list."
+            raise ValueError(msg)
+    short = [key.removeprefix("X_") for key in keys]
+    return {name if short.count(name) == 1 else key: key for name, key in zip(short, keys, strict=True)}
+
+
+def _find(adata: AnnData, name: str) -> str:
+    if not isinstance(name, str):
+        msg = f"Expected `basis` to hold names of embeddings, found {name!r}."
+        raise TypeError(msg)
+    for key in (f"X_{name}", name):
+        if key in adata.obsm:
+            return key
+    known = ", ".join(map(repr, adata.obsm)) or "nothing"
+    msg = (
+        f"Did not find an embedding {name!r} in adata.obsm, which has {known}; "
+        f"compute it first (as by sg.tl.geoae(adata) or sc.tl.umap(adata)) or give one of these."
+    )
+    raise KeyError(msg)
+
+
+def stored_params(adata: AnnData, bases: Mapping[str, str]) -> dict[str, Any] | None:
+    """Return the ``params`` of the first of the embeddings that a run of `scgeoae.tl.geoae` stored, if any."""
+    for name, key in bases.items():
+        run = adata.uns.get(name)
+        if key == Slots(name).embedding and hasattr(run, "keys") and {"model", "params"} <= set(run):
+            return dict(run["params"])
+    return None
+
+
+def checked_table_key(adata: AnnData, key_added: str | None) -> str:
+    """Return the name of the table, or say why it cannot be that."""
+    key = EVALUATION if key_added is None else key_added
+    if not isinstance(key, str) or not key or "/" in key:
+        msg = f"Expected `key_added` to be a name without '/', found {key_added!r}."
+        raise ValueError(msg)
+    if key in adata.uns and not isinstance(adata.uns[key], pd.DataFrame):
+        msg = f"adata.uns[{key!r}] holds something else, which would be lost; give another `key_added`."
+        raise ValueError(msg)
+    return key
+
+
+def write_evaluation(
+    adata: AnnData,
+    key: str,
+    table: pd.DataFrame,
+    *,
+    columns: dict[str, NDArray],
+    computed: dict[str, dict[str, Any]],
+) -> list[str]:
+    """Write the table, columns of `obs` and a PCA computed for it; return a line for each."""
+    for attribute, entries in computed.items():
+        getattr(adata, attribute).update(entries)
+    for name, column in columns.items():
+        adata.obs[name] = column
+    # the caller may change the one returned
+    adata.uns[key] = table.copy()
+    return [
+        *(f"{attribute}[{name!r}], computed for it" for attribute, new in computed.items() for name in new),
+        *(f"obs[{name!r}]" for name in columns),
+        f"uns[{key!r}], the table",
+    ]
+
+
+def read_evaluation(adata: AnnData, key: str) -> pd.DataFrame:
+    """Return the table, or say what is wrong with it."""
+    call = "sg.tl.evaluate(adata)" if key == EVALUATION else f"sg.tl.evaluate(adata, key_added={key!r})"
+    if key not in adata.uns:
+        msg = f"Did not find adata.uns[{key!r}]; run {call} first."
+        raise KeyError(msg)
+    table = adata.uns[key]
+    if not isinstance(table, pd.DataFrame) or not set(COLUMNS) <= set(table):
+        msg = f"adata.uns[{key!r}] is no table of sg.tl.evaluate; run {call}, or name another with `key`."
+        raise ValueError(msg)
+    if table.empty or table.duplicated(["basis", "measure"]).any():
+        msg = f"adata.uns[{key!r}] is damaged: it does not have one row for each measure of a basis; run {call} again."
+        raise ValueError(msg)
+    return table

@@ -1,0 +1,200 @@
+from __future__ import annotations
+
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.colors import LinearSegmentedColormap
+
+from .._anndata.evaluation import read_evaluation
+from ..quality import MEASURES
+from ._finish import finish
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    import pandas as pd
+    from anndata import AnnData
+    from matplotlib.axes import Axes
+    from numpy.typing import NDArray
+
+ARROWS = {"higher": "↑", "lower": "↓"}
+# pale enough for black numbers on all of it
+COLORS = LinearSegmentedColormap.from_list("worst to best", ["#f6e0c8", "#f4f1e6", "#66c2a5"])
+
+
+def evaluation(
+    adata: AnnData,
+    *,
+    key: str = "evaluation",
+    measures: Sequence[str] | None = None,
+    sort: str | None = "rank",
+    ax: Axes | None = None,
+    show: bool | None = None,
+    save: bool | str | Path | None = None,
+) -> Axes | None:
+    """Draw which embedding keeps what best: one row for each embedding, one column for each measure.
+
+    The numbers are the values, the arrow in each label points to where better is, and the best of
+    each measure is bold (several, if they read the same). The colour says how far from the
+    worst to the best of these embeddings a value is; it compares within a column only, and the full
+    range of colours may be a small difference: read the numbers. What only one embedding
+    has, as the measures of a decoder, is left white, and what it has not is a dash.
+
+    Parameters
+    ----------
+    adata
+        Annotated data on which `scgeoae.tl.evaluate` was run.
+    key
+        The `key_added` of that run.
+    measures
+        Names of measures, in the order they are drawn; by default all that are stored.
+    sort
+        Order of the rows: ``"rank"``, the mean rank over the measures that all embeddings have,
+        best on top; the name of a measure that all have; or ``None``, as stored.
+    ax
+        Draw here instead of on a figure of its own.
+    show
+        Show the figure; by default as ``scanpy.settings.autoshow`` says.
+    save
+        As in Scanpy, or a `~pathlib.Path` to write to.
+
+    Returns
+    -------
+    The axes if ``show=False``.
+
+    Raises
+    ------
+    KeyError
+        If there is no table under `key`, or no such measure in it.
+    ValueError
+        If what is there is no such table, or `sort` is not one of the options.
+
+    Examples
+    --------
+    >>> import scanpy as sc, scgeoae as sg
+    >>> adata = sc.datasets.pbmc68k_reduced()
+    >>> sg.tl.geoae(adata)
+    >>> table = sg.tl.evaluate(adata)
+    >>> ax = sg.pl.evaluation(adata, show=False)
+    """
+    table = read_evaluation(adata, key)
+    names = _measures(table, measures, key)
+    better = dict(zip(table["measure"], table["better"], strict=True))
+    values = table.pivot(index="basis", columns="measure", values="value")
+    values = values.loc[list(dict.fromkeys(table["basis"])), names]
+    # larger is better
+    oriented = values * [1 if better[name] == "higher" else -1 for name in names]
+    rows = _order(oriented, sort, key)
+    values, oriented = values.iloc[rows], oriented.iloc[rows].to_numpy()
+
+    n_rows, n_columns = values.shape
+    if ax is None:
+        size = (2.6 + 0.62 * n_columns, 1.6 + 0.42 * n_rows)
+        _, ax = plt.subplots(figsize=size, layout="constrained")
+    mesh = ax.imshow(_relative(oriented), cmap=COLORS, vmin=0, vmax=1, aspect="auto")
+    for column, name in enumerate(names):
+        _write_column(ax, column, values[name].to_numpy(), oriented[:, column])
+    ax.set_xticks(
+        range(n_columns),
+        [f"{name} {ARROWS[better[name]]}" for name in names],
+        rotation=45,
+        ha="right",
+        rotation_mode="anchor",
+    )
+    ax.set_yticks(range(n_rows), list(values.index))
+    ax.tick_params(length=0)
+    ax.spines[:].set_visible(False)
+    _draw_groups(ax, names)
+    ax.set_xlabel(_held_against(table))
+    bar = ax.figure.colorbar(mesh, ax=ax, ticks=[0, 1], fraction=0.03, pad=0.01, aspect=8)
+    bar.ax.set_yticklabels(["worst", "best"])
+    bar.ax.set_ylabel("within a column", fontsize="small")
+    bar.ax.tick_params(length=0)
+    return finish([ax], f"evaluation_{key}", show=show, save=save)
+
+
+def _measures(table: pd.DataFrame, measures: Sequence[str] | None, key: str) -> list[str]:
+    known = list(dict.fromkeys(table["measure"]))
+    names = known if measures is None else [measures] if isinstance(measures, str) else list(dict.fromkeys(measures))
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        hint = "; labels need `groupby`" if MEASURES.get(unknown[0], ("", ""))[1] == "labels" else ""
+        msg = f"Did not find {unknown[0]!r} in adata.uns[{key!r}], which has {', '.join(map(repr, known))}{hint}."
+        raise KeyError(msg)
+    if not names:
+        msg = "Expected `measures` to be None or names of measures, found an empty list."
+        raise ValueError(msg)
+    return names
+
+
+def _order(oriented: pd.DataFrame, sort: str | None, key: str) -> NDArray[np.intp]:
+    """Return the order of the rows; `oriented` has larger values where an embedding is better."""
+    if sort is None:
+        return np.arange(len(oriented))
+    complete = oriented.dropna(axis=1)
+    if sort == "rank":
+        score = -complete.rank(ascending=False).mean(axis=1).fillna(0)
+    elif sort in complete:
+        score = complete[sort]
+    else:
+        options = ", ".join(map(repr, ["rank", *complete]))
+        msg = f"Expected `sort` to be None or one of {options} for adata.uns[{key!r}], found {sort!r}."
+        raise ValueError(msg)
+    return np.argsort(-score.to_numpy(), kind="stable")
+
+
+def _relative(oriented: NDArray[np.float64]) -> np.ma.MaskedArray:
+    """Return each value's place between the worst, 0, and the best, 1, of its column; masked where alone."""
+    relative = np.ma.masked_all(oriented.shape)
+    for column, values in enumerate(oriented.T):
+        there = np.isfinite(values)
+        if there.sum() < 2:
+            continue
+        worst, best = values[there].min(), values[there].max()
+        relative[there, column] = (values[there] - worst) / (best - worst) if best > worst else 1
+    return relative
+
+
+def _write_column(ax: Axes, column: int, values: NDArray[np.float64], oriented: NDArray[np.float64]) -> None:
+    there = np.flatnonzero(np.isfinite(values))
+    style = _format(values[there])
+    texts = {row: format(values[row], style) for row in there}
+    best = texts[there[np.argmax(oriented[there])]] if len(there) > 1 else None
+    for row in np.flatnonzero(~np.isfinite(values)):
+        ax.text(column, row, "–", ha="center", va="center", color="0.7")
+    for row, text in texts.items():
+        weight = "bold" if text == best else "normal"
+        ax.text(column, row, text, ha="center", va="center", fontsize="small", fontweight=weight)
+
+
+def _format(values: NDArray[np.float64]) -> str:
+    """Return one format for all numbers of a column, so that they can be compared at a glance."""
+    sizes = np.abs(values[values != 0])
+    if not sizes.size:
+        return ".0f"
+    if sizes.max() < 1e-3:
+        return ".1e"
+    if sizes.max() >= 10:
+        return f".{max(4 - len(str(int(sizes.max()))), 0)}f"
+    # two digits of the smallest
+    return f".{np.clip(1 - int(np.floor(np.log10(sizes.min()))), 3, 4)}f"
+
+
+def _draw_groups(ax: Axes, names: list[str]) -> None:
+    """Write above the columns what they are about, with a gap in between."""
+    start = 0
+    for about, group in groupby(names, key=lambda name: MEASURES[name].about if name in MEASURES else ""):
+        stop = start + len(list(group))
+        if start:
+            ax.axvline(start - 0.5, color="white", linewidth=5)
+        ax.text((start + stop - 1) / 2, -0.6, about, ha="center", va="bottom", color="0.35")
+        start = stop
+
+
+def _held_against(table: pd.DataFrame) -> str:
+    measured = table["n_sample"].max()
+    sample = f"a sample of {measured:,} cells" if (table["error"] > 0).any() else f"{measured:,} cells"
+    return f"held against {', '.join(dict.fromkeys(table['use_rep']))} on {sample}"

@@ -1,0 +1,34 @@
+"""How well an embedding keeps neighbors, densities and distances: pure functions on arrays."""
+
+from .coranking import auc_rnx
+from .density import density_kl, kernel_density
+from .evaluate import MIN_CELLS, Estimate, Quality, evaluate
+from .labels import purity, silhouette
+from .measures import MEASURES, Measure
+from .neighborhoods import recall, sizes, trust
+from .pairs import average_ranks, correlation, distance_correlation, scale_free_stress, stress
+from .ranks import Ranks, neighbor_ranks
+
+__all__ = [
+    "MEASURES",
+    "MIN_CELLS",
+    "Estimate",
+    "Measure",
+    "Quality",
+    "Ranks",
+    "auc_rnx",
+    "average_ranks",
+    "correlation",
+    "density_kl",
+    "distance_correlation",
+    "evaluate",
+    "kernel_density",
+    "neighbor_ranks",
+    "purity",
+    "recall",
+    "scale_free_stress",
+    "silhouette",
+    "sizes",
+    "stress",
+    "trust",
+]

@@ -1,0 +1,312 @@
+"""All measures of several embeddings of the same cells."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from numbers import Integral
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from scipy import sparse
+from scipy.spatial.distance import squareform
+from sklearn.utils import check_random_state
+
+from .coranking import auc_rnx
+from .density import density_kl, kernel_density
+from .distances import chunks, diameter, distances
+from .labels import N_NEIGHBORS, purity, silhouette
+from .measures import MEASURES
+from .neighborhoods import recall, sizes, trust
+from .pairs import average_ranks, correlation, distance_correlation, scale_free_stress, stress
+from .ranks import neighbor_ranks
+from .standard_errors import N_GROUPS, error_of_groups, error_of_mean
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from numpy.typing import ArrayLike, NDArray
+
+# below, no neighborhood of 10 cells is smaller than half of all
+MIN_CELLS = 21
+MIN_SAMPLE = 10 * N_GROUPS
+SIGMAS = (0.1, 100)
+# under which the densities of the representation stand beside those of the embeddings
+REPRESENTATION = None
+
+
+class Estimate(NamedTuple):
+    """One number and how well it is known."""
+
+    value: float
+    error: float
+    """Standard error; 0 if all cells were measured"""
+    n_cells: int
+    """Number of cells that were measured"""
+
+
+class Quality(NamedTuple):
+    """The measures of one embedding."""
+
+    scores: dict[str, Estimate]
+    """In the order of `MEASURES`"""
+    neighborhood_preservation: NDArray[np.float64] | None
+    """(n,) share of each cell's neighbors that is kept; its mean is ``kNN``"""
+    trust: NDArray[np.float64] | None
+    """(n,) trustworthiness of each cell's neighborhood; its mean is ``Trust``"""
+
+
+def evaluate(
+    x: ArrayLike,
+    embeddings: Mapping[str, ArrayLike],
+    *,
+    labels: ArrayLike | None = None,
+    n_sample: int = 3000,
+    local_scores: bool = False,
+    random_state: int | np.random.RandomState | None = 0,
+) -> dict[str, Quality]:
+    r"""Measure how well embeddings keep the neighbors, densities and distances of a representation.
+
+    ======================= ====== ==============================================================
+    measure                 best   what it is
+    ======================= ====== ==============================================================
+    ``kNN``                 1 ↑    share of the k nearest neighbors that are kept, averaged over
+                                   k = 10, 20, …, 200, as far as k < n/2
+    ``Trust``               1 ↑    trustworthiness (Venna & Kaski 2001), averaged over the same k
+    ``kNN_10``              1 ↑    share of the 10 nearest neighbors that are kept
+    ``AUC_RNX``             1 ↑    neighborhoods of all sizes K, weighted 1/K, above chance (Lee,
+                                   Peluffo-Ordóñez & Verleysen 2015)
+    ``KL_0.1``, ``KL_100``  0 ↓    divergence KL(representation ‖ embedding) of the densities
+                                   (Moor et al. 2020)
+    ``Spear``, ``Pearson``  1 ↑    correlation of all pairwise distances
+    ``dCor``                1 ↑    distance correlation (Székely, Rizzo & Bakirov 2007)
+    ``Stress``              0 ↓    misfit of all distances, in their units
+    ``Stress_scale_free``   0 ↓    misfit of all distances at the best scale
+    ``silhouette``          1 ↑    silhouette of the labels on the embedding
+    ``purity``              1 ↑    share of the 15 nearest neighbors on the embedding with the
+                                   same label
+    ======================= ====== ==============================================================
+
+    The last two only with `labels`.
+
+    Up to `n_sample` cells all values are exact. Beyond, a random sample of m = `n_sample` cells is
+    measured. Neighbors, densities and silhouettes of these cells are counted among *all* n cells,
+    so that they estimate the value of all cells without bias; only ``Spear``, ``Pearson``,
+    ``dCor`` and the stresses are of the pairs within the sample.
+
+    Every value has a standard error:
+
+    - 0 if all cells were measured;
+    - :math:`\mathrm{sd}/\sqrt m \cdot \sqrt{1 - m/n}` for means over cells (``kNN``, ``Trust``,
+      ``kNN_10``, ``AUC_RNX``, ``silhouette``, ``purity``);
+    - by batch means for the others: the standard deviation of the measure over ten disjoint
+      random groups of the sample, divided by √10, times the same :math:`\sqrt{1 - m/n}`. As it
+      stands on ten numbers, take it as right within a factor of 1.5 or so.
+
+    Parameters
+    ----------
+    x
+        (n, D) representation.
+    embeddings
+        By name, (n, d) positions of the same cells; the work on `x` is done once for all.
+    labels
+        (n,) label of each cell, of at least two kinds.
+    n_sample
+        Largest number of cells to measure, at least 100. Time goes as ``n_sample`` × n log n,
+        memory as ``n_sample``² (50 bytes each).
+    local_scores
+        Return neighborhood preservation and trustworthiness of each cell. Neighbors and
+        densities of every cell are then measured, which takes time as n² log n.
+    random_state
+        Seed of the sample, and of the order in which neighbors at equal distances are counted.
+
+    Returns
+    -------
+    By name, a named tuple of
+
+    ``scores`` : by name of the measure, a named tuple of ``value``, ``error`` and ``n_cells``
+    ``neighborhood_preservation``, ``trust`` : (n,) float64, or None without `local_scores`
+
+    Raises
+    ------
+    ValueError
+        If shapes do not fit, values are not finite, all points of an array are equal, there are
+        fewer than 21 cells, or an argument is out of its range.
+
+    References
+    ----------
+    Venna & Kaski 2001, ICANN; Székely, Rizzo & Bakirov 2007, *Annals of Statistics* 35; Lee,
+    Peluffo-Ordóñez & Verleysen 2015, *Neurocomputing* 169; Moor et al. 2020, ICML. The set of
+    measures is that of Nazari, Damrich & Hamprecht 2023, arXiv 2306.17638.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from scgeoae.quality import evaluate
+    >>> x = np.random.default_rng(0).normal(size=(200, 10))
+    >>> found = evaluate(x, {"two of ten": x[:, :2], "all": x})
+    >>> [round(found[name].scores["kNN"].value, 2) for name in found]
+    [0.4, 1.0]
+    """
+    x = _checked(x, "x")
+    points = {name: _checked(z, name, len(x)) for name, z in embeddings.items()}
+    codes = None if labels is None else _codes(labels, len(x))
+    if not isinstance(n_sample, Integral) or n_sample < MIN_SAMPLE:
+        msg = f"Expected `n_sample` to be an integer >= {MIN_SAMPLE}, found {n_sample!r}."
+        raise ValueError(msg)
+    n = len(x)
+    # In a random order the first cells are a sample, and so is every part of them; and neighbors at
+    # equal distances do not come in the order of the file, which often is that of the clusters.
+    order = check_random_state(random_state).permutation(n)
+    x, points = x[order], {name: z[order] for name, z in points.items()}
+    codes = None if codes is None else codes[order]
+    m = min(n, n_sample)
+    cells = _measure_cells(x, points, codes, n if local_scores else m)
+    pairs = _measure_pairs(x[:m], points, n)
+    found = {}
+    for name in points:
+        scores = _of_cells(cells[name], n) | _of_densities(cells[REPRESENTATION], cells[name], n) | pairs[name]
+        local = [None, None]
+        if local_scores:
+            local = [np.empty(n), np.empty(n)]
+            for column, measure in zip(local, ("kNN", "Trust"), strict=True):
+                column[order] = cells[name][measure]
+        found[name] = Quality({measure: scores[measure] for measure in MEASURES if measure in scores}, *local)
+    return found
+
+
+def _measure_cells(
+    x: NDArray, points: Mapping[str, NDArray], codes: NDArray | None, m: int
+) -> dict[str | None, dict[str, NDArray]]:
+    """Return what is said of each of the first m cells, by embedding; densities of the representation under None."""
+    n = len(x)
+    ks = sizes(n)
+    longest = {name: diameter(p, m) for name, p in {REPRESENTATION: x, **points}.items()}
+    if codes is not None:
+        members = sparse.csr_array((np.ones(n), (codes, np.arange(n))))
+        n_members = np.bincount(codes)
+    parts: dict[str | None, list[dict[str, NDArray]]] = {name: [] for name in longest}
+    for part in chunks(m, n):
+        own = np.arange(part.start, part.stop)
+        d = _own_distances(x, own)
+        parts[REPRESENTATION].append(_densities(d, longest[REPRESENTATION]))
+        rank_x = neighbor_ranks(d, own).rank
+        for name, z in points.items():
+            d = _own_distances(z, own)
+            order_z, rank_z = neighbor_ranks(d, own)
+            rank = np.take_along_axis(rank_x, order_z[:, 1 : max(ks) + 1], axis=1)
+            found = _densities(d, longest[name]) | {
+                "kNN": recall(rank, ks),
+                "Trust": trust(rank, n, ks),
+                "kNN_10": recall(rank, [10]),
+                "AUC_RNX": auc_rnx(rank_x, rank_z),
+            }
+            if codes is not None:
+                found["silhouette"] = silhouette((members @ d.T).T, n_members, codes[own])
+                found["purity"] = purity(order_z[:, 1 : N_NEIGHBORS + 1], own, codes)
+            parts[name].append(found)
+    return {name: {k: np.concatenate([p[k] for p in found]) for k in found[0]} for name, found in parts.items()}
+
+
+def _own_distances(points: NDArray, own: NDArray) -> NDArray:
+    d = distances(points[own], points)
+    # matrix products leave a rest there
+    d[np.arange(len(own)), own] = 0
+    return d
+
+
+def _densities(d: NDArray, longest: float) -> dict[str, NDArray]:
+    return {f"KL_{sigma:g}": kernel_density(d, longest, sigma) for sigma in SIGMAS}
+
+
+def _of_cells(cells: dict[str, NDArray], n: int) -> dict[str, Estimate]:
+    return {
+        name: Estimate(float(values.mean()), error_of_mean(values, n), len(values))
+        for name, values in cells.items()
+        if not name.startswith("KL")
+    }
+
+
+def _of_densities(of_x: dict[str, NDArray], of_z: dict[str, NDArray], n: int) -> dict[str, Estimate]:
+    def measure(rows: slice) -> dict[str, float]:
+        return {name: density_kl(of_x[name][rows], of_z[name][rows]) for name in of_x}
+
+    return _with_errors(measure, len(of_x["KL_100"]), n)
+
+
+def _measure_pairs(x: NDArray, points: Mapping[str, NDArray], n: int) -> dict[str, dict[str, Estimate]]:
+    """Return the measures of the pairs of the cells of x, which are the first of n."""
+    square_x = _square_distances(x)
+    ranks_x = average_ranks(squareform(square_x, checks=False))
+    found = {}
+    for name, z in points.items():
+        square_z = _square_distances(z[: len(x)])
+
+        def measure(rows: slice, square_z: NDArray = square_z) -> dict[str, float]:
+            whole = rows == slice(0, len(x))
+            return _pair_measures(square_x[rows, rows], square_z[rows, rows], ranks_x if whole else None)
+
+        found[name] = _with_errors(measure, len(x), n)
+    return found
+
+
+def _square_distances(points: NDArray) -> NDArray:
+    # exactly symmetric, which those from matrix products are not
+    return squareform(squareform(distances(points, points), checks=False))
+
+
+def _pair_measures(square_x: NDArray, square_z: NDArray, ranks_x: NDArray | None) -> dict[str, float]:
+    x, z = squareform(square_x, checks=False), squareform(square_z, checks=False)
+    return {
+        "Spear": correlation(average_ranks(x) if ranks_x is None else ranks_x, average_ranks(z)),
+        "Pearson": correlation(x, z),
+        "dCor": distance_correlation(square_x, square_z),
+        "Stress": stress(x, z),
+        "Stress_scale_free": scale_free_stress(x, z),
+    }
+
+
+def _with_errors(measure: Callable[[slice], dict[str, float]], m: int, n: int) -> dict[str, Estimate]:
+    """Return the measures of the first m of n cells; `measure` takes the cells that it is to be of."""
+    values = measure(slice(0, m))
+    if m == n:
+        return {name: Estimate(value, 0.0, m) for name, value in values.items()}
+    bounds = np.linspace(0, m, N_GROUPS + 1).astype(int)
+    groups = [measure(slice(*b)) for b in pairwise(bounds)]
+    return {
+        name: Estimate(value, error_of_groups(np.array([g[name] for g in groups]), m, n), m)
+        for name, value in values.items()
+    }
+
+
+def _checked(points: ArrayLike, name: str, n: int | None = None) -> NDArray[np.float64]:
+    """Return the points around their mean."""
+    points = np.asarray(points, dtype=np.float64)
+    if points.ndim != 2 or not points.shape[1]:
+        msg = f"Expected {name!r} to be of shape (cells, dimensions), found {points.shape}."
+        raise ValueError(msg)
+    if n is not None and len(points) != n:
+        msg = f"Expected {name!r} to have {n} rows as the representation has, found {len(points)}."
+        raise ValueError(msg)
+    if len(points) < MIN_CELLS:
+        msg = f"Expected at least {MIN_CELLS} cells, twice a neighborhood of 10, found {len(points)}."
+        raise ValueError(msg)
+    n_bad = np.count_nonzero(~np.isfinite(points).all(1))
+    if n_bad:
+        msg = f"{n_bad} of {len(points)} cells have NaN or infinite values in {name!r}."
+        raise ValueError(msg)
+    if (points == points[:1]).all():
+        msg = f"All {len(points)} cells are equal in {name!r}, so there is nothing to measure."
+        raise ValueError(msg)
+    return points - points.mean(0)
+
+
+def _codes(labels: ArrayLike, n: int) -> NDArray[np.intp]:
+    labels = np.asarray(labels)
+    if labels.shape != (n,):
+        msg = f"Expected `labels` to be of shape ({n},), found {labels.shape}."
+        raise ValueError(msg)
+    kinds, codes = np.unique(labels, return_inverse=True)
+    if not 2 <= len(kinds) < n:
+        msg = f"Expected `labels` to be of at least 2 kinds, and fewer than the {n} cells, found {len(kinds)}."
+        raise ValueError(msg)
+    return codes

@@ -1,0 +1,36 @@
+"""The table of the measures."""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+
+class Measure(NamedTuple):
+    """What a measure is about, and which way it points."""
+
+    better: Literal["higher", "lower"]
+    about: Literal["neighbors", "density", "distances", "labels", "decoder"]
+    meaning: str
+
+
+MEASURES: dict[str, Measure] = {
+    "kNN": Measure("higher", "neighbors", "share of the k nearest neighbors kept, mean over k = 10, 20, …, 200"),
+    "Trust": Measure("higher", "neighbors", "trustworthiness, mean over k = 10, 20, …, 200"),
+    "kNN_10": Measure("higher", "neighbors", "share of the 10 nearest neighbors kept"),
+    "AUC_RNX": Measure("higher", "neighbors", "neighborhoods of all sizes kept, the small ones above all"),
+    "KL_0.1": Measure("lower", "density", "divergence of the densities, kernel of width √0.1"),
+    "KL_100": Measure("lower", "density", "divergence of the densities, kernel of width 10"),
+    "Spear": Measure("higher", "distances", "rank correlation of all distances"),
+    "Pearson": Measure("higher", "distances", "correlation of all distances"),
+    "dCor": Measure("higher", "distances", "distance correlation of the two sets of points"),
+    "Stress": Measure("lower", "distances", "misfit of all distances, in their units"),
+    "Stress_scale_free": Measure("lower", "distances", "misfit of all distances at the best scale"),
+    "silhouette": Measure("higher", "labels", "how far apart the labels lie on the embedding"),
+    "purity": Measure("higher", "labels", "share of the 15 nearest neighbors on the embedding with the cell's label"),
+    "CN": Measure("lower", "decoder", "distance of the decoder from conformal"),
+    "VPres": Measure("lower", "decoder", "distance of the decoder from area-preserving"),
+    "ISO": Measure("lower", "decoder", "distance of the decoder from isometric"),
+    "MSE": Measure("lower", "decoder", "mean squared error of the reconstruction"),
+    "MSE_held_out": Measure("lower", "decoder", "the same of cells that were not trained on"),
+}
+"""By name, in the order of all tables and figures; those about the decoder need a model (`scgeoae.tl.evaluate`)."""

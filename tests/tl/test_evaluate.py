@@ -1,0 +1,255 @@
+from __future__ import annotations
+
+import anndata
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.manifold import trustworthiness
+
+import scgeoae as sg
+from scgeoae.quality import MEASURES, evaluate
+
+
+@pytest.fixture
+def maps(fitted):
+    """Cells with a map of scgeoae, Scanpy's UMAP, and what is no map."""
+    adata = fitted.copy()
+    adata.obsm["spatial"] = np.random.default_rng(0).normal(size=(adata.n_obs, 2))
+    return adata
+
+
+def slots(adata):
+    return {
+        name: {key: id(value) for key, value in getattr(adata, name).items()} for name in ("obs", "obsm", "uns", "obsp")
+    }
+
+
+def test_table(maps):
+    table = sg.tl.evaluate(maps, groupby="bulk_labels")
+    assert list(table) == ["basis", "measure", "value", "error", "better", "use_rep", "n_sample"]
+    assert [table[c].dtype for c in ("value", "error", "n_sample")] == [np.float64, np.float64, np.int64]
+    # neither the representation, nor tensors of three columns, nor positions in space
+    assert list(table["basis"].unique()) == ["geoae", "umap"]
+    for name, part in table.groupby("basis"):
+        known = [m for m, measure in MEASURES.items() if name == "geoae" or measure.about != "decoder"]
+        assert list(part["measure"]) == known
+        assert list(part["better"]) == [MEASURES[m].better for m in known]
+    assert set(table["use_rep"]) == {"X_pca"}
+    read = table["measure"].isin(["MSE", "MSE_held_out"])
+    assert (table.loc[~read, "n_sample"] == 700).all()
+    assert (table.loc[~read, "error"] == 0).all()
+    assert (table.loc[read, "n_sample"] == 0).all()
+    assert table.loc[read, "error"].isna().all()
+
+
+def test_agrees_with_the_route_on_arrays(maps):
+    table = sg.tl.evaluate(maps, groupby="bulk_labels", n_sample=200, random_state=3)
+    embeddings = {name: maps.obsm[f"X_{name}"] for name in ("umap", "geoae")}
+    labels = maps.obs["bulk_labels"]
+    found = evaluate(maps.obsm["X_pca"], embeddings, labels=labels, n_sample=200, random_state=3)
+    for name, quality in found.items():
+        for measure, estimate in quality.scores.items():
+            (row,) = table[(table["basis"] == name) & (table["measure"] == measure)].itertuples()
+            assert (row.value, row.error, row.n_sample) == estimate
+            assert row.n_sample == 200
+
+
+def test_decoder_scores_are_those_of_the_run(maps):
+    table = sg.tl.evaluate(maps, basis="geoae").set_index("measure")["value"]
+    scores = sg.get.scores(maps)
+    for name in ("CN", "VPres", "ISO", "MSE", "MSE_held_out"):
+        assert table[name] == pytest.approx(scores[name], rel=1e-5)
+
+
+def test_is_stored_and_returned(maps):
+    table = sg.tl.evaluate(maps)
+    pd.testing.assert_frame_equal(maps.uns["evaluation"], table)
+    table["value"] = 0.0
+    assert (maps.uns["evaluation"]["value"] != 0).any()
+    sg.tl.evaluate(maps, basis="umap", key_added="mine")
+    assert set(maps.uns["mine"]["basis"]) == {"umap"}
+    assert set(maps.uns["evaluation"]["basis"]) == {"umap", "geoae"}
+    # again, in place of the first
+    sg.tl.evaluate(maps, basis="geoae")
+    assert set(maps.uns["evaluation"]["basis"]) == {"geoae"}
+
+
+@pytest.mark.parametrize("form", ["h5ad", "zarr"])
+def test_survives_a_file(maps, tmp_path, form):
+    table = sg.tl.evaluate(maps, groupby="bulk_labels", local_scores=True)
+    path = tmp_path / f"a.{form}"
+    getattr(maps, f"write_{form}")(path)
+    again = getattr(anndata, f"read_{form}")(path)
+    pd.testing.assert_frame_equal(again.uns["evaluation"], table)
+    pd.testing.assert_series_equal(again.obs["umap_trust"], maps.obs["umap_trust"])
+    assert sg.pl.evaluation(again, show=False).texts
+
+
+def test_names_of_embeddings(maps):
+    def evaluated(basis):
+        return list(sg.tl.evaluate(maps, basis=basis)["basis"].unique())
+
+    assert evaluated("X_umap") == evaluated("umap") == ["umap"]
+    assert evaluated(["geoae", "X_umap", "umap"]) == ["geoae", "umap"]
+    # of any number of columns, if asked for
+    assert evaluated(("X_pca", "spatial")) == ["pca", "spatial"]
+    # the name in Scanpy's preview of its next version
+    maps.obsm["umap"] = maps.obsm["X_umap"][:, ::-1].copy()
+    assert evaluated(["X_umap", "umap"]) == ["umap"]
+    assert evaluated(None) == ["geoae", "X_umap", "umap"]
+    del maps.obsm["X_umap"]
+    assert evaluated(None) == ["geoae", "umap"]
+
+
+def test_embeddings_in_any_form(maps):
+    plain = maps.obsm["X_umap"]
+    expected = sg.tl.evaluate(maps, basis="umap")
+    maps.obsm["X_umap"] = pd.DataFrame(plain, index=maps.obs_names, columns=["a", "b"])
+    pd.testing.assert_frame_equal(sg.tl.evaluate(maps, basis="umap"), expected)
+
+
+def test_representation(maps):
+    def held_against(**kwargs):
+        (described,) = sg.tl.evaluate(maps, basis=["umap", "geoae"], **kwargs)["use_rep"].unique()
+        return described
+
+    assert held_against() == "X_pca"
+    assert held_against(n_pcs=7) == "X_pca[:, :7]"
+    assert held_against(use_rep="X") == "X"
+    maps.layers["scaled"] = maps.X.copy()
+    maps.obsm["X_pca_scaled"] = maps.obsm["X_pca"] * 2
+    assert held_against(layer="scaled") == "X_pca_scaled"
+    assert held_against(layer="scaled", use_rep="X") == "layers['scaled']"
+    # what the first map was trained on
+    maps.obsm["X_nine"] = maps.obsm["X_pca"][:, :9].copy()
+    sg.tl.geoae(maps, use_rep="X_nine", n_pcs=8, n_steps=5, key_added="other", progress_bar=False)
+    assert held_against() == "X_pca"
+    (described,) = sg.tl.evaluate(maps, basis=["umap", "other", "geoae"])["use_rep"].unique()
+    assert described == "X_nine[:, :8]"
+
+
+def test_a_pca_computed_for_it_is_kept(reduced):
+    adata = anndata.AnnData(reduced.X.copy(), obs=reduced.obs[[]])
+    adata.obsm["X_umap"] = reduced.obsm["X_umap"].copy()
+    with pytest.warns(UserWarning, match=r"computing it with sc\.pp\.pca"):
+        table = sg.tl.evaluate(adata)
+    assert set(table["use_rep"]) == {"X_pca"}
+    assert adata.obsm["X_pca"].shape == (700, 50)
+    pd.testing.assert_frame_equal(sg.tl.evaluate(adata), table)
+
+
+def test_local_scores(maps):
+    table = sg.tl.evaluate(maps, local_scores=True, n_sample=100).set_index(["basis", "measure"])
+    for name in ("umap", "geoae"):
+        for column, measure in (("neighborhood_preservation", "kNN"), ("trust", "Trust")):
+            values = maps.obs[f"{name}_{column}"]
+            assert values.dtype == np.float32
+            row = table.loc[(name, measure)]
+            assert (row["value"], row["error"], row["n_sample"]) == (pytest.approx(values.mean()), 0, 700)
+    expected = np.mean(
+        [trustworthiness(maps.obsm["X_pca"], maps.obsm["X_umap"], n_neighbors=k) for k in range(10, 201, 10)]
+    )
+    assert maps.obs["umap_trust"].mean() == pytest.approx(expected, abs=1e-6)
+
+
+def test_draws_with_scanpy(maps):
+    import scanpy as sc
+
+    sg.tl.evaluate(maps, basis="umap", local_scores=True)
+    ax = sc.pl.embedding(maps, "X_umap", color="umap_neighborhood_preservation", show=False)
+    assert len(ax.collections[0].get_array()) == 700
+
+
+def test_labels_of_any_kind(maps):
+    codes = maps.obs["bulk_labels"].cat.codes.to_numpy()
+    tables = []
+    for labels in (codes, codes.astype(float), codes.astype(str), pd.Categorical(codes, categories=range(50))):
+        maps.obs["labels"] = labels
+        tables.append(sg.tl.evaluate(maps, basis="umap", groupby="labels"))
+        pd.testing.assert_frame_equal(tables[-1], tables[0])
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "error", "message"),
+    [
+        ({"basis": "tsne"}, KeyError, r"embedding 'tsne' in adata\.obsm, which has 'X_pca', .*sc\.tl\.umap\(adata\)"),
+        ({"basis": []}, ValueError, "found an empty list"),
+        ({"basis": [2]}, TypeError, "`basis` to hold names of embeddings, found 2"),
+        ({"basis": "nans"}, ValueError, r"1 of 700 cells have NaN or infinite values in adata\.obsm\['X_nans'\]"),
+        ({"basis": "point"}, ValueError, r"All 700 cells are equal in adata\.obsm\['X_point'\]"),
+        ({"use_rep": "X_spam"}, KeyError, "Did not find 'X_spam'"),
+        ({"layer": "spam"}, KeyError, r"Did not find 'spam' in adata\.layers"),
+        ({"n_pcs": -1}, ValueError, "`n_pcs`"),
+        ({"groupby": "spam"}, KeyError, r"`groupby` 'spam' in adata\.obs, which has"),
+        ({"groupby": "one"}, ValueError, r"adata\.obs\['one'\] to have at least two labels .* found a single one, 'a'"),
+        ({"groupby": "each"}, ValueError, "found a different one for each cell"),
+        (
+            {"groupby": "holes"},
+            ValueError,
+            r"1 of 700 cells have no label .* adata\[adata\.obs\['holes'\]\.notna\(\)\]",
+        ),
+        ({"n_sample": 5}, ValueError, "`n_sample` to be an integer >= 100, found 5"),
+        ({"key_added": "a/b"}, ValueError, "`key_added` to be a name without '/', found 'a/b'"),
+        ({"key_added": "geoae"}, ValueError, r"adata\.uns\['geoae'\] holds something else, which would be lost"),
+    ],
+)
+def test_refused_and_nothing_written(maps, kwargs, error, message):
+    maps.obsm["X_nans"] = np.where(np.arange(700)[:, None] == 3, np.nan, maps.obsm["X_umap"])
+    maps.obsm["X_point"] = np.ones((700, 2))
+    maps.obs["one"] = "a"
+    maps.obs["each"] = np.arange(700)
+    maps.obs["holes"] = np.where(np.arange(700) == 3, np.nan, maps.obs["bulk_labels"].cat.codes)
+    before = slots(maps)
+    with pytest.raises(error, match=message):
+        sg.tl.evaluate(maps, **({"basis": "umap"} | kwargs))
+    assert {k: list(v) for k, v in slots(maps).items()} == {k: list(v) for k, v in before.items()}
+
+
+@pytest.mark.parametrize("n", [1, 20])
+def test_too_few_cells(maps, n):
+    with pytest.raises(ValueError, match=f"at least 21 cells, twice a neighborhood of 10, found {n}"):
+        sg.tl.evaluate(maps[:n].copy())
+    sg.tl.evaluate(maps[:21].copy())
+
+
+def test_no_embedding(reduced):
+    adata = anndata.AnnData(obs=reduced.obs[[]], obsm={"X_pca": reduced.obsm["X_pca"]})
+    with pytest.raises(ValueError, match=r"no embedding of two or three columns; compute one first \(sg\.tl\.geoae"):
+        sg.tl.evaluate(adata)
+    # one of two columns that is the representation itself
+    adata.obsm["X_pca"] = adata.obsm["X_pca"][:, :2]
+    with pytest.raises(ValueError, match="no embedding of two or three columns"):
+        sg.tl.evaluate(adata)
+    assert (sg.tl.evaluate(adata, basis="pca").set_index("measure")["value"]["kNN"]) == 1
+
+
+def test_damaged_tensors(maps):
+    maps.obsm["geoae_metric"] = np.ones((700, 2), dtype=np.float32)
+    with pytest.raises(ValueError, match="no upper triangle"):
+        sg.tl.evaluate(maps, basis="geoae")
+
+
+def test_a_map_without_its_run(maps):
+    """As after `del adata.uns["geoae"]`, or from a file of another program."""
+    del maps.uns["geoae"]
+    table = sg.tl.evaluate(maps, basis="geoae")
+    assert {"CN", "VPres", "ISO"} <= set(table["measure"])
+    assert not {"MSE", "MSE_held_out"} & set(table["measure"])
+
+
+def test_backed(maps, tmp_path):
+    expected = sg.tl.evaluate(maps)
+    maps.write_h5ad(tmp_path / "a.h5ad")
+    backed = anndata.read_h5ad(tmp_path / "a.h5ad", backed="r")
+    pd.testing.assert_frame_equal(sg.tl.evaluate(backed), expected)
+    backed.file.close()
+
+
+def test_real_cells(reference):
+    adata = reference("pbmc3k_pca")
+    adata.obsm["X_first"] = adata.obsm["X_pca"][:, :2]
+    sg.tl.geoae(adata, use_rep="X_pca", progress_bar=False)
+    table = sg.tl.evaluate(adata, basis=["first", "geoae"], groupby="louvain", n_sample=500)
+    wide = table.pivot(index="basis", columns="measure", values="value")
+    for name in ("kNN", "Trust", "kNN_10", "AUC_RNX", "purity", "silhouette"):
+        assert wide.loc["geoae", name] > wide.loc["first", name]
