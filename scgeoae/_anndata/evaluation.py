@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from .results import embedding_slot
 from .slots import EVALUATION, SIDES, Slots
 
 if TYPE_CHECKING:
@@ -46,9 +47,8 @@ def _find(adata: AnnData, name: str) -> str:
     if not isinstance(name, str):
         msg = f"Expected `basis` to hold names of embeddings, found {name!r}."
         raise TypeError(msg)
-    for key in (f"X_{name}", name):
-        if key in adata.obsm:
-            return key
+    if (key := embedding_slot(adata, name)) is not None:
+        return key
     known = ", ".join(map(repr, adata.obsm)) or "nothing"
     msg = (
         f"Did not find an embedding {name!r} in adata.obsm, which has {known}; "

@@ -102,13 +102,13 @@ def test_bad_arguments():
 @pytest.mark.parametrize("radius", [1, 5])
 def test_trained_sphere_has_the_curvature_of_a_sphere(radius):
     adata = sg.datasets.sphere_patch(radius=radius)
-    sg.tl.geoae(adata, strength=0.01, n_steps=1000, progress_bar=False)
+    sg.tl.geoae(adata, strength=0.01, neighbors_weight=0, batch_size=128, n_steps=1000, progress_bar=False)
     sg.tl.curvature(adata)
     assert adata.obs["geoae_gaussian_curvature"].median() == pytest.approx(1 / radius**2, rel=0.1)
 
 
 def test_trained_swiss_roll_has_none():
     adata = sg.datasets.swiss_roll()
-    sg.tl.geoae(adata, n_steps=1000, progress_bar=False)
+    sg.tl.geoae(adata, neighbors_weight=0, batch_size=128, n_steps=1000, progress_bar=False)
     sg.tl.curvature(adata)
     assert abs(adata.obs["geoae_gaussian_curvature"].median()) < 0.02

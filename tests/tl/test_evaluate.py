@@ -248,7 +248,7 @@ def test_backed(maps, tmp_path):
 def test_real_cells(reference):
     adata = reference("pbmc3k_pca")
     adata.obsm["X_first"] = adata.obsm["X_pca"][:, :2]
-    sg.tl.geoae(adata, use_rep="X_pca", progress_bar=False)
+    sg.tl.geoae(adata, use_rep="X_pca", n_steps=300, progress_bar=False)
     table = sg.tl.evaluate(adata, basis=["first", "geoae"], groupby="louvain", n_sample=500)
     wide = table.pivot(index="basis", columns="measure", values="value")
     for name in ("kNN", "Trust", "kNN_10", "AUC_RNX", "purity", "silhouette"):

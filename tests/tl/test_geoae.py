@@ -371,13 +371,13 @@ def test_side_is_recorded_and_holds(small, side):
 
 def test_starts_at_a_layout(reduced):
     adata = reduced.copy()
-    run(adata, init_pos="X_umap", n_steps=1)
+    run(adata, init_pos="X_umap", n_steps=1, batch_size=64)
     z, umap = adata.obsm["X_geoae"], adata.obsm["X_umap"]
     distances = [np.linalg.norm(p[:, None] - p, axis=2)[np.triu_indices(len(p), 1)] for p in (z, umap)]
     assert np.corrcoef(*distances)[0, 1] > 0.9
     assert adata.uns["geoae"]["params"]["init_pos"] == "X_umap"
     first = z.copy()
-    run(adata, init_pos=adata.obsm["X_umap"], n_steps=1)
+    run(adata, init_pos=adata.obsm["X_umap"], n_steps=1, batch_size=64)
     np.testing.assert_array_equal(adata.obsm["X_geoae"], first)
     assert adata.uns["geoae"]["params"]["init_pos"] == "array"
     with pytest.raises(KeyError, match=r"Did not find 'X_tsne' in adata\.obsm, which has 'X_pca', 'X_umap'"):

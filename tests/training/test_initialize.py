@@ -50,7 +50,7 @@ def test_unit_and_pose_of_the_layout_do_not_matter(roll):
     torch.testing.assert_close(place(check_init(moved, *flat.shape), x, x[:, :2]), placed, rtol=1e-3, atol=1e-3)
     assert placed.mean(0).numpy() == pytest.approx(0, abs=1e-4)
 
-    settings = Settings(n_steps=1, learning_rate=1e-9)
+    settings = Settings(n_steps=1, learning_rate=1e-9, batch_size=64)
     maps = [fit(x.numpy()[:200], settings, init_pos=init[:200]).embedding for init in (flat, moved)]
     np.testing.assert_allclose(maps[1], maps[0], atol=0.02 * np.ptp(maps[0]))
 
