@@ -13,7 +13,6 @@ from sklearn.manifold import trustworthiness
 import scgeoae as sg
 from scgeoae.training import Settings, fit
 
-PURE = {"neighbors_weight": 0}
 NAMES = ("pbmc3k_pca", "packer2019_amphid_neurons", "zilionis2019_mouse_lung")
 
 
