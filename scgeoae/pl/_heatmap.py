@@ -63,7 +63,7 @@ def heatmap(
         panel.set(xlim=view[0], ylim=view[1])
     panel.figure.colorbar(panel.collections[0], ax=panel, label=label, extend=extend, fraction=0.05)
     if ruler:
-        add_ruler(panel, read_unit(adata, basis))
+        add_ruler(panel, read_unit(adata, basis), z)
     return panel
 
 

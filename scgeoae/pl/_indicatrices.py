@@ -167,7 +167,7 @@ def indicatrices(
                 )
             )
             if ruler:
-                add_ruler(panel, read_unit(adata, basis))
+                add_ruler(panel, read_unit(adata, basis), z)
             drawn.append(panel)
     return finish(drawn, f"indicatrices_{basis}", show=show, save=save)
 

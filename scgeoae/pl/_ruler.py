@@ -9,12 +9,17 @@ from mpl_toolkits.axes_grid1.anchored_artists import AnchoredSizeBar
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from numpy.typing import NDArray
 
     from ._map import Unit
 
 
-def add_ruler(ax: Axes, unit: Unit, *, loc: str = "lower left") -> AnchoredSizeBar:
-    """Add a bar of a round number of units, about a sixth of the width of the axes."""
+# Width and height of the bar with its text, in shares of the axes.
+SIZE = (0.4, 0.1)
+
+
+def add_ruler(ax: Axes, unit: Unit, z: NDArray) -> AnchoredSizeBar:
+    """Add a bar of a round number of units, about a sixth of the width of the axes, where it hides few cells `z`."""
     (left, right), (bottom, top) = ax.get_xlim(), ax.get_ylim()
     length = round_length((right - left) / 6 * unit.per_length)
     label = f"{length:g} {unit.name}"
@@ -22,7 +27,7 @@ def add_ruler(ax: Axes, unit: Unit, *, loc: str = "lower left") -> AnchoredSizeB
         ax.transData,
         length / unit.per_length,
         f"≈ {label}, on average" if unit.is_mean else label,
-        loc,
+        _emptiest_corner(ax, z),
         frameon=True,
         pad=0.3,
         borderpad=0.4,
@@ -35,6 +40,20 @@ def add_ruler(ax: Axes, unit: Unit, *, loc: str = "lower left") -> AnchoredSizeB
     bar.set_zorder(10)
     ax.add_artist(bar)
     return bar
+
+
+def _emptiest_corner(ax: Axes, z: NDArray) -> str:
+    low, high = np.transpose([ax.get_xlim(), ax.get_ylim()])
+    x, y = ((z - low) / (high - low)).T
+    inside = (x >= 0) & (x <= 1) & (y >= 0) & (y <= 1)
+    sides = {"left": x < SIZE[0], "right": x > 1 - SIZE[0]}
+    ends = {"lower": y < SIZE[1], "upper": y > 1 - SIZE[1]}
+    hidden = {
+        f"{end} {side}": np.count_nonzero(inside & at_end & at_side)
+        for end, at_end in ends.items()
+        for side, at_side in sides.items()
+    }
+    return min(hidden, key=hidden.get)
 
 
 def round_length(length: float) -> float:

@@ -30,14 +30,16 @@ class Box(NamedTuple):
 def data_box(z: NDArray, *, outliers: bool = False) -> Box:
     """Return the box around the cells, without `outliers` unless asked for.
 
-    Outliers are cells beyond the 0.5% and 99.5% quantiles of a coordinate by more than a quarter
-    of the distance between the two. A handful of them would press all others into a corner.
+    Outliers are cells beyond the 0.5% and 99.5% quantiles of a coordinate by more than a third
+    of the distance between the two. A handful of them would press all others into a corner; where
+    there are any, the box ends a tenth beyond the quantile.
     """
     low, high = z.min(0), z.max(0)
     if not outliers:
         inner_low, inner_high = np.quantile(z, [0.005, 0.995], axis=0)
-        margin = (inner_high - inner_low).max() / 4
-        low, high = np.maximum(low, inner_low - margin), np.minimum(high, inner_high + margin)
+        spread = (inner_high - inner_low).max()
+        low = np.where(low < inner_low - spread / 3, inner_low - spread / 10, low)
+        high = np.where(high > inner_high + spread / 3, inner_high + spread / 10, high)
     return Box(low, high)
 
 

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scgeoae.pl._ruler import round_length
+from scgeoae.pl._ruler import _emptiest_corner, round_length
 from scgeoae.pl._tiles import occupied_tiles, tile_centers
 from scgeoae.pl._view import data_box
 
@@ -48,3 +49,13 @@ def test_box_keeps_ordinary_cells_and_drops_outliers():
     box = data_box(z)
     assert not box.holds(z)[0]
     assert box.holds(z).sum() == pytest.approx(1999, abs=4)
+
+
+def test_ruler_hides_the_fewest_cells():
+    _, ax = plt.subplots()
+    ax.set(xlim=(0, 10), ylim=(-1, 1))
+    corners = {"lower left": (1, -0.95), "lower right": (9, -0.95), "upper left": (1, 0.95), "upper right": (9, 0.95)}
+    for free in corners:
+        z = np.array([where for corner, where in corners.items() if corner != free])
+        assert _emptiest_corner(ax, z) == free
+    assert _emptiest_corner(ax, np.array([[5.0, 0.0]])) == "lower left"
