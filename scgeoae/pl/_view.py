@@ -30,16 +30,16 @@ class Box(NamedTuple):
 def data_box(z: NDArray, *, outliers: bool = False) -> Box:
     """Return the box around the cells, without `outliers` unless asked for.
 
-    Outliers are cells beyond the 0.5% and 99.5% quantiles of a coordinate by more than a third
-    of the distance between the two. A handful of them would press all others into a corner; where
-    there are any, the box ends a tenth beyond the quantile.
+    Outliers are cells beyond the 1% and 99% quantiles of a coordinate by more than half of the
+    distance between the two. A handful of them would press all others into a corner; where there
+    are any, the box ends a fifth beyond the quantile.
     """
     low, high = z.min(0), z.max(0)
     if not outliers:
-        inner_low, inner_high = np.quantile(z, [0.005, 0.995], axis=0)
+        inner_low, inner_high = np.quantile(z, [0.01, 0.99], axis=0)
         spread = (inner_high - inner_low).max()
-        low = np.where(low < inner_low - spread / 3, inner_low - spread / 10, low)
-        high = np.where(high > inner_high + spread / 3, inner_high + spread / 10, high)
+        low = np.where(low < inner_low - spread / 2, inner_low - spread / 5, low)
+        high = np.where(high > inner_high + spread / 2, inner_high + spread / 5, high)
     return Box(low, high)
 
 

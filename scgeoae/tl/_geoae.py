@@ -143,7 +143,7 @@ def geoae(
     neighbors_weight
         Weight of the neighbour term, which pulls each cell to its nearest ten in the representation and
         away from random others: −log q(z_i, z_j) + log Σ_k q(z_i, z_k), q = 1/(1 + ‖z_i − z_k‖²/τ²). By
-        default 0.1 beside ``"isometric"``, ``"volume"`` and ``"conformal"``, where it sharpens neighbourhoods
+        default 0.2 beside ``"isometric"``, ``"volume"`` and ``"conformal"``, where it sharpens neighbourhoods
         and clusters and the decoder still keeps the metric, and 0 beside the others, which stay
         what their papers describe. ``neighbors_weight=0`` is pure geometry.
     neighbors_scale

@@ -34,7 +34,7 @@ SIDES = ("decoder", "encoder", "both")
 # Regularisers of a map, beside which the neighbour term stands unless it is left out, its weight, and the
 # noise that keeps it from memorising the cells (docs/defaults.md).
 GEOMETRIC = {"isometric", "volume", "conformal"}
-NEIGHBORS_WEIGHT = 0.1
+NEIGHBORS_WEIGHT = 0.2
 NOISE = 0.2
 
 
