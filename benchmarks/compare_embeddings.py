@@ -142,12 +142,13 @@ def draw(adata: AnnData, name: str) -> None:
         sg.tl.distortion(adata, basis=basis, use_rep="X_pca", progress_bar=False)
     sg.tl.geoae(adata, use_rep="X_pca", progress_bar=False)
     bases = {"umap": "UMAP", "tsne": "t-SNE", "geoae": "scgeoae"}
-    figure, axes = plt.subplots(2, 3, figsize=(19, 10), layout="constrained")
+    figure, axes = plt.subplots(2, 3, figsize=(18, 9.5), layout="constrained")
     for column, (basis, title) in enumerate(bases.items()):
         legend = {} if basis == "geoae" else {"legend_loc": "none"}
         shown = {"basis": basis, "show": False, "title": title}
         sg.pl.indicatrices(adata, color=LABELS[name], ax=axes[0, column], **shown, **legend)
-        sg.pl.jacobian_heatmap(adata, ax=axes[1, column], **shown)
+        # one scale for all, or the least distorted would look as colourful as the most
+        sg.pl.jacobian_heatmap(adata, ax=axes[1, column], vmax=0.5, **shown)
     figure.savefig(RESULTS / f"maps_{name}.png", dpi=70)
     plt.close(figure)
 

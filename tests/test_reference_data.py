@@ -36,7 +36,7 @@ UMAP = {
 }
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [NAMES[0], pytest.param(NAMES[1], marks=pytest.mark.slow), NAMES[2]])
 def test_default_map(reference, name):
     adata = reference(name)
     sg.tl.geoae(adata, progress_bar=False)

@@ -156,7 +156,7 @@ def geoae(
     noise
         Standard deviation of the noise that is added to a cell before it is encoded, in the same
         units. It keeps the encoder from memorising cells, so that new ones find their place. By
-        default 0.2 with the neighbour term and 0 without.
+        default 0.25 with the neighbour term and 0 without.
     use_rep
         Representation to embed: a key of `obsm`, or ``"X"``. By default as in Scanpy: X if it
         has at most 50 variables, else ``"X_pca"``, computed if it is not there.

@@ -35,7 +35,7 @@ SIDES = ("decoder", "encoder", "both")
 # noise that keeps it from memorising the cells (docs/defaults.md).
 GEOMETRIC = {"isometric", "volume", "conformal"}
 NEIGHBORS_WEIGHT = 0.2
-NOISE = 0.2
+NOISE = 0.25
 
 
 @dataclass(frozen=True, kw_only=True)
