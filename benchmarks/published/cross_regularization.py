@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from reference_data import LABELS, read
+from reference_data import LABELS, LITERATURE, read
 
 import scgeoae as sg
 
@@ -41,7 +41,9 @@ PUBLISHED = {
 
 def measure(adata: AnnData, regularizer: str | None, side: str | None, seed: int) -> dict[str, float]:
     """Return every measure of one run: (network measured, where, name) to value."""
-    sg.tl.geoae(adata, use_rep="X_pca", regularizer=regularizer, side=side, random_state=seed, progress_bar=False)
+    sg.tl.geoae(
+        adata, use_rep="X_pca", regularizer=regularizer, side=side, random_state=seed, progress_bar=False, **LITERATURE
+    )
     row = {"MSE": sg.get.scores(adata)["MSE"]}
     for network in ("decoder", "encoder"):
         for where in ("grid", "cells"):

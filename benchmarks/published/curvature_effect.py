@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from reference_data import LABELS, read
+from reference_data import LABELS, LITERATURE, read
 
 import scgeoae as sg
 from scgeoae.geometry.regularizers import REGULARIZERS
@@ -33,7 +33,7 @@ COMBINED = {"isometric": 0.2, "curvature": 0.03}
 
 
 def measure(adata: AnnData, regularizer: object, seed: int) -> list[float]:
-    sg.tl.geoae(adata, use_rep="X_pca", regularizer=regularizer, random_state=seed, progress_bar=False)
+    sg.tl.geoae(adata, use_rep="X_pca", regularizer=regularizer, random_state=seed, progress_bar=False, **LITERATURE)
     sg.tl.curvature(adata)
     unit = float(sg.get.model(adata).scale)
     gaussian, mean, extrinsic = (

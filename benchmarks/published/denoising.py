@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from reference_data import LITERATURE
 from scipy.spatial import cKDTree
 from scipy.spatial.distance import pdist, squareform
 
@@ -30,7 +31,7 @@ METHODS = {
     "NRAE-Q + isometric": {"nrae_q": 1.0, "isometric": 0.2},
     "DAE": {"dae": 0.2},
 }
-SHARED = {"n_steps": 1500, "n_neighbors": 10}
+SHARED = LITERATURE | {"n_steps": 1500, "n_neighbors": 10}
 SHEET = {"n_obs": 300, "noise": 0.2}
 
 

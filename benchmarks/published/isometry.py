@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from reference_data import LITERATURE
 from scipy.spatial.distance import pdist, squareform
 from sklearn.manifold import Isomap
 
@@ -51,7 +52,7 @@ METHODS = {
     "DAE": {"regularizer": "denoising"},
     "AE": {"regularizer": None},
 }
-SHARED = {"n_steps": 2500, "learning_rate": 2e-3}
+SHARED = LITERATURE | {"n_steps": 2500, "learning_rate": 2e-3}
 # of I-AE; the opening of their sphere is not stated
 PUBLISHED = {"S shape": "0.03", "Swiss roll": "0.02"} | dict.fromkeys(
     [name for name in SURFACES if "sphere" in name], "0.07"
