@@ -53,6 +53,7 @@ def run(options: argparse.Namespace) -> None:
         regularizer=regularizer,
         strength=options.strength,
         side=options.side,
+        neighbors_weight=options.neighbors_weight,
         use_rep=options.use_rep,
         random_state=options.seed,
         progress_bar=sys.stderr.isatty(),
@@ -116,6 +117,9 @@ def _parser() -> argparse.ArgumentParser:
         "--regularizer", default="isometric", metavar="NAME", help="isometric, volume, conformal, … or none"
     )
     parser.add_argument("--strength", type=_strength, metavar="WEIGHT", help="weight of the regularizer, or auto")
+    parser.add_argument(
+        "--neighbors-weight", type=float, metavar="WEIGHT", help="weight of the neighbour term; 0: pure geometry"
+    )
     parser.add_argument("--side", choices=("decoder", "encoder", "both"), help="the network that it holds")
     parser.add_argument("--color", metavar="NAME", help="column of obs, or gene, to colour the cells by")
     parser.add_argument("--seed", type=int, default=0, help="random seed (default: 0)")

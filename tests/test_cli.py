@@ -24,12 +24,13 @@ def test_options(small, tmp_path, capsys):
     small.write_h5ad(tmp_path / "in.h5ad")
     out = tmp_path / "out.h5ad"
     options = ["--use-rep", "X_rep", "--regularizer", "geomae", "--strength", "0.2", "--color", "side", "--seed", "7"]
+    options += ["--neighbors-weight", "0.05"]
     assert main([str(tmp_path / "in.h5ad"), "-o", str(out), "--figures", str(tmp_path), *options]) == 0
     printed = capsys.readouterr().out
     assert all(f"  {name} " in printed for name in ("CN", "VPres", "ISO", "MSE", "MSE_held_out"))
     params = anndata.read_h5ad(out).uns["geoae"]["params"]
     assert (params["use_rep"], params["regularizer"], params["strength"]) == ("X_rep", "volume", 0.2)
-    assert params["random_state"] == 7
+    assert (params["random_state"], params["neighbors_weight"]) == (7, 0.05)
     assert not list(tmp_path.glob(".*"))
 
 

@@ -6,11 +6,13 @@ from itertools import combinations
 
 import numpy as np
 import pytest
+import torch
 from scipy.spatial.distance import pdist
 from scipy.stats import spearmanr
 from sklearn.manifold import trustworthiness
 
 import scgeoae as sg
+from scgeoae.quality import evaluate
 from scgeoae.training import Settings, fit
 
 NAMES = ("pbmc3k_pca", "packer2019_amphid_neurons", "zilionis2019_mouse_lung")
@@ -48,6 +50,18 @@ def test_default_map(reference, name):
         # the margin of a single seed for the one measure that is close
         bound = 0.98 * value if measure == "kNN_10" else value
         assert table[measure] < bound if measure == "Stress_scale_free" else table[measure] > bound
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NAMES)
+def test_left_out_cells_find_their_place(reference, name):
+    x = np.ascontiguousarray(reference(name).obsm["X_pca"])
+    unseen = np.zeros(len(x), dtype=bool)
+    unseen[np.random.default_rng(0).permutation(len(x))[: len(x) // 5]] = True
+    model = fit(x[~unseen], Settings()).model
+    z = model.encode(torch.from_numpy(x)).numpy()
+    trust = evaluate(x, {"map": z}, n_sample=len(x), local_scores=True)["map"].trust
+    assert trust[unseen].mean() >= UMAP[name]["Trust"]
 
 
 @pytest.mark.slow
