@@ -273,6 +273,9 @@ def geoae(
     neighbors = None
     if settings.contrast is not None:
         neighbors = choose_neighbors(adata, representation, key=neighbors_key, k=N_PARTNERS)
+    elif neighbors_key is not None:
+        msg = f"neighbors_key={neighbors_key!r} has no effect without the neighbour term; give `neighbors_weight` > 0."
+        raise ValueError(msg)
 
     start = logg.info(f"computing geometric autoencoder of {representation.name}")
     fitted = fit(
@@ -285,7 +288,7 @@ def geoae(
         progress_bar=progress_bar,
     )
     k = min(settings.n_neighbors, adata.n_obs - 1)
-    chosen = representation.params | ({} if neighbors_key is None else {"neighbors_key": neighbors_key})
+    chosen = representation.params | ({} if neighbors is None else {"neighbors_key": neighbors_key or "neighbors"})
     params = _params(settings, chosen, ambient, init_pos, n_neighbors=k, factor=fitted.factor)
     results = assemble(fitted, representation=representation, params=params, n_neighbors=k, ours=True)
     adata = writable(adata, copy=copy)

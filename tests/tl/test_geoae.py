@@ -384,3 +384,30 @@ def test_starts_at_a_layout(reduced):
         run(adata, init_pos="X_tsne")
     with pytest.raises(ValueError, match=r"`init_pos` to have shape \(700, 2\), .* found \(700, 50\)"):
         run(adata, init_pos="X_pca")
+
+
+def test_neighbor_term_uses_the_graph_that_is_there(reduced):
+    adata = reduced.copy()
+    run(adata, n_steps=3, random_state=0)
+    assert adata.uns["geoae"]["params"]["neighbors_key"] == "neighbors"
+    with_graph = adata.obsm["X_geoae"].copy()
+    # the same neighbours, found by ourselves among the cells that are trained on
+    del adata.uns["neighbors"]
+    run(adata, n_steps=3, random_state=0)
+    assert "neighbors_key" not in adata.uns["geoae"]["params"]
+    np.testing.assert_allclose(adata.obsm["X_geoae"], with_graph, atol=0.05 * np.ptp(with_graph))
+    with pytest.raises(KeyError, match=r"neighbour graph in adata\.uns\['spam'\]"):
+        run(adata, neighbors_key="spam")
+    with pytest.raises(ValueError, match="neighbors_key='spam' has no effect without the neighbour term"):
+        run(adata, neighbors_key="spam", neighbors_weight=0)
+
+
+def test_neighbor_term_keeps_more_of_the_nearest_neighbors(reduced):
+    recall = {}
+    for weight in (0, 0.2):
+        adata = reduced.copy()
+        run(adata, neighbors_weight=weight, n_steps=None)
+        table = sg.tl.evaluate(adata, basis="geoae", use_rep="X_pca").set_index("measure")["value"]
+        recall[weight] = table["kNN_10"]
+        assert table["ISO"] < 0.02
+    assert recall[0.2] > recall[0] + 0.02
