@@ -109,7 +109,7 @@ def test_definitions(columns):
     found, expected = values(x, z, labels), by_definition(x, z, labels)
     assert list(found) == MEASURED
     for name in MEASURED:
-        assert found[name] == pytest.approx(expected[name], abs=1e-10, rel=1e-9), name
+        assert found[name] == pytest.approx(expected[name], abs=1e-10, rel=1e-10), name
 
 
 def test_independent_implementations():
