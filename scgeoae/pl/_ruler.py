@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 # Width and height of the bar with its text, in shares of the axes.
-SIZE = (0.4, 0.1)
+SIZE = (0.5, 0.12)
 
 
 def add_ruler(ax: Axes, unit: Unit, z: NDArray) -> AnchoredSizeBar:
