@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from numpy.typing import ArrayLike, NDArray
 
+    from ..training import Fit
+
 
 def geoae(
     adata: AnnData,
@@ -155,8 +157,9 @@ def geoae(
         neighbours are computed, beyond 20,000 cells among a random 20,000 of them.
     noise
         Standard deviation of the noise that is added to a cell before it is encoded, in the same
-        units. It keeps the encoder from memorising cells, so that new ones find their place. By
-        default 0.25 with the neighbour term and 0 without.
+        units. It keeps the encoder from memorising cells, so that new ones find their place. With the
+        neighbour term by default 0.25, or less where that would be longer than two thirds of the distance of a
+        cell to its neighbours, as on points that fill a surface; 0 without.
     use_rep
         Representation to embed: a key of `obsm`, or ``"X"``. By default as in Scanpy: X if it
         has at most 50 variables, else ``"X_pca"``, computed if it is not there.
@@ -289,7 +292,7 @@ def geoae(
     )
     k = min(settings.n_neighbors, adata.n_obs - 1)
     chosen = representation.params | ({} if neighbors is None else {"neighbors_key": neighbors_key or "neighbors"})
-    params = _params(settings, chosen, ambient, init_pos, n_neighbors=k, factor=fitted.factor)
+    params = _params(settings, chosen, ambient, init_pos, n_neighbors=k, fitted=fitted)
     results = assemble(fitted, representation=representation, params=params, n_neighbors=k, ours=True)
     adata = writable(adata, copy=copy)
     written = write_results(adata, key, results)
@@ -320,17 +323,18 @@ def _by_name(ambient: Any, adata: AnnData, matrix: NDArray) -> Any:
 
 
 def _params(
-    settings: Settings, chosen: dict[str, Any], ambient: Any, init_pos: Any, *, n_neighbors: int, factor: float
+    settings: Settings, chosen: dict[str, Any], ambient: Any, init_pos: Any, *, n_neighbors: int, fitted: Fit
 ) -> dict[str, Any]:
     params = asdict(settings)
     params["random_state"] = params.pop("seed")
     params["hidden"] = np.array(settings.hidden, dtype=np.int64)
     params |= chosen
     params["n_neighbors"] = n_neighbors
+    params["noise"] = fitted.noise
     params["init_pos"] = init_pos if isinstance(init_pos, str) else "array"
     if settings.is_auto:
         # the weights that were found; that `tolerance` is there tells that they were
-        weights = {term.name: factor * term.weight for term in settings.terms}
+        weights = {term.name: fitted.factor * term.weight for term in settings.terms}
         if isinstance(settings.regularizer, str):
             params["strength"] = weights[settings.regularizer]
         else:

@@ -36,6 +36,8 @@ class Fit(NamedTuple):
     """The step whose state was kept."""
     factor: float
     """What the weights of the regularisers were multiplied by: found for strength="auto", else 1."""
+    noise: float = 0.0
+    """Standard deviation of the noise on the cells that were encoded."""
     displacement: NDArray[np.float32] | None = None
     """(n,) squared distance between the given position and that of the encoder, in units of the variance of the
     embedding; None where no positions were given."""
@@ -49,6 +51,7 @@ def conclude(
     history: dict[str, list[float]],
     step: int,
     factor: float = 1.0,
+    noise: float = 0.0,
 ) -> Fit:
     """Return the result of training, with the codes of the `evaluation` as embedding, laid into `frame`."""
     latent, metric, encoder_metric, error = (part.cpu() for part in evaluation)
@@ -68,4 +71,5 @@ def conclude(
         history={name: np.array(values) for name, values in history.items()},
         step=step,
         factor=factor,
+        noise=noise,
     )

@@ -9,7 +9,7 @@ from .batches import Cells
 from .conclude import conclude
 from .evaluate import evaluate
 from .initialize import check_init, place, start_from
-from .neighbors import MAX_SEARCHED, N_PARTNERS, find_neighbors, within
+from .neighbors import MAX_SEARCHED, N_PARTNERS, find_neighbors, suitable_noise, within
 from .optimize import optimize
 from .prepare import prepare
 from .threads import threads_for
@@ -82,7 +82,8 @@ def fit(
         else:
             partners = within(neighbors, train).to(x.device)
     cells = Cells(x, neighbors=around, partners=partners)
-    objective = {"terms": settings.terms, "contrast": settings.contrast, "noise": settings.noise}
+    noise = suitable_noise(x, partners) if settings.noise is None else settings.noise
+    objective = {"terms": settings.terms, "contrast": settings.contrast, "noise": noise}
     with threads_for(settings.batch_size, x.device):
         if init_pos is not None:
             start_from(
@@ -114,4 +115,4 @@ def fit(
     frame = fit_frame(evaluation.latent.cpu(), evaluation.metric.cpu(), principal.cpu())
     # the metric measures standardised units, of which one is `scale` units of the representation
     frame = frame._replace(unit=frame.unit * scale)
-    return conclude(prepared, evaluation, frame, history=history, step=step, factor=factor)
+    return conclude(prepared, evaluation, frame, history=history, step=step, factor=factor, noise=noise)

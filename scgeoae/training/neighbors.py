@@ -19,6 +19,13 @@ N_PARTNERS = 10
 # with more of them its time would grow with the square of their number; neighbours among
 # a random 20,000 are those of a somewhat wider neighbourhood.
 MAX_SEARCHED = 20_000
+# Standard deviation of the noise that keeps the encoder from memorising cells (docs/defaults.md), and how long it
+# may be against the distance of a cell to its neighbours. Among the cells of a tissue it is shorter by itself; on
+# points that fill a surface it would jump from one fold to the next.
+NOISE = 0.25
+MAX_NOISE_LENGTH = 2 / 3
+# Cells that are asked for this distance.
+N_NOISE_CELLS = 1000
 
 
 def find_neighbors(x: Tensor, among: Tensor, k: int) -> Tensor:
@@ -53,3 +60,14 @@ def within(neighbors: NDArray[np.integer], among: Tensor) -> Tensor:
     cycle = torch.arange(table.shape[1]) % counts.clamp(min=1)
     itself = torch.arange(len(table))[:, None]
     return torch.where(counts > 0, table.gather(1, order).gather(1, cycle), itself)
+
+
+def suitable_noise(x: Tensor, partners: Tensor) -> float:
+    """Return the standard deviation of the noise beside a neighbour term.
+
+    0.25, but so that the noise on the (n, D) cells is at most two thirds as long as the median
+    distance of a cell to those in its row of the (n, k) table `partners`.
+    """
+    some = torch.linspace(0, len(x) - 1, min(len(x), N_NOISE_CELLS), device=x.device).long()
+    distance = (x[partners[some]] - x[some, None]).norm(dim=2).mean(1).median().item()
+    return min(NOISE, MAX_NOISE_LENGTH * distance / x.shape[1] ** 0.5)

@@ -31,11 +31,10 @@ STRENGTHS = {
     "topological": 0.5,
 }
 SIDES = ("decoder", "encoder", "both")
-# Regularisers of a map, beside which the neighbour term stands unless it is left out, its weight, and the
-# noise that keeps it from memorising the cells (docs/defaults.md).
+# Regularisers of a map, beside which the neighbour term stands unless it is left out, and its weight
+# (docs/defaults.md).
 GEOMETRIC = {"isometric", "volume", "conformal"}
 NEIGHBORS_WEIGHT = 0.2
-NOISE = 0.25
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +54,8 @@ class Settings:
     """After construction a number."""
     neighbors_scale: float = 0.3
     noise: float | None = None
-    """After construction a number: the strength of "denoising" where that is among the regularisers."""
+    """After construction a number, the strength of "denoising" where that is among the regularisers; or None for what
+    suits the neighbour term (`scgeoae.training.neighbors.suitable_noise`)."""
     n_neighbors: int = 15
     hidden: tuple[int, ...] = (128, 128)
     activation: str = "silu"
@@ -137,9 +137,10 @@ class Settings:
                 msg = f"The regularizer 'denoising' has its noise as its strength; leave out noise={noise!r}."
                 raise ValueError(msg)
             noise = self._given["denoising"]
-        elif noise is None:
-            noise = NOISE if self.neighbors_weight > 0 else 0.0
-        self._settle("noise", _number("noise", noise))
+        elif noise is None and self.neighbors_weight == 0:
+            noise = 0.0
+        if noise is not None:
+            self._settle("noise", _number("noise", noise))
 
     def _check_side(self) -> None:
         if self.side is None:

@@ -15,7 +15,7 @@ from scgeoae.training import Settings, default_steps, fit
 from scgeoae.training import optimize as optimize_module
 from scgeoae.training.batches import batches
 from scgeoae.training.device import choose_device
-from scgeoae.training.neighbors import find_neighbors, within
+from scgeoae.training.neighbors import NOISE, find_neighbors, suitable_noise, within
 from scgeoae.training.sampling import gaussian, mixup, uniform
 from scgeoae.training.standardize import standardize
 
@@ -388,6 +388,17 @@ def test_neighbors_within_the_training_cells(seed):
     for i, (given_row, row) in enumerate(zip(table.tolist(), within(table, train).tolist(), strict=True)):
         allowed = [j for j in given_row if j in train.tolist()]
         assert row == [allowed[a % len(allowed)] for a in range(4)] if allowed else row == [i] * 4
+
+
+def test_noise_is_shorter_than_the_way_to_the_neighbors():
+    g = torch.Generator().manual_seed(0)
+    far = 100 * torch.randn(50, 4, generator=g)
+    partners = find_neighbors(far, torch.arange(50), 3)
+    assert suitable_noise(far, partners) == NOISE
+    near = far / 1e4
+    distance = np.median([(near[p] - c).norm(dim=1).mean() for p, c in zip(partners, near, strict=True)])
+    assert suitable_noise(near, partners) * 4**0.5 == pytest.approx(2 / 3 * distance, rel=0.1)
+    assert suitable_noise(torch.zeros(50, 4), partners) == 0
 
 
 def test_neighbors_of_duplicated_cells():

@@ -53,14 +53,14 @@ def test_refused(given, message):
 @pytest.mark.parametrize(
     ("given", "contrasted", "noise"),
     [
-        ({}, True, 0.25),
-        ({"regularizer": "volume"}, True, 0.25),
-        ({"regularizer": {"curvature": 0.1, "irae": 0.1}}, True, 0.25),
+        ({}, True, None),
+        ({"regularizer": "volume"}, True, None),
+        ({"regularizer": {"curvature": 0.1, "irae": 0.1}}, True, None),
         ({"neighbors_weight": 0}, False, 0),
         ({"neighbors_weight": 0, "noise": 0.1}, False, 0.1),
         ({"noise": 0}, True, 0),
         ({"regularizer": None}, False, 0),
-        ({"regularizer": None, "neighbors_weight": 0.1}, True, 0.25),
+        ({"regularizer": None, "neighbors_weight": 0.1}, True, None),
         ({"regularizer": "iae"}, False, 0),
         ({"regularizer": "dae", "strength": 0.3}, False, 0.3),
         ({"regularizer": {"dae": 0.3, "irae": 0.1}}, True, 0.3),
