@@ -38,7 +38,7 @@ UMAP = {
 }
 
 
-@pytest.mark.parametrize("name", [NAMES[0], pytest.param(NAMES[1], marks=pytest.mark.slow), NAMES[2]])
+@pytest.mark.parametrize("name", [*(pytest.param(name, marks=pytest.mark.slow) for name in NAMES[:2]), NAMES[2]])
 def test_default_map(reference, name):
     adata = reference(name)
     sg.tl.geoae(adata, progress_bar=False)

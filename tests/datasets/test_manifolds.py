@@ -99,7 +99,8 @@ def test_bad_arguments():
         sg.datasets.torus_patch(n_obs=5000)
 
 
-@pytest.mark.parametrize("radius", [1, pytest.param(5, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("radius", [1, 5])
 def test_trained_sphere_has_the_curvature_of_a_sphere(radius):
     adata = sg.datasets.sphere_patch(radius=radius)
     sg.tl.geoae(adata, strength=0.01, neighbors_weight=0, batch_size=128, n_steps=1000, progress_bar=False)
@@ -109,6 +110,6 @@ def test_trained_sphere_has_the_curvature_of_a_sphere(radius):
 
 def test_trained_swiss_roll_has_none():
     adata = sg.datasets.swiss_roll()
-    sg.tl.geoae(adata, neighbors_weight=0, batch_size=128, n_steps=1000, progress_bar=False)
+    sg.tl.geoae(adata, neighbors_weight=0, batch_size=128, n_steps=500, progress_bar=False)
     sg.tl.curvature(adata)
     assert abs(adata.obs["geoae_gaussian_curvature"].median()) < 0.02

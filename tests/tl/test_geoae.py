@@ -157,7 +157,7 @@ def test_same_seed_same_bits_in_every_slot(small):
             assert (x != y).nnz == 0 if sparse.issparse(x) else np.array_equal(x, y)
 
 
-@pytest.mark.parametrize("suffix", ["h5ad", "zarr"])
+@pytest.mark.parametrize("suffix", ["h5ad", pytest.param("zarr", marks=pytest.mark.slow)])
 def test_a_file_carries_the_map_into_a_new_process(fitted, tmp_path, suffix):
     path = tmp_path / f"map.{suffix}"
     getattr(fitted, f"write_{suffix}")(path)

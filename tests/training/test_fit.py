@@ -336,6 +336,7 @@ def test_encoder_regularizer_lowers_the_distortion_of_the_encoder():
     assert iso["encoder"]["isometric", "encoder"] < iso["encoder"]["isometric", "decoder"]
 
 
+@pytest.mark.slow
 def test_unit_isometric_makes_the_encoder_the_orthogonal_projection():
     """With both terms zero, B = Aᵀ, so both metrics are the identity at one scale."""
     x, _ = sheet()
