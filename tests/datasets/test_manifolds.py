@@ -24,7 +24,7 @@ def test_slots(name):
     assert not np.array_equal(adata.X, MAKERS[name](n_obs=60, random_state=1).X)
 
 
-@pytest.mark.parametrize("name", MAKERS)
+@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow) if n == "torus_patch" else n for n in MAKERS])
 def test_geodesics_are_shortest_paths_through_dense_points(name):
     """An independent computation: paths in a neighbour graph of many points are a bit too long."""
     adata = MAKERS[name](n_obs=2500)

@@ -163,6 +163,7 @@ def test_history_names_every_part():
     assert {len(values) for values in history.values()} == {20}
 
 
+@pytest.mark.slow
 def test_curvature_flattens():
     from scgeoae.geometry import extrinsic_curvature
 
@@ -316,6 +317,7 @@ def curved(n=500):
     return x
 
 
+@pytest.mark.slow
 def test_encoder_regularizer_lowers_the_distortion_of_the_encoder():
     from scgeoae.geometry import distortion
 
