@@ -149,6 +149,13 @@ class Autoencoder(nn.Module):
         jet = self.jet(z)
         return pullback(jet.first, self.ambient, jet.values)
 
+    def metric_of(self, side: str, z: Tensor) -> Tensor:
+        """Return the metric of the ``"decoder"`` or the ``"encoder"`` at (n, d) positions, (n, d, d).
+
+        That of the encoder is pushed forward from the decoded points.
+        """
+        return self.metric(z) if side == "decoder" else self.encoder_metric(self.decode(z))
+
     def encoder_jacobian(self, x: Tensor) -> Tensor:
         """Return the derivative B of `encode` at (n, D) cells, (n, d, D)."""
         return self.unit / self.scale * (self.rotation.T @ self.encoder.rows(self.standardize(x)).first)

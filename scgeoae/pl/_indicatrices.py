@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
     from matplotlib.axes import Axes
-    from numpy.typing import NDArray
 
     from .._anndata.slots import Side
 
@@ -131,7 +130,8 @@ def indicatrices(
     tiles = occupied_tiles(z, box, width)
     if where == "grid":
         centers = tile_centers(box, width)
-        metrics = {s: _metric_at(centers, adata, basis, s) for s in panels}
+        model, positions = read_model(adata, basis), torch.from_numpy(centers)
+        metrics = {s: model.metric_of(s, positions).numpy() for s in panels}
     elif where == "data":
         centers = z[tiles]
         metrics = {s: read_metric(adata, basis, s)[tiles] for s in panels}
@@ -170,13 +170,6 @@ def indicatrices(
                 add_ruler(panel, read_unit(adata, basis), z)
             drawn.append(panel)
     return finish(drawn, f"indicatrices_{basis}", show=show, save=save)
-
-
-def _metric_at(centers: NDArray, adata: AnnData, basis: str, side: Side) -> NDArray:
-    model, positions = read_model(adata, basis), torch.from_numpy(centers)
-    if side == "decoder":
-        return model.metric(positions).numpy()
-    return model.encoder_metric(model.decode(positions)).numpy()
 
 
 def _labels(side: str, drawn: Side, kwargs: dict[str, Any]) -> dict[str, Any]:

@@ -141,7 +141,6 @@ def _log_area_of(adata: AnnData, basis: str, side: Side) -> Callable[[Tensor], T
     shift = float(np.median(column - relative_log_area(metric).numpy()))
 
     def log_area(z: Tensor) -> Tensor:
-        there = model.metric(z) if side == "decoder" else model.encoder_metric(model.decode(z))
-        return relative_log_area(there, reference=metric) + shift
+        return relative_log_area(model.metric_of(side, z), reference=metric) + shift
 
     return log_area

@@ -121,13 +121,11 @@ def metric(
         model.ambient = choose_ambient(None if isinstance(ambient, str) and ambient == "euclidean" else ambient, raw)
 
     points = torch.from_numpy(np.ascontiguousarray(coordinates, dtype=np.float32))
-    if side == "decoder":
-        parts = [model.metric(part) for part in points.split(4096)]
-    elif from_cells:
+    if from_cells:
         cells = torch.from_numpy(np.ascontiguousarray(raw, dtype=np.float32))
         parts = [model.encoder_metric(part) for part in cells.split(4096)]
     else:
-        parts = [model.encoder_metric(model.decode(part)) for part in points.split(4096)]
+        parts = [model.metric_of(side, part) for part in points.split(4096)]
     tensors = torch.cat(parts)
     measures = distortion(tensors, keep=KEEP if isinstance(at, str) and at == "grid" else 1.0)
     scores = {"CN": measures.cn, "VPres": measures.vpres, "ISO": measures.iso}

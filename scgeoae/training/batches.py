@@ -86,7 +86,7 @@ def batches_of_cells(
             rows=rows,
             at=x[:GEOMETRY_POINTS] if geometry is None else cells.x[next(geometry)],
             neighbors=some_of(cells.neighbors, rows, NEIGHBORS_A_STEP),
-            partners=near if (near := some_of(cells.partners, rows, 1)) is None else near[:, 0],
+            partners=None if cells.partners is None else some_of(cells.partners, rows, 1)[:, 0],
             codes=None if cells.codes is None else cells.codes[rows],
             noise=noise * torch.randn(x.shape, generator=on_device, device=x.device) if noise else None,
         )
