@@ -2,6 +2,8 @@
 
 from .activations import ACTIVATIONS
 from .autoencoder import Autoencoder
+from .flatten import flatten
 from .mlp import Jet, Mlp
+from .passes import Passes
 
-__all__ = ["ACTIVATIONS", "Autoencoder", "Jet", "Mlp"]
+__all__ = ["ACTIVATIONS", "Autoencoder", "Jet", "Mlp", "Passes", "flatten"]

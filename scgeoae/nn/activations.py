@@ -16,14 +16,15 @@ if TYPE_CHECKING:
 def _silu(p: Tensor, order: int) -> tuple[Tensor, ...]:
     s = torch.sigmoid(p)
     value = p * s
-    slope = torch.addcmul(s, value, 1 - s)
+    # s + (1 − s)φ, and from there on derivatives of it by the product rule
+    slope = torch.lerp(s, torch.ones_like(s[..., :1]), value)
     if order == 1:
         return value, slope
-    s1 = s * (1 - s)
-    bend = s1 * (2 + p * (1 - 2 * s))
+    bend = torch.addcmul(s + slope, s, slope, value=-2)
     if order == 2:
         return value, slope, bend
-    return value, slope, bend, s1 * (3 * (1 - 2 * s) + p * (1 - 6 * s1))
+    s1 = s * (1 - s)
+    return value, slope, bend, bend * (1 - 2 * s) + s1 * (1 - 2 * slope)
 
 
 def _elu(p: Tensor, order: int) -> tuple[Tensor, ...]:

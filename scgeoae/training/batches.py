@@ -84,7 +84,8 @@ def batches_of_cells(
         yield Batch(
             x=x,
             rows=rows,
-            at=x[:GEOMETRY_POINTS] if geometry is None else cells.x[next(geometry)],
+            n_at=GEOMETRY_POINTS,
+            at=None if geometry is None else cells.x[next(geometry)],
             neighbors=some_of(cells.neighbors, rows, NEIGHBORS_A_STEP),
             partners=None if cells.partners is None else some_of(cells.partners, rows, 1)[:, 0],
             codes=None if cells.codes is None else cells.codes[rows],

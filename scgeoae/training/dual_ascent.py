@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch.optim import AdamW
 
-from .loss import loss
+from ..nn import flatten
+from .descent import Descent
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -87,7 +88,7 @@ class DualAscent:
         self.branch, self.begin, self.end = (int(share * n_steps) for share in (BRANCH, BEGIN, END))
         self.log_factor = torch.zeros((), device=device)
         self.slack = torch.zeros((), device=device)
-        self.vanilla: Autoencoder | None = None
+        self.vanilla: Descent | None = None
         self.optimizer: Optimizer | None = None
 
     @property
@@ -111,8 +112,9 @@ class DualAscent:
         if step < self.branch or step > self.end:
             return
         if self.vanilla is None:
-            self.vanilla = deepcopy(model)
-            self.optimizer = AdamW(self.vanilla.parameters(), fused=True)
+            vanilla = deepcopy(model)
+            self.optimizer = AdamW([flatten(vanilla)], fused=True)
+            self.vanilla = Descent(vanilla, terms=[], contrast=self.contrast)
             self.optimizer.load_state_dict(deepcopy(optimizer.state_dict()))
             return
         if step == self.end:
@@ -121,10 +123,7 @@ class DualAscent:
             return
         for mine, its in zip(self.optimizer.param_groups, optimizer.param_groups, strict=True):
             mine.update(lr=its["lr"], betas=its["betas"])
-        parts = loss(self.vanilla, batch, terms=[], contrast=self.contrast)
-        error = parts.reconstruction.detach()
-        self.optimizer.zero_grad()
-        parts.total.backward()
+        error = self.vanilla(batch).reconstruction
         self.optimizer.step()
         if step < self.begin:
             return

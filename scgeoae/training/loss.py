@@ -37,6 +37,16 @@ class Term(NamedTuple):
         """Its name in the history."""
         return f"{self.name}_encoder" if self.on_encoder else self.name
 
+    @property
+    def is_of_rows(self) -> bool:
+        """Whether it is a function of the encoder's metric."""
+        return self.regularizer.of == "metric" and (self.on_encoder or self.regularizer.sides == ("encoder",))
+
+    @property
+    def is_of_decoder(self) -> bool:
+        """Whether it is a function of the decoder's derivatives at single codes."""
+        return self.regularizer.of == "jet" or (self.regularizer.of == "metric" and not self.is_of_rows)
+
 
 class Batch(NamedTuple):
     """The cells of a step, and what its terms need besides."""
@@ -45,12 +55,14 @@ class Batch(NamedTuple):
     """(n, D) standardised cells."""
     rows: Tensor | None = None
     """(n,) their row numbers."""
+    n_at: int | None = None
+    """At how many of the cells, the first ones, metrics are evaluated; by default at all."""
     at: Tensor | None = None
-    """(n', D) cells at which metrics are evaluated, by default `x`."""
+    """(n', D) cells at which they are evaluated instead."""
     neighbors: Tensor | None = None
     """(n, k, D) cells around each of `x`."""
     partners: Tensor | None = None
-    """(n, D) one neighbour of each of `x`, to be contrasted with the other cells."""
+    """(n', D) one neighbour of each of the first n' of `x`, to be contrasted with the other cells."""
     noise: Tensor | None = None
     """(n, D), added to `x` before it is encoded."""
     codes: Tensor | None = None
@@ -99,31 +111,32 @@ def loss(
         instead.
     """
     kinds = {term.regularizer.of for term in terms}
-    needs_rows = any(_is_of_rows(term) for term in terms)
-    order_at_points = max((t.regularizer.order for t in terms if _is_of_decoder(t)), default=0)
+    needs_rows = any(term.is_of_rows for term in terms)
+    order_at_points = max((t.regularizer.order for t in terms if t.is_of_decoder), default=0)
     order_at_codes = max((t.regularizer.order for t in terms if t.regularizer.of == "neighbors"), default=0)
 
     x = batch.x
-    at = x if batch.at is None else batch.at
     seen = x if batch.noise is None else x + batch.noise
+    at = seen[: batch.n_at] if batch.at is None else batch.at
+    at_all = batch.at is None and len(at) == len(x)
     rows = model.encoder.rows(at) if needs_rows else None
     encoding, z_partners = x.new_zeros(()), None
     if batch.codes is not None:
         z = batch.codes
         encoding = (model.encoder(x) - z).square().mean()
     elif contrast is not None:
-        z, z_partners = model.encoder(torch.cat([seen, batch.partners])).chunk(2)
-    elif rows is not None and seen is at:
+        z, z_partners = model.encoder(torch.cat([seen, batch.partners])).split([len(x), len(batch.partners)])
+    elif rows is not None and at_all:
         z = rows.values
     else:
         z = model.encoder(seen)
 
     jet = None
     if order_at_points:
-        if rows is not None:
-            points = rows.values
+        if batch.codes is not None or batch.at is None:
+            points = z if at_all else z[: batch.n_at]
         else:
-            points = z if seen is at else model.encoder(at)
+            points = model.encoder(at) if rows is None else rows.values
         points = points if sample is None else sample(points)
         if points is z:
             order_at_codes = max(order_at_codes, order_at_points)
@@ -142,7 +155,7 @@ def loss(
         regularizer = term.regularizer
         match regularizer.of:
             case "metric":
-                return regularizer.loss(cells_metric if _is_of_rows(term) else pullback)
+                return regularizer.loss(cells_metric if term.is_of_rows else pullback)
             case "jet":
                 return regularizer.loss(jet)
             case "codes":
@@ -161,11 +174,3 @@ def loss(
         total = total + sum(factor * term.weight * value for term, value in zip(terms, penalties, strict=True))
     stacked = torch.stack(penalties) if penalties else error.new_zeros(0)
     return Loss(total, error, encoding, stacked, contrasted)
-
-
-def _is_of_rows(term: Term) -> bool:
-    return term.regularizer.of == "metric" and (term.on_encoder or term.regularizer.sides == ("encoder",))
-
-
-def _is_of_decoder(term: Term) -> bool:
-    return term.regularizer.of == "jet" or (term.regularizer.of == "metric" and not _is_of_rows(term))

@@ -12,7 +12,9 @@ from torch.optim import AdamW
 from torch.optim.lr_scheduler import OneCycleLR
 from tqdm.auto import tqdm
 
+from ..nn import flatten
 from .batches import GEOMETRY_POINTS, NEIGHBORS_A_STEP, batches_of_cells
+from .descent import Descent
 from .dual_ascent import DualAscent
 from .loss import Batch, loss
 from .sampling import SAMPLINGS
@@ -97,7 +99,7 @@ def optimize(
         If the loss is not finite.
     """
     x = cells.x
-    optimizer = AdamW(model.parameters(), lr=learning_rate, weight_decay=WEIGHT_DECAY, fused=True)
+    optimizer = AdamW([flatten(model)], lr=learning_rate, weight_decay=WEIGHT_DECAY, fused=True)
     # with fewer steps than 4 the cycle has no room for its two phases
     schedule = OneCycleLR(optimizer, learning_rate, total_steps=max(n_steps, 4), pct_start=CLIMB)
     on_device = torch.Generator(device=x.device).manual_seed(generator.initial_seed())
@@ -106,6 +108,7 @@ def optimize(
     stream = batches_of_cells(
         cells, train, noise=noise, batch_size=batch_size, generator=generator, on_device=on_device
     )
+    descend = Descent(model, terms=terms, contrast=contrast, sample=sample)
     judges = held_out if len(held_out) else train[:1000]
     judge = Batch(
         x=x[judges],
@@ -145,14 +148,12 @@ def optimize(
             batch = next(stream)
             if ascent is not None:
                 factor = ascent.factor
-            parts = loss(model, batch, terms=terms, factor=factor, contrast=contrast, sample=sample)
-            optimizer.zero_grad()
-            parts.total.backward()
+            parts = descend(batch, factor)
             optimizer.step()
             if ascent is not None:
-                ascent.update(step, batch, parts.reconstruction.detach(), model, optimizer)
+                ascent.update(step, batch, parts.reconstruction, model, optimizer)
             schedule.step()
-            running += named(parts).detach()
+            running += named(parts)
             since += 1
             bar.update()
             if step % every and step < n_steps:
@@ -188,4 +189,6 @@ def optimize(
     finally:
         bar.close()
     model.load_state_dict(best_state)
+    for p in model.parameters():
+        p.grad = None
     return history, best_step, factor.item()

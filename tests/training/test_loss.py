@@ -206,8 +206,18 @@ def test_noise_is_on_the_input_alone():
     found = loss(ae, b._replace(noise=noise), terms=[Term("isometric", 1.0)])
     error = (ae.decoder(ae.encoder(b.x + noise)) - b.x).square().mean()
     torch.testing.assert_close(found.reconstruction, error)
-    # the geometry is that at the cells as they are
-    torch.testing.assert_close(found.penalties, loss(ae, b, terms=[Term("isometric", 1.0)]).penalties)
+    # the geometry is that at the codes that are decoded
+    noisy = loss(ae, b._replace(x=b.x + noise), terms=[Term("isometric", 1.0)])
+    torch.testing.assert_close(found.penalties, noisy.penalties)
+
+
+@pytest.mark.parametrize("name", ["isometric", "contractive", "curvature"])
+def test_the_first_cells_carry_the_metric(name):
+    ae, b = model(), batch()
+    found = loss(ae, b._replace(n_at=3), terms=[Term(name, 1.0)])
+    first = loss(ae, Batch(b.x[:3]), terms=[Term(name, 1.0)])
+    torch.testing.assert_close(found.penalties, first.penalties)
+    torch.testing.assert_close(found.reconstruction, loss(ae, b, terms=[]).reconstruction)
 
 
 def ambients():
