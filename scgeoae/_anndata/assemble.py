@@ -25,9 +25,9 @@ def assemble(
     """Return the results of a fit; the embedding is written only if it is `ours`."""
     unit_of_error = representation.matrix.shape[1] * float(fitted.model.scale) ** 2
     scores = _distortion(fitted.metric) | _distortion(fitted.encoder_metric, "_encoder")
-    scores |= _errors(fitted.error, fitted.held_out)
+    scores |= _errors(fitted.error, fitted)
     if fitted.displacement is not None:
-        scores |= _errors(fitted.displacement, fitted.held_out, "_encoder")
+        scores |= _errors(fitted.displacement, fitted, "_encoder")
     return Results(
         tensors={"decoder": _tensors(fitted.metric), "encoder": _tensors(fitted.encoder_metric)},
         graph=_graph(fitted.embedding, fitted.metric, n_neighbors),
@@ -70,9 +70,9 @@ def _distortion(metric: NDArray, suffix: str = "") -> dict[str, float]:
     return {f"CN{suffix}": measures.cn, f"VPres{suffix}": measures.vpres, f"ISO{suffix}": measures.iso}
 
 
-def _errors(error: NDArray, held_out: NDArray[np.bool_], suffix: str = "") -> dict[str, float]:
+def _errors(error: NDArray, fitted: Fit, suffix: str = "") -> dict[str, float]:
     errors = {f"MSE{suffix}": float(error.mean())}
-    if held_out.any():
-        errors[f"MSE{suffix}_train"] = float(error[~held_out].mean())
-        errors[f"MSE{suffix}_held_out"] = float(error[held_out].mean())
+    if len(fitted.held_out):
+        errors[f"MSE{suffix}_train"] = float(error[fitted.trained].mean())
+        errors[f"MSE{suffix}_held_out"] = float(error[fitted.held_out].mean())
     return errors

@@ -10,6 +10,8 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
+from ..training.blocks import dense
+
 if TYPE_CHECKING:
     from anndata import AnnData
     from numpy.typing import NDArray
@@ -17,16 +19,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Representation:
-    """A dense matrix of finite numbers and where it came from."""
+    """A matrix and where it came from."""
 
-    matrix: NDArray
-    """(n, D)"""
+    matrix: Any
+    """(n, D) of real numbers as it is: dense or sparse, in memory, lazy or on disk."""
     name: str
     """For people: ``adata.obsm['X_pca']``."""
     params: dict[str, Any]
     """The arguments that choose this matrix again."""
     computed: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Slots of a PCA that had to be computed for it: attribute of the AnnData, key, value."""
+
+    def dense(self) -> NDArray:
+        """Return the matrix as a NumPy array in memory, or say if it has NaN or no structure."""
+        return _checked(dense(self.matrix), self.name)
 
 
 def choose_representation(
@@ -76,12 +82,12 @@ def choose_representation(
     given = {} if layer is None else {"layer": layer}
     if use_rep is None and adata.n_vars > sc.settings.N_PCS:
         return _from_pca(adata, _in_memory(matrix), name, pca_key, n_pcs)
-    return Representation(_checked(_in_memory(matrix), name), name, {"use_rep": "X", **given})
+    return Representation(_sliceable(matrix, name), name, {"use_rep": "X", **given})
 
 
 def read_points(adata: AnnData, key: str) -> NDArray:
     """Return ``obsm[key]``, an embedding from anywhere, as a dense (n, d) array of finite numbers."""
-    return _checked(_in_memory(adata.obsm[key]), f"adata.obsm[{key!r}]")
+    return _checked(dense(adata.obsm[key]), f"adata.obsm[{key!r}]")
 
 
 def embedding_positions(adata: AnnData, slot: str) -> NDArray:
@@ -105,7 +111,7 @@ def _from_obsm(adata: AnnData, key: str, n_pcs: int | None) -> Representation:
             raise ValueError(msg)
         matrix = matrix.iloc[:, :n_pcs] if isinstance(matrix, pd.DataFrame) else matrix[:, :n_pcs]
     params = {"use_rep": key} if n_pcs is None else {"use_rep": key, "n_pcs": int(n_pcs)}
-    return Representation(_checked(_in_memory(matrix), name), name, params)
+    return Representation(_sliceable(matrix, name), name, params)
 
 
 def _from_pca(adata: AnnData, matrix: Any, name: str, key: str, n_pcs: int | None) -> Representation:
@@ -133,26 +139,32 @@ def _from_pca(adata: AnnData, matrix: Any, name: str, key: str, n_pcs: int | Non
         "uns": {suffix: scratch.uns["pca"]},
     }
     pcs = f"adata.obsm[{key!r}]"
-    return Representation(_checked(np.asarray(scratch.obsm["X_pca"]), pcs), pcs, {"use_rep": key}, computed)
+    return Representation(np.asarray(scratch.obsm["X_pca"]), pcs, {"use_rep": key}, computed)
+
+
+def _sliceable(matrix: Any, name: str) -> Any:
+    """Return a matrix that gives rows to a slice, or say what is wrong with its type or shape."""
+    if isinstance(matrix, pd.DataFrame):
+        matrix = matrix.to_numpy()
+    if sparse.issparse(matrix) and matrix.format != "csr":
+        matrix = matrix.tocsr()
+    _check_real(matrix, name)
+    if 0 in matrix.shape:
+        msg = f"{name} is empty: its shape is {matrix.shape}."
+        raise ValueError(msg)
+    return matrix
 
 
 def _in_memory(matrix: Any) -> Any:
     """Return a NumPy array or a SciPy sparse matrix, from disk or lazy forms too."""
-    if isinstance(matrix, pd.DataFrame):
-        return matrix.to_numpy()
     if hasattr(matrix, "to_memory"):
         return matrix.to_memory()
-    if hasattr(matrix, "compute"):
-        matrix = matrix.compute()
-    return matrix if sparse.issparse(matrix) else np.asarray(matrix)
+    return matrix if sparse.issparse(matrix) else dense(matrix)
 
 
-def _checked(matrix: Any, name: str) -> NDArray:
-    """Return `matrix` as a dense real array, or say what is wrong with it."""
-    matrix = matrix.toarray() if sparse.issparse(matrix) else matrix
-    if not matrix.size:
-        msg = f"{name} is empty: its shape is {matrix.shape}."
-        raise ValueError(msg)
+def _checked(matrix: NDArray, name: str) -> NDArray:
+    """Return a dense real array, or say what is wrong with it."""
+    matrix = _sliceable(matrix, name)
     _check_finite(matrix, name)
     if matrix.dtype == bool:
         matrix = matrix.astype(np.float32)
@@ -162,12 +174,16 @@ def _checked(matrix: Any, name: str) -> NDArray:
     return matrix
 
 
-def _check_finite(matrix: Any, name: str) -> None:
+def _check_real(matrix: Any, name: str) -> None:
     if not (
         matrix.dtype == bool or np.issubdtype(matrix.dtype, np.integer) or np.issubdtype(matrix.dtype, np.floating)
     ):
         msg = f"Expected {name} to hold real numbers, found dtype {matrix.dtype}."
         raise TypeError(msg)
+
+
+def _check_finite(matrix: Any, name: str) -> None:
+    _check_real(matrix, name)
     if sparse.issparse(matrix):
         matrix = matrix.tocoo()
         n_bad = len(np.unique(matrix.row[~np.isfinite(matrix.data)]))

@@ -196,7 +196,7 @@ def distortion(
 
     start = logg.info(f"computing distortion of adata.obsm[{slot!r}] as a map of {representation.name}")
     k = min(settings.n_neighbors, n - 1)
-    lengths, neighbors = NearestNeighbors(n_neighbors=k).fit(representation.matrix).kneighbors()
+    lengths, neighbors = NearestNeighbors(n_neighbors=k).fit(representation.dense()).kneighbors()
     found = tears(positions, neighbors, lengths)
     results = None
     if own:
@@ -206,7 +206,14 @@ def distortion(
         params = _params(settings, method, representation, slot, k)
         results = assemble_estimate(positions, metric, representation=representation, params=params, n_neighbors=k)
     else:
-        fitted = fit_decoder(representation.matrix, positions, settings, device=device, progress_bar=progress_bar)
+        fitted = fit_decoder(
+            representation.matrix,
+            positions,
+            settings,
+            device=device,
+            progress_bar=progress_bar,
+            name=representation.name,
+        )
         params = _params(settings, method, representation, slot, k)
         results = assemble(fitted, representation=representation, params=params, n_neighbors=k, ours=False)
     adata = writable(adata, copy=copy)

@@ -188,7 +188,7 @@ def evaluate(
 
     start = logg.info(f"evaluating {', '.join(points)} against {representation.name}")
     found = measure(
-        representation.matrix,
+        representation.dense(),
         points,
         labels=labels,
         n_sample=n_sample,

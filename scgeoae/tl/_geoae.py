@@ -289,6 +289,7 @@ def geoae(
         ambient=measure,
         device=device,
         progress_bar=progress_bar,
+        name=representation.name,
     )
     k = min(settings.n_neighbors, adata.n_obs - 1)
     chosen = representation.params | ({} if neighbors is None else {"neighbors_key": neighbors_key or "neighbors"})

@@ -11,6 +11,7 @@ from .._anndata.results import read_embedding, read_model, read_uns
 from .._anndata.slots import checked_side
 from ..geometry import distortion
 from ..training import choose_ambient
+from ..training.blocks import blocks
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -122,8 +123,8 @@ def metric(
 
     points = torch.from_numpy(np.ascontiguousarray(coordinates, dtype=np.float32))
     if from_cells:
-        cells = torch.from_numpy(np.ascontiguousarray(raw, dtype=np.float32))
-        parts = [model.encoder_metric(part) for part in cells.split(4096)]
+        cells = (torch.from_numpy(block.astype(np.float32)) for _, block in blocks(raw))
+        parts = [model.encoder_metric(part) for block in cells for part in block.split(4096)]
     else:
         parts = [model.metric_of(side, part) for part in points.split(4096)]
     tensors = torch.cat(parts)

@@ -9,19 +9,24 @@ import torch
 from sklearn.covariance import ledoit_wolf
 
 from ..geometry.ambient import Ambient
+from .blocks import dense
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from numpy.typing import ArrayLike, NDArray
+    from numpy.typing import ArrayLike
     from torch import Tensor
 
 
-def choose_ambient(ambient: str | ArrayLike | Callable[[Tensor], Tensor] | None, raw: NDArray) -> Ambient | None:
+# Cells that a covariance is estimated from.
+MAX_CELLS = 100_000
+
+
+def choose_ambient(ambient: str | ArrayLike | Callable[[Tensor], Tensor] | None, raw: Any) -> Ambient | None:
     """Return the metric of the space of the (n, D) matrix `raw`; `None` is the Euclidean one.
 
     ``"mahalanobis"`` is the inverse of the covariance of `raw`, shrunk after Ledoit & Wolf (2004)
-    so that it has one.
+    so that it has one; of more than 100,000 cells, that of every second, third and so on.
 
     Raises
     ------
@@ -35,10 +40,11 @@ def choose_ambient(ambient: str | ArrayLike | Callable[[Tensor], Tensor] | None,
         if ambient != "mahalanobis":
             msg = f"Expected `ambient` to be None, 'mahalanobis', an array or a function, found {ambient!r}."
             raise ValueError(msg)
-        covariance, _ = ledoit_wolf(np.asarray(raw, dtype=np.float64))
+        some = dense(raw[:: -(-raw.shape[0] // MAX_CELLS)])
+        covariance, _ = ledoit_wolf(some.astype(np.float64))
         return Ambient(_as_tensor(np.linalg.inv(covariance)))
     if callable(ambient):
-        points = torch.from_numpy(np.ascontiguousarray(raw[:3], dtype=np.float32))
+        points = torch.from_numpy(np.ascontiguousarray(dense(raw[:3]), dtype=np.float32))
         _check(ambient(points), f"ambient(x) for {len(points)} points", (len(points), n_features))
         return Ambient(ambient)
     tensor = _as_tensor(ambient)

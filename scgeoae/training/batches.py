@@ -46,6 +46,8 @@ class Cells(NamedTuple):
     """(n, k) row numbers of the training cells around each, for regularisers that ask for them."""
     partners: Tensor | None = None
     """(n, k) row numbers of the training cells that the neighbour term pulls each to."""
+    pulled: Tensor | None = None
+    """Row numbers of the cells that it pulls, if not all."""
     codes: Tensor | None = None
     """(n, d) where they lie in latent space, if that is given: decoder and encoder are fitted to it."""
 
@@ -69,7 +71,10 @@ def batches_of_cells(
         Standard deviation of what is added to the cells before they are encoded; it is drawn
         where they are, by the generator `on_device`.
     """
-    stream = batches(train, batch_size, generator=generator)
+    # where the neighbours of only some cells are known, half of each batch is of these
+    known = 0 if cells.pulled is None else min(batch_size // 2, len(cells.pulled))
+    stream = batches(train, batch_size - known, generator=generator)
+    pulled = batches(cells.pulled, known, generator=generator) if known else None
     geometry = batches(train, GEOMETRY_POINTS, generator=generator) if batch_size < GEOMETRY_POINTS else None
 
     def some_of(table: Tensor | None, rows: Tensor, n: int) -> Tensor | None:
@@ -80,6 +85,8 @@ def batches_of_cells(
 
     while True:
         rows = next(stream)
+        if pulled is not None:
+            rows = torch.cat([next(pulled), rows])
         x = cells.x[rows]
         yield Batch(
             x=x,
@@ -87,7 +94,7 @@ def batches_of_cells(
             n_at=GEOMETRY_POINTS,
             at=None if geometry is None else cells.x[next(geometry)],
             neighbors=some_of(cells.neighbors, rows, NEIGHBORS_A_STEP),
-            partners=None if cells.partners is None else some_of(cells.partners, rows, 1)[:, 0],
+            partners=None if cells.partners is None else some_of(cells.partners, rows[: known or None], 1)[:, 0],
             codes=None if cells.codes is None else cells.codes[rows],
             noise=noise * torch.randn(x.shape, generator=on_device, device=x.device) if noise else None,
         )

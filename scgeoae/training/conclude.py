@@ -28,8 +28,10 @@ class Fit(NamedTuple):
     """(n, d, d) metric tensors that the encoder pushes forward from the cells."""
     error: NDArray[np.float32]
     """(n,) mean squared error of the standardised representation."""
-    held_out: NDArray[np.bool_]
-    """(n,) the cells that chose when to stop and that no gradient has seen."""
+    trained: NDArray[np.integer]
+    """Row numbers of the cells that batches were drawn from."""
+    held_out: NDArray[np.integer]
+    """Row numbers of the cells that chose when to stop and that no gradient has seen."""
     history: dict[str, NDArray]
     """Step and losses of every evaluation."""
     step: int
@@ -54,20 +56,19 @@ def conclude(
     noise: float = 0.0,
 ) -> Fit:
     """Return the result of training, with the codes of the `evaluation` as embedding, laid into `frame`."""
-    latent, metric, encoder_metric, error = (part.cpu() for part in evaluation)
+    latent, metric, encoder_metric, error, _ = evaluation
     model = prepared.model.cpu().eval().requires_grad_(requires_grad=False)
     model.set_frame(frame)
     # how latent space changes along the map, in units of the representation
     jacobian = model.rotation * (model.scale / model.unit)
-    is_held_out = np.zeros(len(latent), dtype=bool)
-    is_held_out[prepared.held_out.cpu().numpy()] = True
     return Fit(
         model=model,
         embedding=model.to_map(latent).numpy(),
         metric=(jacobian.T @ metric @ jacobian).numpy(),
         encoder_metric=(jacobian.T @ encoder_metric @ jacobian).numpy(),
         error=error.numpy(),
-        held_out=is_held_out,
+        trained=prepared.rows[prepared.train.cpu().numpy()],
+        held_out=prepared.rows[prepared.held_out.cpu().numpy()],
         history={name: np.array(values) for name, values in history.items()},
         step=step,
         factor=factor,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import torch
 
 from ..geometry.frame import fit_frame
 from .batches import Cells
@@ -16,7 +18,6 @@ from .threads import threads_for
 
 if TYPE_CHECKING:
     import numpy as np
-    import torch
     from numpy.typing import NDArray
 
     from ..geometry import Ambient
@@ -33,7 +34,7 @@ def default_steps(n_cells: int, batch_size: int) -> int:
 
 
 def fit(
-    raw: NDArray,
+    raw: Any,
     settings: Settings,
     *,
     init_pos: NDArray | None = None,
@@ -41,20 +42,25 @@ def fit(
     ambient: Ambient | None = None,
     device: str | torch.device = "auto",
     progress_bar: bool = False,
+    name: str = "the matrix",
 ) -> Fit:
     """Fit a geometric autoencoder to an (n, D) matrix of finite numbers.
 
     The stages are: standardise, start at PCA, or at the (n, d) positions `init_pos`, whose unit and pose
     do not matter, train, evaluate all cells, and lay latent space into its frame. A twentieth of the
     cells, at most 1,000, is held out of the gradients and chooses the state that is kept; below 20
-    cells none is. The neighbour term pulls each cell to those in its row of the (n, k) row numbers
+    cells none is. Training draws its batches from the others, from a random 100,000 of them where there are more.
+    The neighbour term pulls each cell to those in its row of the (n, k) row numbers
     `neighbors`, −1 for none, by default to the ten nearest.
+
+    The matrix is read twice, block by block, and never held as a whole: besides arrays of NumPy and SciPy it may be
+    one of Dask, or a dataset on disk.
 
     Raises
     ------
     ValueError
-        If there are more components than features, or fewer cells than components + 2, or if `init_pos`
-        is not (n, d) finite numbers.
+        If there are more components than features, or fewer cells than components + 2, if all cells are equal or some
+        are not finite (`name` is what the message calls the matrix), or if `init_pos` is not (n, d) finite numbers.
     RuntimeError
         If training diverges.
 
@@ -66,30 +72,34 @@ def fit(
     >>> fit(raw, Settings(n_steps=10)).embedding.shape
     (100, 2)
     """
-    prepared = prepare(raw, settings, device)
-    model, x, scale, principal, train, held_out, generator = prepared
+    prepared = prepare(raw, settings, device, name=name)
+    model, x, train = prepared.model, prepared.x, prepared.train
     if init_pos is not None:
-        init_pos = check_init(init_pos, len(raw), settings.n_components)
+        init_pos = check_init(init_pos, raw.shape[0], settings.n_components)[prepared.rows]
     if ambient is not None:
         # some regularisers depend on the unit of H, and the networks start at a unit of about 1
         model.ambient = ambient.divided_by(ambient.mean(model.restore(x[:1000])))
-    around = partners = None
+    around = partners = pulled = None
     if any(term.regularizer.of == "neighbors" for term in settings.terms):
         around = find_neighbors(x, train, settings.n_neighbors)
     if settings.contrast is not None:
-        if neighbors is None:
-            partners = find_neighbors(x, train[:MAX_SEARCHED], N_PARTNERS)
+        if neighbors is not None:
+            partners = within(neighbors, prepared.rows, train)
         else:
-            partners = within(neighbors, train).to(x.device)
-    cells = Cells(x, neighbors=around, partners=partners)
-    noise = suitable_noise(x, partners) if settings.noise is None else settings.noise
+            some = train[:MAX_SEARCHED]
+            pulled = some if len(train) > MAX_SEARCHED else None
+            partners = find_neighbors(x, some, N_PARTNERS, of=torch.cat([some, prepared.held_out]))
+    cells = Cells(x, neighbors=around, partners=partners, pulled=pulled)
+    noise = settings.noise
+    if noise is None:
+        noise = suitable_noise(x, partners, train if pulled is None else pulled)
     objective = {"terms": settings.terms, "contrast": settings.contrast, "noise": noise}
     with threads_for(settings.batch_size, x.device):
         if init_pos is not None:
             start_from(
                 model,
                 cells,
-                place(init_pos, x, principal),
+                place(init_pos, x, prepared.principal),
                 train=train,
                 batch_size=settings.batch_size,
                 seed=settings.seed,
@@ -99,20 +109,20 @@ def fit(
             model,
             cells,
             train=train,
-            held_out=held_out,
+            held_out=prepared.held_out,
             tolerance=settings.tolerance if settings.is_auto else None,
             sampling=settings.sampling,
             n_steps=settings.n_steps or default_steps(len(x), settings.batch_size),
             batch_size=settings.batch_size,
             learning_rate=settings.learning_rate,
-            generator=generator,
+            generator=prepared.generator,
             progress_bar=progress_bar,
             **objective,
         )
 
     model.ambient = ambient
-    evaluation = evaluate(model, x)
-    frame = fit_frame(evaluation.latent.cpu(), evaluation.metric.cpu(), principal.cpu())
+    evaluation = evaluate(prepared, raw)
+    frame = fit_frame(evaluation.latent, evaluation.metric, evaluation.principal)
     # the metric measures standardised units, of which one is `scale` units of the representation
-    frame = frame._replace(unit=frame.unit * scale)
+    frame = frame._replace(unit=frame.unit * prepared.standardization.scale)
     return conclude(prepared, evaluation, frame, history=history, step=step, factor=factor, noise=noise)

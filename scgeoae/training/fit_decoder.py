@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -29,12 +29,13 @@ N_STEPS = 2000
 
 
 def fit_decoder(
-    raw: NDArray,
+    raw: Any,
     positions: NDArray,
     settings: Settings,
     *,
     device: str | torch.device = "auto",
     progress_bar: bool = False,
+    name: str = "the matrix",
 ) -> Fit:
     r"""Fit the decoder z → x and the encoder x → z to fixed (n, d) `positions` by least squares.
 
@@ -49,7 +50,7 @@ def fit_decoder(
     Parameters
     ----------
     raw
-        (n, D) cells, finite.
+        (n, D) cells, finite, in any form that `scgeoae.training.fit` takes; `name` is what a message calls them.
     positions
         (n, d) finite positions that fill d dimensions.
     settings
@@ -58,7 +59,8 @@ def fit_decoder(
     Raises
     ------
     ValueError
-        If there are more dimensions than features, or fewer cells than dimensions + 2.
+        If there are more dimensions than features, fewer cells than dimensions + 2, if all cells are equal or some are
+        not finite.
     RuntimeError
         If training diverges.
 
@@ -72,19 +74,21 @@ def fit_decoder(
     array([[9., 0.],
            [0., 1.]], dtype=float32)
     """
-    prepared = prepare(raw, settings, device)
-    model, x, _, principal, train, held_out, generator = prepared
+    prepared = prepare(raw, settings, device, name=name)
+    model, x, train = prepared.model, prepared.x, prepared.train
+    rows = torch.from_numpy(prepared.rows)
     y = torch.as_tensor(positions, dtype=torch.float64)
-    mean, rotation = y.mean(0), procrustes(y, principal.cpu())
+    mean, rotation = y.mean(0), procrustes(y[rows], prepared.principal.cpu())
     unit = (y - mean).square().mean().sqrt()
-    codes = ((y - mean) @ rotation / unit).to(x)
-    set_linear(model, x[train], codes[train])
+    codes = ((y - mean) @ rotation / unit).float()
+    cells = Cells(x, codes=codes[rows].to(x))
+    set_linear(model, x[train], cells.codes[train])
     with threads_for(settings.batch_size, x.device):
         history, step, _ = optimize(
             model,
-            Cells(x, codes=codes),
+            cells,
             train=train,
-            held_out=held_out,
+            held_out=prepared.held_out,
             terms=[],
             tolerance=None,
             sampling="data",
@@ -93,11 +97,11 @@ def fit_decoder(
             n_steps=settings.n_steps or N_STEPS,
             batch_size=settings.batch_size,
             learning_rate=settings.learning_rate,
-            generator=generator,
+            generator=prepared.generator,
             progress_bar=progress_bar,
         )
-    evaluation = evaluate(model, x, codes=codes)
-    displacement = (evaluation.latent - codes).square().mean(1).cpu().numpy()
+    evaluation = evaluate(prepared, raw, codes=codes)
+    displacement = (evaluation.latent - codes).square().mean(1).numpy()
     frame = Frame(unit, -(mean @ rotation) / unit, rotation.T)
     fitted = conclude(prepared, evaluation._replace(latent=codes), frame, history=history, step=step)
     return fitted._replace(embedding=positions, displacement=displacement)

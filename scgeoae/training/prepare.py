@@ -1,48 +1,61 @@
-"""What comes before training: standardise, start at PCA, hold cells out, move to the device."""
+"""What comes before training: standardise, draw the cells to train on, start at PCA, move to the device."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from sklearn.decomposition import PCA
 
 from ..nn import Autoencoder
 from .device import choose_device
-from .standardize import standardize
+from .survey import survey
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
     from torch import Tensor
 
     from .settings import Settings
+    from .survey import Survey
+
+# Cells that training draws its batches from, besides those held out. A default run looks at some 300,000 cells, of
+# fewer several times: with more of them it learns no better, and needs more memory (docs/speed.md).
+MAX_SAMPLED = 100_000
 
 
 class Prepared(NamedTuple):
-    """A model at PCA and the cells, on the device to compute on."""
+    """A model at PCA and cells to train it on, on the device to compute on."""
 
     model: Autoencoder
+    standardization: Survey
+    rows: NDArray[np.integer]
+    """(m,) which cells these are, in ascending order."""
     x: Tensor
-    """(n, D) standardised."""
-    scale: float
-    """Units of the representation in one of `x`."""
-    principal: Tensor
-    """(n, d) first principal components of `x`."""
+    """(m, D) standardised."""
+    axes: Tensor
+    """(d, D) first principal axes of `x`."""
     train: Tensor
-    """Row numbers."""
+    """Rows of `x`."""
     held_out: Tensor
-    """Row numbers, none below 20 cells."""
+    """Rows of `x`, none below 20 cells."""
     generator: torch.Generator
     """For the batches."""
 
+    @property
+    def principal(self) -> Tensor:
+        """(m, d) first principal components of `x`."""
+        return self.x @ self.axes.T
 
-def prepare(raw: NDArray, settings: Settings, device: str | torch.device) -> Prepared:
-    """Prepare the fit to an (n, D) matrix of finite numbers.
+
+def prepare(raw: Any, settings: Settings, device: str | torch.device, *, name: str = "the matrix") -> Prepared:
+    """Prepare the fit to an (n, D) matrix, of which there are `blocks`; `name` is what a message calls it.
 
     Raises
     ------
     ValueError
-        If there are more components than features, or fewer cells than components + 2.
+        If there are more components than features, fewer cells than components + 2, NaN or infinite values, or
+        if all cells are equal.
     """
     d = settings.n_components
     n, n_features = raw.shape
@@ -54,20 +67,21 @@ def prepare(raw: NDArray, settings: Settings, device: str | torch.device) -> Pre
         raise ValueError(msg)
     generator = torch.Generator().manual_seed(settings.seed)
     device = choose_device(device)
-    x, center, scale = standardize(raw)
-    # sklearn fixes the signs of the axes; its own seed is fixed, so that every seed of ours
-    # starts at the same map
-    axes = PCA(d, random_state=0).fit(x).components_
-    model = Autoencoder(n_features, d, hidden=settings.hidden, activation=settings.activation, generator=generator)
-    model.start_at(center=torch.as_tensor(center), scale=torch.as_tensor(scale), axes=torch.as_tensor(axes))
-
     order = torch.randperm(n, generator=generator)
     n_held_out = min(n // 20, 1000)
-    held_out, train = order[:n_held_out], order[n_held_out:]
-    x = torch.from_numpy(x)
+    drawn = order[: n_held_out + MAX_SAMPLED]
+    rows, where = drawn.sort()
+    held_out, train = where.argsort().split([n_held_out, len(drawn) - n_held_out])
+    found = survey(raw, rows.numpy(), name=name)
+
+    # sklearn fixes the signs of the axes; its own seed is fixed, so that every seed of ours
+    # starts at the same map
+    axes = torch.as_tensor(PCA(d, random_state=0).fit(found.x).components_)
+    model = Autoencoder(n_features, d, hidden=settings.hidden, activation=settings.activation, generator=generator)
+    model.start_at(center=torch.as_tensor(found.center), scale=torch.as_tensor(found.scale), axes=axes)
+    x = torch.from_numpy(found.x)
     if device.type == "cuda":
         x = x.pin_memory()
     x = x.to(device, non_blocking=True)
     model.to(device)
-    principal = x @ model.encoder.linear.detach().T
-    return Prepared(model, x, scale, principal, train.to(device), held_out.to(device), generator)
+    return Prepared(model, found, rows.numpy(), x, axes.to(x), train.to(device), held_out.to(device), generator)

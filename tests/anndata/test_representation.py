@@ -42,9 +42,9 @@ def test_chooses_as_scanpy(kwargs, name, n_columns):
     chosen = choose(adata, **kwargs)
     assert (chosen.name, chosen.matrix.shape) == (name, (30, n_columns))
     if "layer" not in kwargs:
-        np.testing.assert_array_equal(chosen.matrix, _choose_representation(adata, **kwargs))
+        np.testing.assert_array_equal(chosen.dense(), _choose_representation(adata, **kwargs))
     again = choose(adata, **chosen.params)
-    np.testing.assert_array_equal(again.matrix, chosen.matrix)
+    np.testing.assert_array_equal(again.dense(), chosen.dense())
 
 
 def test_few_variables_are_taken_as_they_are():
@@ -76,12 +76,12 @@ def test_missing_components_are_computed_and_nothing_is_written(layer):
     expected = sc.pp.pca(
         AnnData(adata.X if layer is None else adata.layers[layer].astype("float32")), n_comps=8, copy=True
     )
-    np.testing.assert_allclose(chosen.matrix, expected.obsm["X_pca"], rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(chosen.dense(), expected.obsm["X_pca"], rtol=1e-4, atol=1e-4)
     assert chosen.computed["obsm"].keys() == {key}
     # once written, the same call finds them
     for attribute, entries in chosen.computed.items():
         getattr(adata, attribute).update(entries)
-    np.testing.assert_array_equal(choose(adata, layer=layer).matrix, chosen.matrix)
+    np.testing.assert_array_equal(choose(adata, layer=layer).dense(), chosen.dense())
 
 
 def dask(x):
@@ -105,8 +105,8 @@ def test_forms_of_x(convert):
     adata = make()
     dense = adata.X
     adata.X = convert(dense)
-    np.testing.assert_array_equal(choose(adata, use_rep="X").matrix, dense)
-    np.testing.assert_array_equal(choose(adata[5:20], use_rep="X").matrix, dense[5:20])
+    np.testing.assert_array_equal(choose(adata, use_rep="X").dense(), dense)
+    np.testing.assert_array_equal(choose(adata[5:20], use_rep="X").dense(), dense[5:20])
 
 
 @pytest.mark.parametrize("convert", [pd.DataFrame, sparse.csr_matrix])
@@ -118,8 +118,8 @@ def test_forms_of_obsm(convert):
         converted.index = adata.obs_names
         converted.columns = converted.columns.astype(str)
     adata.obsm["X_pca"] = converted
-    np.testing.assert_array_equal(choose(adata).matrix, expected)
-    np.testing.assert_array_equal(choose(adata, n_pcs=3).matrix, expected[:, :3])
+    np.testing.assert_array_equal(choose(adata).dense(), expected)
+    np.testing.assert_array_equal(choose(adata, n_pcs=3).dense(), expected[:, :3])
 
 
 @pytest.mark.parametrize("form", [np.asarray, sparse.csr_matrix, sparse.csc_matrix])
@@ -129,7 +129,7 @@ def test_backed(tmp_path, form):
     adata.X = form(dense)
     adata.write_h5ad(tmp_path / "x.h5ad")
     backed = read_h5ad(tmp_path / "x.h5ad", backed="r")
-    np.testing.assert_array_equal(choose(backed, use_rep="X").matrix, dense)
+    np.testing.assert_array_equal(choose(backed, use_rep="X").dense(), dense)
     backed.file.close()
 
 
@@ -142,7 +142,7 @@ def test_bad_values_are_counted_by_cell(form, bad):
     x[7, 1] = bad
     adata.X = form(x)
     with pytest.raises(ValueError, match=r"2 of 30 cells have NaN or infinite values in adata\.X"):
-        choose(adata, use_rep="X")
+        choose(adata, use_rep="X").dense()
     del adata.obsm["X_pca"]
     with pytest.raises(ValueError, match=r"2 of 30 cells have NaN or infinite values in adata\.X"):
         choose(adata)
@@ -167,7 +167,7 @@ def test_nothing_to_embed():
     adata = make()
     adata.obsm["X_pca"][:] = 3.0
     with pytest.raises(ValueError, match=r"All 30 cells are equal in adata\.obsm\['X_pca'\]"):
-        choose(adata)
+        choose(adata).dense()
     with pytest.raises(ValueError, match=r"adata\.obsm\['X_pca'\] is empty: its shape is \(0, 10\)"):
         choose(make()[:0])
     adata.obsm["X_pca"] = np.array([["a", "b"]] * 30)

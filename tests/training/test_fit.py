@@ -2,12 +2,15 @@ from __future__ import annotations
 
 import math
 import re
+from importlib import import_module
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import sparse
+from sklearn.neighbors import NearestNeighbors
 
 from scgeoae.geometry import trace
 from scgeoae.geometry.regularizers import REGULARIZERS
@@ -17,7 +20,7 @@ from scgeoae.training.batches import batches
 from scgeoae.training.device import choose_device
 from scgeoae.training.neighbors import NOISE, find_neighbors, suitable_noise, within
 from scgeoae.training.sampling import gaussian, mixup, uniform
-from scgeoae.training.standardize import standardize
+from scgeoae.training.survey import survey
 
 # what regularisers do without the neighbour term, in half the time
 PURE = {"neighbors_weight": 0, "batch_size": 128, "learning_rate": 5e-3}
@@ -89,10 +92,10 @@ def test_frame(unrolled):
 def test_held_out_cells_are_embedded_and_no_gradient_sees_them():
     x, _ = sheet(200)
     first = fit(x, Settings(n_steps=5))
-    assert first.held_out.sum() == 10
+    assert len(first.held_out) == 10
     assert np.isfinite(first.embedding).all()
     # batches are drawn from the others only
-    rows = torch.from_numpy(np.flatnonzero(~first.held_out))
+    rows = torch.from_numpy(first.trained)
     stream = batches(rows, 32, generator=torch.Generator().manual_seed(0))
     seen = torch.cat([next(stream) for _ in range(30)])
     assert set(seen.tolist()) == set(rows.tolist())
@@ -110,7 +113,7 @@ def test_few_cells(n, d):
     x = np.random.default_rng(0).normal(size=(n, 4))
     fitted = fit(x, Settings(n_components=d, n_steps=20))
     assert np.isfinite(fitted.embedding).all()
-    assert not fitted.held_out.any()
+    assert not len(fitted.held_out)
     with pytest.raises(ValueError, match=f"needs at least {d + 2} cells, found {d + 1}"):
         fit(x[: d + 1], Settings(n_components=d))
 
@@ -206,7 +209,7 @@ def test_samples(seed):
 
 def test_interrupt_keeps_the_best_state(monkeypatch):
     x, _ = sheet(300)
-    real = optimize_module.loss
+    real = optimize_module.Descent.__call__
     calls = 0
 
     def interrupting(*args, **kwargs):
@@ -216,7 +219,7 @@ def test_interrupt_keeps_the_best_state(monkeypatch):
             raise KeyboardInterrupt
         return real(*args, **kwargs)
 
-    monkeypatch.setattr(optimize_module, "loss", interrupting)
+    monkeypatch.setattr(optimize_module.Descent, "__call__", interrupting)
     with pytest.warns(
         UserWarning, match=r"interrupted at step \d+ of 200; the best state so far, of step (\d+)"
     ) as record:
@@ -244,9 +247,10 @@ def test_step_budget_stops_growing():
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int32, np.float16])
-def test_standardize(dtype):
+def test_survey(dtype, monkeypatch):
+    monkeypatch.setattr("scgeoae.training.blocks.BLOCK_SIZE", 64)
     raw = (np.random.default_rng(0).normal(size=(500, 4)) * [10, 5, 2, 0] + 30).astype(dtype)
-    x, center, scale = standardize(raw, chunk_size=64)
+    center, scale, x = survey(raw, np.arange(500))
     assert x.dtype == np.float32
     np.testing.assert_allclose(x.mean(0), 0, atol=1e-5)
     assert np.square(x, dtype=np.float64).mean() == pytest.approx(1, rel=1e-5)
@@ -256,8 +260,8 @@ def test_standardize(dtype):
 
 def test_small_variation_on_a_large_offset_survives():
     variation = np.random.default_rng(0).normal(size=(100, 3))
-    x, _, _ = standardize(variation + 1e9)
-    expected, _, _ = standardize(variation)
+    *_, x = survey(variation + 1e9, np.arange(100))
+    *_, expected = survey(variation, np.arange(100))
     np.testing.assert_allclose(x, expected, atol=1e-5)
 
 
@@ -387,21 +391,33 @@ def test_neighbors_are_the_nearest_others_of_the_training_cells(seed, k):
 def test_neighbors_within_the_training_cells(seed):
     rng = np.random.default_rng(seed)
     table = np.stack([rng.permutation(np.r_[-1, -1, 0:10])[:4] for _ in range(10)])
-    train = torch.from_numpy(rng.permutation(10)[:5])
-    for i, (given_row, row) in enumerate(zip(table.tolist(), within(table, train).tolist(), strict=True)):
-        allowed = [j for j in given_row if j in train.tolist()]
-        assert row == [allowed[a % len(allowed)] for a in range(4)] if allowed else row == [i] * 4
+    rows = np.sort(rng.permutation(10)[: rng.integers(5, 11)])
+    train = torch.from_numpy(rng.permutation(len(rows))[:5])
+    for i, (cell, row) in enumerate(zip(rows, within(table, rows, train).tolist(), strict=True)):
+        allowed = [j for j in table[cell].tolist() if j in rows[train]]
+        found = rows[row].tolist()
+        assert found == [allowed[a % len(allowed)] for a in range(4)] if allowed else row == [i] * 4
+
+
+def test_neighbors_of_some():
+    x = torch.randn(40, 3, generator=torch.Generator().manual_seed(0))
+    among, of = torch.arange(5, 40), torch.tensor([1, 8, 30])
+    found = find_neighbors(x, among, 4, of=of)
+    assert torch.equal(found[of], find_neighbors(x, among, 4)[of])
+    rest = np.setdiff1d(np.arange(40), of)
+    assert (found[rest] == torch.from_numpy(rest)[:, None]).all()
 
 
 def test_noise_is_shorter_than_the_way_to_the_neighbors():
     g = torch.Generator().manual_seed(0)
     far = 100 * torch.randn(50, 4, generator=g)
-    partners = find_neighbors(far, torch.arange(50), 3)
-    assert suitable_noise(far, partners) == NOISE
+    every = torch.arange(50)
+    partners = find_neighbors(far, every, 3)
+    assert suitable_noise(far, partners, every) == NOISE
     near = far / 1e4
     distance = np.median([(near[p] - c).norm(dim=1).mean() for p, c in zip(partners, near, strict=True)])
-    assert suitable_noise(near, partners) * 4**0.5 == pytest.approx(2 / 3 * distance, rel=0.1)
-    assert suitable_noise(torch.zeros(50, 4), partners) == 0
+    assert suitable_noise(near, partners, every) * 4**0.5 == pytest.approx(2 / 3 * distance, rel=0.1)
+    assert suitable_noise(torch.zeros(50, 4), partners, every) == 0
 
 
 def test_neighbors_of_duplicated_cells():
@@ -431,3 +447,69 @@ def test_ambient_metric_decides_what_is_held():
     fitted.model.ambient = None
     assert measured < distortion(fitted.model.metric(z)).iso / 5
     np.testing.assert_allclose(np.trace(fitted.metric, axis1=1, axis2=2).mean(), 2, rtol=1e-4)
+
+
+class OnDisk:
+    """What gives rows to a slice, and says how many it gave at most."""
+
+    def __init__(self, matrix):
+        self.matrix, self.shape, self.most = matrix, matrix.shape, 0
+
+    def __getitem__(self, rows):
+        assert isinstance(rows, slice)
+        part = self.matrix[rows]
+        self.most = max(self.most, part.shape[0])
+        return part
+
+
+@pytest.mark.parametrize("form", ["sparse", "dask", "on disk"])
+def test_matrices_are_read_in_blocks(form, monkeypatch):
+    x, _ = sheet(300)
+    x = np.maximum(x, 0).astype(np.float32)
+    expected = fit(x, Settings(n_steps=20))
+    monkeypatch.setattr("scgeoae.training.blocks.BLOCK_SIZE", 64 * x.shape[1])
+    if form == "sparse":
+        matrix = sparse.csr_matrix(x)
+    elif form == "dask":
+        matrix = pytest.importorskip("dask.array").from_array(x, chunks=(70, -1))
+    else:
+        matrix = OnDisk(sparse.csr_matrix(x))
+    found = fit(matrix, Settings(n_steps=20))
+    np.testing.assert_allclose(found.embedding, expected.embedding, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(found.metric, expected.metric, rtol=1e-3, atol=1e-3)
+    if form == "on disk":
+        assert matrix.most == 64
+
+
+def test_bad_cells_are_counted_over_all_blocks(monkeypatch):
+    monkeypatch.setattr("scgeoae.training.blocks.BLOCK_SIZE", 64)
+    x, _ = sheet(300)
+    x[[5, 250, 251], 1] = np.nan
+    x[250, 2] = np.inf
+    with pytest.raises(ValueError, match=r"3 of 300 cells have NaN or infinite values in some matrix; drop"):
+        fit(x, Settings(), name="some matrix")
+    with pytest.raises(ValueError, match="All 300 cells are equal in some matrix"):
+        fit(np.full((300, 4), 0.1, dtype=np.float32), Settings(), name="some matrix")
+
+
+@pytest.mark.parametrize("given", [False, True])
+def test_many_cells_are_sampled(monkeypatch, given):
+    for module, name, value in (("prepare", "MAX_SAMPLED", 200), ("fit", "MAX_SEARCHED", 150)):
+        monkeypatch.setattr(import_module(f"scgeoae.training.{module}"), name, value)
+    x, t = sheet(600)
+    neighbors = NearestNeighbors(n_neighbors=8).fit(x).kneighbors(return_distance=False) if given else None
+    fitted = fit(x, Settings(n_steps=300), neighbors=neighbors)
+    assert len(fitted.trained) == 200
+    assert len(fitted.held_out) == 30
+    assert not np.intersect1d(fitted.trained, fitted.held_out).size
+    rest = np.setdiff1d(np.arange(600), fitted.trained)
+    # those that no batch has seen are placed as well as the others
+    assert fitted.error[rest].mean() < 1.5 * fitted.error[fitted.trained].mean() + 1e-3
+    assert r2_of_plane(fitted.embedding[rest], t[rest]) > 0.98
+
+
+def r2_of_plane(z, t):
+    """How much of the true coordinates a linear function of the map explains."""
+    design = np.c_[z, np.ones(len(z))]
+    residual = t - design @ np.linalg.lstsq(design, t, rcond=None)[0]
+    return 1 - np.square(residual).sum() / np.square(t - t.mean(0)).sum()
