@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from sklearn.neighbors import NearestNeighbors
 
-from ..geometry import anisotropy, distortion, metric_graph, relative_log_area
+from ..geometry import anisotropy, distortion, metric_graph, nearest_others, relative_log_area
 from .model_arrays import to_arrays
 from .results import Results, Tensors
 
@@ -61,8 +60,7 @@ def _tensors(metric: NDArray[np.float32]) -> Tensors:
 
 
 def _graph(embedding: NDArray, metric: NDArray, k: int) -> Any:
-    neighbors = NearestNeighbors(n_neighbors=k).fit(embedding).kneighbors(return_distance=False)
-    return metric_graph(embedding, metric, neighbors)
+    return metric_graph(embedding, metric, nearest_others(embedding, k))
 
 
 def _distortion(metric: NDArray, suffix: str = "") -> dict[str, float]:

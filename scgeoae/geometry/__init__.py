@@ -8,6 +8,7 @@ from .graph import MetricGraph, metric_graph
 from .indicatrix import indicatrix_axes
 from .laplacian import laplacian_metric
 from .metric import cometric, eigenvalues, inverse, log_det, pullback, squared_trace, trace
+from .nearest import nearest_others
 from .tears import Tears, tears
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "log_det",
     "mean_curvature",
     "metric_graph",
+    "nearest_others",
     "procrustes",
     "pullback",
     "relative_log_area",

@@ -2,10 +2,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy import sparse
 from sklearn.neighbors import NearestNeighbors
 
-from scgeoae.geometry import metric_graph
+from scgeoae.geometry import metric_graph, nearest_others
 
 
 def example(n=30, k=5, seed=0):
@@ -67,3 +69,64 @@ def test_cells_at_one_place_stay_linked():
     assert np.isfinite(graph.connectivities.data).all()
     everything_at_one_place = metric_graph(np.zeros((6, 2)), np.tile(np.eye(2), (6, 1, 1)), neighbors)
     assert (everything_at_one_place.connectivities.data == 1).all()
+
+
+def dense(z, metric, neighbors):
+    """The three matrices by their definitions, and which of their entries are edges."""
+    n = len(z)
+    z, metric = z.astype(np.float64), metric.astype(np.float64)
+    delta = z[None] - z[:, None]
+    squared = np.einsum("ija,iab,ijb->ij", delta, metric, delta).clip(min=0)
+    length = (np.sqrt(squared) + np.sqrt(squared.T)) / 2
+    chosen = np.zeros((n, n), dtype=bool)
+    chosen[np.arange(n)[:, None], neighbors] = True
+    width = np.array([np.median(length[i, neighbors[i]]) for i in range(n)])
+    width[width == 0] = width[width > 0].min() if width.any() else 1
+    spread = width[:, None] ** 2 + width**2
+    weight = np.sqrt(2 * width[:, None] * width / spread) * np.exp(-(length**2) / spread)
+    return (squared, chosen), (length, chosen | chosen.T), (weight, chosen | chosen.T)
+
+
+@given(
+    n=st.integers(2, 40),
+    k=st.integers(1, 39),
+    d=st.sampled_from([1, 2, 3, 10]),
+    n_places=st.integers(1, 40),
+    dtype=st.sampled_from([np.float32, np.float64]),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_matrices_are_those_of_the_definition(n, k, d, n_places, dtype, seed):
+    rng = np.random.default_rng(seed)
+    z = rng.normal(size=(n_places, d))[rng.integers(n_places, size=n)].astype(dtype)
+    root = rng.normal(size=(n, d, d))
+    metric = (root @ root.transpose(0, 2, 1)).astype(dtype)
+    neighbors = nearest_others(z, min(k, n - 1))
+    before = neighbors.copy()
+    graph = metric_graph(z, metric, neighbors)
+    np.testing.assert_array_equal(neighbors, before)
+    for matrix, (values, edges) in zip(graph, dense(z, metric, neighbors), strict=True):
+        pattern = sparse.csr_matrix(edges)
+        np.testing.assert_array_equal(matrix.indptr, pattern.indptr)
+        np.testing.assert_array_equal(matrix.indices, pattern.indices)
+        np.testing.assert_allclose(matrix.data, values[edges], rtol=1e-5, atol=1e-9)
+        assert matrix.has_canonical_format
+        assert (matrix.data.dtype, matrix.indices.dtype, matrix.indptr.dtype) == (np.float32, np.int32, np.int32)
+    for matrix in (graph.distances, graph.connectivities):
+        np.testing.assert_array_equal(matrix.T.tocsr().data, matrix.data)
+
+
+def test_blocks_join(monkeypatch):
+    z, metric, neighbors = example(n=100)
+    at_once = metric_graph(z, metric, neighbors)
+    monkeypatch.setattr("scgeoae.geometry.graph.BLOCK", 7 * 5 * 2**2)
+    for one, other in zip(at_once, metric_graph(z, metric, neighbors), strict=True):
+        np.testing.assert_array_equal(one.toarray(), other.toarray())
+
+
+def test_a_change_in_place_stays_in_its_matrix():
+    z, metric, neighbors = example()
+    graph = metric_graph(z, metric, neighbors)
+    before = graph.connectivities.toarray()
+    graph.distances.data[::2] = 0
+    graph.distances.eliminate_zeros()
+    np.testing.assert_array_equal(graph.connectivities.toarray(), before)
