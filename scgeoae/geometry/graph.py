@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from scipy import sparse
 
-from .edges import BACKWARD, linked, positive
+from .edges import BACKWARD, linked, positive, widths
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -60,7 +60,7 @@ def metric_graph(z: NDArray, metric: NDArray, neighbors: NDArray[np.integer]) ->
         length = np.sqrt(square).mean(axis=0)
         to_neighbor = links.data[edges] != BACKWARD
         squares[cells] = square[0, to_neighbor].reshape(-1, k)
-        width[cells] = np.median(length[to_neighbor].reshape(-1, k), axis=1)
+        width[cells] = widths(length[to_neighbor].reshape(-1, k))
         lengths[edges] = length
 
     width = positive(width)
