@@ -29,7 +29,7 @@ class Passes:
 
     .. math:: R = \varphi' \odot Q W + \varphi'' \odot \sum_a P_a \odot Q_a W, \quad R_a = \varphi' \odot Q_a W
 
-    A pass backward belongs to the last pass forward and overwrites the ``grad`` of all parameters.
+    A pass backward belongs to the last pass forward, which it uses up, and overwrites the ``grad`` of all parameters.
 
     Parameters
     ----------
@@ -126,7 +126,8 @@ class Passes:
             layer, slope, bend, directions = self._layers[i - 1]
             torch.mm(rows.T, layer, out=weight.grad)
             torch.sum(above, 0, out=self.biases[i].grad)
-            rows = torch.mm(rows, weight, out=self._buffer(f"gradient {i}", x, n + d * m, weight.shape[1]))
+            # in the place of the layer, which nobody reads again
+            rows = torch.mm(rows, weight, out=layer)
             above = rows[:n]
             if m:
                 along = rows[n:].view(d, m, -1)

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 GEOMETRY_POINTS = 64
 # Of the neighbours of each cell, how many a step sees.
 NEIGHBORS_A_STEP = 4
+# Cells of a step that are contrasted with the others of it: their kernels would grow with the square of the batch.
+MAX_CONTRASTED = 256
+# Steps whose random numbers are drawn at once.
+N_DRAWS = 64
 
 
 def batches(rows: Tensor, size: int, *, generator: torch.Generator) -> Iterator[Tensor]:
@@ -28,13 +32,22 @@ def batches(rows: Tensor, size: int, *, generator: torch.Generator) -> Iterator[
     device, and travels once an epoch.
     """
     size = min(size, len(rows))
-    pinned = rows.device.type == "cuda"
     while True:
-        order = torch.randperm(len(rows), generator=generator)
-        if pinned:
-            order = order.pin_memory()
-        shuffled = rows[order.to(rows.device, non_blocking=True)]
+        shuffled = rows[_moved(torch.randperm(len(rows), generator=generator), rows.device)]
         yield from shuffled[: len(rows) // size * size].split(size)
+
+
+def _columns(n_columns: int, shape: tuple[int, int], *, like: Tensor, generator: torch.Generator) -> Iterator[Tensor]:
+    """Yield random column numbers of this shape; some hundred draws travel at once."""
+    while True:
+        draws = torch.randint(n_columns, (N_DRAWS, *shape), generator=generator)
+        yield from _moved(draws, like.device)
+
+
+def _moved(tensor: Tensor, device: torch.device) -> Tensor:
+    if device.type == "cuda":
+        tensor = tensor.pin_memory()
+    return tensor.to(device, non_blocking=True)
 
 
 class Cells(NamedTuple):
@@ -72,29 +85,37 @@ def batches_of_cells(
         where they are, by the generator `on_device`.
     """
     # where the neighbours of only some cells are known, half of each batch is of these
-    known = 0 if cells.pulled is None else min(batch_size // 2, len(cells.pulled))
+    known = 0 if cells.pulled is None else min(batch_size // 2, len(cells.pulled), MAX_CONTRASTED)
     stream = batches(train, batch_size - known, generator=generator)
     pulled = batches(cells.pulled, known, generator=generator) if known else None
     geometry = batches(train, GEOMETRY_POINTS, generator=generator) if batch_size < GEOMETRY_POINTS else None
 
-    def some_of(table: Tensor | None, rows: Tensor, n: int) -> Tensor | None:
-        if table is None:
-            return None
-        columns = torch.randint(table.shape[1], (len(rows), n), generator=generator)
-        return cells.x[table[rows].gather(1, columns.to(table.device))]
+    size = min(batch_size - known, len(train)) + known
+    around = partner = None
+    if cells.neighbors is not None:
+        shape = (size, NEIGHBORS_A_STEP)
+        around = _columns(cells.neighbors.shape[1], shape, like=cells.x, generator=generator)
+    if cells.partners is not None:
+        shape = (known or min(size, MAX_CONTRASTED), 1)
+        partner = _columns(cells.partners.shape[1], shape, like=cells.x, generator=generator)
 
     while True:
         rows = next(stream)
         if pulled is not None:
             rows = torch.cat([next(pulled), rows])
-        x = cells.x[rows]
+        x, neighbors, partners = cells.x[rows], None, None
+        if around is not None:
+            neighbors = cells.x[cells.neighbors[rows].gather(1, next(around))]
+        if partner is not None:
+            columns = next(partner)
+            partners = cells.x[cells.partners[rows[: len(columns)]].gather(1, columns)[:, 0]]
         yield Batch(
             x=x,
             rows=rows,
             n_at=GEOMETRY_POINTS,
             at=None if geometry is None else cells.x[next(geometry)],
-            neighbors=some_of(cells.neighbors, rows, NEIGHBORS_A_STEP),
-            partners=None if cells.partners is None else some_of(cells.partners, rows[: known or None], 1)[:, 0],
+            neighbors=neighbors,
+            partners=partners,
             codes=None if cells.codes is None else cells.codes[rows],
-            noise=noise * torch.randn(x.shape, generator=on_device, device=x.device) if noise else None,
+            noise=torch.randn(x.shape, generator=on_device, device=x.device).mul_(noise) if noise else None,
         )

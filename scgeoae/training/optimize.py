@@ -13,7 +13,7 @@ from torch.optim.lr_scheduler import OneCycleLR
 from tqdm.auto import tqdm
 
 from ..nn import flatten
-from .batches import GEOMETRY_POINTS, NEIGHBORS_A_STEP, batches_of_cells
+from .batches import GEOMETRY_POINTS, MAX_CONTRASTED, NEIGHBORS_A_STEP, batches_of_cells
 from .descent import Descent
 from .dual_ascent import DualAscent
 from .loss import Batch, loss
@@ -40,8 +40,6 @@ CLIMB = 0.3
 # reconstructs better, has less distortion and is nearer to that of other seeds (docs/defaults.md).
 TOLERANCE = 0.05
 WEIGHT_DECAY = 1e-2
-# Of the held-out cells, how many the neighbour term is evaluated at: as many as it is trained on in a step.
-N_CONTRASTED = 256
 
 
 def optimize(
@@ -116,7 +114,7 @@ def optimize(
         x=x[judges],
         at=x[torch.cat([judges, train])[:GEOMETRY_POINTS]] if len(judges) < GEOMETRY_POINTS else None,
         neighbors=None if cells.neighbors is None else x[cells.neighbors[judges][:, :NEIGHBORS_A_STEP]],
-        partners=None if cells.partners is None else x[cells.partners[judges[:N_CONTRASTED], 0]],
+        partners=None if cells.partners is None else x[cells.partners[judges[:MAX_CONTRASTED], 0]],
         codes=None if cells.codes is None else cells.codes[judges],
     )
 
