@@ -62,6 +62,9 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 }
 """Name to the function itself."""
 
+IN_PLACE = {"silu", "elu"}
+"""Those of these that take ``inplace=True``."""
+
 
 class _Derivatives(torch.autograd.Function):
     # Autograd through the closed forms would cost some ten kernels a layer; the derivative of

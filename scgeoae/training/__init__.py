@@ -4,6 +4,7 @@ from .ambient import choose_ambient
 from .conclude import Fit
 from .contrast import Contrast
 from .dual_ascent import DualAscent
+from .encode import encode
 from .fit import default_steps, fit
 from .fit_decoder import fit_decoder
 from .loss import Batch, Loss, Term, loss
@@ -22,6 +23,7 @@ __all__ = [
     "Term",
     "choose_ambient",
     "default_steps",
+    "encode",
     "fit",
     "fit_decoder",
     "loss",

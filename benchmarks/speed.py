@@ -1,0 +1,260 @@
+"""Whole processes against UMAP, and the step against its matrix products: ``python benchmarks/speed.py``.
+
+Writes ``benchmarks/results/speed.md``. Cells are drawn near those of PBMC 3k: a cell lies somewhere between one of
+them and one of its ten nearest neighbours, with noise of half the distance to the nearest. A process is a fresh
+interpreter that reads the cells from an h5ad file, embeds them, and ends when all slots are written:
+``sc.pp.neighbors`` and ``sc.tl.umap``, or ``sg.tl.geoae``. The two take turns, and ratios are those of neighbours in
+time, because other work on a machine slows both. The quality of each map is measured on the same 2,500 of its cells.
+
+``--sizes``, ``--alone`` and ``--repeats`` choose what is run; ``--step`` measures the step alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from importlib.metadata import version
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+
+RESULTS = Path(__file__).parent / "results"
+SIZES, ALONE = (2_500, 20_000, 68_000, 200_000), 1_000_000
+N_JUDGED = 2_500
+MEASURES = ("Trust", "kNN", "Spear")
+
+
+def draw(n: int, path: Path) -> None:
+    from anndata import AnnData
+    from reference_data import read
+    from sklearn.neighbors import NearestNeighbors
+
+    x = np.asarray(read("pbmc3k_pca").obsm["X_pca"])
+    rng = np.random.default_rng(0)
+    near = NearestNeighbors(n_neighbors=10).fit(x).kneighbors(return_distance=False)
+    spread = np.linalg.norm(x[near[:, 0]] - x, axis=1) / 2 / x.shape[1] ** 0.5
+    cells = np.empty((n, x.shape[1]), dtype=np.float32)
+    for start in range(0, n, 2**16):
+        part = cells[start : start + 2**16]
+        i = rng.integers(len(x), size=len(part))
+        j = near[i, rng.integers(10, size=len(part))]
+        way = rng.random((len(part), 1))
+        part[:] = (1 - way) * x[i] + way * x[j] + spread[i, None] * rng.normal(size=part.shape)
+    AnnData(np.zeros((n, 0), dtype=np.float32), obsm={"X_pca": cells}).write_h5ad(path)
+
+
+def embed(method: str, path: str, out: str) -> None:
+    """Do what a user does; the rest of the process is the measurement."""
+    import anndata
+    import scanpy as sc
+
+    adata = anndata.read_h5ad(path)
+    if method == "umap":
+        sc.pp.neighbors(adata, use_rep="X_pca")
+        sc.tl.umap(adata)
+        embedding = adata.obsm["X_umap"]
+    else:
+        import scgeoae as sg
+
+        sg.tl.geoae(adata, use_rep="X_pca", progress_bar=False)
+        embedding = adata.obsm["X_geoae"]
+    np.save(out, embedding[:N_JUDGED])
+
+
+def run(method: str, path: Path, out: Path) -> tuple[float, float]:
+    """Return wall seconds and peak resident gigabytes of a whole process."""
+    start = time.perf_counter()
+    command = [sys.executable, "-W", "ignore", __file__, "--embed", method, str(path), str(out)]
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    _, status, usage = os.wait4(process.pid, 0)
+    seconds = time.perf_counter() - start
+    if status:
+        sys.exit(f"{method} of {path.name} failed; run: {' '.join(command)}")
+    unit = 1 if sys.platform == "darwin" else 1024
+    return seconds, usage.ru_maxrss * unit / 1e9
+
+
+def judge(path: Path, maps: dict[str, np.ndarray]) -> dict[str, dict[str, float]]:
+    import anndata
+
+    from scgeoae.quality import evaluate
+
+    x = np.asarray(anndata.read_h5ad(path).obsm["X_pca"][:N_JUDGED])
+    found = evaluate(x, maps, n_sample=N_JUDGED)
+    return {name: {which: quality.scores[which].value for which in MEASURES} for name, quality in found.items()}
+
+
+def processes(sizes: tuple[int, ...], alone: int, repeats: int, folder: Path) -> list[str]:
+    lines = [
+        "| cells | scgeoae, s | UMAP, s | ratio | memory, GB | UMAP's | "
+        + " | ".join(f"{which}, UMAP's" for which in MEASURES)
+        + " |",
+        "| " + " | ".join(["---"] * (6 + len(MEASURES))) + " |",
+    ]
+    medians = {"geoae": {}, "umap": {}}
+    for n in [*sizes, *([alone] if alone else [])]:
+        path = folder / f"{n}.h5ad"
+        draw(n, path)
+        methods = ("geoae", "umap") if n in sizes else ("geoae",)
+        used = {method: [] for method in methods}
+        for _ in range(repeats):
+            for method in methods:
+                used[method].append(run(method, path, folder / f"{method}.npy"))
+                print(n, method, "{:.1f} s {:.2f} GB".format(*used[method][-1]), flush=True)
+        seconds = {m: [s for s, _ in values] for m, values in used.items()}
+        memory = {m: max(gb for _, gb in values) for m, values in used.items()}
+        for method in methods:
+            medians[method][n] = float(np.median(seconds[method]))
+        scores = judge(path, {method: np.load(folder / f"{method}.npy") for method in methods})
+        row = [f"{n:,}", f"{medians['geoae'][n]:.1f}"]
+        if "umap" in methods:
+            ratio = np.median(np.divide(seconds["geoae"], seconds["umap"]))
+            row += [f"{medians['umap'][n]:.1f}", f"{ratio:.3f}", f"{memory['geoae']:.2f}", f"{memory['umap']:.2f}"]
+            row += [f"{scores['geoae'][which]:.3f}, {scores['umap'][which]:.3f}" for which in MEASURES]
+        else:
+            row += ["", "", f"{memory['geoae']:.2f}", "", *(f"{scores['geoae'][which]:.3f}" for which in MEASURES)]
+        lines.append("| " + " | ".join(row) + " |")
+        path.unlink()
+    for name, label in (("geoae", "scgeoae"), ("umap", "UMAP")):
+        ns = sorted(medians[name])
+        growth = [
+            f"{np.log(medians[name][b] / medians[name][a]) / np.log(b / a):.2f} from {a:,} to {b:,}"
+            for a, b in pairwise(ns)
+        ]
+        if growth:
+            lines += ["", f"Growth exponent of {label}: {', '.join(growth)}."]
+    if alone and 68_000 in sizes:
+        lines += [
+            "",
+            f"Time from 68,000 to {alone:,} cells: × {medians['geoae'][alone] / medians['geoae'][68_000]:.2f}.",
+        ]
+    return lines
+
+
+def seconds_of(functions: dict, rounds: int = 15, block: int = 10) -> dict[str, float]:
+    """Return the median seconds of each of some functions, whose blocks take turns."""
+    found = {name: [] for name in functions}
+    for _ in range(rounds):
+        for name, function in functions.items():
+            function()
+            start = time.perf_counter()
+            for _ in range(block):
+                function()
+            found[name].append((time.perf_counter() - start) / block)
+    return {name: float(np.median(values)) for name, values in found.items()}
+
+
+def products(batch: int, pairs: int, points: int, hidden: tuple[int, ...], n_features: int, d: int) -> float:
+    """Count the operations of the matrix products of a step: each pass forward, and twice as many back."""
+
+    def network(n: int, widths: tuple[int, ...], tangents: int, *, to_input: bool) -> float:
+        inner = sum(a * b for a, b in pairwise(widths[1:]))
+        first, linear = widths[0] * widths[1], widths[0] * widths[-1]
+        values = n * (3 * inner + (2 + to_input) * (first + linear))
+        return 2 * (values + 3 * tangents * inner)
+
+    encoder = network(batch + pairs, (n_features, *hidden, d), 0, to_input=False)
+    decoder = network(batch, (d, *hidden[::-1], n_features), d * points, to_input=True)
+    kernels = 2 * pairs * (batch + pairs) * (3 * d + 5)
+    return encoder + decoder + kernels
+
+
+def steps() -> list[str]:
+    import torch
+
+    from scgeoae.nn import Autoencoder, flatten
+    from scgeoae.training import Batch, Settings, encode
+    from scgeoae.training.batches import GEOMETRY_POINTS, MAX_CONTRASTED
+    from scgeoae.training.descent import Descent
+
+    n_features, d = 50, 2
+    threads = torch.get_num_threads()
+    lines = [
+        "| threads | cells | products, ms | default, ms | ratio | pure geometry, ms | ratio | vanilla, ms | pure/vanilla |",
+        "| " + " | ".join(["---"] * 9) + " |",
+    ]
+    hidden = Settings().hidden
+    for n_threads, batch in [(1, 256), (1, 512), (1, 1024), (threads, 512), (threads, 1024), (threads, 4096)]:
+        torch.set_num_threads(n_threads)
+        generator = torch.Generator().manual_seed(0)
+
+        def stepper(settings, batch=batch, generator=generator):
+            model = Autoencoder(n_features, d, generator=generator)
+            optimizer = torch.optim.AdamW([flatten(model)], lr=1e-4, fused=True)
+            pairs = min(batch, MAX_CONTRASTED) if settings.contrast else 0
+            x = torch.randn(batch, n_features, generator=generator)
+            cells = Batch(x, n_at=GEOMETRY_POINTS, partners=x[:pairs] if pairs else None)
+            descend = Descent(model, terms=settings.terms, contrast=settings.contrast)
+
+            def step() -> None:
+                descend(cells)
+                optimizer.step()
+
+            return step
+
+        a, b, out = torch.randn(batch, 128), torch.randn(128, 128), torch.empty(batch, 128)
+        found = seconds_of(
+            {
+                "default": stepper(Settings()),
+                "pure": stepper(Settings(neighbors_weight=0)),
+                "vanilla": stepper(Settings(regularizer=None)),
+                "product": lambda a=a, b=b, out=out: torch.mm(a, b, out=out),
+            }
+        )
+        rate = 2 * a.numel() * 128 / found["product"]
+        pairs = min(batch, MAX_CONTRASTED)
+        default = products(batch, pairs, GEOMETRY_POINTS, hidden, n_features, d) / rate
+        pure = products(batch, 0, GEOMETRY_POINTS, hidden, n_features, d) / rate
+        row = [n_threads, f"{batch:,}", f"{1e3 * default:.2f}", f"{1e3 * found['default']:.2f}"]
+        row += [f"{found['default'] / default:.2f}", f"{1e3 * found['pure']:.2f}", f"{found['pure'] / pure:.2f}"]
+        row += [f"{1e3 * found['vanilla']:.2f}", f"{found['pure'] / found['vanilla']:.2f}"]
+        lines.append("| " + " | ".join(map(str, row)) + " |")
+    torch.set_num_threads(threads)
+
+    model = Autoencoder(n_features, d)
+    cells = np.random.default_rng(0).normal(size=(200_000, n_features)).astype(np.float32)
+    a, b, out = torch.randn(4096, 128), torch.randn(128, 128), torch.empty(4096, 128)
+    found = seconds_of({"encode": lambda: encode(model, cells), "product": lambda: torch.mm(a, b, out=out)}, 7, 1)
+    widths = (n_features, *hidden, d)
+    operations = 2 * (sum(p * q for p, q in pairwise(widths)) + n_features * d)
+    possible = 2 * a.numel() * 128 / found["product"] / operations
+    rate = len(cells) / found["encode"]
+    share = f"{rate / possible:.2f} of what the rate of matrix products allows for"
+    lines += ["", f"New cells are encoded at {rate / 1e6:.2f} million a second on {threads} threads, {share}."]
+    return lines
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sizes", type=int, nargs="*", default=SIZES)
+    parser.add_argument("--alone", type=int, default=ALONE, help="size without UMAP, 0 for none")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--step", action="store_true")
+    parser.add_argument("--embed", nargs=3, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.embed:
+        embed(*args.embed)
+        return
+    packages = {name: version(name) for name in ("torch", "scanpy", "umap-learn", "pynndescent", "numpy")}
+    lines = [
+        f"{os.cpu_count()} cores, Python {platform.python_version()}, "
+        + ", ".join(f"{name} {number}" for name, number in packages.items()),
+        "",
+    ]
+    with tempfile.TemporaryDirectory() as folder:
+        if not args.step:
+            lines += [*processes(tuple(args.sizes), args.alone, args.repeats, Path(folder)), ""]
+    lines += steps()
+    print("\n".join(lines))
+    if not args.step:
+        (RESULTS / "speed.md").write_text("\n".join(lines) + "\n")
+
+
+if __name__ == "__main__":
+    main()
