@@ -7,16 +7,15 @@ from copy import deepcopy
 from typing import TYPE_CHECKING
 
 import torch
-from torch.optim import AdamW
 
 from ..nn import flatten
 from .descent import Descent
 
 if TYPE_CHECKING:
     from torch import Tensor
-    from torch.optim import Optimizer
 
     from ..nn import Autoencoder
+    from .adamw import AdamW
     from .contrast import Contrast
     from .loss import Batch
 
@@ -89,7 +88,7 @@ class DualAscent:
         self.log_factor = torch.zeros((), device=device)
         self.slack = torch.zeros((), device=device)
         self.vanilla: Descent | None = None
-        self.optimizer: Optimizer | None = None
+        self.optimizer: AdamW | None = None
 
     @property
     def factor(self) -> Tensor:
@@ -97,7 +96,7 @@ class DualAscent:
         bound = math.log(MAX_FACTOR)
         return (self.log_factor + GAIN * self.slack).clamp(-bound, bound).exp()
 
-    def update(self, step: int, batch: Batch, reconstruction: Tensor, model: Autoencoder, optimizer: Optimizer) -> None:
+    def update(self, step: int, batch: Batch, reconstruction: Tensor, model: Autoencoder, optimizer: AdamW) -> None:
         """Train the autoencoder without penalties for a step, and adapt the factor.
 
         Parameters
@@ -113,16 +112,13 @@ class DualAscent:
             return
         if self.vanilla is None:
             vanilla = deepcopy(model)
-            self.optimizer = AdamW([flatten(vanilla)], fused=True)
+            self.optimizer = optimizer.continued_on(flatten(vanilla))
             self.vanilla = Descent(vanilla, terms=[], contrast=self.contrast)
-            self.optimizer.load_state_dict(deepcopy(optimizer.state_dict()))
             return
         if step == self.end:
             self.vanilla = self.optimizer = None
             self.slack.zero_()
             return
-        for mine, its in zip(self.optimizer.param_groups, optimizer.param_groups, strict=True):
-            mine.update(lr=its["lr"], betas=its["betas"])
         error = self.vanilla(batch).reconstruction
         self.optimizer.step()
         if step < self.begin:

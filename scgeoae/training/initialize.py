@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from sklearn.neighbors import NearestNeighbors
-from torch.optim import AdamW
-from torch.optim.lr_scheduler import OneCycleLR
 
 from ..geometry.frame import procrustes
+from ..nn import flatten
+from .adamw import AdamW
 from .batches import batches_of_cells
 from .loss import loss
 
@@ -102,8 +102,7 @@ def start_from(
     layout up again.
     """
     set_linear(model, cells.x[train], y[train])
-    optimizer = AdamW(model.parameters(), lr=LEARNING_RATE, fused=True)
-    schedule = OneCycleLR(optimizer, LEARNING_RATE, total_steps=N_WARM_UP_STEPS)
+    optimizer = AdamW(flatten(model), peak=LEARNING_RATE, n_steps=N_WARM_UP_STEPS)
     stream = batches_of_cells(
         cells,
         train,
@@ -119,10 +118,9 @@ def start_from(
         target = y[batch.rows]
         encoding = (model.encoder(batch.x) - target).square().mean() / variance
         decoding = (model.decoder(target) - batch.x).square().mean()
-        optimizer.zero_grad()
+        optimizer.flat.grad.zero_()
         (loss(model, batch, terms=terms, contrast=contrast).total + encoding + decoding).backward()
         optimizer.step()
-        schedule.step()
 
 
 @torch.no_grad()

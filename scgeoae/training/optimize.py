@@ -8,11 +8,10 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
-from torch.optim import AdamW
-from torch.optim.lr_scheduler import OneCycleLR
 from tqdm.auto import tqdm
 
 from ..nn import flatten
+from .adamw import AdamW
 from .batches import GEOMETRY_POINTS, MAX_CONTRASTED, NEIGHBORS_A_STEP, batches_of_cells
 from .descent import Descent
 from .dual_ascent import DualAscent
@@ -39,7 +38,6 @@ CLIMB = 0.3
 # least: some hundred held-out cells cannot tell the two apart, and a state of the annealed end
 # reconstructs better, has less distortion and is nearer to that of other seeds (docs/defaults.md).
 TOLERANCE = 0.05
-WEIGHT_DECAY = 1e-2
 
 
 def optimize(
@@ -99,9 +97,7 @@ def optimize(
         If the loss is not finite.
     """
     x = cells.x
-    optimizer = AdamW([flatten(model)], lr=learning_rate, weight_decay=WEIGHT_DECAY, fused=True)
-    # with fewer steps than 4 the cycle has no room for its two phases
-    schedule = OneCycleLR(optimizer, learning_rate, total_steps=max(n_steps, 4), pct_start=CLIMB)
+    optimizer = AdamW(flatten(model), peak=learning_rate, n_steps=n_steps, climb=CLIMB)
     on_device = torch.Generator(device=x.device).manual_seed(generator.initial_seed())
     draw = SAMPLINGS[sampling]
     sample = None if draw is None else partial(draw, generator=on_device)
@@ -152,7 +148,6 @@ def optimize(
             optimizer.step()
             if ascent is not None:
                 ascent.update(step, batch, parts.reconstruction, model, optimizer)
-            schedule.step()
             running += named(parts)
             since += 1
             bar.update()

@@ -1,0 +1,81 @@
+"""AdamW with a one-cycle schedule, for parameters in one vector."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import torch
+
+if TYPE_CHECKING:
+    from torch import nn
+
+DECAY, EPS = 0.999, 1e-8
+# The first rate against the peak, the last one against the first, and between what the momentum cycles.
+FIRST, LAST = 1 / 25, 1e-4
+LEAST_MOMENTUM, MOST_MOMENTUM = 0.85, 0.95
+
+
+class AdamW:
+    """AdamW (Loshchilov & Hutter 2019) with a one-cycle schedule (Smith & Topin 2019).
+
+    The same as `torch.optim.AdamW` with `torch.optim.lr_scheduler.OneCycleLR`, whose first use imports torch's
+    compiler: two seconds and 100 MB that nothing here needs, a fifth of the time of a whole process on
+    2,500 cells.
+
+    Parameters
+    ----------
+    flat
+        The parameters; see `scgeoae.nn.flatten`.
+    peak
+        Of the learning rate.
+    n_steps
+        Length of the cycle.
+    climb
+        Share of it until the peak.
+    weight_decay
+        Of each step, times the learning rate.
+    """
+
+    def __init__(
+        self, flat: nn.Parameter, *, peak: float, n_steps: int, climb: float = 0.3, weight_decay: float = 1e-2
+    ) -> None:
+        self.flat = flat
+        self.peak, self.climb, self.weight_decay = peak, climb, weight_decay
+        # with fewer steps than 4 the cycle has no room for its two phases
+        self.n_steps = max(n_steps, 4)
+        self.n_done = 0
+        self.mean, self.square, self._scratch = (torch.zeros_like(flat.data) for _ in range(3))
+
+    def continued_on(self, flat: nn.Parameter) -> AdamW:
+        """Return an optimiser in the same state for parameters of the same shape."""
+        other = AdamW(flat, peak=self.peak, n_steps=self.n_steps, climb=self.climb, weight_decay=self.weight_decay)
+        other.n_done = self.n_done
+        other.mean.copy_(self.mean)
+        other.square.copy_(self.square)
+        return other
+
+    def schedule(self, step: int) -> tuple[float, float]:
+        """Return learning rate and momentum of a step, counted from 0: half a cosine up, half a cosine down."""
+        top, end = self.climb * self.n_steps - 1, self.n_steps - 1
+        if step <= top:
+            share = (1 - math.cos(math.pi * step / top)) / 2
+            first = self.peak * FIRST
+        else:
+            share = (1 + math.cos(math.pi * (step - top) / (end - top))) / 2
+            first = self.peak * FIRST * LAST
+        rate = first + (self.peak - first) * share
+        return rate, MOST_MOMENTUM + (LEAST_MOMENTUM - MOST_MOMENTUM) * share
+
+    @torch.no_grad()
+    def step(self) -> None:
+        """Change the parameters by their gradients."""
+        rate, momentum = self.schedule(self.n_done)
+        self.n_done += 1
+        values, gradient = self.flat.data, self.flat.grad
+        values.mul_(1 - rate * self.weight_decay)
+        self.mean.lerp_(gradient, 1 - momentum)
+        self.square.mul_(DECAY).addcmul_(gradient, gradient, value=1 - DECAY)
+        unbiased = math.sqrt(1 - DECAY**self.n_done)
+        torch.sqrt(self.square, out=self._scratch).add_(EPS * unbiased)
+        values.addcdiv_(self.mean, self._scratch, value=-rate * unbiased / (1 - momentum**self.n_done))
