@@ -103,12 +103,13 @@ def batches_of_cells(
         rows = next(stream)
         if pulled is not None:
             rows = torch.cat([next(pulled), rows])
-        x, neighbors, partners = cells.x[rows], None, None
+        x, neighbors, partners = cells.x.index_select(0, rows), None, None
         if around is not None:
             neighbors = cells.x[cells.neighbors[rows].gather(1, next(around))]
         if partner is not None:
             columns = next(partner)
-            partners = cells.x[cells.partners[rows[: len(columns)]].gather(1, columns)[:, 0]]
+            partners = cells.partners.index_select(0, rows[: len(columns)]).gather(1, columns)
+            partners = cells.x.index_select(0, partners[:, 0])
         yield Batch(
             x=x,
             rows=rows,

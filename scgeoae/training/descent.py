@@ -117,24 +117,33 @@ class Descent:
         self, values: Tensor, tangents: Tensor, factor: float | Tensor
     ) -> tuple[Tensor, Tensor, Tensor | None, Tensor]:
         """Return the penalties, their weighted sum, and its gradients with respect to values and tangents."""
-        euclidean = self.model.ambient is None
-        with torch.enable_grad():
-            if euclidean:
-                jacobian = tangents.transpose(0, 1)
-                metric = _leaf(jacobian @ jacobian.mT)
-            else:
-                values, tangents = _leaf(values), _leaf(tangents)
-                metric = self.model.pullback(Jet(values, tangents.permute(1, 2, 0)))
-            penalties = [term.regularizer.loss(metric) for term in self.terms]
-            weighted = sum(factor * term.weight * p for term, p in zip(self.terms, penalties, strict=True))
-            weighted.backward()
-        if euclidean:
-            # what autograd would do, in a third of the time
-            slope = metric.grad
+        if self.model.ambient is None:
+            jacobian = tangents.transpose(0, 1)
+            metric = jacobian @ jacobian.mT
+            parts = [_and_gradient(term, metric) for term in self.terms]
+            slope = sum(factor * term.weight * gradient for term, (_, gradient) in zip(self.terms, parts, strict=True))
             to_values, to_tangents = None, ((slope + slope.mT) @ jacobian).transpose(0, 1)
+            penalties = torch.stack([value for value, _ in parts])
         else:
-            to_values, to_tangents = values.grad, tangents.grad
-        return torch.stack(penalties), weighted, to_values, to_tangents
+            values, tangents = _leaf(values), _leaf(tangents)
+            with torch.enable_grad():
+                metric = self.model.pullback(Jet(values, tangents.permute(1, 2, 0)))
+                penalties = torch.stack([term.regularizer.loss(metric) for term in self.terms])
+                sum(factor * term.weight * p for term, p in zip(self.terms, penalties, strict=True)).backward()
+            penalties, to_values, to_tangents = penalties.detach(), values.grad, tangents.grad
+        weighted = sum(factor * term.weight * p for term, p in zip(self.terms, penalties, strict=True))
+        return penalties, weighted, to_values, to_tangents
+
+
+def _and_gradient(term: Term, metric: Tensor) -> tuple[Tensor, Tensor]:
+    """Return a penalty and its gradient with respect to the metric."""
+    if term.regularizer.and_gradient is not None:
+        return term.regularizer.and_gradient(metric)
+    metric = _leaf(metric)
+    with torch.enable_grad():
+        value = term.regularizer.loss(metric)
+        value.backward()
+    return value.detach(), metric.grad
 
 
 def _leaf(tensor: Tensor) -> Tensor:

@@ -31,24 +31,30 @@ def isometric(metric: Tensor) -> Tensor:
     return _Isometric.apply(metric)
 
 
+@torch.no_grad()
+def isometric_and_gradient(metric: Tensor) -> tuple[Tensor, Tensor]:
+    """Return `isometric` and its gradient, (n, m, m).
+
+    In a step of the default map autograd's way back through these few lines would take longer than
+    that through a network.
+    """
+    n, m, _ = metric.shape
+    mean = trace(metric).mean().clamp(min=torch.finfo(metric.dtype).tiny ** 0.5)
+    scaled = metric / mean
+    square = squared_trace(scaled).mean()
+    # 2 m²/(n t) (G/t − s I) with t the mean trace and s the mean of tr G²/t²
+    scaled.diagonal(dim1=1, dim2=2).sub_(square)
+    return m**2 * square - m, scaled.mul_(2 * m**2 / n / mean)
+
+
 class _Isometric(torch.autograd.Function):
-    # In a step of the default map autograd's way back through the few lines below would take longer than that
-    # through a network.
     @staticmethod
     def forward(ctx: Any, metric: Tensor) -> Tensor:
-        m = metric.shape[-1]
-        mean = trace(metric).mean().clamp(min=torch.finfo(metric.dtype).tiny ** 0.5)
-        scaled = metric / mean
-        square = squared_trace(scaled).mean()
-        ctx.save_for_backward(scaled, mean, square)
-        return m**2 * square - m
+        value, gradient = isometric_and_gradient(metric)
+        ctx.save_for_backward(gradient)
+        return value
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad: Tensor) -> Tensor:
-        scaled, mean, square = ctx.saved_tensors
-        n, m, _ = scaled.shape
-        # 2 m²/(n t) (G/t − s I) with t the mean trace and s the mean of tr G²/t²
-        slope = scaled.clone()
-        slope.diagonal(dim1=1, dim2=2).sub_(square)
-        return slope.mul_(grad * (2 * m**2 / n) / mean)
+        return grad * ctx.saved_tensors[0]
