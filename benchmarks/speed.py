@@ -170,6 +170,7 @@ def steps() -> list[str]:
 
     from scgeoae.nn import Autoencoder, flatten
     from scgeoae.training import Batch, Settings, encode
+    from scgeoae.training.adamw import AdamW
     from scgeoae.training.batches import GEOMETRY_POINTS, MAX_CONTRASTED
     from scgeoae.training.descent import Descent
 
@@ -186,7 +187,7 @@ def steps() -> list[str]:
 
         def stepper(settings, batch=batch, generator=generator):
             model = Autoencoder(n_features, d, generator=generator)
-            optimizer = torch.optim.AdamW([flatten(model)], lr=1e-4, fused=True)
+            optimizer = AdamW(flatten(model), peak=1e-4, n_steps=10**6)
             pairs = min(batch, MAX_CONTRASTED) if settings.contrast else 0
             x = torch.randn(batch, n_features, generator=generator)
             cells = Batch(x, n_at=GEOMETRY_POINTS, partners=x[:pairs] if pairs else None)

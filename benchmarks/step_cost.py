@@ -14,9 +14,11 @@ import numpy as np
 import torch
 
 from scgeoae.geometry.regularizers import REGULARIZERS
-from scgeoae.nn import Autoencoder
-from scgeoae.training import Batch, Settings, loss
-from scgeoae.training.optimize import NEIGHBORS_A_STEP
+from scgeoae.nn import Autoencoder, flatten
+from scgeoae.training import Batch, Settings
+from scgeoae.training.adamw import AdamW
+from scgeoae.training.batches import GEOMETRY_POINTS, NEIGHBORS_A_STEP
+from scgeoae.training.descent import Descent
 from scgeoae.training.sampling import SAMPLINGS
 
 N_CELLS, N_FEATURES = 128, 50
@@ -26,18 +28,19 @@ WARM_UP, BLOCK = 3, 20
 def stepper(settings: Settings):
     generator = torch.Generator().manual_seed(0)
     model = Autoencoder(N_FEATURES, 2, generator=generator)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, fused=True)
+    optimizer = AdamW(flatten(model), peak=1e-3, n_steps=10_000)
     x = torch.randn(N_CELLS, N_FEATURES, generator=generator)
     neighbors = x[:, None] + 0.1 * torch.randn(N_CELLS, NEIGHBORS_A_STEP, N_FEATURES, generator=generator)
-    batch = Batch(x, neighbors=neighbors)
+    batch = Batch(x, n_at=GEOMETRY_POINTS, neighbors=neighbors)
     if settings.regularizer == "denoising":
         batch = batch._replace(noise=0.1 * torch.randn(x.shape, generator=generator))
     draw = SAMPLINGS[settings.sampling]
     sample = None if draw is None else lambda z: draw(z, generator)
 
+    descend = Descent(model, terms=settings.terms, sample=sample)
+
     def step() -> None:
-        optimizer.zero_grad()
-        loss(model, batch, terms=settings.terms, sample=sample).total.backward()
+        descend(batch)
         optimizer.step()
 
     return step

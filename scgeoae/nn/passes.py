@@ -13,8 +13,6 @@ if TYPE_CHECKING:
 
     from .residual import ResidualMlp
 
-ONE = torch.ones(())
-
 
 class Passes:
     r"""The values and derivatives of a `ResidualMlp`, and their gradients written by hand.
@@ -56,6 +54,7 @@ class Passes:
         self.weights = list(network.bend.weights)
         self.biases = list(network.bend.biases)
         self.activation = network.bend.activation
+        self._one = torch.ones((), dtype=self.linear.dtype, device=self.linear.device)
         self._buffers: dict[str, Tensor] = {}
 
     @torch.no_grad()
@@ -153,7 +152,7 @@ class Passes:
             torch.sigmoid(p, out=slope)
             sigmoid = self._buffer(f"sigmoid {i}", p, m, p.shape[1]).copy_(slope[:m]) if m else None
             p.mul_(slope)
-            slope.lerp_(ONE.to(p), p)
+            slope.lerp_(self._one, p)
             if m:
                 bend = torch.add(slope[:m], sigmoid, out=self._buffer(f"bend {i}", p, m, p.shape[1]))
                 bend.addcmul_(sigmoid, slope[:m], value=-2)

@@ -14,7 +14,7 @@ from .initialize import check_init, place, start_from
 from .neighbors import MAX_SEARCHED, N_PARTNERS, find_neighbors, suitable_noise, within
 from .optimize import optimize
 from .prepare import prepare
-from .threads import threads_for
+from .tuning import tuned_for
 
 if TYPE_CHECKING:
     import numpy as np
@@ -94,7 +94,7 @@ def fit(
     if noise is None:
         noise = suitable_noise(x, partners, train if pulled is None else pulled)
     objective = {"terms": settings.terms, "contrast": settings.contrast, "noise": noise}
-    with threads_for(settings.batch_size, x.device):
+    with tuned_for(settings.batch_size, x.device):
         if init_pos is not None:
             start_from(
                 model,

@@ -13,7 +13,7 @@ from .evaluate import evaluate
 from .initialize import set_linear
 from .optimize import optimize
 from .prepare import prepare
-from .threads import threads_for
+from .tuning import tuned_for
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -83,7 +83,7 @@ def fit_decoder(
     codes = ((y - mean) @ rotation / unit).float()
     cells = Cells(x, codes=codes[rows].to(x))
     set_linear(model, x[train], cells.codes[train])
-    with threads_for(settings.batch_size, x.device):
+    with tuned_for(settings.batch_size, x.device):
         history, step, _ = optimize(
             model,
             cells,

@@ -1,4 +1,4 @@
-"""How many threads a step may use."""
+"""What a device does best with steps of this size."""
 
 from __future__ import annotations
 
@@ -17,12 +17,15 @@ MAX_SINGLE_THREADED_BATCH = 512
 
 
 @contextmanager
-def threads_for(batch_size: int, device: torch.device) -> Iterator[None]:
-    """Compute steps of small batches on one thread, and give the threads back afterwards."""
-    threads = torch.get_num_threads()
+def tuned_for(batch_size: int, device: torch.device) -> Iterator[None]:
+    """Compute small steps on one thread of a CPU, and products on CUDA in TF32; give both back afterwards."""
+    threads, precision = torch.get_num_threads(), torch.get_float32_matmul_precision()
     if device.type == "cpu" and batch_size <= MAX_SINGLE_THREADED_BATCH:
         torch.set_num_threads(1)
+    if device.type == "cuda":
+        torch.set_float32_matmul_precision("high")
     try:
         yield
     finally:
         torch.set_num_threads(threads)
+        torch.set_float32_matmul_precision(precision)
