@@ -154,7 +154,7 @@ def geoae(
     neighbors_key
         Key of `uns` of the neighbour graph to use for it. By default that of `scanpy.pp.neighbors`,
         ``"neighbors"``, if it was made from the same representation; where there is none the
-        neighbours are computed, beyond 20,000 cells among a random 20,000 of them.
+        neighbours are computed, beyond 20,000 cells those of a random 20,000 among these.
     noise
         Standard deviation of the noise that is added to a cell before it is encoded, in the same
         units. It keeps the encoder from memorising cells, so that new ones find their place. With the
@@ -177,9 +177,10 @@ def geoae(
     n_steps
         Number of steps at most. By default 120 epochs, but at least 200 and at most 1,200 steps, so
         that time does not grow with the number of cells. Training ends earlier when the
-        held-out loss no longer falls.
+        held-out loss no longer falls. Of more than 100,000 cells it sees a random 100,000; the others are
+        placed by the encoder.
     batch_size
-        Cells a step.
+        Cells a step. The neighbour term acts on at most 256 of them.
     learning_rate
         Peak of the one-cycle schedule.
     device

@@ -70,6 +70,7 @@ def batches_of_cells(
     train: Tensor,
     *,
     noise: float,
+    measured: bool,
     batch_size: int,
     generator: torch.Generator,
     on_device: torch.Generator,
@@ -83,6 +84,9 @@ def batches_of_cells(
     noise
         Standard deviation of what is added to the cells before they are encoded; it is drawn
         where they are, by the generator `on_device`.
+    measured
+        Whether a loss has metrics. The cells at which it takes them, the first 64, then have no noise: a map is
+        read at the codes of the cells as they are.
     """
     # where the neighbours of only some cells are known, half of each batch is of these
     known = 0 if cells.pulled is None else min(batch_size // 2, len(cells.pulled), MAX_CONTRASTED)
@@ -110,6 +114,11 @@ def batches_of_cells(
             columns = next(partner)
             partners = cells.partners.index_select(0, rows[: len(columns)]).gather(1, columns)
             partners = cells.x.index_select(0, partners[:, 0])
+        added = None
+        if noise:
+            added = torch.randn(x.shape, generator=on_device, device=x.device).mul_(noise)
+            if measured and geometry is None:
+                added[:GEOMETRY_POINTS] = 0
         yield Batch(
             x=x,
             rows=rows,
@@ -118,5 +127,5 @@ def batches_of_cells(
             neighbors=neighbors,
             partners=partners,
             codes=None if cells.codes is None else cells.codes[rows],
-            noise=torch.randn(x.shape, generator=on_device, device=x.device).mul_(noise) if noise else None,
+            noise=added,
         )

@@ -107,6 +107,7 @@ def start_from(
         cells,
         train,
         noise=noise,
+        measured=any(term.is_of_rows or term.is_of_decoder for term in terms),
         batch_size=batch_size,
         # of its own, so that the regular training draws the same batches with a layout and without
         generator=torch.Generator().manual_seed(seed),

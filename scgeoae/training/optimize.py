@@ -102,7 +102,13 @@ def optimize(
     draw = SAMPLINGS[sampling]
     sample = None if draw is None else partial(draw, generator=on_device)
     stream = batches_of_cells(
-        cells, train, noise=noise, batch_size=batch_size, generator=generator, on_device=on_device
+        cells,
+        train,
+        noise=noise,
+        measured=any(term.is_of_rows or term.is_of_decoder for term in terms),
+        batch_size=batch_size,
+        generator=generator,
+        on_device=on_device,
     )
     descend = Descent(model, terms=terms, contrast=contrast, sample=sample)
     judges = held_out if len(held_out) else train[:1000]

@@ -16,7 +16,7 @@ from scgeoae.geometry import trace
 from scgeoae.geometry.regularizers import REGULARIZERS
 from scgeoae.training import Settings, default_steps, fit
 from scgeoae.training import optimize as optimize_module
-from scgeoae.training.batches import batches
+from scgeoae.training.batches import Cells, batches, batches_of_cells
 from scgeoae.training.device import choose_device
 from scgeoae.training.neighbors import NOISE, find_neighbors, suitable_noise, within
 from scgeoae.training.sampling import gaussian, mixup, uniform
@@ -513,3 +513,16 @@ def r2_of_plane(z, t):
     design = np.c_[z, np.ones(len(z))]
     residual = t - design @ np.linalg.lstsq(design, t, rcond=None)[0]
     return 1 - np.square(residual).sum() / np.square(t - t.mean(0)).sum()
+
+
+@pytest.mark.parametrize("measured", [False, True])
+def test_cells_at_which_metrics_are_taken_have_no_noise(measured):
+    g = torch.Generator().manual_seed(0)
+    cells = Cells(torch.randn(200, 3, generator=g))
+    stream = batches_of_cells(
+        cells, torch.arange(200), noise=0.5, measured=measured, batch_size=100, generator=g, on_device=g
+    )
+    for _ in range(3):
+        batch = next(stream)
+        assert (batch.noise[: batch.n_at] == 0).all() == measured
+        assert batch.noise[batch.n_at :].std() == pytest.approx(0.5, rel=0.25)
