@@ -1,7 +1,7 @@
 """Whole processes against UMAP, and the step against its matrix products: ``python benchmarks/speed.py --write``.
 
 The results are printed, and with ``--write`` go into ``benchmarks/results/speed.md``. Cells are drawn near those of
-PBMC 3k: a cell lies somewhere between one of them and one of its ten nearest neighbours, with noise of half the distance
+PBMC 3k: a cell lies somewhere between one of them and one of its ten nearest neighbours, with noise of half the way
 to the nearest. A process is a fresh interpreter that reads the cells from an h5ad file, embeds them, and ends when all
 slots are written: ``sc.pp.neighbors`` and ``sc.tl.umap``, or ``sg.tl.geoae``. The two take turns, and ratios are those
 of neighbours in time, because other work on a machine slows both. The quality of each map is measured on the same 2,500
