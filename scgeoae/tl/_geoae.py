@@ -154,7 +154,7 @@ def geoae(
     neighbors_key
         Key of `uns` of the neighbour graph to use for it. By default that of `scanpy.pp.neighbors`,
         ``"neighbors"``, if it was made from the same representation; where there is none the
-        neighbours are computed, beyond 20,000 cells those of a random 20,000 among these.
+        neighbours are computed, beyond 10,000 cells those of a random 10,000 among these.
     noise
         Standard deviation of the noise that is added to a cell before it is encoded, in the same
         units. It keeps the encoder from memorising cells, so that new ones find their place. With the

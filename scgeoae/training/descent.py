@@ -51,20 +51,21 @@ class Descent:
         if self.is_by_hand:
             self.encoder, self.decoder = Passes(model.encoder), Passes(model.decoder)
 
-    def __call__(self, batch: Batch, factor: float | Tensor = 1.0) -> Loss:
-        """Set the gradients and return the loss, detached."""
+    def __call__(self, batch: Batch, factor: float | Tensor = 1.0, *, penalized: bool = True) -> Loss:
+        """Set the gradients and return the loss, detached; without its penalties if it is not `penalized`."""
+        terms = self.terms if penalized else ()
         if not self.is_by_hand:
-            parts = self._by_autograd(batch, factor)
+            parts = self._by_autograd(batch, factor, terms)
         elif batch.codes is not None:
             parts = self._of_given_codes(batch)
         else:
-            parts = self._of_map(batch, factor)
+            parts = self._of_map(batch, factor, terms)
         return Loss(*(part.detach() for part in parts))
 
-    def _by_autograd(self, batch: Batch, factor: float | Tensor) -> Loss:
+    def _by_autograd(self, batch: Batch, factor: float | Tensor, terms: Sequence[Term]) -> Loss:
         for p in self.model.parameters():
             p.grad.zero_()
-        parts = loss(self.model, batch, terms=self.terms, factor=factor, contrast=self.contrast, sample=self.sample)
+        parts = loss(self.model, batch, terms=terms, factor=factor, contrast=self.contrast, sample=self.sample)
         parts.total.backward()
         return parts
 
@@ -77,11 +78,11 @@ class Descent:
         return Loss(error + encoding, error, encoding, error.new_zeros(0), error.new_zeros(()))
 
     @torch.no_grad()
-    def _of_map(self, batch: Batch, factor: float | Tensor) -> Loss:
+    def _of_map(self, batch: Batch, factor: float | Tensor, terms: Sequence[Term]) -> Loss:
         x = batch.x
         cells = [x if batch.noise is None else x + batch.noise]
         n_at, n_apart = 0, 0
-        if self.terms:
+        if terms:
             n_at = len(x) if batch.n_at is None else min(batch.n_at, len(x))
             if batch.at is not None:
                 # first, since the decoder has tangents at the first so many codes
@@ -98,7 +99,7 @@ class Descent:
         if n_apart:
             to_values = torch.cat([torch.zeros_like(values[:n_apart]), to_values])
         penalties, contrasted = error.new_zeros(0), error.new_zeros(())
-        if self.terms:
+        if terms:
             penalties, weighted, to_points, to_tangents = self._penalties(values[:n_at], tangents, factor)
             total = total + weighted
             if to_points is not None:

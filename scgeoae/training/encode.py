@@ -7,10 +7,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from ..nn.activations import ACTIVATIONS, IN_PLACE
 from .blocks import blocks
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
+    from torch import Tensor
 
     from ..nn import Autoencoder
 
@@ -35,10 +39,40 @@ def encode(model: Autoencoder, raw: Any) -> NDArray[np.float32]:
     """
     z = np.empty((raw.shape[0], model.n_components), dtype=np.float32)
     device = model.center.device
+    place = _placer(model)
     for start, block in blocks(raw):
         cells = torch.from_numpy(np.ascontiguousarray(block, dtype=np.float32))
         if device.type == "cuda":
             cells = cells.pin_memory()
-        parts = [model.encode(part) for part in cells.to(device, non_blocking=True).split(BATCH_SIZE)]
-        z[start : start + len(block)] = torch.cat(parts).cpu()
+        placed = torch.empty(len(block), model.n_components, device=device)
+        parts = zip(cells.to(device, non_blocking=True).split(BATCH_SIZE), placed.split(BATCH_SIZE), strict=True)
+        for part, out in parts:
+            place(part, out)
+        z[start : start + len(block)] = placed.cpu()
     return z
+
+
+def _placer(model: Autoencoder) -> Callable[[Tensor, Tensor], None]:
+    """Return a function that does what `Autoencoder.encode` does, into a given tensor.
+
+    Scale and frame are folded into the weights, and layers have their room once: what is beside the matrix products
+    would else take as long as these. The centre is not folded: a small variation on a large offset would drown.
+    """
+    network, activation = model.encoder.bend, model.activation
+    to_map = model.rotation * model.unit
+    # from here on rows are inputs
+    weights, biases = [weight.T for weight in network.weights], list(network.biases)
+    weights[0] = weights[0] / model.scale
+    weights[-1], biases[-1] = weights[-1] @ to_map, (biases[-1] - model.origin) @ to_map
+    linear = model.encoder.linear.T @ to_map / model.scale
+    rooms = [model.center.new_empty(BATCH_SIZE, len(weight)) for weight in weights]
+    in_place = {"inplace": True} if activation in IN_PLACE else {}
+
+    def place(x: Tensor, out: Tensor) -> None:
+        n = len(x)
+        x = h = torch.sub(x, model.center, out=rooms[0][:n])
+        for weight, bias, room in zip(weights[:-1], biases[:-1], rooms[1:], strict=True):
+            h = ACTIVATIONS[activation](torch.mm(h, weight, out=room[:n]).add_(bias), **in_place)
+        torch.mm(h, weights[-1], out=out).addmm_(x, linear).add_(biases[-1])
+
+    return place

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 N_PARTNERS = 10
 # Cells that are pulled, and among which their neighbours are searched. The search costs as many distances for each
 # cell, so that with more of them its time would grow with the square of their number; neighbours among
-# a random 20,000 are those of a somewhat wider neighbourhood.
-MAX_SEARCHED = 20_000
+# a random 10,000 are those of a somewhat wider neighbourhood.
+MAX_SEARCHED = 10_000
 # Standard deviation of the noise that keeps the encoder from memorising cells (docs/defaults.md), and how long it
 # may be against the distance of a cell to its neighbours. Among the cells of a tissue it is shorter by itself; on
 # points that fill a surface it would jump from one fold to the next.

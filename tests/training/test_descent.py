@@ -76,6 +76,18 @@ def test_loss_and_gradients_are_those_of_autograd(
         flat.grad.fill_(torch.nan)
 
 
+@pytest.mark.parametrize("regularizer", ["isometric", "curvature"])  # by hand, and by autograd
+def test_without_penalties(regularizer):
+    made = model(2, (8, 8), "silu", torch.float64)
+    batch = Batch(torch.randn(20, 9, dtype=torch.float64, generator=torch.Generator().manual_seed(1)), n_at=12)
+    expected, gradient = gradients(made, batch, terms=[])
+    flat = flatten(made)
+    found = Descent(made, terms=[Term(regularizer, 0.5)])(batch, penalized=False)
+    assert len(found.penalties) == 0
+    torch.testing.assert_close(found.total, expected.total.detach())
+    torch.testing.assert_close(flat.grad, gradient)
+
+
 def test_given_codes():
     made = model(2, (8, 8), "silu", torch.float64)
     g = torch.Generator().manual_seed(1)

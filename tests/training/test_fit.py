@@ -14,9 +14,10 @@ from sklearn.neighbors import NearestNeighbors
 
 from scgeoae.geometry import trace
 from scgeoae.geometry.regularizers import REGULARIZERS
-from scgeoae.training import Settings, default_steps, fit
+from scgeoae.training import Settings, default_steps, encode, fit
 from scgeoae.training import optimize as optimize_module
 from scgeoae.training.batches import Cells, batches, batches_of_cells
+from scgeoae.training.descent import Descent
 from scgeoae.training.device import choose_device
 from scgeoae.training.neighbors import NOISE, find_neighbors, suitable_noise, within
 from scgeoae.training.sampling import gaussian, mixup, uniform
@@ -164,6 +165,38 @@ def test_history_names_every_part():
     parts = ("reconstruction", "contrast", "isometric", "curvature")
     assert list(history) == ["step", *parts, *(f"held_out_{part}" for part in parts)]
     assert {len(values) for values in history.values()} == {20}
+
+
+@pytest.mark.parametrize(("min_steps", "settings"), [(60, {}), (61, {}), (60, {"strength": "auto"})])
+def test_every_second_step_of_a_long_run_is_penalised_twice_as_much(monkeypatch, min_steps, settings):
+    called = []
+
+    def spied(self, batch, factor=1.0, **kwargs):
+        called.append((float(factor), kwargs.get("penalized", True)))
+        return original(self, batch, factor, **kwargs)
+
+    original = Descent.__call__
+    monkeypatch.setattr(Descent, "__call__", spied)
+    monkeypatch.setattr(optimize_module, "MIN_LAZY_STEPS", min_steps)
+    x, _ = sheet(200)
+    history = fit(x, Settings(n_steps=60, regularizer="isometric", **settings)).history
+    if min_steps > 60 or settings:
+        assert all(penalized for _, penalized in called)
+    else:
+        assert called == [(2.0, True), (2.0, False)] * 30
+    # its mean over the steps that saw it, not over all
+    ratio = np.divide(history["isometric"], history["held_out_isometric"])[5:]
+    assert 0.7 < np.median(ratio) < 1.4
+
+
+@pytest.mark.parametrize("activation", ["silu", "tanh"])
+def test_cells_are_placed_where_the_model_places_them(activation):
+    # an offset of a thousand standard deviations, more cells than are placed at a time
+    x = sheet(3000)[0] + 1000
+    fitted = fit(x, Settings(n_steps=20, activation=activation))
+    with torch.no_grad():
+        expected = fitted.model.encode(torch.from_numpy(x.astype(np.float32))).numpy()
+    np.testing.assert_allclose(encode(fitted.model, x), expected, atol=1e-5 * np.ptp(expected))
 
 
 @pytest.mark.slow
