@@ -7,16 +7,19 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from types import ModuleType
+    from typing import Any
 
     from . import datasets, geometry, get, nn, pl, quality, tl, training
+    from .nn import load
 
-__all__ = ["datasets", "geometry", "get", "nn", "pl", "quality", "tl", "training"]
+__all__ = ["datasets", "geometry", "get", "load", "nn", "pl", "quality", "tl", "training"]
 __version__ = version("scgeoae")
 
 
-def __getattr__(name: str) -> ModuleType:
+def __getattr__(name: str) -> Any:
     # torch and scanpy take seconds to import: only whoever uses a subpackage waits for them
+    if name == "load":
+        return import_module(".nn", __name__).load
     if name in __all__:
         return import_module(f".{name}", __name__)
     msg = f"module {__name__!r} has no attribute {name!r}"

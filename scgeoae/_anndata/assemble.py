@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from ..geometry import anisotropy, distortion, metric_graph, nearest_others, relative_log_area
-from .model_arrays import to_arrays
+from ..nn.arrays import to_arrays
 from .results import Results, Tensors
 
 if TYPE_CHECKING:

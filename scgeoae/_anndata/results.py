@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from scanpy import logging as logg
 
-from .model_arrays import ModelArrays, from_arrays
+from ..nn.arrays import ModelArrays, from_arrays
 from .slots import SIDES, Slots
 
 if TYPE_CHECKING:

@@ -13,6 +13,7 @@ from .residual import ResidualMlp
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from torch import Tensor
 
@@ -170,3 +171,9 @@ class Autoencoder(nn.Module):
     def pullback(self, jet: Jet) -> Tensor:
         """Return the metric, (n, d, d), of a `jet` of the network `decoder`, in its own units."""
         return pullback(jet.first, self.ambient, self.restore(jet.values))
+
+    def save(self, path: str | Path) -> None:
+        """Write the model to a safetensors file; see `scgeoae.nn.save`."""
+        from .file import save
+
+        save(self, path)

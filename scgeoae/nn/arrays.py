@@ -1,14 +1,15 @@
-"""A trained model as plain arrays, which any h5ad or zarr file can hold, and back."""
+"""A trained model as plain arrays, which any h5ad, zarr or safetensors file can hold, and back."""
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NotRequired, TypedDict
 
 import numpy as np
 import torch
 
 from ..geometry.ambient import Ambient
-from ..nn import Autoencoder
+from .autoencoder import Autoencoder
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -58,12 +59,15 @@ def from_arrays(arrays: Any) -> Autoencoder:
         if int(arrays["format"]) > FORMAT:
             msg = f"format {int(arrays['format'])} was written by a newer version of scgeoae"
             raise ValueError(msg)
-        model = Autoencoder(
-            int(arrays["n_features"]),
-            int(arrays["n_components"]),
-            hidden=[int(width) for width in np.atleast_1d(arrays["hidden"])],
-            activation=str(arrays["activation"]),
-        )
+        widths = [int(width) for width in np.atleast_1d(arrays["hidden"])]
+        n_features, d = int(arrays["n_features"]), int(arrays["n_components"])
+        # before room is made for them
+        if sum(a * b for a, b in pairwise([n_features, *widths, d])) > sum(
+            np.size(a) for a in arrays["weights"].values()
+        ):
+            msg = f"the weights are fewer than layers of {widths} have"
+            raise ValueError(msg)
+        model = Autoencoder(n_features, d, hidden=widths, activation=str(arrays["activation"]))
         weights = {name: torch.from_numpy(np.array(a, dtype=np.float32)) for name, a in arrays["weights"].items()}
         expected = model.state_dict()
         if problems := sorted(weights.keys() ^ expected.keys()):
@@ -80,7 +84,7 @@ def from_arrays(arrays: Any) -> Autoencoder:
     except KeyError as error:
         msg = f"the entry {error} is missing"
         raise ValueError(msg) from None
-    except (TypeError, AttributeError, IndexError, RuntimeError, OverflowError) as error:
+    except (TypeError, AttributeError, IndexError, RuntimeError, OverflowError, MemoryError) as error:
         raise ValueError(str(error)) from None
     model.load_state_dict(weights)
     return model.eval().requires_grad_(requires_grad=False)

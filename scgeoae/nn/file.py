@@ -1,0 +1,100 @@
+"""A model in a file of its own: safetensors, which holds numbers and text and nothing that could be executed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from .arrays import from_arrays, to_arrays
+
+if TYPE_CHECKING:
+    from .autoencoder import Autoencoder
+
+# The entry of the file's header that tells our files from others', and the tensor that is no weight.
+HEADER, AMBIENT = "scgeoae", "ambient"
+
+
+def save(model: Autoencoder, path: str | Path) -> None:
+    """Write a model to a safetensors file, whose header describes the networks as JSON.
+
+    Weights, standardisation, frame and ambient metric: of a default map of 50 components some 0.2 MB, and no cells.
+
+    Parameters
+    ----------
+    model
+        Of `scgeoae.get.model`.
+    path
+        File to write, ``"map.safetensors"`` for example. One that is there is replaced.
+
+    See Also
+    --------
+    scgeoae.load : Read it.
+
+    Examples
+    --------
+    >>> import scanpy as sc, scgeoae as sg
+    >>> adata = sc.datasets.pbmc68k_reduced()
+    >>> sg.tl.geoae(adata)
+    >>> sg.get.model(adata).save("map.safetensors")  # doctest: +SKIP
+    """
+    arrays = to_arrays(model)
+    tensors = {name: np.asarray(array, order="C") for name, array in arrays.pop("weights").items()}
+    if isinstance(arrays.get(AMBIENT), np.ndarray):
+        tensors[AMBIENT] = np.asarray(arrays.pop(AMBIENT), order="C")
+    description = arrays | {"hidden": arrays["hidden"].tolist()}
+    save_file(tensors, path, metadata={HEADER: json.dumps(description)})
+
+
+def load(path: str | Path) -> Autoencoder:
+    """Read a model that `save` wrote.
+
+    Parameters
+    ----------
+    path
+        The file.
+
+    Returns
+    -------
+    The model on the CPU: ``encode(x)``, ``decode(z)``, ``jacobian(z)`` and ``metric(z)`` take and give float32 tensors
+    in units of the representation and of the map.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If it is not a safetensors file, cut off, not of scgeoae, of a newer version, or damaged. Nothing in a file is
+        ever executed.
+
+    Examples
+    --------
+    >>> import scgeoae as sg
+    >>> model = sg.load("map.safetensors")  # doctest: +SKIP
+    """
+    path = Path(path)
+    if not path.is_file():
+        msg = f"Did not find the file {str(path)!r}."
+        raise FileNotFoundError(msg)
+    try:
+        with safe_open(path, framework="numpy") as file:
+            described = (file.metadata() or {}).get(HEADER)
+            tensors = {} if described is None else {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError, TypeError, AttributeError, OverflowError, MemoryError) as error:
+        msg = f"{str(path)!r} is no complete safetensors file ({error}); expected one that `model.save` wrote."
+        raise ValueError(msg) from None
+    if described is None:
+        msg = f"{str(path)!r} is a safetensors file, but not of scgeoae; expected one that `model.save` wrote."
+        raise ValueError(msg)
+    try:
+        arrays = dict(json.loads(described))
+        if AMBIENT in tensors:
+            arrays[AMBIENT] = tensors.pop(AMBIENT)
+        return from_arrays(arrays | {"weights": tensors})
+    except (ValueError, TypeError, RecursionError) as error:
+        msg = f"The model file {str(path)!r} cannot be read: {error}."
+        raise ValueError(msg) from None

@@ -1,0 +1,138 @@
+"""Models in files of their own: what comes back, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import struct
+
+import numpy as np
+import pytest
+import torch
+from safetensors.numpy import load_file, save_file
+
+import scgeoae as sg
+from scgeoae.geometry import Ambient, fit_frame
+from scgeoae.nn import Autoencoder
+
+
+def made(d=2, hidden=(16, 8), activation="silu", n_features=6):
+    g = torch.Generator().manual_seed(0)
+    model = Autoencoder(n_features, d, hidden=hidden, activation=activation, generator=g)
+    model.start_at(center=torch.randn(n_features, generator=g), scale=torch.tensor(3.0), axes=torch.eye(n_features)[:d])
+    with torch.no_grad():
+        for p in model.parameters():
+            p.add_(torch.randn(p.shape, generator=g) / 4)
+    z = torch.randn(30, d, generator=g)
+    return model.set_frame(fit_frame(z, model.metric(z).detach(), z))
+
+
+@pytest.mark.parametrize(("d", "hidden", "activation"), [(2, (16, 8), "silu"), (1, (), "tanh"), (5, (4,), "elu")])
+@pytest.mark.parametrize("ambient", [None, "diagonal", "matrix"])
+def test_a_model_that_loads_is_the_same(tmp_path, d, hidden, activation, ambient):
+    model = made(d, hidden, activation)
+    if ambient is not None:
+        model.ambient = Ambient(torch.full((6,), 2.0) if ambient == "diagonal" else 2 * torch.eye(6))
+    path = tmp_path / "map.safetensors"
+    model.save(path)
+    loaded = sg.load(path)
+    x, z = torch.randn(20, 6), torch.randn(20, d)
+    assert torch.equal(loaded.encode(x), model.encode(x))
+    assert torch.equal(loaded.decode(z), model.decode(z))
+    assert torch.equal(loaded.metric(z), model.metric(z))
+    assert not any(p.requires_grad for p in loaded.parameters())
+    model.save(path)  # over itself
+    assert torch.equal(sg.load(str(path)).encode(x), model.encode(x))
+
+
+def test_a_file_has_weights_and_no_cells(fitted, tmp_path):
+    path = tmp_path / "map.safetensors"
+    sg.get.model(fitted).save(path)
+    assert path.stat().st_size < 5e6
+    sizes = {name: array.shape for name, array in load_file(path).items()}
+    assert not any(fitted.n_obs in shape for shape in sizes.values())
+    x = torch.from_numpy(np.asarray(fitted.obsm["X_pca"], dtype=np.float32))
+    np.testing.assert_allclose(sg.load(path).encode(x), fitted.obsm["X_geoae"], atol=1e-3)
+
+
+def test_an_ambient_function_is_asked_for(tmp_path):
+    model = made()
+    model.ambient = Ambient(lambda x: x**2 + 1)
+    model.save(tmp_path / "map.safetensors")
+    with pytest.raises(ValueError, match="a function, which is not stored"):
+        sg.load(tmp_path / "map.safetensors").metric(torch.zeros(1, 2))
+
+
+class _Trap:
+    def __reduce__(self):
+        return (pytest.fail, ("something in the file was executed",))
+
+
+def test_foreign_and_damaged_files_are_refused(tmp_path):
+    path = tmp_path / "map.safetensors"
+    with pytest.raises(FileNotFoundError, match=r"Did not find the file '.*map.safetensors'"):
+        sg.load(path)
+    made().save(path)
+    good = path.read_bytes()
+
+    cut = [b"", good[:100], good[:-100]]
+    foreign = [
+        pickle.dumps(_Trap()),
+        b"hello, this is no model at all",
+        bytes(1000),
+        struct.pack("<Q", 2**60) + good[8:],
+    ]
+    for content in cut + foreign:
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match="no complete safetensors file"):
+            sg.load(path)
+    torch.save({"weights": _Trap()}, path)
+    with pytest.raises(ValueError, match="no complete safetensors file"):
+        sg.load(path)
+    save_file({"a": np.zeros(3)}, path)
+    with pytest.raises(ValueError, match="not of scgeoae"):
+        sg.load(path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"format": 99}, "format 99 was written by a newer version of scgeoae"),
+        ({"hidden": [16, 10**9]}, "the weights are fewer than layers of"),
+        ({"hidden": [16, 9]}, r"has shape|fewer"),
+        ({"hidden": "os.system"}, "."),
+        ({"activation": "__import__('os')"}, "Expected `activation` to be one of"),
+        ({"n_features": None}, "."),
+        ({"n_components": -1}, "."),
+    ],
+)
+def test_descriptions_that_are_wrong(tmp_path, changes, message):
+    path = tmp_path / "map.safetensors"
+    made().save(path)
+    tensors = load_file(path)
+    description = {"format": 1, "n_features": 6, "n_components": 2, "hidden": [16, 8], "activation": "silu"} | changes
+    save_file(tensors, path, metadata={"scgeoae": json.dumps(description)})
+    with pytest.raises(ValueError, match=message):
+        sg.load(path)
+
+
+@pytest.mark.parametrize("header", ["[]", "{", "null", '{"format": 1}', "[" * 100_000])
+def test_headers_that_are_wrong(tmp_path, header):
+    path = tmp_path / "map.safetensors"
+    made().save(path)
+    tensors = load_file(path)
+    save_file(tensors, path, metadata={"scgeoae": header})
+    with pytest.raises(ValueError, match="cannot be read"):
+        sg.load(path)
+    weights = dict(list(tensors.items())[1:])
+    save_file(
+        weights,
+        path,
+        metadata={
+            "scgeoae": json.dumps(
+                {"format": 1, "n_features": 6, "n_components": 2, "hidden": [16, 8], "activation": "silu"}
+            )
+        },
+    )
+    with pytest.raises(ValueError, match="missing or unknown weights"):
+        sg.load(path)
