@@ -33,6 +33,7 @@ def assemble(
         params=params,
         scores=scores,
         embedding=fitted.embedding if ours else None,
+        ours=ours,
         reconstruction_error=fitted.error * np.float32(unit_of_error),
         history=fitted.history,
         model=to_arrays(fitted.model),
@@ -50,6 +51,7 @@ def assemble_estimate(
         graph=_graph(positions, metric, n_neighbors),
         params=params,
         scores=_distortion(metric),
+        ours=False,
         computed=representation.computed,
     )
 

@@ -30,9 +30,9 @@ class Representation:
     computed: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Slots of a PCA that had to be computed for it: attribute of the AnnData, key, value."""
 
-    def dense(self) -> NDArray:
-        """Return the matrix as a NumPy array in memory, or say if it has NaN or no structure."""
-        return _checked(dense(self.matrix), self.name)
+    def dense(self, *, may_be_equal: bool = False) -> NDArray:
+        """Return the matrix as a NumPy array in memory, or say if it has NaN, or no structure if that is asked for."""
+        return _checked(dense(self.matrix), self.name, may_be_equal=may_be_equal)
 
 
 def choose_representation(
@@ -162,13 +162,13 @@ def _in_memory(matrix: Any) -> Any:
     return matrix if sparse.issparse(matrix) else dense(matrix)
 
 
-def _checked(matrix: NDArray, name: str) -> NDArray:
+def _checked(matrix: NDArray, name: str, *, may_be_equal: bool = False) -> NDArray:
     """Return a dense real array, or say what is wrong with it."""
     matrix = _sliceable(matrix, name)
     _check_finite(matrix, name)
     if matrix.dtype == bool:
         matrix = matrix.astype(np.float32)
-    if (matrix == matrix[:1]).all():
+    if not may_be_equal and (matrix == matrix[:1]).all():
         msg = f"All {len(matrix)} cells are equal in {name}, so there is no structure in it."
         raise ValueError(msg)
     return matrix

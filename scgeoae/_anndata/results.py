@@ -34,14 +34,18 @@ class Results:
     """Everything that one run writes. What is None is not there, and is removed if an earlier run left it."""
 
     tensors: dict[Side, Tensors]
-    graph: MetricGraph
+    graph: MetricGraph | None
     params: dict[str, Any]
     scores: dict[str, float]
     embedding: NDArray[np.float32] | None = None
-    """None for an embedding that is not ours, which stays as it is, as does its entry of `uns`."""
+    """None for one that stays as it is."""
+    ours: bool = True
+    """Whether the embedding is. If not, ``uns[key]`` belongs to who made it."""
     reconstruction_error: NDArray[np.float32] | None = None
     history: dict[str, NDArray] | None = None
     model: ModelArrays | None = None
+    outlier_score: NDArray[np.float32] | None = None
+    outlier: NDArray[np.bool_] | None = None
     computed: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Further slots: attribute of the AnnData, key, value."""
 
@@ -79,10 +83,15 @@ def write_results(adata: AnnData, key: str, results: Results) -> list[str]:
     _put(adata.obs, slots.reconstruction_error, results.reconstruction_error)
     if results.reconstruction_error is not None:
         lines.append(f"obs[{slots.reconstruction_error!r}], its squared distance from its reconstruction")
-    adata.obsp[slots.metric] = results.graph.metric
-    adata.obsp[slots.distances] = results.graph.distances
-    adata.obsp[slots.connectivities] = results.graph.connectivities
-    lines.append(f"obsp[{slots.metric!r}], obsp[{slots.distances!r}], obsp[{slots.connectivities!r}], metric graph")
+    _put(adata.obs, slots.outlier_score, results.outlier_score)
+    _put(adata.obs, slots.outlier, results.outlier)
+    if results.outlier is not None:
+        lines.append(f"obs[{slots.outlier_score!r}], obs[{slots.outlier!r}], whether a cell belongs on this map")
+    matrices = {slots.metric: "metric", slots.distances: "distances", slots.connectivities: "connectivities"}
+    for name, which in matrices.items():
+        _put(adata.obsp, name, None if results.graph is None else getattr(results.graph, which))
+    if results.graph is not None:
+        lines.append(f"{', '.join(f'obsp[{name!r}]' for name in matrices)}, metric graph")
     if "encoder" in results.tensors:
         lines.append(f"obsm[{Slots(key, 'encoder').metric!r}] and obs, the same of the encoder")
     # the tears of an earlier map are not those of this one
@@ -90,17 +99,16 @@ def write_results(adata: AnnData, key: str, results: Results) -> list[str]:
         _put(mapping, name, None)
 
     _put(adata.uns, slots.distortion, None)
-    entry = slots.distortion if results.embedding is None else key
+    entry = key if results.ours else slots.distortion
     optional = {"history": results.history, "model": results.model}
+    if results.graph is not None:
+        optional |= {"connectivities_key": slots.connectivities, "distances_key": slots.distances}
     adata.uns[entry] = {
         "params": results.params,
         "scores": results.scores,
         **{name: value for name, value in optional.items() if value is not None},
-        "connectivities_key": slots.connectivities,
-        "distances_key": slots.distances,
     }
-    contents = "parameters and scores" if results.model is None else "parameters, history, scores and model"
-    lines.append(f"uns[{entry!r}], {contents}")
+    lines.append(f"uns[{entry!r}], {', '.join(name for name in adata.uns[entry] if not name.endswith('_key'))}")
     return lines
 
 
@@ -169,6 +177,14 @@ def read_metric(adata: AnnData, key: str, side: Side = "decoder") -> NDArray:
     rows, columns = np.triu_indices(d)
     metric[:, rows, columns] = metric[:, columns, rows] = triangle
     return metric
+
+
+def read_graph(adata: AnnData, key: str) -> Any:
+    """Return the (n, n) sparse matrix of Riemannian edge lengths."""
+    slots = Slots(key)
+    if slots.distances not in adata.obsp:
+        raise KeyError(_missing(adata, f"adata.obsp[{slots.distances!r}]", key))
+    return adata.obsp[slots.distances]
 
 
 def read_column(adata: AnnData, name: str, key: str, *, call: str | None = None) -> NDArray:

@@ -59,6 +59,16 @@ class Slots:
         return f"{self.key}_reconstruction_error"
 
     @property
+    def outlier_score(self) -> str:
+        """In `obs` of cells that were placed on a map."""
+        return f"{self.key}_outlier_score"
+
+    @property
+    def outlier(self) -> str:
+        """In `obs` of cells that were placed on a map."""
+        return f"{self.key}_outlier"
+
+    @property
     def torn(self) -> str:
         """In `obs`, the share of torn edges of each cell, and in `obsp`, the torn edges."""
         return f"{self.key}_torn"
@@ -87,6 +97,11 @@ class Slots:
     def extrinsic_curvature(self) -> str:
         """In `obs`."""
         return f"{self.key}_extrinsic_curvature"
+
+    @property
+    def pseudotime(self) -> str:
+        """In `obs`."""
+        return f"{self.key}_pseudotime"
 
     @property
     def neighborhood_preservation(self) -> str:

@@ -1,9 +1,12 @@
 """Differential geometry of batches of metric tensors, on torch tensors alone."""
 
 from .ambient import Ambient
+from .bridges import bridged
 from .curvature import extrinsic_curvature, gaussian_curvature, mean_curvature, second_fundamental_form
+from .differential import along, differentials, steepest
 from .distortion import Distortion, anisotropy, distortion, relative_log_area
 from .frame import Frame, fit_frame, procrustes
+from .geodesic import chords, shorten
 from .graph import MetricGraph, metric_graph
 from .indicatrix import indicatrix_axes
 from .laplacian import laplacian_metric
@@ -17,8 +20,12 @@ __all__ = [
     "Frame",
     "MetricGraph",
     "Tears",
+    "along",
     "anisotropy",
+    "bridged",
+    "chords",
     "cometric",
+    "differentials",
     "distortion",
     "eigenvalues",
     "extrinsic_curvature",
@@ -35,7 +42,9 @@ __all__ = [
     "pullback",
     "relative_log_area",
     "second_fundamental_form",
+    "shorten",
     "squared_trace",
+    "steepest",
     "tears",
     "trace",
 ]

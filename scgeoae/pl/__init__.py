@@ -2,8 +2,24 @@
 
 from ._broken_neighborhoods import broken_neighborhoods
 from ._curvature_heatmap import curvature_heatmap
+from ._decoded_genes import decoded_genes
 from ._evaluation import evaluation
+from ._gene_compass import gene_compass
+from ._geodesic_genes import geodesic_genes
+from ._geodesics import geodesics
 from ._indicatrices import indicatrices
 from ._jacobian_heatmap import jacobian_heatmap
+from ._transform import transform
 
-__all__ = ["broken_neighborhoods", "curvature_heatmap", "evaluation", "indicatrices", "jacobian_heatmap"]
+__all__ = [
+    "broken_neighborhoods",
+    "curvature_heatmap",
+    "decoded_genes",
+    "evaluation",
+    "gene_compass",
+    "geodesic_genes",
+    "geodesics",
+    "indicatrices",
+    "jacobian_heatmap",
+    "transform",
+]

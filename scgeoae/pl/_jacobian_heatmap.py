@@ -3,12 +3,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import torch
 from matplotlib.colors import TwoSlopeNorm
 
-from .._anndata.results import has_model, read_column, read_metric, read_model
+from .._anndata.area import relative_area
+from .._anndata.results import has_model, read_column, read_model
 from .._anndata.slots import Slots
-from ..geometry import relative_log_area
 from ._finish import finish
 from ._heatmap import heatmap
 from ._map import read_map
@@ -135,12 +134,5 @@ def jacobian_heatmap(
 
 def _log_area_of(adata: AnnData, basis: str, side: Side) -> Callable[[Tensor], Tensor]:
     """Return what gives the relative area at positions on the map."""
-    model, metric = read_model(adata, basis), torch.from_numpy(read_metric(adata, basis, side))
-    # the mean that the column refers to is that of all cells of the run, of which these may be some
-    column = read_column(adata, Slots(basis, side).log_area, basis)
-    shift = float(np.median(column - relative_log_area(metric).numpy()))
-
-    def log_area(z: Tensor) -> Tensor:
-        return relative_log_area(model.metric_of(side, z), reference=metric) + shift
-
-    return log_area
+    model, area = read_model(adata, basis), relative_area(adata, basis, side)
+    return lambda z: area(model.metric_of(side, z))

@@ -6,6 +6,7 @@ from .evaluate import MIN_CELLS, Estimate, Quality, evaluate
 from .labels import purity, silhouette
 from .measures import MEASURES, Measure
 from .neighborhoods import recall, sizes, trust
+from .outliers import Outliers, outliers
 from .pairs import average_ranks, correlation, distance_correlation, scale_free_stress, stress
 from .ranks import Ranks, neighbor_ranks
 
@@ -14,6 +15,7 @@ __all__ = [
     "MIN_CELLS",
     "Estimate",
     "Measure",
+    "Outliers",
     "Quality",
     "Ranks",
     "auc_rnx",
@@ -24,6 +26,7 @@ __all__ = [
     "evaluate",
     "kernel_density",
     "neighbor_ranks",
+    "outliers",
     "purity",
     "recall",
     "scale_free_stress",

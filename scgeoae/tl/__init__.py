@@ -1,9 +1,29 @@
 """Tools: read an AnnData, compute, write the results into it."""
 
+from ._adopt import adopt
 from ._curvature import curvature
+from ._decode import decode
 from ._distortion import distortion
 from ._evaluate import evaluate
 from ._geoae import geoae
+from ._geodesic import geodesic
+from ._geodesic_distances import geodesic_distances
 from ._metric import metric
+from ._pseudotime import pseudotime
+from ._rank_genes_by_jacobian import rank_genes_by_jacobian
+from ._transform import transform
 
-__all__ = ["curvature", "distortion", "evaluate", "geoae", "metric"]
+__all__ = [
+    "adopt",
+    "curvature",
+    "decode",
+    "distortion",
+    "evaluate",
+    "geoae",
+    "geodesic",
+    "geodesic_distances",
+    "metric",
+    "pseudotime",
+    "rank_genes_by_jacobian",
+    "transform",
+]

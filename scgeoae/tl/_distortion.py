@@ -1,26 +1,24 @@
 from __future__ import annotations
 
-from importlib.metadata import version
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
-import numpy as np
-import torch
 from scanpy import logging as logg
 from sklearn.neighbors import NearestNeighbors
 
-from .._anndata.assemble import assemble, assemble_estimate
-from .._anndata.representation import choose_representation, embedding_positions, stored_representation
-from .._anndata.results import embedding_slot, has_own_decoder, read_uns, writable, write_results, write_tears
+from .._anndata.assemble import assemble_estimate
+from .._anndata.representation import choose_representation, stored_representation
+from .._anndata.results import has_own_decoder, read_uns, writable, write_results, write_tears
 from ..geometry import laplacian_metric, tears
-from ..training import Settings, fit_decoder
+from ..training import Settings
+from ._fit_embedding import check_shapes, find_embedding, fit_embedding, versions
 from ._seed import seed_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import numpy as np
+    import torch
     from anndata import AnnData
-
-    from .._anndata.representation import Representation
 
 METHODS = ("decoder", "laplacian")
 
@@ -143,6 +141,7 @@ def distortion(
     --------
     scgeoae.pl.indicatrices, scgeoae.pl.jacobian_heatmap : Draw the distortion.
     scgeoae.pl.broken_neighborhoods : Draw the tears.
+    scgeoae.tl.adopt : The same model without the tears.
 
     References
     ----------
@@ -157,16 +156,11 @@ def distortion(
     >>> sg.get.metric_tensors(adata, key="umap").shape
     (700, 2, 2)
     """
-    key = _key(basis)
     if method not in METHODS:
         msg = f"Expected `method` to be one of {', '.join(map(repr, METHODS))}, found {method!r}."
         raise ValueError(msg)
-    slot = embedding_slot(adata, key)
-    if slot is None:
-        known = ", ".join(map(repr, adata.obsm)) or "nothing"
-        first = "; run sc.pp.neighbors(adata) and sc.tl.umap(adata) first" if key == "umap" else ""
-        msg = f"Did not find {f'X_{key}'!r} in adata.obsm, which has {known}{first}."
-        raise KeyError(msg)
+    slot, positions = find_embedding(adata, basis)
+    key = slot.removeprefix("X_")
     own = has_own_decoder(adata, key)
     if own and method == "laplacian":
         msg = (
@@ -175,7 +169,6 @@ def distortion(
             f"adata.obsm['X_copy'] = adata.obsm[{slot!r}]; sg.tl.distortion(adata, basis='copy', method='laplacian')."
         )
         raise ValueError(msg)
-    positions = embedding_positions(adata, slot)
     n, d = positions.shape
     settings = Settings(
         n_components=d,
@@ -192,7 +185,10 @@ def distortion(
         representation = stored_representation(adata, read_uns(adata, key, "params"))
     else:
         representation = choose_representation(adata, use_rep=use_rep, n_pcs=n_pcs, layer=layer)
-    _check_shapes(representation, slot, n, d, settings.n_neighbors if method == "laplacian" else None)
+    check_shapes(representation, slot, positions)
+    if method == "laplacian" and settings.n_neighbors <= d:
+        msg = f"Expected `n_neighbors` to be at least {d + 1} for a metric of {d} dimensions, found {n_neighbors}."
+        raise ValueError(msg)
 
     start = logg.info(f"computing distortion of adata.obsm[{slot!r}] as a map of {representation.name}")
     k = min(settings.n_neighbors, n - 1)
@@ -203,59 +199,14 @@ def distortion(
         logg.info("    the map has a decoder of its own, and its tensors are there already: adding the tears only")
     elif method == "laplacian":
         metric = laplacian_metric(positions, neighbors, lengths)
-        params = _params(settings, method, representation, slot, k)
+        params = {"basis": slot, "method": method, **representation.params, "n_neighbors": k, "versions": versions()}
         results = assemble_estimate(positions, metric, representation=representation, params=params, n_neighbors=k)
     else:
-        fitted = fit_decoder(
-            representation.matrix,
-            positions,
-            settings,
-            device=device,
-            progress_bar=progress_bar,
-            name=representation.name,
+        results = fit_embedding(
+            representation, slot, positions, settings, method=method, device=device, progress_bar=progress_bar
         )
-        params = _params(settings, method, representation, slot, k)
-        results = assemble(fitted, representation=representation, params=params, n_neighbors=k, ours=False)
     adata = writable(adata, copy=copy)
     written = [] if results is None else write_results(adata, key, results)
     written += write_tears(adata, key, found, {"n_neighbors": k, **representation.params})
     logg.info("    finished", time=start, deep="added\n" + "\n".join(f"    {line}" for line in written))
     return adata if copy else None
-
-
-def _key(basis: str) -> str:
-    key = basis.removeprefix("X_") if isinstance(basis, str) else ""
-    if not key or "/" in key:
-        msg = f"Expected `basis` to be the name of an embedding in adata.obsm, such as 'X_umap', found {basis!r}."
-        raise ValueError(msg)
-    return key
-
-
-def _check_shapes(representation: Representation, slot: str, n: int, d: int, n_neighbors: int | None) -> None:
-    n_features = representation.matrix.shape[1]
-    if d > n_features:
-        msg = f"adata.obsm[{slot!r}] has {d} dimensions, more than {representation.name} has features, {n_features}."
-        raise ValueError(msg)
-    if n < d + 2:
-        msg = f"A metric of {d} dimensions needs at least {d + 2} cells, found {n}."
-        raise ValueError(msg)
-    if n_neighbors is not None and n_neighbors <= d:
-        msg = f"Expected `n_neighbors` to be at least {d + 1} for a metric of {d} dimensions, found {n_neighbors}."
-        raise ValueError(msg)
-
-
-def _params(settings: Settings, method: str, representation: Representation, slot: str, k: int) -> dict[str, Any]:
-    params = {"basis": slot, "method": method, **representation.params, "n_neighbors": k}
-    if method == "decoder":
-        params |= {
-            "hidden": np.array(settings.hidden, dtype=np.int64),
-            "activation": settings.activation,
-            "n_steps": settings.n_steps,
-            "batch_size": settings.batch_size,
-            "learning_rate": settings.learning_rate,
-            "random_state": settings.seed,
-            "n_threads": torch.get_num_threads(),
-        }
-    params["versions"] = {name: version(name) for name in ("scgeoae", "torch", "numpy", "scikit-learn")}
-    # an h5ad file has no None; what is absent was the default
-    return {name: value for name, value in params.items() if value is not None}

@@ -12,6 +12,7 @@ from .._anndata.slots import checked_side
 from ..geometry import distortion
 from ..training import choose_ambient
 from ..training.blocks import blocks
+from ._positions import checked_positions
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -114,7 +115,7 @@ def metric(
     elif isinstance(at, str) and at == "grid":
         coordinates = _grid(z, n_grid)
     else:
-        coordinates = _positions(at, model.n_components)
+        coordinates = checked_positions(at, model.n_components, "at", or_else="'cells', 'grid' or ")
     from_cells = side == "encoder" and at_cells
     if ambient is not None or from_cells:
         raw = stored_representation(adata, read_uns(adata, key, "params")).matrix
@@ -143,12 +144,3 @@ def _grid(z: NDArray, n_grid: int) -> NDArray:
     low, high = z.min(0), z.max(0)
     step = np.maximum(high - low, np.finfo(np.float32).tiny) / (n_grid - 1)
     return low + step * np.unique(np.rint((z - low) / step), axis=0)
-
-
-def _positions(at: ArrayLike, d: int) -> NDArray:
-    positions = np.empty(0) if isinstance(at, str) else np.asarray(at, dtype=np.float32)
-    if positions.ndim != 2 or positions.shape[1] != d or not len(positions) or not np.isfinite(positions).all():
-        found = repr(at) if isinstance(at, str) else f"an array of shape {positions.shape}"
-        msg = f"Expected `at` to be 'cells', 'grid' or finite positions of shape (m, {d}), found {found}."
-        raise ValueError(msg)
-    return positions

@@ -9,6 +9,7 @@ from .fit import default_steps, fit
 from .fit_decoder import fit_decoder
 from .loss import Batch, Loss, Term, loss
 from .neighbors import N_PARTNERS
+from .placement import Placement, placement
 from .settings import STRENGTHS, Settings
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "DualAscent",
     "Fit",
     "Loss",
+    "Placement",
     "Settings",
     "Term",
     "choose_ambient",
@@ -27,4 +29,5 @@ __all__ = [
     "fit",
     "fit_decoder",
     "loss",
+    "placement",
 ]

@@ -313,7 +313,7 @@ def test_log(reduced):
         sc.settings.verbosity, sc.settings.logfile = before
     printed = log.getvalue()
     assert "computing distortion of adata.obsm['X_umap'] as a map of adata.obsm['X_pca']" in printed
-    assert "uns['umap_distortion'], parameters and scores" in printed
+    assert "uns['umap_distortion'], params, scores" in printed
     assert "cells are broken" in printed
 
 

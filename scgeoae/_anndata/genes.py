@@ -1,0 +1,216 @@
+"""From the genes of an AnnData to the representation of a map and back."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from ..training.blocks import blocks, dense
+from .representation import stored_representation
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import pandas as pd
+    from anndata import AnnData
+    from numpy.typing import NDArray
+
+# Cells that are enough to tell where a projection has its origin, which is the same for all of them.
+N_CHECKED = 1000
+# Of the spread of a component: what float32 and the solver of a PCA leave.
+MAX_DEVIATION = 1e-2
+
+
+class Projection(NamedTuple):
+    """The affine map x = y L − c from the expression y of some genes to a representation x."""
+
+    genes: pd.Index
+    """(g,)"""
+    loadings: NDArray
+    """L, (g, D)."""
+    offset: NDArray
+    """c, (D,)."""
+    mean: NDArray
+    """(g,) of the genes in the reference."""
+    scaling: tuple[NDArray, NDArray, float] | None
+    """Mean and standard deviation, (g,), that genes were scaled by before, and the largest value that was left."""
+
+    def project(self, expression: Any, absent: NDArray[np.bool_] | None = None) -> NDArray[np.float32]:
+        """Return the representation, (n, D), of the (n, g) expression of the genes.
+
+        Where the reference was scaled and these are not, which negative values would tell, they are scaled as it was.
+        Of genes that are `absent`, (g,), whose columns are left out, the mean in the reference is taken.
+        """
+        there = slice(None) if absent is None else ~absent
+        x = np.empty((expression.shape[0], self.loadings.shape[1]), dtype=np.float32)
+        origin = self.offset - (0 if absent is None else self.mean[absent] @ self.loadings[absent])
+        is_raw = self.scaling is not None and not any((block < 0).any() for _, block in blocks(expression))
+        for start, block in blocks(expression):
+            y = block.astype(np.float64)
+            if is_raw:
+                mean, std, largest = self.scaling
+                y = np.minimum((y - mean[there]) / std[there], largest)
+            x[start : start + len(y)] = y @ self.loadings[there] - origin
+        return x
+
+
+class Expression(NamedTuple):
+    """The affine map y = x L + m from a representation x to the expression y of some genes."""
+
+    genes: pd.Index
+    """(g,)"""
+    loadings: NDArray
+    """L, (D, g)."""
+    mean: NDArray
+    """m, (g,)."""
+
+    def of(self, x: NDArray) -> NDArray[np.float32]:
+        """Return the (n, g) expression of (n, D) points of the representation."""
+        return (x @ self.loadings + self.mean).astype(np.float32)
+
+
+def read_projection(adata: AnnData, params: dict[str, Any]) -> Projection | None:
+    """Return how a run's representation is computed of genes, or None if `adata` does not hold that.
+
+    X itself is; and so is a PCA of Scanpy whose loadings are in `varm`, if X is still what it was computed from: that
+    alone tells its origin. It may be that of some of the cells.
+
+    Raises
+    ------
+    ValueError
+        If X is no longer what the PCA was computed from.
+    """
+    if params["use_rep"] == "X":
+        n = adata.n_vars
+        rows = _spread_rows(adata)
+        matrix = stored_representation(adata, params).matrix
+        mean = dense(matrix[rows]).mean(0, dtype=np.float64)
+        return Projection(adata.var_names, np.eye(n), np.zeros(n), mean, None)
+    found = _loadings(adata, params)
+    if found is None:
+        return None
+    loadings, matrix, name = found
+    used = np.flatnonzero((loadings != 0).any(1))
+    loadings = loadings[used]
+    rows = _spread_rows(adata)
+    y = dense(matrix[rows][:, used]).astype(np.float64)
+    x = dense(stored_representation(adata, params).matrix[rows]).astype(np.float64)
+    difference = y @ loadings - x
+    offset = difference.mean(0)
+    if np.abs(difference - offset).max() > MAX_DEVIATION * max(x.std(), np.finfo(np.float32).tiny):
+        msg = (
+            f"{name} is not what adata.obsm[{params['use_rep']!r}] was computed from, so that new genes cannot be "
+            "projected: bring back the matrix on which sc.pp.pca was run, or compute both again."
+        )
+        raise ValueError(msg)
+    return Projection(adata.var_names[used], loadings, offset, y.mean(0), _scaling(adata, used, y))
+
+
+def read_expression(adata: AnnData, params: dict[str, Any], genes: Sequence[str] | None) -> Expression:
+    """Return how expression is read off a run's representation, for all `genes` that can be, or for those asked for.
+
+    With X as representation these are its own columns. Of a PCA they are those with loadings; others, and those of
+    any other representation, are the linear regression of X on it.
+
+    Raises
+    ------
+    KeyError
+        If there is no such gene.
+    ValueError
+        If there is no X to read genes from.
+    """
+    wanted = None if genes is None else _known_genes(adata, genes)
+    representation = stored_representation(adata, params)
+    found = None if params["use_rep"] == "X" else _loadings(adata, params)
+    if found is None:
+        layer = params.get("layer")
+        matrix, loadings = adata.X if layer is None else adata.layers[layer], None
+    else:
+        loadings, matrix, _ = found
+    if matrix is None or 0 in matrix.shape:
+        msg = "adata.X is empty, so there are no genes to decode to; give an AnnData that has them."
+        raise ValueError(msg)
+    d = representation.matrix.shape[1]
+    if params["use_rep"] == "X":
+        columns = np.arange(d) if wanted is None else wanted
+        return Expression(adata.var_names[columns], np.eye(d)[:, columns], np.zeros(len(columns)))
+    if wanted is not None:
+        columns = wanted
+    else:
+        columns = np.arange(adata.n_vars) if loadings is None else np.flatnonzero((loadings != 0).any(1))
+    regression = _regression(representation.matrix, matrix[:, columns])
+    if loadings is not None:
+        # what the principal components know exactly
+        exact = (loadings[columns] != 0).any(1)
+        regression.loadings[:, exact] = loadings[columns[exact]].T
+        x_mean, y_mean = regression.means
+        regression.mean[:] = y_mean - x_mean @ regression.loadings
+    return Expression(adata.var_names[columns], regression.loadings, regression.mean)
+
+
+class _Regression(NamedTuple):
+    loadings: NDArray
+    mean: NDArray
+    means: tuple[NDArray, NDArray]
+
+
+def _regression(x: Any, y: Any) -> _Regression:
+    """Return the least squares map from the rows of x to those of y, in one pass over blocks of both."""
+    n, d = x.shape
+    # the sums of products of (1, x) with (1, x) and with y
+    square, product = np.zeros((d + 1, d + 1)), np.zeros((d + 1, y.shape[1]))
+    # blocks of the wider matrix are the smaller
+    for start, block in blocks(y):
+        here = dense(x[start : start + len(block)]).astype(np.float64)
+        here = np.column_stack([np.ones(len(here)), here])
+        square += here.T @ here
+        product += here.T @ block
+    solution = np.linalg.lstsq(square, product, rcond=None)[0]
+    return _Regression(solution[1:], solution[0], (square[0, 1:] / n, product[0] / n))
+
+
+def _loadings(adata: AnnData, params: dict[str, Any]) -> tuple[NDArray, Any, str] | None:
+    """Return the (n_vars, D) loadings of a PCA of Scanpy, the matrix it is of, and what people call that."""
+    suffix = params["use_rep"].removeprefix("X_")
+    key = "PCs" if suffix == "pca" else f"PCs_{suffix}"
+    if not params["use_rep"].removeprefix("X_").startswith("pca") or key not in adata.varm:
+        return None
+    recorded = adata.uns.get(suffix)
+    recorded = recorded.get("params", {}) if hasattr(recorded, "get") else {}
+    layer = recorded.get("layer") or suffix.removeprefix("pca").removeprefix("_") or None
+    matrix = adata.X if layer is None else adata.layers.get(layer)
+    if matrix is None or adata.n_vars == 0:
+        return None
+    loadings = np.asarray(adata.varm[key], dtype=np.float64)
+    if params.get("n_pcs") is not None:
+        loadings = loadings[:, : int(params["n_pcs"])]
+    return loadings, matrix, "adata.X" if layer is None else f"adata.layers[{layer!r}]"
+
+
+def _spread_rows(adata: AnnData) -> NDArray[np.intp]:
+    return np.unique(np.linspace(0, adata.n_obs - 1, min(adata.n_obs, N_CHECKED)).astype(np.intp))
+
+
+def _scaling(adata: AnnData, used: NDArray, sample: NDArray) -> tuple[NDArray, NDArray, float] | None:
+    """Return what `scanpy.pp.scale` recorded, if the sample is scaled: expression is never negative else."""
+    if not {"mean", "std"} <= set(adata.var) or not (sample < 0).any():
+        return None
+    mean, std = (adata.var[name].to_numpy(dtype=np.float64)[used] for name in ("mean", "std"))
+    # it records no `max_value`, but then many cells have the same
+    largest = sample.max()
+    is_cut = np.count_nonzero(sample == largest) > 1
+    return mean, np.where(std > 0, std, 1.0), float(largest) if is_cut else np.inf
+
+
+def _known_genes(adata: AnnData, genes: Sequence[str]) -> NDArray[np.intp]:
+    if isinstance(genes, str):
+        genes = [genes]
+    missing = [gene for gene in genes if gene not in adata.var_names]
+    if missing or not genes:
+        msg = f"Did not find {', '.join(map(repr, missing[:5])) or 'any gene'} in adata.var_names."
+        raise KeyError(msg)
+    if not adata.var_names.is_unique:
+        msg = "adata.var_names are not unique; run adata.var_names_make_unique() first."
+        raise ValueError(msg)
+    return adata.var_names.get_indexer(list(genes))

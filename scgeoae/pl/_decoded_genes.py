@@ -1,0 +1,136 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+from matplotlib.colors import Normalize
+
+from .._anndata.genes import read_expression
+from .._anndata.results import read_model, read_uns
+from ._finish import finish
+from ._heatmap import heatmap
+from ._map import read_map
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from anndata import AnnData
+    from matplotlib.axes import Axes
+
+
+def decoded_genes(
+    adata: AnnData,
+    genes: str | Sequence[str],
+    *,
+    basis: str = "geoae",
+    cmap: Any = "viridis",
+    vmin: float | None = None,
+    vmax: float | None = None,
+    resolution: int = 128,
+    ncols: int = 4,
+    ruler: bool = True,
+    outliers: bool = False,
+    ax: Axes | None = None,
+    show: bool | None = None,
+    save: bool | str | Path | None = None,
+    **kwargs: Any,
+) -> Axes | list[Axes] | None:
+    r"""Paint the expression of genes over the map, as the decoder says it is, also between the cells.
+
+    The background is decoded, as far as there are cells nearby; the dots are the cells with what was measured in them.
+    Of a gene that the map knows, the two agree up to the noise of single cells.
+
+    Parameters
+    ----------
+    adata
+        Annotated data on which `scgeoae.tl.geoae` or `scgeoae.tl.distortion` was run, with genes.
+    genes
+        Which; one panel each. Those without loadings are read off the representation by linear regression.
+    basis
+        The `key_added` of that run, or ``"umap"`` for a UMAP; the map must have 2 dimensions.
+    cmap
+        Colour map.
+    vmin, vmax
+        Where it begins and ends; by default the 1% and 99% quantiles of the decoded expression at the cells.
+    resolution
+        Pixels along the longer side of the box around the cells.
+    ncols
+        Panels side by side.
+    ruler
+        Draw a scale bar in units of the representation.
+    outliers
+        Show the whole map. By default cells far outside are marked at the border.
+    ax
+        Axes to draw on; only with one gene.
+    show, save
+        As in `scgeoae.pl.indicatrices`.
+    **kwargs
+        Passed on to `scanpy.pl.embedding`.
+
+    Returns
+    -------
+    The axes (a list with several genes) if ``show=False``.
+
+    Raises
+    ------
+    KeyError
+        If there is no map under `basis`, or no such gene.
+    ValueError
+        If the map is not two-dimensional, has no model, or there is no X.
+
+    See Also
+    --------
+    scgeoae.tl.decode : The numbers.
+
+    Examples
+    --------
+    >>> import scanpy as sc, scgeoae as sg
+    >>> adata = sc.datasets.pbmc68k_reduced()
+    >>> sg.tl.geoae(adata)
+    >>> ax = sg.pl.decoded_genes(adata, "CST3", show=False)
+    """
+    z = read_map(adata, basis, "sg.pl.decoded_genes")
+    names = [genes] if isinstance(genes, str) else list(genes)
+    if ax is not None and len(names) > 1:
+        msg = f"`ax` holds one panel, and {len(names)} genes are to be drawn."
+        raise ValueError(msg)
+    model, params = read_model(adata, basis), read_uns(adata, basis, "params")
+    expression = read_expression(adata, params, names)
+
+    def decoded(positions: torch.Tensor) -> np.ndarray:
+        return expression.of(model.decode(positions).numpy())
+
+    at_cells = np.concatenate([decoded(part) for part in torch.from_numpy(z).float().split(4096)])
+    axes: list[Axes | None] = [ax]
+    if ax is None and len(names) > 1:
+        width, height = plt.rcParams["figure.figsize"]
+        columns = min(ncols, len(names))
+        rows = -(-len(names) // columns)
+        figure, grid = plt.subplots(rows, columns, figsize=(1.1 * width * columns, height * rows), squeeze=False)
+        axes = list(grid.ravel())
+        for unused in axes[len(names) :]:
+            figure.delaxes(unused)
+    drawn = []
+    for i, name in enumerate(names):
+        low, high = np.quantile(at_cells[:, i], [0.01, 0.99])
+        norm = Normalize(low if vmin is None else vmin, max(high, low + 1e-6) if vmax is None else vmax)
+        panel = heatmap(
+            adata,
+            basis,
+            z=z,
+            column=name,
+            evaluate=lambda positions, i=i: torch.from_numpy(decoded(positions)[:, i]),
+            norm=norm,
+            cmap=cmap,
+            label="expression, in units of X",
+            resolution=resolution,
+            ruler=ruler,
+            outliers=outliers,
+            ax=axes[i],
+            **({"title": name, "use_raw": False, "layer": params.get("layer"), "size": 15_000 / len(z)} | kwargs),
+        )
+        drawn.append(panel)
+    return finish(drawn, f"decoded_genes_{basis}", show=show, save=save)

@@ -1,0 +1,163 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from .._anndata.genes import read_expression
+from .._anndata.results import read_model, read_uns
+from ..geometry import differentials, inverse
+from ._finish import finish
+from ._map import read_map, read_unit
+from ._ruler import add_ruler
+from ._scanpy import scatter
+from ._view import data_box, set_view
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from anndata import AnnData
+    from matplotlib.axes import Axes
+
+MAX_CELLS = 500
+
+
+def gene_compass(
+    adata: AnnData,
+    groupby: str,
+    group: str,
+    *,
+    genes: Sequence[str] | None = None,
+    n_genes: int = 8,
+    basis: str = "geoae",
+    color: str | Sequence[str] | None = None,
+    scale: float = 1.0,
+    arrow_color: Any = "black",
+    ruler: bool = True,
+    outliers: bool = False,
+    ax: Axes | None = None,
+    show: bool | None = None,
+    save: bool | str | Path | None = None,
+    **kwargs: Any,
+) -> Axes | list[Axes] | None:
+    r"""Draw the genes that change most around a group of cells as arrows on the map.
+
+    An arrow points where its gene rises most steeply, the mean of :math:`G^{-1} w` over the cells of the group with w
+    the derivative of the gene along the map; the longer it is, the more the gene rises per unit of travel.
+
+    Parameters
+    ----------
+    adata
+        Annotated data on which `scgeoae.tl.geoae` or `scgeoae.tl.distortion` was run, with genes.
+    groupby, group
+        Column of `obs` and the group in it, from whose middle the arrows start.
+    genes
+        Which genes; by default the `n_genes` with the longest arrows of all that the representation knows.
+    n_genes
+        How many, if `genes` are not given.
+    basis
+        The `key_added` of that run, or ``"umap"`` for a UMAP; the map must have 2 dimensions.
+    color
+        Column of `obs` or gene to colour the cells by, or several, one panel each; `groupby` by default.
+    scale
+        Multiplies the length of the arrows, of which the longest is a fifth of the map at 1.
+    arrow_color
+        Of the arrows.
+    ruler
+        Draw a scale bar in units of the representation.
+    outliers
+        Show the whole map. By default cells far outside are marked at the border.
+    ax
+        Axes to draw on; only with one colour.
+    show, save
+        As in `scgeoae.pl.indicatrices`.
+    **kwargs
+        Passed on to `scanpy.pl.embedding`.
+
+    Returns
+    -------
+    The axes (a list with several colours) if ``show=False``.
+
+    Raises
+    ------
+    KeyError
+        If there is no map under `basis`, no such column, group or gene.
+    ValueError
+        If the map is not two-dimensional, has no model, or there is no X.
+
+    See Also
+    --------
+    scgeoae.tl.rank_genes_by_jacobian : The numbers, for all groups.
+
+    Examples
+    --------
+    >>> import scanpy as sc, scgeoae as sg
+    >>> adata = sc.datasets.pbmc68k_reduced()
+    >>> sg.tl.geoae(adata)
+    >>> ax = sg.pl.gene_compass(adata, "bulk_labels", "Dendritic", show=False)
+    """
+    z = read_map(adata, basis, "sg.pl.gene_compass")
+    if groupby not in adata.obs:
+        msg = f"Did not find {groupby!r} in adata.obs, which has {', '.join(map(repr, adata.obs))}."
+        raise KeyError(msg)
+    rows = np.flatnonzero(adata.obs[groupby].astype(str) == group)
+    if not len(rows):
+        known = ", ".join(map(repr, adata.obs[groupby].astype(str).unique()))
+        msg = f"Did not find {group!r} in adata.obs[{groupby!r}], whose groups are {known}."
+        raise KeyError(msg)
+    model = read_model(adata, basis)
+    expression = read_expression(adata, read_uns(adata, basis, "params"), genes)
+    at = torch.from_numpy(np.ascontiguousarray(z[rows][:: -(-len(rows) // MAX_CELLS)], dtype=np.float32))
+    loadings = torch.from_numpy(expression.loadings.astype(np.float32))
+    arrows = sum(
+        (differentials(model.jacobian(part), loadings) @ inverse(model.metric(part))).sum(0) for part in at.split(64)
+    ).numpy() / len(at)
+    length = np.linalg.norm(arrows, axis=1)
+    longest = np.argsort(-length, kind="stable")[: n_genes if genes is None else None]
+
+    box = data_box(z, outliers=outliers)
+    start = np.median(z[rows], axis=0)
+    drawn_arrows = arrows[longest] * (scale * 0.2 * box.longest / max(length.max(), np.finfo(np.float32).tiny))
+    names = expression.genes[longest]
+    drawn = []
+    kwargs = {"size": 40_000 / len(z)} | kwargs
+    for panel in scatter(adata, basis, ax=ax, color=groupby if color is None else color, **kwargs):
+        set_view(panel, z, box)
+        for arrow in drawn_arrows:
+            style = {"arrowstyle": "-|>", "color": arrow_color, "linewidth": 1.2, "shrinkA": 0, "shrinkB": 0}
+            panel.annotate("", start + arrow, start, arrowprops=style, zorder=6)
+        for tip, at_label, name in zip(
+            start + drawn_arrows, _labels(start, drawn_arrows, box.longest), names, strict=True
+        ):
+            panel.annotate(
+                name,
+                tip,
+                xytext=at_label,
+                ha="left" if at_label[0] >= start[0] else "right",
+                va="center",
+                fontsize="small",
+                arrowprops={"arrowstyle": "-", "linewidth": 0.4, "color": "0.4"},
+                bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.75, "pad": 0.8},
+                zorder=7,
+            )
+        if ruler:
+            add_ruler(panel, read_unit(adata, basis), z)
+        drawn.append(panel)
+    return finish(drawn, f"gene_compass_{basis}", show=show, save=save)
+
+
+def _labels(start: np.ndarray, arrows: np.ndarray, longest: float) -> np.ndarray:
+    """Return where to write the names: beside the tips, moved up and down until there is a line for each."""
+    line = 0.04 * longest
+    positions = start + arrows * (1 + 0.06 * longest / np.maximum(np.linalg.norm(arrows, axis=1), 1e-12))[:, None]
+    for side in (positions[:, 0] >= start[0], positions[:, 0] < start[0]):
+        rows = np.flatnonzero(side)
+        rows = rows[np.argsort(positions[rows, 1])]
+        heights = positions[rows, 1]
+        middle = heights.mean() if len(rows) else 0.0
+        for i in range(1, len(rows)):
+            heights[i] = max(heights[i], heights[i - 1] + line)
+        positions[rows, 1] = heights - (heights.mean() - middle if len(rows) else 0.0)
+    return positions

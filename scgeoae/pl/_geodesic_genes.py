@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+from ._finish import finish
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+    from typing import Protocol
+
+    import pandas as pd
+    from matplotlib.axes import Axes
+
+    class PathWithGenes(Protocol):
+        """What `scgeoae.tl.geodesic` returns."""
+
+        source: str
+        target: str
+        expression: pd.DataFrame
+
+
+# Lines that a reader can tell apart.
+N_TRENDS = 8
+
+
+def geodesic_genes(
+    path: PathWithGenes,
+    genes: Sequence[str] | None = None,
+    *,
+    n_genes: int = 30,
+    cmap: Any = "viridis",
+    show: bool | None = None,
+    save: bool | str | Path | None = None,
+) -> list[Axes] | None:
+    r"""Draw how genes change along a shortest curve: trends of some, and a heatmap of all.
+
+    In the heatmap each gene is scaled from its lowest to its highest value on the curve, and genes are in the order in
+    which they reach the middle between the two: those that fall first, from top to bottom, then those that rise.
+
+    Parameters
+    ----------
+    path
+        What `scgeoae.tl.geodesic` returned.
+    genes
+        Which genes; by default the `n_genes` that change most along the curve.
+    n_genes
+        How many, if `genes` are not given.
+    cmap
+        Colour map of the heatmap.
+    show, save
+        As in `scgeoae.pl.indicatrices`.
+
+    Returns
+    -------
+    The axes of the trends and of the heatmap if ``show=False``. Trends are of the first eight genes.
+
+    Raises
+    ------
+    KeyError
+        If there is no such gene on the path.
+    ValueError
+        If the path has no genes.
+
+    Examples
+    --------
+    >>> import scanpy as sc, scgeoae as sg
+    >>> adata = sc.datasets.pbmc68k_reduced()
+    >>> sg.tl.geoae(adata)
+    >>> path = sg.tl.geodesic(adata, "CD14+ Monocyte", "CD19+ B", groupby="bulk_labels", genes=["CST3", "CD79A"])
+    >>> trends, heatmap = sg.pl.geodesic_genes(path, show=False)
+    """
+    table = path.expression
+    if table.shape[1] == 0:
+        msg = "The path has no genes: find it again with `genes`, on an AnnData that has them."
+        raise ValueError(msg)
+    if genes is None:
+        spread = (table.max() - table.min()).sort_values(ascending=False, kind="stable")
+        genes = list(spread.index[:n_genes])
+    genes = [genes] if isinstance(genes, str) else list(genes)
+    if missing := [gene for gene in genes if gene not in table]:
+        msg = f"Did not find {', '.join(map(repr, missing))} on the path; name them as `genes` of sg.tl.geodesic."
+        raise KeyError(msg)
+    distance, values = table.index.to_numpy(), table[genes].to_numpy()
+
+    width, height = plt.rcParams["figure.figsize"]
+    rows = max(0.16 * len(genes), 0.6)
+    figure, (trends, heat) = plt.subplots(
+        2,
+        1,
+        figsize=(width, 0.6 * height + rows),
+        sharex=True,
+        height_ratios=[0.6 * height, rows],
+        layout="constrained",
+    )
+    for gene, line in zip(genes[:N_TRENDS], values.T, strict=False):
+        trends.plot(distance, line, label=gene, linewidth=1.4)
+    trends.set_ylabel("expression, in units of X")
+    trends.set_title(f"{path.source} → {path.target}", fontsize="medium")
+    trends.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False, fontsize="small")
+    trends.spines[["top", "right"]].set_visible(False)
+
+    low, high = values.min(0), values.max(0)
+    scaled = (values - low) / np.maximum(high - low, np.finfo(np.float32).tiny)
+    order = np.lexsort([_middle(scaled), scaled[-1] > scaled[0]])
+    image = heat.pcolormesh(
+        distance, np.arange(len(genes)), scaled[:, order].T, cmap=cmap, shading="nearest", rasterized=True
+    )
+    heat.set_yticks(np.arange(len(genes)), [genes[i] for i in order], fontsize="x-small")
+    heat.invert_yaxis()
+    heat.set_xlabel("distance along the curve, in units of the representation")
+    figure.colorbar(image, cax=heat.inset_axes([1.03, 0, 0.03, 1]), label="lowest to highest")
+    return finish([trends, heat], "geodesic_genes", show=show, save=save)
+
+
+def _middle(scaled: np.ndarray) -> np.ndarray:
+    """Return at which point each gene, (m, g) between 0 and 1, first crosses the middle."""
+    return (np.diff(scaled > 0.5, axis=0) != 0).argmax(0)

@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+import torch
+from anndata import AnnData
+from scipy.spatial import cKDTree
+
+from .._anndata.genes import read_expression
+from .._anndata.results import embedding_slot, read_embedding, read_model, read_uns
+from ._positions import checked_positions
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import ArrayLike
+
+
+def decode(
+    adata: AnnData, coordinates: ArrayLike, *, key: str = "geoae", genes: str | Sequence[str] | None = None
+) -> AnnData:
+    r"""Decode positions on a map to the representation and on to genes.
+
+    Also where there are no cells: between two clusters the decoder says what would be there, which is no observation.
+    How far the nearest cell is stands beside it.
+
+    Parameters
+    ----------
+    adata
+        Annotated data on which `scgeoae.tl.geoae`, `scgeoae.tl.adopt` or `scgeoae.tl.distortion` was run. Nothing in it
+        is changed.
+    coordinates
+        (m, d) positions on the map, or one of shape (d,).
+    key
+        The `key_added` of that run, or ``"umap"`` for a UMAP.
+    genes
+        Which genes to decode. By default all that the representation knows: its own variables if it is X, those with
+        loadings if it is a PCA of Scanpy, all of X otherwise. Other genes of X are read off the representation by
+        linear regression. ``[]`` for none.
+
+    Returns
+    -------
+    An AnnData of m observations with
+
+    ``X`` : (m, g) float32
+        Expression, in the units of X (or of the layer the representation was computed from).
+    ``obsm["X_{key}"]`` : (m, d) float32
+        The positions.
+    ``obsm[use_rep]`` : (m, D) float32
+        The representation there, under the key it has in `adata`, if it is not X.
+    ``obs["{key}_distance"]`` : float32
+        Distance on the map to the nearest cell.
+
+    Without genes in `adata`, as in a file of components alone, it has no variables.
+
+    Raises
+    ------
+    KeyError
+        If there is no map under `key`, or no such gene.
+    ValueError
+        If `coordinates` are no finite positions on this map, if genes are asked for and there is no X, or if the
+        tensors are a graph-Laplacian estimate, which has no decoder.
+
+    See Also
+    --------
+    scgeoae.pl.decoded_genes : Paint genes over the map.
+
+    Examples
+    --------
+    >>> import scanpy as sc, scgeoae as sg
+    >>> adata = sc.datasets.pbmc68k_reduced()
+    >>> sg.tl.geoae(adata)
+    >>> sg.tl.decode(adata, [[0, 0], [1, 0]], genes=[]).obsm["X_pca"].shape
+    (2, 50)
+    """
+    z, model, params = read_embedding(adata, key), read_model(adata, key), read_uns(adata, key, "params")
+    positions = checked_positions(coordinates, model.n_components, "coordinates")
+    with torch.no_grad():
+        x = model.decode(torch.from_numpy(positions)).numpy()
+    has_genes = adata.n_vars > 0 and adata.X is not None
+    none = genes is not None and not isinstance(genes, str) and not len(genes)
+    if none or (genes is None and not has_genes):
+        decoded = AnnData(np.zeros((len(x), 0), dtype=np.float32))
+    else:
+        expression = read_expression(adata, params, genes)
+        decoded = AnnData(expression.of(x), var=adata.var.loc[expression.genes])
+    decoded.obs_names = pd.RangeIndex(len(x)).astype(str)
+    decoded.obsm[embedding_slot(adata, key)] = positions
+    if params["use_rep"] != "X":
+        decoded.obsm[params["use_rep"]] = x
+    decoded.obs[f"{key}_distance"] = cKDTree(z).query(positions)[0].astype(np.float32)
+    return decoded

@@ -1,0 +1,101 @@
+"""Fit a model to an embedding that stays as it is."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from .._anndata.assemble import assemble
+from .._anndata.representation import embedding_positions
+from .._anndata.results import embedding_slot
+from ..training import fit_decoder
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+    from numpy.typing import NDArray
+
+    from .._anndata.representation import Representation
+    from .._anndata.results import Results
+    from ..training import Settings
+
+
+def find_embedding(adata: AnnData, basis: str) -> tuple[str, NDArray]:
+    """Return the key of `obsm` of an embedding and its (n, d) positions.
+
+    Raises
+    ------
+    KeyError
+        If it is not there.
+    ValueError
+        If `basis` is no name, or the positions are not finite or do not fill their dimensions.
+    """
+    key = basis.removeprefix("X_") if isinstance(basis, str) else ""
+    if not key or "/" in key:
+        msg = f"Expected `basis` to be the name of an embedding in adata.obsm, such as 'X_umap', found {basis!r}."
+        raise ValueError(msg)
+    slot = embedding_slot(adata, key)
+    if slot is None:
+        known = ", ".join(map(repr, adata.obsm)) or "nothing"
+        first = "; run sc.pp.neighbors(adata) and sc.tl.umap(adata) first" if key == "umap" else ""
+        msg = f"Did not find {f'X_{key}'!r} in adata.obsm, which has {known}{first}."
+        raise KeyError(msg)
+    return slot, embedding_positions(adata, slot)
+
+
+def check_shapes(representation: Representation, slot: str, positions: NDArray) -> None:
+    """Say if there are too few features or cells for a metric of this many dimensions."""
+    n, d = positions.shape
+    n_features = representation.matrix.shape[1]
+    if d > n_features:
+        msg = f"adata.obsm[{slot!r}] has {d} dimensions, more than {representation.name} has features, {n_features}."
+        raise ValueError(msg)
+    if n < d + 2:
+        msg = f"A metric of {d} dimensions needs at least {d + 2} cells, found {n}."
+        raise ValueError(msg)
+
+
+def fit_embedding(
+    representation: Representation,
+    slot: str,
+    positions: NDArray,
+    settings: Settings,
+    *,
+    method: str,
+    device: str | torch.device,
+    progress_bar: bool,
+) -> Results:
+    """Return the results of a decoder and an encoder that are fitted to the (n, d) positions in ``obsm[slot]``."""
+    k = min(settings.n_neighbors, len(positions) - 1)
+    fitted = fit_decoder(
+        representation.matrix,
+        positions,
+        settings,
+        device=device,
+        progress_bar=progress_bar,
+        name=representation.name,
+    )
+    params = {
+        "basis": slot,
+        "method": method,
+        **representation.params,
+        "n_neighbors": k,
+        "hidden": np.array(settings.hidden, dtype=np.int64),
+        "activation": settings.activation,
+        "n_steps": settings.n_steps,
+        "batch_size": settings.batch_size,
+        "learning_rate": settings.learning_rate,
+        "random_state": settings.seed,
+        "n_threads": torch.get_num_threads(),
+        "versions": versions(),
+    }
+    # an h5ad file has no None; what is absent was the default
+    params = {name: value for name, value in params.items() if value is not None}
+    return assemble(fitted, representation=representation, params=params, n_neighbors=k, ours=False)
+
+
+def versions() -> dict[str, str]:
+    """Return the versions that results depend on."""
+    return {name: version(name) for name in ("scgeoae", "torch", "numpy", "scikit-learn")}

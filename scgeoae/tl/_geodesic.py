@@ -1,0 +1,144 @@
+from __future__ import annotations
+
+from numbers import Integral
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+
+from .._anndata.results import read_embedding, read_model
+from ..geometry import chords, shorten
+from ._decode import decode
+from ._places import find_place
+from ._routes import along_cells, metric_graph_of, straight
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from anndata import AnnData
+    from numpy.typing import ArrayLike, NDArray
+
+
+class Geodesic(NamedTuple):
+    """A shortest curve on the surface of a map, of m points."""
+
+    source: str
+    target: str
+    coordinates: NDArray[np.float32]
+    """(m, d) points on the map."""
+    distance: NDArray[np.float32]
+    """(m,) length of the curve up to each, in units of the representation."""
+    length: float
+    """Of the whole curve."""
+    straight_length: float
+    """Of the straight line on the map between its ends, in the same units."""
+    deviation: float
+    """Largest distance of the curve from that line, in units of the map."""
+    expression: pd.DataFrame
+    """(m, g) decoded genes along the curve, with its distance as index."""
+
+
+def geodesic(
+    adata: AnnData,
+    source: str | ArrayLike,
+    target: str | ArrayLike,
+    *,
+    groupby: str | None = None,
+    key: str = "geoae",
+    genes: str | Sequence[str] | None = None,
+    n_points: int = 64,
+) -> Geodesic:
+    r"""Find the shortest curve between two places on a map, by the metric of its decoder.
+
+    It runs on the surface that the decoder spans in the representation, where it is the straightest way. On a map
+    without distortion it is a straight line; how far it is from one says how far distances read off the map can be
+    trusted. It starts at the shortest route along the metric graph and at the straight line, whichever becomes the
+    shorter. Nothing is changed in `adata`.
+
+    Parameters
+    ----------
+    adata
+        Annotated data on which `scgeoae.tl.geoae` or `scgeoae.tl.distortion` was run.
+    source, target
+        The ends: the name of a cell, the name of a group of `groupby` (its cell nearest to the median of its cells),
+        or a position on the map, (d,).
+    groupby
+        Column of `obs` in which groups are looked up, before cells.
+    key
+        The `key_added` of that run, or ``"umap"`` for a UMAP.
+    genes
+        Which to decode along the curve, as in `scgeoae.tl.decode`: by default all that the representation knows,
+        none where `adata` has no genes.
+    n_points
+        Points of the curve, at equal distances in the representation.
+
+    Returns
+    -------
+    A named tuple of ``source`` and ``target``, their names; ``coordinates``, (m, d) float32; ``distance``, (m,)
+    float32, and ``length`` in units of the representation; ``straight_length``, that of the straight line on the map in
+    the same units; ``deviation``, the largest distance from that line in units of the map; and ``expression``, a
+    data frame (m, g) of genes.
+
+    Raises
+    ------
+    KeyError
+        If there is no map under `key`, no such cell, group, column or gene.
+    ValueError
+        If an end is none of these, or the tensors are a graph-Laplacian estimate, which has no decoder.
+
+    See Also
+    --------
+    scgeoae.tl.geodesic_distances : Lengths between all groups.
+    scgeoae.pl.geodesics, scgeoae.pl.geodesic_genes : Draw them.
+
+    References
+    ----------
+    Arvanitidis, Hansen & Hauberg 2018, arXiv 1710.11379, for geodesics of a decoder.
+
+    Examples
+    --------
+    >>> import scanpy as sc, scgeoae as sg
+    >>> adata = sc.datasets.pbmc68k_reduced()
+    >>> sg.tl.geoae(adata)
+    >>> path = sg.tl.geodesic(adata, "CD14+ Monocyte", "CD19+ B", groupby="bulk_labels", genes=[])
+    >>> path.length <= path.straight_length
+    True
+    """
+    if not isinstance(n_points, Integral) or n_points < 3:
+        msg = f"Expected `n_points` to be an integer >= 3, found {n_points!r}."
+        raise ValueError(msg)
+    z, model = read_embedding(adata, key), read_model(adata, key).double()
+    start, end = (find_place(adata, z, *where) for where in ((source, groupby, "source"), (target, groupby, "target")))
+    ends = [torch.from_numpy(np.asarray(place.position, dtype=np.float64))[None] for place in (start, end)]
+    line = straight(*ends, n_points)
+    graph = metric_graph_of(adata, z, key, model)
+    (route,) = along_cells(graph, z, [(start.cell, end.cell)], n_points)
+    route = torch.from_numpy(route)[None]
+    # from the ends to the cells nearest to them
+    route[:, 0], route[:, -1] = ends[0], ends[1]
+
+    curves = shorten(model, torch.cat([line, route]))
+    lengths = chords(model, curves)
+    best = lengths.sum(1).argmin()
+    curve, distance = curves[best], np.r_[0, lengths[best].cumsum(0).numpy()].astype(np.float32)
+    coordinates = curve.numpy().astype(np.float32)
+    decoded = decode(adata, coordinates, key=key, genes=genes)
+    index = pd.Index(distance, name="distance")
+    return Geodesic(
+        start.name,
+        end.name,
+        coordinates,
+        distance,
+        float(distance[-1]),
+        float(chords(model, line).sum()),
+        _deviation(curve),
+        pd.DataFrame(decoded.X, index=index, columns=decoded.var_names),
+    )
+
+
+def _deviation(curve: torch.Tensor) -> float:
+    """Return the largest distance of the points of a curve, (m, d), from the line between its ends."""
+    along = curve[-1] - curve[0]
+    share = ((curve - curve[0]) @ along / along.square().sum().clamp(min=1e-300)).clamp(0, 1)
+    return float((curve - curve[0] - share[:, None] * along).norm(dim=1).max())

@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+from itertools import combinations
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+
+from .._anndata.results import read_embedding, read_model
+from ..geometry import chords, shorten
+from ._places import group_places
+from ._routes import along_cells, metric_graph_of, straight
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+N_POINTS = 64
+
+
+class GeodesicDistances(NamedTuple):
+    """Distances between g groups, (g, g) each, in units of the representation."""
+
+    geodesic: pd.DataFrame
+    """Along the shortest curves on the surface that the decoder spans."""
+    straight: pd.DataFrame
+    """Along the straight lines on the map."""
+    ambient: pd.DataFrame
+    """In the representation, through the air between the decoded positions; at most that along the surface."""
+
+
+def geodesic_distances(adata: AnnData, groupby: str, *, key: str = "geoae") -> GeodesicDistances:
+    r"""Measure how far groups of cells are from each other along the surface of a map.
+
+    A group is at the cell that is nearest to the median of its cells on the map. Nothing is changed in `adata`.
+
+    Parameters
+    ----------
+    adata
+        Annotated data on which `scgeoae.tl.geoae` or `scgeoae.tl.distortion` was run.
+    groupby
+        Column of `obs` with the groups.
+    key
+        The `key_added` of that run, or ``"umap"`` for a UMAP.
+
+    Returns
+    -------
+    A named tuple of data frames ``geodesic``, ``straight`` and ``ambient``, (g, g) in units of the representation, with
+    the groups in the order of the categories: along the shortest curves of the pullback metric, along the straight
+    lines on the map, and in the representation without regard to the surface. Where the first two agree, distances read
+    off the map are right.
+
+    Raises
+    ------
+    KeyError
+        If there is no map under `key`, or no such column.
+    ValueError
+        If the tensors are a graph-Laplacian estimate, which has no decoder, or there are fewer than two groups.
+
+    See Also
+    --------
+    scgeoae.tl.geodesic : One curve, with the genes along it.
+
+    References
+    ----------
+    Arvanitidis, Hansen & Hauberg 2018, arXiv 1710.11379.
+
+    Examples
+    --------
+    >>> import scanpy as sc, scgeoae as sg
+    >>> adata = sc.datasets.pbmc68k_reduced()
+    >>> sg.tl.geoae(adata)
+    >>> found = sg.tl.geodesic_distances(adata, "bulk_labels")
+    >>> bool((found.ambient <= found.geodesic + 1e-6).all(axis=None))
+    True
+    """
+    z, model = read_embedding(adata, key), read_model(adata, key).double()
+    places = group_places(adata, z, groupby)
+    if len(places) < 2:
+        msg = f"adata.obs[{groupby!r}] has one group, and distances are between two."
+        raise ValueError(msg)
+    pairs = list(combinations(range(len(places)), 2))
+    positions = torch.from_numpy(np.array([place.position for place in places], dtype=np.float64))
+    i, j = torch.tensor(pairs).T
+    lines = straight(positions[i], positions[j], N_POINTS)
+    cells = [(places[a].cell, places[b].cell) for a, b in pairs]
+    routes = torch.from_numpy(np.stack(along_cells(metric_graph_of(adata, z, key, model), z, cells, N_POINTS)))
+    found = chords(model, shorten(model, torch.cat([lines, routes]))).sum(1).view(2, -1).amin(0)
+    measured = {
+        "geodesic": found,
+        "straight": chords(model, lines).sum(1),
+        "ambient": chords(model, lines[:, [0, -1]]).sum(1),
+    }
+    names = [place.name for place in places]
+    frames = {}
+    for which, lengths in measured.items():
+        table = np.zeros((len(places), len(places)))
+        table[i, j] = table[j, i] = lengths.numpy()
+        frames[which] = pd.DataFrame(table, index=names, columns=names)
+    return GeodesicDistances(**frames)

@@ -1,0 +1,172 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import torch
+from scanpy import logging as logg
+
+from .._anndata.area import relative_area
+from .._anndata.incoming import incoming_representation
+from .._anndata.representation import stored_representation
+from .._anndata.results import (
+    Results,
+    Tensors,
+    embedding_slot,
+    has_own_decoder,
+    read_embedding,
+    read_model,
+    read_uns,
+    writable,
+    write_results,
+)
+from .._anndata.slots import SIDES
+from ..geometry import anisotropy, distortion
+from ..nn.arrays import to_arrays
+from ..quality import outliers
+from ..training import placement
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+
+def transform(
+    adata_new: AnnData,
+    adata: AnnData,
+    *,
+    key: str = "geoae",
+    use_rep: str | None = None,
+    layer: str | None = None,
+    missing: Literal["raise", "mean"] = "raise",
+    copy: bool = False,
+) -> AnnData | None:
+    r"""Place new cells on the map of others.
+
+    The encoder of the map takes the new cells as they are: nothing is trained, the reference stays as it is, and a
+    cell lands on the same place whatever cells come with it.
+
+    Parameters
+    ----------
+    adata_new
+        New cells, preprocessed as the reference was: the same normalisation and logarithm.
+    adata
+        Annotated data on which `scgeoae.tl.geoae`, `scgeoae.tl.adopt` or `scgeoae.tl.distortion` was run, or some of
+        its cells.
+    key
+        The `key_added` of that run, or ``"umap"`` for a UMAP.
+    use_rep
+        Key of ``adata_new.obsm`` under which the new cells have the representation of the reference already. By default
+
+        - the genes of a map of X are looked up by name, in whatever order they are;
+        - where the reference was made of a PCA and has its loadings, the new cells are projected on these, with its
+          centre, and scaled with its means and standard deviations where it was scaled by `scanpy.pp.scale` and they
+          are not. A PCA of their own would be another one, and is not used;
+        - any other representation, such as ``"X_scVI"``, is taken from the same key of ``adata_new.obsm``.
+    layer
+        Take this layer of `adata_new` in the place of X.
+    missing
+        What to do if the new cells lack genes of the reference: ``"raise"``, or ``"mean"`` to take the mean of the
+        reference for them, so that they say nothing.
+    copy
+        Return a copy instead of writing into `adata_new`.
+
+    Returns
+    -------
+    `None`, or the copy with ``copy=True``. It sets in ``adata_new``:
+
+    ``obsm["X_{key}"]`` : (n, d) float32
+        Positions on the map of the reference.
+    ``obs["{key}_outlier_score"]`` : float32
+        How far the cell is from those of the reference, relative to how far they are from each other: the local
+        outlier factor in the representation, in units of its 99% quantile over the reference. One in a hundred
+        cells of the reference is above 1.
+    ``obs["{key}_outlier"]`` : bool
+        Whether the score is above 1: such a cell has a position, but may not belong on this map.
+    ``obsm["{key}_metric"]``, ``obsm["{key}_metric_encoder"]`` : (n, d(d+1)/2) float32
+        Metric tensors, as in `scgeoae.tl.geoae`.
+    ``obs["{key}_log_area"]``, ``obs["{key}_anisotropy"]``, and the same with ``_encoder`` : float32
+        The distortion at each cell; areas are relative to the mean over the reference.
+    ``obs["{key}_reconstruction_error"]`` : float32
+        Squared distance between the cell and its reconstruction, in squared units of the representation.
+    ``uns["{key}"]`` (or ``uns["{key}_distortion"]``) : dict
+        ``params`` and ``model`` of the reference and the ``scores`` of these cells, so that plots and `scgeoae.get`
+        work.
+
+    and, where it was computed, the representation under its key of ``obsm``; that of a map of X whose genes come in
+    another order under ``"{key}_representation"``.
+
+    Raises
+    ------
+    KeyError
+        If the reference has no map under `key`, or its representation, `use_rep` or `layer` is not there.
+    ValueError
+        If genes or components are missing, names are not unique, or values are not finite.
+
+    See Also
+    --------
+    scgeoae.pl.transform : Draw the new cells over the others.
+
+    References
+    ----------
+    Breunig, Kriegel, Ng & Sander 2000, *LOF: identifying density-based local outliers*, for the score.
+
+    Examples
+    --------
+    >>> import scanpy as sc, scgeoae as sg
+    >>> adata = sc.datasets.pbmc68k_reduced()
+    >>> known, new = adata[:600].copy(), adata[600:].copy()
+    >>> sg.tl.geoae(known)
+    >>> sg.tl.transform(new, known, use_rep="X_pca")
+    >>> new.obsm["X_geoae"].shape
+    (100, 2)
+    """
+    if missing not in ("raise", "mean"):
+        msg = f"Expected `missing` to be 'raise' or 'mean', found {missing!r}."
+        raise ValueError(msg)
+    read_embedding(adata, key)
+    params, model = dict(read_uns(adata, key, "params")), read_model(adata, key)
+    representation = incoming_representation(
+        adata_new, adata, params, use_rep=use_rep, layer=layer, impute=missing == "mean", key=key
+    )
+    start = logg.info(f"placing {adata_new.n_obs} cells on the map in adata.obsm[{embedding_slot(adata, key)!r}]")
+    x = representation.dense(may_be_equal=True)
+    placed = placement(model, x)
+    found = outliers(x, stored_representation(adata, params).dense())
+
+    metrics = {"decoder": placed.metric, "encoder": placed.encoder_metric}
+    tensors = {}
+    for side in SIDES:
+        metric = torch.from_numpy(metrics[side])
+        area = relative_area(adata, key, side)(metric)
+        tensors[side] = Tensors(metrics[side], area.numpy(), anisotropy(metric).numpy())
+    results = Results(
+        tensors=tensors,
+        graph=None,
+        params={name: value for name, value in params.items() if name != "layer"} | representation.params,
+        scores=_scores(metrics, placed.error, x.shape[1] * float(model.scale) ** 2),
+        embedding=placed.embedding,
+        ours=has_own_decoder(adata, key),
+        reconstruction_error=placed.error,
+        model=to_arrays(model),
+        outlier_score=found.score,
+        outlier=found.is_outlier,
+        computed=representation.computed,
+    )
+    adata_new = writable(adata_new, copy=copy)
+    written = write_results(adata_new, key, results)
+    n_outliers = int(found.is_outlier.sum())
+    logg.info(
+        f"    finished: {n_outliers} of {len(x)} cells are outliers",
+        time=start,
+        deep="added\n" + "\n".join(f"    {line}" for line in written),
+    )
+    return adata_new if copy else None
+
+
+def _scores(metrics: dict[str, Any], error: Any, unit_of_error: float) -> dict[str, float]:
+    scores = {"MSE": float(np.mean(error) / unit_of_error)}
+    if len(error) > 1:
+        for side, suffix in (("decoder", ""), ("encoder", "_encoder")):
+            measures = distortion(torch.from_numpy(metrics[side]))
+            scores |= {f"CN{suffix}": measures.cn, f"VPres{suffix}": measures.vpres, f"ISO{suffix}": measures.iso}
+    return scores

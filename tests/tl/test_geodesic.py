@@ -1,0 +1,194 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from scipy import sparse
+
+import scgeoae as sg
+from scgeoae.geometry import Ambient, bridged, chords, shorten
+from scgeoae.nn import Jet
+
+
+class Chart:
+    """A surface in closed form in the place of a decoder."""
+
+    def __init__(self, decode, ambient=None):
+        self.decode, self.ambient = decode, ambient
+
+    def jet(self, z):
+        jacobian = torch.func.vmap(torch.func.jacfwd(lambda p: self.decode(p[None])[0]))(z)
+        return Jet(self.decode(z), jacobian)
+
+
+def sphere(z):
+    return torch.stack([z[:, 1].cos() * z[:, 0].cos(), z[:, 1].cos() * z[:, 0].sin(), z[:, 1].sin()], 1)
+
+
+def lines(a, b, m=64):
+    a, b = (torch.tensor(ends, dtype=torch.float64) for ends in (a, b))
+    return a[:, None] + (b - a)[:, None] * torch.linspace(0, 1, m, dtype=torch.float64)[None, :, None]
+
+
+def test_great_circles():
+    curves = lines([[0.0, 0.8], [0.3, -0.5]], [[1.8, 0.8], [2.0, 1.0]])
+    chart = Chart(sphere)
+    found = shorten(chart, curves)
+    ends = sphere(curves[:, [0, -1]].flatten(0, 1)).view(2, 2, 3)
+    angle = torch.arccos((ends[:, 0] * ends[:, 1]).sum(1))
+    pieces = chords(chart, found)
+    torch.testing.assert_close(pieces.sum(1), angle, rtol=2e-4, atol=0)
+    # at constant speed, and every point in the plane of the circle
+    assert (pieces.std(1) / pieces.mean(1)).max() < 1e-3
+    normal = torch.linalg.cross(ends[:, 0], ends[:, 1])
+    away = (sphere(found.flatten(0, 1)).view(2, 64, 3) @ normal[:, :, None]).abs()
+    assert away.max() < 1e-2
+    assert torch.equal(found[:, [0, -1]], curves[:, [0, -1]])
+
+
+def test_flat_and_hyperbolic_geometry():
+    # a cylinder is flat: straight lines stay
+    cylinder = Chart(lambda z: torch.stack([z[:, 0].cos(), z[:, 0].sin(), z[:, 1]], 1))
+    line = lines([[0.0, 0.0]], [[2.0, 1.0]])
+    wiggled = line.clone()
+    wiggled[:, 1:-1, 1] += 0.3 * torch.sin(torch.linspace(0, 9, 62, dtype=torch.float64))
+    torch.testing.assert_close(shorten(cylinder, wiggled), line, rtol=0, atol=2e-3)
+    # the upper half plane is the plane with H = 1/y² at each point: from (-1, 1) to (1, 1) the distance is arcosh 3
+    plane = Chart(lambda z: z, Ambient(lambda x: (1 / x[:, 1:] ** 2).expand(-1, 2)))
+    found = shorten(plane, lines([[-1.0, 1.0]], [[1.0, 1.0]], 128))
+    assert chords(plane, found).sum().item() == pytest.approx(np.arccosh(3), rel=1e-3)
+    assert (found[0].square().sum(1) - 2).abs().max() < 0.02  # on the circle around the origin
+
+
+def test_more_dimensions_and_two_points():
+    chart = Chart(lambda z: torch.cat([z, z.square().sum(1, keepdim=True)], 1))
+    curves = lines([[-1.0, 0.5, 0.0]], [[1.0, 0.5, 0.3]], 32)
+    found = shorten(chart, curves)
+    assert chords(chart, found).sum() < chords(chart, curves).sum()
+    assert torch.equal(shorten(chart, curves[:, [0, -1]]), curves[:, [0, -1]])
+
+
+def test_bridges_join_all_pieces_where_they_are_nearest():
+    rng = np.random.default_rng(0)
+    centers = np.array([[0, 0], [10, 0], [0, 12], [30, 30]])
+    z = np.concatenate([center + rng.uniform(size=(20, 2)) for center in centers])
+    blocks = [np.ones((20, 20)) - np.eye(20)] * 4
+    graph = sparse.block_diag(blocks).tocsr()
+    joined = bridged(graph, z, lambda i, j: np.linalg.norm(z[i] - z[j], axis=1))
+    assert sparse.csgraph.connected_components(joined)[0] == 1
+    assert (abs(joined - joined.T) > 1e-12).nnz == 0
+    new = sparse.triu(joined - graph).tocoo()
+    assert new.nnz == 3
+    for i, j, length in zip(new.row, new.col, new.data, strict=True):
+        a, b = i // 20, j // 20
+        pairs = np.linalg.norm(z[20 * a : 20 * a + 20, None] - z[None, 20 * b : 20 * b + 20], axis=2)
+        assert length == pytest.approx(pairs.min())
+
+
+def test_between_cells_groups_and_positions(fitted):
+    z = fitted.obsm["X_geoae"]
+    by_cell = sg.tl.geodesic(fitted, fitted.obs_names[3], fitted.obs_names[40], genes=[])
+    by_position = sg.tl.geodesic(fitted, z[3], z[40], genes=[])
+    assert by_cell.length == pytest.approx(by_position.length, rel=1e-3)
+    np.testing.assert_allclose(by_cell.coordinates[[0, -1]], z[[3, 40]], rtol=1e-6)
+    assert by_cell.source == fitted.obs_names[3]
+    back = sg.tl.geodesic(fitted, fitted.obs_names[40], fitted.obs_names[3], genes=[])
+    assert back.length == pytest.approx(by_cell.length, rel=2e-3)
+    groups = sg.tl.geodesic(fitted, "CD14+ Monocyte", "CD19+ B", groupby="bulk_labels", genes=["CST3", "NKG7"])
+    assert groups.source == "CD14+ Monocyte"
+    assert list(groups.expression) == ["CST3", "NKG7"]
+    assert groups.expression.shape == (64, 2)
+    np.testing.assert_allclose(groups.expression.index, groups.distance)
+    decoded = sg.tl.decode(fitted, groups.coordinates, genes=["CST3"]).X[:, 0]
+    np.testing.assert_allclose(groups.expression["CST3"], decoded)
+    assert groups.length <= groups.straight_length
+    ends = sg.tl.decode(fitted, groups.coordinates[[0, -1]], genes=[]).obsm["X_pca"]
+    assert np.linalg.norm(ends[1] - ends[0]) <= groups.length
+    assert (np.diff(groups.distance) > 0).all()
+    assert groups.deviation >= 0
+
+
+def test_distances_between_groups(fitted):
+    before = fitted.copy()
+    found = sg.tl.geodesic_distances(fitted, "bulk_labels")
+    names = list(fitted.obs["bulk_labels"].cat.categories)
+    for table in found:
+        assert list(table.index) == list(table.columns) == names
+        np.testing.assert_array_equal(table, table.T)
+        assert (np.diag(table) == 0).all()
+    assert (found.geodesic <= found.straight + 1e-9).all(axis=None)
+    assert (found.ambient <= found.geodesic + 1e-9).all(axis=None)
+    one = sg.tl.geodesic(fitted, names[0], names[3], groupby="bulk_labels", genes=[])
+    assert found.geodesic.loc[names[0], names[3]] == pytest.approx(one.length, rel=1e-3)
+    # a metric: no detour is shorter, up to what 64 points leave
+    d = found.geodesic.to_numpy()
+    assert (d[:, None, :] <= (d[:, :, None] + d.T[None]) * 1.02).all()
+    assert list(fitted.uns) == list(before.uns)
+
+
+def test_pseudotime(fitted):
+    adata = fitted.copy()
+    root = adata.obs_names[5]
+    assert sg.tl.pseudotime(adata, root) is None
+    time = adata.obs["geoae_pseudotime"]
+    assert time.dtype == np.float32
+    assert time[root] == 0
+    assert np.isfinite(time).all()
+    straight = np.linalg.norm(adata.obsm["X_geoae"] - adata.obsm["X_geoae"][5], axis=1)
+    assert np.corrcoef(time, straight)[0, 1] > 0.8
+    copied = sg.tl.pseudotime(fitted, "CD34+", groupby="bulk_labels", copy=True)
+    assert "geoae_pseudotime" not in fitted.obs
+    assert copied.obs.loc[copied.obs["geoae_pseudotime"] == 0, "bulk_labels"].tolist() == ["CD34+"]
+
+
+def test_errors(fitted):
+    with pytest.raises(KeyError, match=r"`source` is 'spam', which is no cell in adata\.obs_names; name a column"):
+        sg.tl.geodesic(fitted, "spam", "eggs")
+    with pytest.raises(KeyError, match=r"nor a group of adata\.obs"):
+        sg.tl.geodesic(fitted, "spam", "eggs", groupby="bulk_labels")
+    with pytest.raises(KeyError, match=r"Did not find 'spam' in adata\.obs"):
+        sg.tl.geodesic_distances(fitted, "spam")
+    with pytest.raises(ValueError, match="Expected `target` to be a cell, a group or finite positions"):
+        sg.tl.geodesic(fitted, [0, 0], [0, 0, 0])
+    with pytest.raises(ValueError, match="Expected `root` to be one position, found 2"):
+        sg.tl.pseudotime(fitted, np.zeros((2, 2)))
+    with pytest.raises(ValueError, match="`n_points` to be an integer >= 3, found 2"):
+        sg.tl.geodesic(fitted, [0, 0], [1, 1], n_points=2)
+    one = fitted.copy()
+    one.obs["all"] = "same"
+    with pytest.raises(ValueError, match="has one group"):
+        sg.tl.geodesic_distances(one, "all")
+
+
+def test_plots(fitted):
+    path = sg.tl.geodesic(fitted, "CD14+ Monocyte", "CD19+ B", groupby="bulk_labels")
+    ax = sg.pl.geodesics(fitted, [path, path._replace(length=7.0)], color="bulk_labels", show=False)
+    curves = [line.get_xydata() for line in ax.lines if len(line.get_xydata()) == 64]
+    assert len(curves) == 4  # with their white margins
+    np.testing.assert_allclose(curves[0], path.coordinates)
+    assert {text.get_text() for text in ax.texts} >= {f"{path.length:.3g}", "7"}
+    with pytest.raises(ValueError, match=r"Expected `paths` to be what sg\.tl\.geodesic returned"):
+        sg.pl.geodesics(fitted, [], show=False)
+    trends, heat = sg.pl.geodesic_genes(path, n_genes=12, show=False)
+    assert len(trends.lines) == 8
+    assert len(heat.get_yticklabels()) == 12
+    largest = (path.expression.max() - path.expression.min()).nlargest(12).index
+    assert {label.get_text() for label in heat.get_yticklabels()} == set(largest)
+    with pytest.raises(KeyError, match="Did not find 'spam' on the path"):
+        sg.pl.geodesic_genes(path, ["spam"], show=False)
+    with pytest.raises(ValueError, match="The path has no genes"):
+        sg.pl.geodesic_genes(path._replace(expression=path.expression.iloc[:, :0]), show=False)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("surface", ["swiss_roll", "sphere_patch"])
+def test_lengths_on_trained_surfaces(surface):
+    adata = getattr(sg.datasets, surface)(n_obs=2000)
+    sg.tl.geoae(adata, use_rep="X", progress_bar=False, init_pos="X_true")
+    true = adata.obsp["geodesic_distances"]
+    far = np.argwhere(true > 0.3 * true.max())
+    pairs = far[np.random.default_rng(0).choice(len(far), 12, replace=False)]
+    names = adata.obs_names
+    found = [sg.tl.geodesic(adata, names[i], names[j], genes=[]).length for i, j in pairs]
+    ratio = np.array(found) / true[tuple(pairs.T)]
+    assert np.abs(np.median(ratio) - 1) < 0.03

@@ -1,0 +1,120 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import scanpy as sc
+import torch
+from anndata import AnnData, read_h5ad
+
+import scgeoae as sg
+from scgeoae.geometry import along, differentials, steepest
+
+
+@pytest.fixture(scope="module")
+def plane():
+    """A flat sheet of two directions; gene "a" rises along the first, "b" falls along the second, "c" is noise."""
+    rng = np.random.default_rng(0)
+    t = rng.uniform(-1, 1, size=(400, 2)) * [3, 1]
+    x = np.column_stack([2 * t[:, 0], -t[:, 1], 0.01 * rng.normal(size=400), 0.5 * t[:, 0]])
+    adata = AnnData(x.astype(np.float32))
+    adata.var_names = ["a", "b", "c", "d"]
+    adata.obs["side"] = np.where(t[:, 0] > 0, "right", "left")
+    adata.obs["side"] = adata.obs["side"].astype("category")
+    sg.tl.geoae(adata, progress_bar=False, n_steps=200, neighbors_weight=0)
+    return adata
+
+
+def test_changes_are_those_of_finite_differences(fitted):
+    model = sg.get.model(fitted).double()
+    z = torch.from_numpy(fitted.obsm["X_geoae"][:7]).double()
+    loadings = torch.randn(50, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    metric = model.metric(z)
+    w = differentials(model.jacobian(z), loadings)
+    h = 1e-5
+    axes = torch.eye(2, dtype=torch.float64)
+    expected = torch.stack(
+        [((model.decode(z + h * e) - model.decode(z - h * e)) @ loadings) / (2 * h) for e in axes], 2
+    )
+    torch.testing.assert_close(w, expected, rtol=1e-5, atol=1e-5)
+    # the steepest of many directions of unit length in the data
+    angle = torch.linspace(0, 2 * np.pi, 3601, dtype=torch.float64)
+    each = torch.stack([along(w, metric, torch.stack([a.cos(), a.sin()])) for a in angle])
+    torch.testing.assert_close(each.amax(0), steepest(w, metric), rtol=1e-5, atol=1e-8)
+    # whatever the length of the direction
+    v = torch.tensor([0.3, -2.0], dtype=torch.float64)
+    torch.testing.assert_close(along(w, metric, v), along(w, metric, 10 * v))
+
+
+def table(adata, **kwargs):
+    sg.tl.rank_genes_by_jacobian(adata, "side", **kwargs)
+    return sc.get.rank_genes_groups_df(adata, "right", key="geoae_rank_genes").set_index("names")["scores"]
+
+
+def test_known_changes(plane):
+    # on a plane a unit of travel along the first direction is 1/√(2² + 0.5²) of t
+    scores = table(plane)
+    assert list(scores.index[:2]) == ["b", "a"]
+    np.testing.assert_allclose(scores[["a", "d", "b"]], [2 / 4.25**0.5, 0.5 / 4.25**0.5, 1], rtol=0.1)
+    assert scores["c"] < 0.05
+    into = table(plane, direction="into")
+    assert into["a"] > 0.8
+    sg.tl.rank_genes_by_jacobian(plane, "side", direction="into", key_added="mine")
+    left = sc.get.rank_genes_groups_df(plane, "left", key="mine").set_index("names")["scores"]
+    assert left["a"] < -0.8
+    z = plane.obsm["X_geoae"]
+    up = z[plane.X[:, 1].argmax()] - z[plane.X[:, 1].argmin()]
+    assert table(plane, direction=up).index[0] in ("a", "b")
+    given = table(plane, direction=[0.0, 1.0])
+    opposite = table(plane, direction=[0.0, -1.0])
+    np.testing.assert_allclose(given, -opposite[given.index], rtol=1e-5)
+    assert set(table(plane, direction="first").index) == set("abcd")
+
+
+def test_scanpy_reads_and_draws_it(plane, tmp_path):
+    adata = plane.copy()
+    sg.tl.rank_genes_by_jacobian(adata, "side", n_genes=3)
+    adata.write_h5ad(tmp_path / "a.h5ad")
+    again = read_h5ad(tmp_path / "a.h5ad")
+    for data in (adata, again):
+        frame = sc.get.rank_genes_groups_df(data, None, key="geoae_rank_genes")
+        assert len(frame) == 6
+        assert frame["pvals"].isna().all()
+        sc.pl.rank_genes_groups(data, key="geoae_rank_genes", show=False)
+        sc.pl.rank_genes_groups_dotplot(data, key="geoae_rank_genes", n_genes=2, show=False)
+        sc.pl.rank_genes_groups_matrixplot(data, key="geoae_rank_genes", n_genes=2, show=False)
+
+
+def test_groups_and_copy(plane):
+    found = sg.tl.rank_genes_by_jacobian(plane, "side", groups=["left"], key_added="one", copy=True)
+    assert "one" not in plane.uns
+    assert found.uns["one"]["names"].dtype.names == ("left",)
+
+
+def test_errors(plane):
+    with pytest.raises(KeyError, match=r"Did not find 'spam' in adata\.obs"):
+        sg.tl.rank_genes_by_jacobian(plane, "spam")
+    with pytest.raises(KeyError, match=r"Did not find 'middle'.*whose groups are 'left', 'right'"):
+        sg.tl.rank_genes_by_jacobian(plane, "side", groups=["middle"])
+    for wrong in ("up", [1, 2, 3], [np.nan, 0]):
+        with pytest.raises(ValueError, match="Expected `direction` to be"):
+            sg.tl.rank_genes_by_jacobian(plane, "side", direction=wrong)
+    with pytest.raises(ValueError, match="other than 0"):
+        sg.tl.rank_genes_by_jacobian(plane, "side", direction=[0, 0])
+    with pytest.raises(ValueError, match="Expected `n_genes` to be None or an integer >= 1, found 0"):
+        sg.tl.rank_genes_by_jacobian(plane, "side", n_genes=0)
+
+
+def test_compass(plane):
+    ax = sg.pl.gene_compass(plane, "side", "right", genes=["a", "b"], show=False)
+    arrows = {text.get_text(): np.array(text.xy) for text in ax.texts}
+    assert set(arrows) >= {"a", "b"}
+    start = np.median(plane.obsm["X_geoae"][plane.obs["side"] == "right"], axis=0)
+    z, x = plane.obsm["X_geoae"] - plane.obsm["X_geoae"].mean(0), plane.X
+    for name in ("a", "b"):
+        rise = np.linalg.lstsq(z, x[:, plane.var_names.get_loc(name)], rcond=None)[0]
+        arrow = arrows[name] - start
+        assert arrow @ rise > 0.97 * np.linalg.norm(arrow) * np.linalg.norm(rise)
+    with pytest.raises(KeyError, match="Did not find 'middle'"):
+        sg.pl.gene_compass(plane, "side", "middle", show=False)
+    with pytest.raises(KeyError, match="Did not find 'spam'"):
+        sg.pl.gene_compass(plane, "spam", "right", show=False)

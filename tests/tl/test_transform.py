@@ -1,0 +1,270 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import anndata
+import numpy as np
+import pytest
+import scanpy as sc
+from anndata import AnnData
+from scipy import sparse
+from sklearn.metrics import roc_auc_score
+
+import scgeoae as sg
+
+
+def counts(n=300, g=80, seed=0):
+    """Cells of two kinds along a line, with counts."""
+    rng = np.random.default_rng(seed)
+    t, kind = rng.uniform(size=n), rng.integers(2, size=n)
+    profile = rng.gamma(1.0, 2.0, size=(4, g))
+    rate = (
+        profile[0] * t[:, None] + profile[1] * (1 - t[:, None]) + np.where(kind[:, None] == 0, profile[2], profile[3])
+    )
+    adata = AnnData(sparse.csr_matrix(rng.poisson(3 * rate).astype(np.float32)))
+    adata.var_names = [f"gene{i}" for i in range(g)]
+    adata.obs["kind"] = kind.astype(str)
+    adata.obs["t"] = t
+    sc.pp.normalize_total(adata, target_sum=1e3)
+    sc.pp.log1p(adata)
+    return adata
+
+
+def mapped(adata, *, scale=False, **kwargs):
+    if scale:
+        adata.X = adata.X.toarray()
+        sc.pp.scale(adata, max_value=3)
+    sc.pp.pca(adata, n_comps=10)
+    sg.tl.geoae(adata, progress_bar=False, n_steps=100, **kwargs)
+    return adata
+
+
+@pytest.fixture(scope="module")
+def pair():
+    """A reference with a map and new cells of the same kind. Do not change: take copies."""
+    adata = counts(400)
+    return mapped(adata[:300].copy()), adata[300:].copy()
+
+
+def test_the_cells_of_the_map_land_where_they_are(pair):
+    known, _ = pair
+    again = known.copy()
+    for name in ("X_pca", "X_geoae"):
+        del again.obsm[name]
+    sg.tl.transform(again, known)
+    diameter = np.ptp(known.obsm["X_geoae"], axis=0).max()
+    assert np.abs(again.obsm["X_geoae"] - known.obsm["X_geoae"]).max() < 1e-4 * diameter
+    np.testing.assert_allclose(again.obsm["X_pca"], known.obsm["X_pca"], atol=1e-4)
+    for name in ("log_area", "anisotropy", "log_area_encoder", "reconstruction_error"):
+        np.testing.assert_allclose(again.obs[f"geoae_{name}"], known.obs[f"geoae_{name}"], rtol=2e-3, atol=2e-3)
+    np.testing.assert_allclose(again.obsm["geoae_metric"], known.obsm["geoae_metric"], rtol=1e-3, atol=1e-3)
+    # which are, calibrated on themselves, rarely outliers
+    assert again.obs["geoae_outlier"].mean() < 0.05
+    assert again.obs["geoae_outlier"].equals(again.obs["geoae_outlier_score"] > 1)
+
+
+def test_slots_and_what_is_not_touched(pair):
+    known, new = (adata.copy() for adata in pair)
+    before = known.copy()
+    assert sg.tl.transform(new, known) is None
+    assert set(new.obsm) == {"X_pca", "X_geoae", "geoae_metric", "geoae_metric_encoder"}
+    assert not new.obsp
+    assert set(new.uns["geoae"]) == {"params", "scores", "model"}
+    assert {new.obsm[name].dtype for name in new.obsm} == {np.dtype(np.float32)}
+    assert new.obs["geoae_outlier"].dtype == bool
+    assert list(known.obsm) == list(before.obsm)
+    assert np.array_equal(known.obsm["X_geoae"], before.obsm["X_geoae"])
+    copied = sg.tl.transform(pair[1], known, copy=True)
+    assert "X_geoae" not in pair[1].obsm
+    assert np.array_equal(copied.obsm["X_geoae"], new.obsm["X_geoae"])
+
+
+def test_a_cell_lands_on_the_same_place_in_any_company_and_any_order_of_genes(pair):
+    known, new = pair
+    whole = sg.tl.transform(new, known, copy=True)
+    rng = np.random.default_rng(0)
+    shuffled = new[rng.permutation(new.n_obs)[:20], rng.permutation(new.n_vars)].copy()
+    sg.tl.transform(shuffled, known)
+    np.testing.assert_allclose(
+        shuffled.obsm["X_geoae"], whole[shuffled.obs_names].obsm["X_geoae"], rtol=1e-4, atol=1e-3
+    )
+    one = sg.tl.transform(new[:1].copy(), known, copy=True)
+    np.testing.assert_allclose(one.obsm["X_geoae"], whole.obsm["X_geoae"][:1], rtol=1e-4, atol=1e-3)
+    subset = sg.tl.transform(new, known[::3].copy(), copy=True)  # some cells of the reference
+    np.testing.assert_allclose(subset.obsm["X_geoae"], whole.obsm["X_geoae"], rtol=1e-3, atol=1e-2)
+    np.testing.assert_allclose(subset.obs["geoae_log_area"], whole.obs["geoae_log_area"], atol=1e-3)
+
+
+@pytest.mark.parametrize("form", ["dense", "csc", "float64", "view", "layer"])
+def test_forms_of_the_new_cells(pair, form):
+    known, new = pair
+    expected = sg.tl.transform(new, known, copy=True).obsm["X_geoae"]
+    kwargs = {}
+    other = new.copy()
+    if form == "dense":
+        other.X = other.X.toarray()
+    elif form == "csc":
+        other.X = other.X.tocsc()
+    elif form == "float64":
+        other.X = other.X.astype(np.float64)
+    elif form == "layer":
+        other.layers["log"], kwargs = other.X.copy(), {"layer": "log"}
+        other.X = sparse.csr_matrix(other.shape)
+    elif form == "view":
+        other = other[:]
+    found = sg.tl.transform(other, known, copy=True, **kwargs).obsm["X_geoae"]
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_scaling_of_the_reference_is_repeated():
+    adata = counts(400)
+    known, new = adata[:300].copy(), adata[300:].copy()
+    mapped(known, scale=True)
+    raw = sg.tl.transform(new, known, copy=True)
+    by_hand = new.copy()
+    y = (by_hand.X.toarray() - known.var["mean"].to_numpy()) / known.var["std"].to_numpy()
+    by_hand.X = np.minimum(y, 3)
+    scaled = sg.tl.transform(by_hand, known, copy=True)
+    np.testing.assert_allclose(raw.obsm["X_pca"], scaled.obsm["X_pca"], rtol=1e-3, atol=1e-3)
+    expected = by_hand.X @ known.varm["PCs"] - known.X.mean(0) @ known.varm["PCs"]
+    np.testing.assert_allclose(scaled.obsm["X_pca"], expected, atol=1e-3)
+
+
+def test_maps_of_x_and_of_other_representations():
+    adata = counts(200, g=30)
+    known, new = adata[:150].copy(), adata[150:].copy()
+    sg.tl.geoae(known, use_rep="X", progress_bar=False, n_steps=30)
+    model = sg.get.model(known)
+    import torch
+
+    expected = model.encode(torch.from_numpy(new.X.toarray())).numpy()
+    same = sg.tl.transform(new, known, copy=True)
+    np.testing.assert_allclose(same.obsm["X_geoae"], expected, rtol=1e-4, atol=1e-4)
+    assert list(same.obsm) == ["X_geoae", "geoae_metric", "geoae_metric_encoder"]
+    reversed_ = sg.tl.transform(new[:, ::-1], known, copy=True)
+    np.testing.assert_allclose(reversed_.obsm["X_geoae"], expected, rtol=1e-4, atol=1e-4)
+    # what later calls look up
+    assert sg.tl.metric(reversed_, side="encoder").tensors.shape == (50, 2, 2)
+    np.testing.assert_allclose(
+        sg.tl.metric(reversed_, side="encoder").tensors,
+        sg.get.metric_tensors(same, side="encoder"),
+        rtol=1e-2,
+        atol=1e-3,
+    )
+
+    known.obsm["X_scVI"], new.obsm["latent"] = known.X[:, :8].toarray(), new.X[:, :8].toarray()
+    sg.tl.geoae(known, use_rep="X_scVI", key_added="deep", progress_bar=False, n_steps=30)
+    with pytest.raises(
+        KeyError, match=r"The map was made of 'X_scVI'; adata_new\.obsm, which has 'latent', does not have"
+    ):
+        sg.tl.transform(new, known, key="deep")
+    sg.tl.transform(new, known, key="deep", use_rep="latent")
+    assert new.obsm["X_deep"].shape == (50, 2)
+    new.obsm["short"] = new.obsm["latent"][:, :5]
+    with pytest.raises(ValueError, match="has 5 columns, and the map was made of 8"):
+        sg.tl.transform(new, known, key="deep", use_rep="short")
+
+
+def test_missing_genes(pair):
+    known, new = pair
+    few = new[:, 5:].copy()
+    with pytest.raises(ValueError, match=r"lack 5 of the 80 genes of the reference: 'gene0', 'gene1'.*missing='mean'"):
+        sg.tl.transform(few, known)
+    assert "X_geoae" not in few.obsm
+    sg.tl.transform(few, known, missing="mean")
+    filled = new.copy()
+    x = filled.X.toarray()
+    x[:, :5] = known.X[:, :5].toarray().mean(0)
+    filled.X = x
+    sg.tl.transform(filled, known)
+    np.testing.assert_allclose(few.obsm["X_geoae"], filled.obsm["X_geoae"], rtol=1e-3, atol=1e-3)
+    strange = new.copy()
+    strange.var_names = [f"ENSG{i}" for i in range(new.n_vars)]
+    with pytest.raises(ValueError, match="named in another way"):
+        sg.tl.transform(strange, known, missing="mean")
+
+
+def test_errors(pair):
+    known, new = pair
+    with pytest.raises(KeyError, match=r"run sg\.tl\.geoae\(adata\) first"):
+        sg.tl.transform(new, new)
+    with pytest.raises(ValueError, match="Expected `missing` to be 'raise' or 'mean', found 'zero'"):
+        sg.tl.transform(new, known, missing="zero")
+    with pytest.raises(KeyError, match=r"Did not find 'log' in adata_new\.layers, which has nothing"):
+        sg.tl.transform(new, known, layer="log")
+    with pytest.raises(ValueError, match="give one of them"):
+        sg.tl.transform(new, known, layer="log", use_rep="X_pca")
+    twice = new.copy()
+    twice.var_names = ["gene0", "gene0", *twice.var_names[2:]]
+    with pytest.raises(ValueError, match=r"not unique; run adata_new\.var_names_make_unique"):
+        sg.tl.transform(twice, known)
+    bad = new.copy()
+    bad.X = bad.X.toarray()
+    bad.X[3, 4] = np.nan
+    with pytest.raises(ValueError, match=r"1 of 100 cells have NaN or infinite values in adata_new\.X"):
+        sg.tl.transform(bad, known)
+    assert "X_geoae" not in bad.obsm
+    changed = known.copy()
+    changed.X = changed.X * 2
+    with pytest.raises(ValueError, match=r"adata.X is not what adata.obsm\['X_pca'\] was computed from"):
+        sg.tl.transform(new, changed)
+    bare = AnnData(obs=known.obs, obsm=dict(known.obsm), uns=known.uns)
+    with pytest.raises(KeyError, match=r"no PCA loadings in adata\.varm"):
+        sg.tl.transform(new, bare)
+
+
+def test_plots_and_get_work_on_new_cells(pair):
+    known, new = (adata.copy() for adata in pair)
+    sg.tl.transform(new, known)
+    assert set(sg.get.scores(new)) >= {"CN", "ISO", "MSE"}
+    sg.pl.indicatrices(new, where="grid", show=False)
+    sg.pl.jacobian_heatmap(new, show=False)
+    sg.tl.curvature(new)
+    ax = sg.pl.transform(new, known, color="kind", show=False)
+    assert f"{new.obs['geoae_outlier'].sum()} of 100 new cells are outliers" in ax.get_xlabel()
+    drawn = [len(collection.get_offsets()) for collection in ax.collections]
+    assert {new.n_obs, known.n_obs, new.obs["geoae_outlier"].sum()} <= set(drawn)
+    with pytest.raises(KeyError, match=r"run sg.tl.transform\(adata_new, adata, key='geoae'\) first"):
+        sg.pl.transform(known, known, show=False)
+
+
+def test_a_map_that_was_adopted(pair):
+    known, new = (adata.copy() for adata in pair)
+    known.obsm["X_umap"] = known.obsm["X_pca"][:, :2] * [[1, 2]] + 5
+    sg.tl.adopt(known, basis="umap", n_steps=300, progress_bar=False)
+    sg.tl.transform(new, known, key="umap")
+    assert "umap" not in new.uns
+    expected = new.obsm["X_pca"][:, :2] * [[1, 2]] + 5
+    diameter = np.ptp(known.obsm["X_umap"], axis=0).max()
+    assert np.median(np.linalg.norm(new.obsm["X_umap"] - expected, axis=1)) < 0.05 * diameter
+    sg.pl.indicatrices(new, basis="umap", show=False)
+
+
+def test_outliers_are_found_and_calibrated(pair):
+    known, new = pair
+    rng = np.random.default_rng(0)
+    strange = new.copy()
+    strange.X = strange[:, rng.permutation(new.n_vars)].X.copy()
+    found = [sg.tl.transform(adata, known, copy=True).obs for adata in (new, strange)]
+    scores = np.concatenate([obs["geoae_outlier_score"] for obs in found])
+    assert roc_auc_score(np.repeat([0, 1], new.n_obs), scores) > 0.95
+    assert found[0]["geoae_outlier"].mean() < 0.1
+    assert found[1]["geoae_outlier"].mean() > 0.8
+
+
+def test_from_a_file_in_another_process(pair, tmp_path):
+    known, new = pair
+    known.write_h5ad(tmp_path / "known.h5ad")
+    new.write_h5ad(tmp_path / "new.h5ad")
+    code = (
+        "import anndata, scgeoae as sg\n"
+        "known, new = (anndata.read_h5ad(name + '.h5ad') for name in ('known', 'new'))\n"
+        "sg.tl.transform(new, known)\n"
+        "new.write_h5ad('placed.h5ad')\n"
+    )
+    subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True, cwd=tmp_path)
+    there = anndata.read_h5ad(tmp_path / "placed.h5ad")
+    here = sg.tl.transform(new, known, copy=True)
+    np.testing.assert_allclose(there.obsm["X_geoae"], here.obsm["X_geoae"], rtol=1e-5, atol=1e-5)
+    assert sg.get.scores(there) == pytest.approx(sg.get.scores(here), rel=1e-4)
