@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ..nn import Autoencoder
 
 # Cells at a time, whose layers then stay in the cache: twice as fast as a block at once.
-BATCH_SIZE = 2048
+BATCH_SIZE = 4096
 
 
 @torch.no_grad()
