@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from sklearn.neighbors import LocalOutlierFactor
+from sklearn.neighbors import LocalOutlierFactor, NearestNeighbors
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -15,23 +15,28 @@ N_NEIGHBORS = 20
 MAX_REFERENCE = 20_000
 # Of the reference, what is beyond counts as not belonging to it.
 SHARE = 0.01
+# Where the reference has no spread at all, all other cells are equally far.
+TINY, MAX_SCORE = 1e-6, 1e6
 
 
 class Outliers(NamedTuple):
     """How far cells are from those of a reference."""
 
     score: NDArray[np.float32]
-    """(n,) local outlier factor in units of its 99% quantile over the reference: above 1 as one of a hundred is."""
+    """(n,) near 0 for a typical cell of the reference, and above 1 as one of a hundred of these is."""
     is_outlier: NDArray[np.bool_]
-    """(n,) whether that is above 1."""
+    """(n,) whether it is above 1."""
 
 
 def outliers(x: NDArray, reference: NDArray) -> Outliers:
-    """Say which cells are farther from the cells of a reference than these are from each other.
+    r"""Say which cells are farther from the cells of a reference than these are from each other.
 
-    The local outlier factor (Breunig, Kriegel, Ng & Sander 2000) is the density around the neighbours of a cell
-    relative to that around itself, so that a sparse population is no outlier for being sparse. It is calibrated on the
-    reference, of which a hundredth is above 1.
+    Two things are asked of each cell: how much sparser cells are around it than around its neighbours (the local
+    outlier factor, Breunig, Kriegel, Ng & Sander 2000), for which a sparse population is no outlier for being sparse;
+    and how far the directions of the 20 nearest are from its own as seen from the mean of the reference, by which a
+    cell that expresses something else is told from one that expresses more. The logarithm of each is measured from its
+    median over the reference in units of the way to its 99% quantile, negative values count as 0, and the score is the
+    root of the sum of both squares, in units of its own 99% quantile.
 
     Parameters
     ----------
@@ -39,10 +44,38 @@ def outliers(x: NDArray, reference: NDArray) -> Outliers:
         (n, D) cells.
     reference
         (m, D) cells to compare with, at least 3; of more than 20,000 evenly spaced ones count.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from scgeoae.quality import outliers
+    >>> reference = np.random.default_rng(0).normal(size=(500, 4)) + [9, 0, 0, 0]
+    >>> outliers(np.array([[9.0, 0, 0, 0], [-9, 0, 0, 0]]), reference).is_outlier
+    array([False,  True])
     """
-    step = -(-len(reference) // MAX_REFERENCE)
-    reference = reference[::step]
-    factor = LocalOutlierFactor(n_neighbors=min(N_NEIGHBORS, len(reference) - 1), novelty=True).fit(reference)
-    bound = np.quantile(-factor.negative_outlier_factor_, 1 - SHARE)
-    score = (-factor.score_samples(x) / bound).astype(np.float32)
+    reference = reference[:: -(-len(reference) // MAX_REFERENCE)]
+    k = min(N_NEIGHBORS, len(reference) - 1)
+    factor = LocalOutlierFactor(n_neighbors=k, novelty=True).fit(reference)
+    center = reference.mean(0, dtype=np.float64)
+    directions = NearestNeighbors(n_neighbors=k).fit(_unit(reference - center))
+    measures = [
+        (-factor.score_samples(x), -factor.negative_outlier_factor_),
+        (directions.kneighbors(_unit(x - center))[0].mean(1), directions.kneighbors()[0].mean(1)),
+    ]
+    # a cell that is there many times has a distance of 0 to its neighbours
+    logs = [(np.log(np.maximum(of, 1e-9)), np.log(np.maximum(ref, 1e-9))) for of, ref in measures]
+    excess, excess_reference = zip(*(_scaled(*pair) for pair in logs), strict=True)
+    bound = np.quantile(np.hypot(*excess_reference), 1 - SHARE)
+    score = np.minimum(np.hypot(*excess) / max(bound, TINY), MAX_SCORE).astype(np.float32)
     return Outliers(score, score > 1)
+
+
+def _unit(x: NDArray) -> NDArray:
+    return x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), np.finfo(np.float64).tiny)
+
+
+def _scaled(values: NDArray, reference: NDArray) -> tuple[NDArray, NDArray]:
+    """Return how far both are above the median of the reference, in units of the way to its 99% quantile."""
+    middle, high = np.quantile(reference, [0.5, 1 - SHARE])
+    unit = max(high - middle, TINY)
+    return np.maximum(values - middle, 0) / unit, np.maximum(reference - middle, 0) / unit

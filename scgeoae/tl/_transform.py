@@ -77,9 +77,8 @@ def transform(
     ``obsm["X_{key}"]`` : (n, d) float32
         Positions on the map of the reference.
     ``obs["{key}_outlier_score"]`` : float32
-        How far the cell is from those of the reference, relative to how far they are from each other: the local
-        outlier factor in the representation, in units of its 99% quantile over the reference. One in a hundred
-        cells of the reference is above 1.
+        How far the cell is from those of the reference in the representation, in distance and in direction
+        (`scgeoae.quality.outliers`): near 0 for a typical cell of the reference, above 1 as one in a hundred is.
     ``obs["{key}_outlier"]`` : bool
         Whether the score is above 1: such a cell has a position, but may not belong on this map.
     ``obsm["{key}_metric"]``, ``obsm["{key}_metric_encoder"]`` : (n, d(d+1)/2) float32
