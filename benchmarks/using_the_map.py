@@ -136,28 +136,29 @@ def roundtrip(seeds: range) -> pd.DataFrame:
 def pseudotime(seeds: range) -> pd.DataFrame:
     adata = read("packer2019_amphid_neurons")
     time = adata.obs["embryo_time"].to_numpy()
-    earliest = np.flatnonzero(time == time.min())
+    adata.obs["stage"] = adata.obs["embryo_time_bin"].astype(str)
+    first = adata.obs["stage"].iloc[time.argmin()]
+    earliest = np.flatnonzero(adata.obs["stage"] == first)
     sc.pp.neighbors(adata, use_rep="X_pca")
     sc.tl.diffmap(adata)
     rows = []
     for seed in seeds:
         mapped(adata, seed)
+        found = {}
         z = adata.obsm["X_geoae"]
-        # of the earliest cells the one in their middle
-        root = earliest[np.square(z[earliest] - np.median(z[earliest], axis=0)).sum(1).argmin()]
-        sg.tl.pseudotime(adata, adata.obs_names[root])
-        adata.uns["iroot"] = root
-        sc.tl.dpt(adata)
-        dpt = adata.obs["dpt_pseudotime"].replace(np.inf, np.nan).to_numpy()
-        finite = np.isfinite(dpt)
-        ours = adata.obs["geoae_pseudotime"].to_numpy()
-        rows.append(
-            {
-                "scgeoae": spearmanr(ours, time)[0],
-                "dpt": spearmanr(dpt[finite], time[finite])[0],
-                "root": adata.obs_names[root],
-            }
-        )
+        # scanpy's begins at one cell
+        middle = earliest[np.square(z[earliest] - np.median(z[earliest], axis=0)).sum(1).argmin()]
+        sg.tl.pseudotime(adata, adata.obs_names[middle])
+        found["scgeoae, from the middle one"] = spearmanr(adata.obs["geoae_pseudotime"], time)[0]
+        sg.tl.pseudotime(adata, first, groupby="stage")
+        found[f"scgeoae, from all {len(earliest)} of {first} minutes"] = spearmanr(adata.obs["geoae_pseudotime"], time)[
+            0
+        ]
+        for name, root in {"dpt, from the middle one": middle, "dpt, from the earliest": time.argmin()}.items():
+            adata.uns["iroot"] = root
+            sc.tl.dpt(adata)
+            found[name] = spearmanr(adata.obs["dpt_pseudotime"], time)[0]
+        rows.append(found)
     figure, axes = plt.subplots(1, 3, figsize=(16, 4.2), layout="constrained")
     titles = {
         "embryo_time": "embryo time, minutes",
@@ -168,7 +169,7 @@ def pseudotime(seeds: range) -> pd.DataFrame:
         sc.pl.embedding(adata, "geoae", color=column, title=title, ax=ax, show=False)
     figure.savefig(RESULTS / "using_pseudotime.png", dpi=80)
     plt.close(figure)
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows).median().rename("Spearman").rename_axis("pseudotime").to_frame()
 
 
 def markers(seeds: range, n_top: int = 50) -> pd.DataFrame:

@@ -15,6 +15,8 @@ N_NEIGHBORS = 20
 MAX_REFERENCE = 20_000
 # Of the reference, what is beyond counts as not belonging to it.
 SHARE = 0.01
+# Of the smooth maximum: a sum would let what is usual in one respect hide what is not in the other.
+SHARPNESS = 4.0
 # Where the reference has no spread at all, all other cells are equally far.
 TINY, MAX_SCORE = 1e-6, 1e6
 
@@ -23,7 +25,7 @@ class Outliers(NamedTuple):
     """How far cells are from those of a reference."""
 
     score: NDArray[np.float32]
-    """(n,) near 0 for a typical cell of the reference, and above 1 as one of a hundred of these is."""
+    """(n,) about 0 for a typical cell of the reference, and above 1 as one of a hundred of these is."""
     is_outlier: NDArray[np.bool_]
     """(n,) whether it is above 1."""
 
@@ -35,8 +37,8 @@ def outliers(x: NDArray, reference: NDArray) -> Outliers:
     outlier factor, Breunig, Kriegel, Ng & Sander 2000), for which a sparse population is no outlier for being sparse;
     and how far the directions of the 20 nearest are from its own as seen from the mean of the reference, by which a
     cell that expresses something else is told from one that expresses more. The logarithm of each is measured from its
-    median over the reference in units of the way to its 99% quantile, negative values count as 0, and the score is the
-    root of the sum of both squares, in units of its own 99% quantile.
+    median over the reference in units of the way to its 99% quantile, and so is the smooth maximum of the two,
+    :math:`\log(e^{4a} + e^{4b})/4`, which is the score.
 
     Parameters
     ----------
@@ -64,9 +66,9 @@ def outliers(x: NDArray, reference: NDArray) -> Outliers:
     ]
     # a cell that is there many times has a distance of 0 to its neighbours
     logs = [(np.log(np.maximum(of, 1e-9)), np.log(np.maximum(ref, 1e-9))) for of, ref in measures]
-    excess, excess_reference = zip(*(_scaled(*pair) for pair in logs), strict=True)
-    bound = np.quantile(np.hypot(*excess_reference), 1 - SHARE)
-    score = np.minimum(np.hypot(*excess) / max(bound, TINY), MAX_SCORE).astype(np.float32)
+    scaled, scaled_reference = zip(*(_scaled(*pair) for pair in logs), strict=True)
+    together, together_reference = (np.logaddexp(*(SHARPNESS * z for z in pair)) for pair in (scaled, scaled_reference))
+    score = np.clip(_scaled(together, together_reference)[0], -MAX_SCORE, MAX_SCORE).astype(np.float32)
     return Outliers(score, score > 1)
 
 
@@ -75,7 +77,7 @@ def _unit(x: NDArray) -> NDArray:
 
 
 def _scaled(values: NDArray, reference: NDArray) -> tuple[NDArray, NDArray]:
-    """Return how far both are above the median of the reference, in units of the way to its 99% quantile."""
+    """Return both from the median of the reference, in units of the way to its 99% quantile."""
     middle, high = np.quantile(reference, [0.5, 1 - SHARE])
     unit = max(high - middle, TINY)
-    return np.maximum(values - middle, 0) / unit, np.maximum(reference - middle, 0) / unit
+    return (values - middle) / unit, (reference - middle) / unit

@@ -8,7 +8,7 @@ from scipy.sparse.csgraph import dijkstra
 
 from .._anndata.results import read_embedding, read_model, writable
 from .._anndata.slots import Slots
-from ._places import find_place
+from ._places import find_place, group_rows
 from ._routes import metric_graph_of
 
 if TYPE_CHECKING:
@@ -29,8 +29,8 @@ def pseudotime(
     adata
         Annotated data on which `scgeoae.tl.geoae` or `scgeoae.tl.distortion` was run.
     root
-        Where time begins: the name of a cell, the name of a group of `groupby` (its cell nearest to the median of its
-        cells), or a position on the map, (d,), at whose nearest cell it begins.
+        Where time begins: the name of a cell; the name of a group of `groupby`, at all cells of which it begins; or a
+        position on the map, (d,), at whose nearest cell it begins.
     groupby
         Column of `obs` in which groups are looked up, before cells.
     key
@@ -43,8 +43,9 @@ def pseudotime(
     `None`, or the copy with ``copy=True``. It sets
 
     ``adata.obs["{key}_pseudotime"]`` : float32
-        Distance from the root, in units of the representation; 0 at the root. Not a share of the longest one, as
-        `scanpy.tl.dpt` gives, so that those of two roots, or two maps of one representation, can be compared.
+        Distance from the root, from the nearest cell of it if it is a group, in units of the representation. Not a
+        share of the longest one, as `scanpy.tl.dpt` gives, so that those of two roots, or two maps of one
+        representation, can be compared.
 
     Raises
     ------
@@ -72,9 +73,14 @@ def pseudotime(
     """
     slots = Slots(key)
     z, model = read_embedding(adata, key), read_model(adata, key).double()
-    place = find_place(adata, z, root, groupby, "root")
-    start = logg.info(f"computing geodesic distances from {place.name}")
-    distance = dijkstra(metric_graph_of(adata, z, key, model), indices=place.cell)
+    groups = {} if groupby is None else group_rows(adata, groupby)
+    if isinstance(root, str) and root in groups:
+        name, cells = root, groups[root]
+    else:
+        place = find_place(adata, z, root, groupby, "root")
+        name, cells = place.name, [place.cell]
+    start = logg.info(f"computing geodesic distances from {name}")
+    distance = dijkstra(metric_graph_of(adata, z, key, model), indices=cells, min_only=True)
     adata = writable(adata, copy=copy)
     adata.obs[slots.pseudotime] = distance.astype(np.float32)
     logg.info("    finished", time=start, deep=f"added\n    obs[{slots.pseudotime!r}]")

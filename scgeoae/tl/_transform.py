@@ -78,7 +78,7 @@ def transform(
         Positions on the map of the reference.
     ``obs["{key}_outlier_score"]`` : float32
         How far the cell is from those of the reference in the representation, in distance and in direction
-        (`scgeoae.quality.outliers`): near 0 for a typical cell of the reference, above 1 as one in a hundred is.
+        (`scgeoae.quality.outliers`): about 0 for a typical cell of the reference, above 1 as one in a hundred is.
     ``obs["{key}_outlier"]`` : bool
         Whether the score is above 1: such a cell has a position, but may not belong on this map.
     ``obsm["{key}_metric"]``, ``obsm["{key}_metric_encoder"]`` : (n, d(d+1)/2) float32
