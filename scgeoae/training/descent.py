@@ -71,7 +71,8 @@ class Descent:
 
     @torch.no_grad()
     def _of_given_codes(self, batch: Batch) -> Loss:
-        encoding, to_codes = _mean_square(self.encoder.forward(batch.x)[0], batch.codes)
+        seen = batch.x if batch.noise is None else batch.x + batch.noise
+        encoding, to_codes = _mean_square(self.encoder.forward(seen)[0], batch.codes)
         error, to_values = _mean_square(self.decoder.forward(batch.codes)[0], batch.x)
         self.decoder.backward(to_values, to_input=False)
         self.encoder.backward(to_codes, to_input=False)

@@ -123,7 +123,7 @@ def loss(
     encoding, z_partners = x.new_zeros(()), None
     if batch.codes is not None:
         z = batch.codes
-        encoding = (model.encoder(x) - z).square().mean()
+        encoding = (model.encoder(seen) - z).square().mean()
     elif contrast is not None:
         z, z_partners = model.encoder(torch.cat([seen, batch.partners])).split([len(x), len(batch.partners)])
     elif rows is not None and at_all:

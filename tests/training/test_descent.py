@@ -88,12 +88,12 @@ def test_without_penalties(regularizer):
     torch.testing.assert_close(flat.grad, gradient)
 
 
-def test_given_codes():
+@pytest.mark.parametrize("noisy", [False, True])
+def test_given_codes(noisy):
     made = model(2, (8, 8), "silu", torch.float64)
     g = torch.Generator().manual_seed(1)
-    batch = Batch(
-        torch.randn(20, 9, dtype=torch.float64, generator=g), codes=torch.randn(20, 2, dtype=torch.float64, generator=g)
-    )
+    x, codes, noise = (torch.randn(20, d, dtype=torch.float64, generator=g) for d in (9, 2, 9))
+    batch = Batch(x, codes=codes, noise=noise if noisy else None)
     expected, gradient = gradients(made, batch, terms=[])
     flat = flatten(made)
     found = Descent(made, terms=[])(batch)
