@@ -208,7 +208,10 @@ def read_uns(adata: AnnData, key: str, entry: str) -> Any:
     name = _entry(adata, key)
     # what made an embedding may have left its own parameters there, as sc.tl.umap does
     if name not in adata.uns or (name == key and _is_foreign(adata, key)):
-        raise KeyError(_missing(adata, f"adata.uns[{name!r}]", key))
+        lost = ""
+        if Slots(key).metric in adata.obsm:
+            lost = " Its tensors are there: anndata.concat drops uns, unless uns_merge='first' tells it not to."
+        raise KeyError(_missing(adata, f"adata.uns[{name!r}]", key) + lost)
     stored = adata.uns[name]
     if not hasattr(stored, "keys") or entry not in stored:
         if entry == "model" and name != key:
@@ -235,7 +238,7 @@ def _is_foreign(adata: AnnData, key: str) -> bool:
     """Whether ``uns[key]`` was written by somebody else, for an embedding of theirs."""
     stored = adata.uns.get(key)
     if stored is None:
-        return embedding_slot(adata, key) is not None
+        return embedding_slot(adata, key) is not None and Slots(key).metric not in adata.obsm
     return bool(getattr(stored, "keys", tuple)()) and not {"history", "scores", "model"} & set(stored)
 
 

@@ -1,0 +1,110 @@
+"""What becomes of a map when its AnnData is cut, copied, renamed, joined, written and read."""
+
+from __future__ import annotations
+
+import anndata
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from scipy import sparse
+
+import scgeoae as sg
+
+
+def same_place(adata, other):
+    model, again = sg.get.model(adata), sg.get.model(other)
+    z = torch.from_numpy(other.obsm["X_geoae"])
+    assert torch.equal(model.decode(z), again.decode(z))
+
+
+def works(adata):
+    """Everything that reads a map."""
+    sg.get.scores(adata)
+    sg.tl.metric(adata, side="encoder")
+    sg.tl.curvature(adata)
+    sg.tl.pseudotime(adata, adata.obs_names[0])
+    sg.tl.decode(adata, adata.obsm["X_geoae"][:2])
+    sg.tl.geodesic(adata, adata.obs_names[0], adata.obs_names[-1], genes=[])
+    sg.pl.indicatrices(adata, show=False)
+    sg.pl.jacobian_heatmap(adata, show=False)
+
+
+@pytest.mark.parametrize("how", ["copy", "subset", "view", "reordered", "renamed", "fewer genes"])
+def test_what_is_done_to_an_anndata(fitted, how):
+    adata = fitted.copy()
+    rows = np.arange(0, adata.n_obs, 3)
+    if how == "subset":
+        adata = adata[rows].copy()
+    elif how == "view":
+        adata = adata[rows]
+    elif how == "reordered":
+        adata = adata[np.random.default_rng(0).permutation(adata.n_obs)].copy()
+    elif how == "renamed":
+        adata.obs_names = [f"cell {i}" for i in range(adata.n_obs)]
+        adata.var_names = [f"gene {i}" for i in range(adata.n_vars)]
+    elif how == "fewer genes":
+        adata = adata[:, ::5].copy()
+    same_place(fitted, adata)
+    # a view is copied by whatever writes to it, and says so
+    works(adata.copy() if adata.is_view else adata)
+
+
+def test_a_subset_keeps_its_own_lengths(fitted):
+    rows = np.arange(0, fitted.n_obs, 2)
+    part = fitted[rows].copy()
+    np.testing.assert_array_equal(
+        part.obsp["geoae_distances"].toarray(), fitted.obsp["geoae_distances"].toarray()[np.ix_(rows, rows)]
+    )
+    sg.tl.pseudotime(part, part.obs_names[0])
+    whole = sg.tl.pseudotime(fitted, fitted.obs_names[0], copy=True)
+    # with half of the cells the ways along them are somewhat longer or, over bridges, shorter
+    assert np.corrcoef(part.obs["geoae_pseudotime"], whole.obs["geoae_pseudotime"].iloc[rows])[0, 1] > 0.95
+
+
+def test_concat_keeps_the_map_and_says_what_is_lost(fitted):
+    halves = [fitted[::2].copy(), fitted[1::2].copy()]
+    joined = anndata.concat(halves)
+    assert np.array_equal(joined.obsm["X_geoae"][: len(halves[0])], halves[0].obsm["X_geoae"])
+    lost = (
+        r"run sg\.tl\.geoae\(adata\) first\. Its tensors are there: anndata\.concat drops uns, unless uns_merge='first'"
+    )
+    with pytest.raises(KeyError, match=lost):
+        sg.get.model(joined)
+    # anndata drops uns and obsp unless it is told to keep them
+    kept = anndata.concat(halves, uns_merge="first", pairwise=True)
+    same_place(fitted, kept)
+    works(kept)
+
+
+def test_new_cells_and_old_ones_in_one_anndata(fitted):
+    known, new = fitted[:600].copy(), fitted[600:].copy()
+    for name in [*new.obsp, *new.obsm]:
+        if name.startswith(("geoae", "X_geoae")):
+            (new.obsp if name in new.obsp else new.obsm).__delitem__(name)
+    sg.tl.transform(new, known, use_rep="X_pca")
+    joined = anndata.concat({"known": known, "new": new}, label="origin", uns_merge="first")
+    assert joined.n_obs == 700
+    np.testing.assert_allclose(joined.obsm["X_geoae"], fitted.obsm["X_geoae"], atol=1e-3)
+    sg.pl.indicatrices(joined, color="origin", show=False)
+
+
+@pytest.mark.parametrize("form", ["h5ad", "zarr"])
+def test_other_readers_find_what_they_expect(fitted, tmp_path, form):
+    adata = fitted.copy()
+    sg.tl.pseudotime(adata, adata.obs_names[0])
+    sg.tl.rank_genes_by_jacobian(adata, "bulk_labels", n_genes=5)
+    path = tmp_path / f"a.{form}"
+    getattr(adata, f"write_{form}")(path)
+    again = getattr(anndata, f"read_{form}")(path)
+    # readers in the browser and in R: dense embeddings without NaN in two dimensions, numeric columns, no pickles
+    for name, array in again.obsm.items():
+        assert array.ndim == 2, name
+    assert np.isfinite(again.obsm["X_geoae"]).all()
+    for name in again.obs:
+        if name.startswith("geoae"):
+            assert pd.api.types.is_numeric_dtype(again.obs[name]) or again.obs[name].dtype == bool
+    for name, matrix in again.obsp.items():
+        assert sparse.issparse(matrix), name
+    works(again)
+    assert again.uns["geoae_rank_genes"]["names"].dtype.names == adata.uns["geoae_rank_genes"]["names"].dtype.names
