@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from typing import Protocol
 
     import pandas as pd
+    from anndata import AnnData
     from matplotlib.axes import Axes
 
     class PathWithGenes(Protocol):
@@ -28,10 +29,12 @@ N_TRENDS = 8
 
 
 def geodesic_genes(
+    adata: AnnData,
     path: PathWithGenes,
-    genes: Sequence[str] | None = None,
     *,
+    genes: Sequence[str] | None = None,
     n_genes: int = 30,
+    gene_symbols: str | None = None,
     cmap: Any = "viridis",
     show: bool | None = None,
     save: bool | str | Path | None = None,
@@ -43,12 +46,16 @@ def geodesic_genes(
 
     Parameters
     ----------
+    adata
+        Annotated data on which it was found.
     path
         What `scgeoae.tl.geodesic` returned.
     genes
         Which genes; by default the `n_genes` that change most along the curve.
     n_genes
         How many, if `genes` are not given.
+    gene_symbols
+        Column of `var` with the names to show, as in Scanpy.
     cmap
         Colour map of the heatmap.
     show, save
@@ -61,7 +68,7 @@ def geodesic_genes(
     Raises
     ------
     KeyError
-        If there is no such gene on the path.
+        If there is no such gene on the path, or no such column.
     ValueError
         If the path has no genes.
 
@@ -71,7 +78,7 @@ def geodesic_genes(
     >>> adata = sc.datasets.pbmc68k_reduced()
     >>> sg.tl.geoae(adata)
     >>> path = sg.tl.geodesic(adata, "CD14+ Monocyte", "CD19+ B", groupby="bulk_labels", genes=["CST3", "CD79A"])
-    >>> trends, heatmap = sg.pl.geodesic_genes(path, show=False)
+    >>> trends, heatmap = sg.pl.geodesic_genes(adata, path, show=False)
     """
     table = path.expression
     if table.shape[1] == 0:
@@ -84,6 +91,14 @@ def geodesic_genes(
     if missing := [gene for gene in genes if gene not in table]:
         msg = f"Did not find {', '.join(map(repr, missing))} on the path; name them as `genes` of sg.tl.geodesic."
         raise KeyError(msg)
+    shown = dict(zip(genes, genes, strict=True))
+    if gene_symbols is not None:
+        if gene_symbols not in adata.var:
+            msg = (
+                f"Did not find {gene_symbols!r} in adata.var, which has {', '.join(map(repr, adata.var)) or 'nothing'}."
+            )
+            raise KeyError(msg)
+        shown = adata.var.loc[genes, gene_symbols].astype(str).to_dict()
     distance, values = table.index.to_numpy(), table[genes].to_numpy()
 
     width, height = plt.rcParams["figure.figsize"]
@@ -97,7 +112,7 @@ def geodesic_genes(
         layout="constrained",
     )
     for gene, line in zip(genes[:N_TRENDS], values.T, strict=False):
-        trends.plot(distance, line, label=gene, linewidth=1.4)
+        trends.plot(distance, line, label=shown[gene], linewidth=1.4)
     trends.set_ylabel("expression, in units of X")
     trends.set_title(f"{path.source} → {path.target}", fontsize="medium")
     trends.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False, fontsize="small")
@@ -109,7 +124,7 @@ def geodesic_genes(
     image = heat.pcolormesh(
         distance, np.arange(len(genes)), scaled[:, order].T, cmap=cmap, shading="nearest", rasterized=True
     )
-    heat.set_yticks(np.arange(len(genes)), [genes[i] for i in order], fontsize="x-small")
+    heat.set_yticks(np.arange(len(genes)), [shown[genes[i]] for i in order], fontsize="x-small")
     heat.invert_yaxis()
     heat.set_xlabel("distance along the curve, in units of the representation")
     figure.colorbar(image, cax=heat.inset_axes([1.03, 0, 0.03, 1]), label="lowest to highest")

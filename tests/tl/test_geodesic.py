@@ -72,7 +72,7 @@ def test_bridges_join_all_pieces_where_they_are_nearest():
     rng = np.random.default_rng(0)
     centers = np.array([[0, 0], [10, 0], [0, 12], [30, 30]])
     z = np.concatenate([center + rng.uniform(size=(20, 2)) for center in centers])
-    blocks = [np.ones((20, 20)) - np.eye(20)] * 4
+    blocks = [sparse.csr_matrix(np.ones((20, 20)) - np.eye(20))] * 4
     graph = sparse.block_diag(blocks).tocsr()
     joined = bridged(graph, z, lambda i, j: np.linalg.norm(z[i] - z[j], axis=1))
     assert sparse.csgraph.connected_components(joined)[0] == 1
@@ -175,15 +175,21 @@ def test_plots(fitted):
     assert {text.get_text() for text in ax.texts} >= {f"{path.length:.3g}", "7"}
     with pytest.raises(ValueError, match=r"Expected `paths` to be what sg\.tl\.geodesic returned"):
         sg.pl.geodesics(fitted, [], show=False)
-    trends, heat = sg.pl.geodesic_genes(path, n_genes=12, show=False)
+    trends, heat = sg.pl.geodesic_genes(fitted, path, n_genes=12, show=False)
     assert len(trends.lines) == 8
     assert len(heat.get_yticklabels()) == 12
     largest = (path.expression.max() - path.expression.min()).nlargest(12).index
     assert {label.get_text() for label in heat.get_yticklabels()} == set(largest)
     with pytest.raises(KeyError, match="Did not find 'spam' on the path"):
-        sg.pl.geodesic_genes(path, ["spam"], show=False)
+        sg.pl.geodesic_genes(fitted, path, genes=["spam"], show=False)
     with pytest.raises(ValueError, match="The path has no genes"):
-        sg.pl.geodesic_genes(path._replace(expression=path.expression.iloc[:, :0]), show=False)
+        sg.pl.geodesic_genes(fitted, path._replace(expression=path.expression.iloc[:, :0]), show=False)
+    named = fitted.copy()
+    named.var["symbol"] = [f"symbol of {name}" for name in named.var_names]
+    _, heat = sg.pl.geodesic_genes(named, path, genes=["CST3"], gene_symbols="symbol", show=False)
+    assert heat.get_yticklabels()[0].get_text() == "symbol of CST3"
+    with pytest.raises(KeyError, match=r"Did not find 'spam' in adata\.var"):
+        sg.pl.geodesic_genes(named, path, gene_symbols="spam", show=False)
 
 
 @pytest.mark.slow
