@@ -87,21 +87,16 @@ def read_projection(adata: AnnData, params: dict[str, Any]) -> Projection | None
         matrix = stored_representation(adata, params).matrix
         mean = dense(matrix[rows]).mean(0, dtype=np.float64)
         return Projection(adata.var_names, np.eye(n), np.zeros(n), mean, None)
-    found = _loadings(adata, params)
+    found = _components(adata, params)
     if found is None:
         return None
-    loadings, matrix, name = found
-    used = np.flatnonzero((loadings != 0).any(1))
-    loadings = loadings[used]
-    rows = _spread_rows(adata)
-    y = dense(matrix[rows][:, used]).astype(np.float64)
-    x = dense(stored_representation(adata, params).matrix[rows]).astype(np.float64)
-    difference = y @ loadings - x
-    offset = difference.mean(0)
-    if np.abs(difference - offset).max() > MAX_DEVIATION * max(x.std(), np.finfo(np.float32).tiny):
+    used = np.flatnonzero((found.loadings != 0).any(1))
+    loadings = found.loadings[used]
+    y, offset = _origin(adata, params, found.matrix, used, loadings)
+    if offset is None:
         msg = (
-            f"{name} is not what adata.obsm[{params['use_rep']!r}] was computed from, so that new genes cannot be "
-            "projected: bring back the matrix on which sc.pp.pca was run, or compute both again."
+            f"{found.name} is not what adata.obsm[{params['use_rep']!r}] was computed from, so that new genes cannot "
+            "be projected: bring back the matrix on which sc.pp.pca was run, or compute both again."
         )
         raise ValueError(msg)
     return Projection(adata.var_names[used], loadings, offset, y.mean(0), _scaling(adata, used, y))
@@ -121,57 +116,73 @@ def read_expression(adata: AnnData, params: dict[str, Any], genes: Sequence[str]
         If there is no X to read genes from.
     """
     wanted = None if genes is None else _known_genes(adata, genes)
-    representation = stored_representation(adata, params)
-    found = None if params["use_rep"] == "X" else _loadings(adata, params)
-    if found is None:
-        layer = params.get("layer")
-        matrix, loadings = adata.X if layer is None else adata.layers[layer], None
-    else:
-        loadings, matrix, _ = found
+    x = stored_representation(adata, params).matrix
+    found = None if params["use_rep"] == "X" else _components(adata, params)
+    layer = params.get("layer")
+    matrix = found.matrix if found is not None else adata.X if layer is None else adata.layers[layer]
     if matrix is None or 0 in matrix.shape:
         msg = "adata.X is empty, so there are no genes to decode to; give an AnnData that has them."
         raise ValueError(msg)
-    d = representation.matrix.shape[1]
     if params["use_rep"] == "X":
-        columns = np.arange(d) if wanted is None else wanted
-        return Expression(adata.var_names[columns], np.eye(d)[:, columns], np.zeros(len(columns)))
-    if wanted is not None:
-        columns = wanted
-    else:
-        columns = np.arange(adata.n_vars) if loadings is None else np.flatnonzero((loadings != 0).any(1))
-    regression = _regression(representation.matrix, matrix[:, columns])
-    if loadings is not None:
-        # what the principal components know exactly
-        exact = (loadings[columns] != 0).any(1)
-        regression.loadings[:, exact] = loadings[columns[exact]].T
-        x_mean, y_mean = regression.means
-        regression.mean[:] = y_mean - x_mean @ regression.loadings
-    return Expression(adata.var_names[columns], regression.loadings, regression.mean)
+        columns = np.arange(adata.n_vars) if wanted is None else wanted
+        return Expression(adata.var_names[columns], np.eye(adata.n_vars)[:, columns], np.zeros(len(columns)))
+    # of which genes the components know what they are made of
+    known = np.zeros(adata.n_vars, dtype=bool)
+    if found is not None:
+        known = (found.loadings != 0).any(1)
+        if _origin(adata, params, matrix, np.flatnonzero(known), found.loadings[known])[1] is None:
+            known[:] = False
+    columns = wanted if wanted is not None else np.flatnonzero(known) if known.any() else np.arange(adata.n_vars)
+    loadings = np.empty((x.shape[1], len(columns)))
+    exact = known[columns]
+    if exact.any():
+        loadings[:, exact] = found.loadings[columns[exact]].T
+    if not exact.all():
+        loadings[:, ~exact] = _regression(x, matrix[:, columns[~exact]])
+    mean = dense(matrix[:, columns].mean(axis=0)).ravel() - dense(x.mean(axis=0)).ravel() @ loadings
+    return Expression(adata.var_names[columns], loadings, mean)
 
 
-class _Regression(NamedTuple):
-    loadings: NDArray
-    mean: NDArray
-    means: tuple[NDArray, NDArray]
-
-
-def _regression(x: Any, y: Any) -> _Regression:
-    """Return the least squares map from the rows of x to those of y, in one pass over blocks of both."""
-    n, d = x.shape
+def _regression(x: Any, y: Any) -> NDArray:
+    """Return the slopes, (D, g), of the least squares map from the rows of x to those of y, block by block."""
+    d = x.shape[1]
     # the sums of products of (1, x) with (1, x) and with y
     square, product = np.zeros((d + 1, d + 1)), np.zeros((d + 1, y.shape[1]))
-    # blocks of the wider matrix are the smaller
     for start, block in blocks(y):
         here = dense(x[start : start + len(block)]).astype(np.float64)
         here = np.column_stack([np.ones(len(here)), here])
         square += here.T @ here
         product += here.T @ block
-    solution = np.linalg.lstsq(square, product, rcond=None)[0]
-    return _Regression(solution[1:], solution[0], (square[0, 1:] / n, product[0] / n))
+    return np.linalg.lstsq(square, product, rcond=None)[0][1:]
 
 
-def _loadings(adata: AnnData, params: dict[str, Any]) -> tuple[NDArray, Any, str] | None:
-    """Return the (n_vars, D) loadings of a PCA of Scanpy, the matrix it is of, and what people call that."""
+class _Components(NamedTuple):
+    """A PCA of Scanpy."""
+
+    loadings: NDArray
+    """(n_vars, D)"""
+    matrix: Any
+    """What it should be of."""
+    name: str
+    """What people call that."""
+
+
+def _origin(
+    adata: AnnData, params: dict[str, Any], matrix: Any, used: NDArray, loadings: NDArray
+) -> tuple[NDArray, NDArray | None]:
+    """Return some rows of the used columns of the matrix, and c in x = y L − c, None if the matrix is another."""
+    rows = _spread_rows(adata)
+    y = dense(matrix[rows][:, used]).astype(np.float64)
+    x = dense(stored_representation(adata, params).matrix[rows]).astype(np.float64)
+    difference = y @ loadings - x
+    offset = difference.mean(0)
+    # false for NaN too
+    is_it = np.abs(difference - offset).max() <= MAX_DEVIATION * max(x.std(), np.finfo(np.float32).tiny)
+    return y, offset if is_it else None
+
+
+def _components(adata: AnnData, params: dict[str, Any]) -> _Components | None:
+    """Return the PCA of Scanpy that the representation is, if `adata` has its loadings and a matrix."""
     suffix = params["use_rep"].removeprefix("X_")
     key = "PCs" if suffix == "pca" else f"PCs_{suffix}"
     if not params["use_rep"].removeprefix("X_").startswith("pca") or key not in adata.varm:
@@ -185,7 +196,7 @@ def _loadings(adata: AnnData, params: dict[str, Any]) -> tuple[NDArray, Any, str
     loadings = np.asarray(adata.varm[key], dtype=np.float64)
     if params.get("n_pcs") is not None:
         loadings = loadings[:, : int(params["n_pcs"])]
-    return loadings, matrix, "adata.X" if layer is None else f"adata.layers[{layer!r}]"
+    return _Components(loadings, matrix, "adata.X" if layer is None else f"adata.layers[{layer!r}]")
 
 
 def _spread_rows(adata: AnnData) -> NDArray[np.intp]:

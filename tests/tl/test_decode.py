@@ -52,6 +52,15 @@ def test_genes_are_those_of_the_cells(with_genes):
     assert part.shape == (1, 1)
 
 
+def test_loadings_of_another_matrix_are_not_believed(with_genes):
+    other = with_genes.copy()
+    other.X = 100 * other.X[:, ::-1]
+    decoded = sg.tl.decode(other, other.obsm["X_geoae"])
+    # all 20 by regression, as good as before
+    assert decoded.n_vars == 20
+    assert np.sqrt(np.square(decoded.X - other.X).mean()) < 0.1 * other.X.std()
+
+
 def test_the_way_there_and_back(with_genes):
     z = with_genes.obsm["X_geoae"]
     model = sg.get.model(with_genes)
