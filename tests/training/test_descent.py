@@ -139,3 +139,26 @@ def test_the_rest_goes_through_autograd(terms, sample):
     for _ in range(2):
         torch.testing.assert_close(descend(batch).total, expected.total.detach())
         torch.testing.assert_close(flat.grad, gradient)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
+def test_a_step_can_be_captured_as_a_cuda_graph():
+    made = model(2, (16, 16), "silu", torch.float32).cuda()
+    x = torch.randn(96, 9, device="cuda")
+    batch = Batch(x=x, n_at=64, partners=torch.randn_like(x), noise=torch.randn_like(x) / 4)
+    objective = {"terms": [Term("isometric", 0.2)], "contrast": Contrast(0.2, 0.3)}
+    flat = flatten(made)
+    descend = Descent(made, **objective)
+    side = torch.cuda.Stream()
+    with torch.cuda.stream(side):
+        for _ in range(3):  # until all buffers are there
+            descend(batch)
+    torch.cuda.current_stream().wait_stream(side)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        descend(batch)
+    x.copy_(torch.randn_like(x))
+    graph.replay()
+    found = flat.grad.clone()
+    _, expected = gradients(made, batch, **objective)
+    assert (found - expected).norm() <= 1e-3 * expected.norm()
