@@ -9,6 +9,7 @@ from matplotlib.colors import Normalize
 
 from .._anndata.genes import read_expression
 from .._anndata.results import read_model, read_uns
+from .._anndata.symbols import find_genes, shown_names
 from ._finish import finish
 from ._heatmap import heatmap
 from ._map import read_map
@@ -31,6 +32,7 @@ def decoded_genes(
     vmax: float | None = None,
     resolution: int = 128,
     ncols: int = 4,
+    gene_symbols: str | None = None,
     ruler: bool = True,
     outliers: bool = False,
     ax: Axes | None = None,
@@ -59,6 +61,8 @@ def decoded_genes(
         Pixels along the longer side of the box around the cells.
     ncols
         Panels side by side.
+    gene_symbols
+        Column of `var` with the names by which `genes` are given, as in Scanpy.
     ruler
         Draw a scale bar in units of the representation.
     outliers
@@ -93,7 +97,8 @@ def decoded_genes(
     >>> ax = sg.pl.decoded_genes(adata, "CST3", show=False)
     """
     z = read_map(adata, basis, "sg.pl.decoded_genes")
-    names = [genes] if isinstance(genes, str) else list(genes)
+    names = find_genes(adata, genes, gene_symbols)
+    shown = shown_names(adata, names, gene_symbols)
     if ax is not None and len(names) > 1:
         msg = f"`ax` holds one panel, and {len(names)} genes are to be drawn."
         raise ValueError(msg)
@@ -130,7 +135,7 @@ def decoded_genes(
             ruler=ruler,
             outliers=outliers,
             ax=axes[i],
-            **({"title": name, "use_raw": False, "layer": params.get("layer"), "size": 15_000 / len(z)} | kwargs),
+            **({"title": shown[i], "use_raw": False, "layer": params.get("layer"), "size": 15_000 / len(z)} | kwargs),
         )
         drawn.append(panel)
     return finish(drawn, f"decoded_genes_{basis}", show=show, save=save)

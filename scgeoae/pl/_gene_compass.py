@@ -7,6 +7,7 @@ import torch
 
 from .._anndata.genes import read_expression
 from .._anndata.results import read_model, read_uns
+from .._anndata.symbols import find_genes, shown_names
 from ..geometry import differentials, inverse
 from ._finish import finish
 from ._map import read_map, read_unit
@@ -31,6 +32,7 @@ def gene_compass(
     *,
     genes: Sequence[str] | None = None,
     n_genes: int = 8,
+    gene_symbols: str | None = None,
     basis: str = "geoae",
     color: str | Sequence[str] | None = None,
     scale: float = 1.0,
@@ -57,6 +59,8 @@ def gene_compass(
         Which genes; by default the `n_genes` with the longest arrows of all that the representation knows.
     n_genes
         How many, if `genes` are not given.
+    gene_symbols
+        Column of `var` with the names by which genes are given and shown, as in Scanpy.
     basis
         The `key_added` of that run, or ``"umap"`` for a UMAP; the map must have 2 dimensions.
     color
@@ -108,7 +112,8 @@ def gene_compass(
         msg = f"Did not find {group!r} in adata.obs[{groupby!r}], whose groups are {known}."
         raise KeyError(msg)
     model = read_model(adata, basis)
-    expression = read_expression(adata, read_uns(adata, basis, "params"), genes)
+    wanted = None if genes is None else find_genes(adata, genes, gene_symbols)
+    expression = read_expression(adata, read_uns(adata, basis, "params"), wanted)
     at = torch.from_numpy(np.ascontiguousarray(z[rows][:: -(-len(rows) // MAX_CELLS)], dtype=np.float32))
     loadings = torch.from_numpy(expression.loadings.astype(np.float32))
     arrows = sum(
@@ -120,7 +125,7 @@ def gene_compass(
     box = data_box(z, outliers=outliers)
     start = np.median(z[rows], axis=0)
     drawn_arrows = arrows[longest] * (scale * 0.2 * box.longest / max(length.max(), np.finfo(np.float32).tiny))
-    names = expression.genes[longest]
+    names = shown_names(adata, expression.genes[longest], gene_symbols)
     drawn = []
     kwargs = {"size": 40_000 / len(z)} | kwargs
     for panel in scatter(adata, basis, ax=ax, color=groupby if color is None else color, **kwargs):

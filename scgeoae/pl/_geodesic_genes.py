@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 import matplotlib.pyplot as plt
 import numpy as np
 
+from .._anndata.symbols import find_genes, shown_names
 from ._finish import finish
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def geodesic_genes(
     n_genes
         How many, if `genes` are not given.
     gene_symbols
-        Column of `var` with the names to show, as in Scanpy.
+        Column of `var` with the names by which genes are given and shown, as in Scanpy.
     cmap
         Colour map of the heatmap.
     show, save
@@ -87,18 +88,12 @@ def geodesic_genes(
     if genes is None:
         spread = (table.max() - table.min()).sort_values(ascending=False, kind="stable")
         genes = list(spread.index[:n_genes])
-    genes = [genes] if isinstance(genes, str) else list(genes)
+    else:
+        genes = find_genes(adata, genes, gene_symbols)
     if missing := [gene for gene in genes if gene not in table]:
         msg = f"Did not find {', '.join(map(repr, missing))} on the path; name them as `genes` of sg.tl.geodesic."
         raise KeyError(msg)
-    shown = dict(zip(genes, genes, strict=True))
-    if gene_symbols is not None:
-        if gene_symbols not in adata.var:
-            msg = (
-                f"Did not find {gene_symbols!r} in adata.var, which has {', '.join(map(repr, adata.var)) or 'nothing'}."
-            )
-            raise KeyError(msg)
-        shown = adata.var.loc[genes, gene_symbols].astype(str).to_dict()
+    shown = shown_names(adata, genes, gene_symbols)
     distance, values = table.index.to_numpy(), table[genes].to_numpy()
 
     width, height = plt.rcParams["figure.figsize"]
@@ -111,8 +106,8 @@ def geodesic_genes(
         height_ratios=[0.6 * height, rows],
         layout="constrained",
     )
-    for gene, line in zip(genes[:N_TRENDS], values.T, strict=False):
-        trends.plot(distance, line, label=shown[gene], linewidth=1.4)
+    for name, line in zip(shown[:N_TRENDS], values.T, strict=False):
+        trends.plot(distance, line, label=name, linewidth=1.4)
     trends.set_ylabel("expression, in units of X")
     trends.set_title(f"{path.source} → {path.target}", fontsize="medium")
     trends.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False, fontsize="small")
@@ -124,7 +119,7 @@ def geodesic_genes(
     image = heat.pcolormesh(
         distance, np.arange(len(genes)), scaled[:, order].T, cmap=cmap, shading="nearest", rasterized=True
     )
-    heat.set_yticks(np.arange(len(genes)), [shown[genes[i]] for i in order], fontsize="x-small")
+    heat.set_yticks(np.arange(len(genes)), [shown[i] for i in order], fontsize="x-small")
     heat.invert_yaxis()
     heat.set_xlabel("distance along the curve, in units of the representation")
     figure.colorbar(image, cax=heat.inset_axes([1.03, 0, 0.03, 1]), label="lowest to highest")

@@ -186,7 +186,7 @@ def test_plots(fitted):
         sg.pl.geodesic_genes(fitted, path._replace(expression=path.expression.iloc[:, :0]), show=False)
     named = fitted.copy()
     named.var["symbol"] = [f"symbol of {name}" for name in named.var_names]
-    _, heat = sg.pl.geodesic_genes(named, path, genes=["CST3"], gene_symbols="symbol", show=False)
+    _, heat = sg.pl.geodesic_genes(named, path, genes=["symbol of CST3"], gene_symbols="symbol", show=False)
     assert heat.get_yticklabels()[0].get_text() == "symbol of CST3"
     with pytest.raises(KeyError, match=r"Did not find 'spam' in adata\.var"):
         sg.pl.geodesic_genes(named, path, gene_symbols="spam", show=False)

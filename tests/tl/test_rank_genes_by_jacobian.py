@@ -118,3 +118,13 @@ def test_compass(plane):
         sg.pl.gene_compass(plane, "side", "middle", show=False)
     with pytest.raises(KeyError, match="Did not find 'spam'"):
         sg.pl.gene_compass(plane, "spam", "right", show=False)
+    named = plane.copy()
+    named.var["symbol"] = ["first", "second", "third", "second"]
+    ax = sg.pl.gene_compass(named, "side", "right", genes=["second"], gene_symbols="symbol", show=False)
+    (label,) = [text for text in ax.texts if text.get_text() == "second"]
+    along_b = (np.array(label.xy) - start) @ (arrows["b"] - start)
+    assert along_b > 0.99 * np.linalg.norm(label.xy - start) * np.linalg.norm(arrows["b"] - start)
+    panel = sg.pl.decoded_genes(named, "first", gene_symbols="symbol", show=False)
+    assert panel.get_title() == "first"
+    with pytest.raises(KeyError, match=r"Did not find 'a' in adata\.var\['symbol'\]"):
+        sg.pl.decoded_genes(named, "a", gene_symbols="symbol", show=False)
