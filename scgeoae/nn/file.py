@@ -37,10 +37,12 @@ def save(model: Autoencoder, path: str | Path) -> None:
 
     Examples
     --------
-    >>> import scanpy as sc, scgeoae as sg
-    >>> adata = sc.datasets.pbmc68k_reduced()
-    >>> sg.tl.geoae(adata)
-    >>> sg.get.model(adata).save("map.safetensors")  # doctest: +SKIP
+    >>> import tempfile, scgeoae as sg
+    >>> model = sg.nn.Autoencoder(50, 2)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     model.save(f"{folder}/map.safetensors")
+    ...     sg.load(f"{folder}/map.safetensors").n_features
+    50
     """
     arrays = to_arrays(model)
     tensors = {name: np.asarray(array, order="C") for name, array in arrays.pop("weights").items()}
@@ -73,8 +75,13 @@ def load(path: str | Path) -> Autoencoder:
 
     Examples
     --------
-    >>> import scgeoae as sg
-    >>> model = sg.load("map.safetensors")  # doctest: +SKIP
+    >>> import tempfile, scgeoae as sg, torch
+    >>> model = sg.nn.Autoencoder(50, 2)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     model.save(f"{folder}/map.safetensors")
+    ...     loaded = sg.load(f"{folder}/map.safetensors")
+    >>> torch.equal(loaded.decode(torch.zeros(1, 2)), model.decode(torch.zeros(1, 2)))
+    True
     """
     path = Path(path)
     if not path.is_file():

@@ -14,6 +14,7 @@ from scipy import sparse
 from scipy.spatial.transform import Rotation
 
 import scgeoae as sg
+from scgeoae.training import initialize
 
 SLOTS = {
     "obsm": {"X_geoae", "geoae_metric", "geoae_metric_encoder"},
@@ -369,7 +370,8 @@ def test_side_is_recorded_and_holds(small, side):
     assert ("isometric_encoder" in history) == (side != "decoder")
 
 
-def test_starts_at_a_layout(reduced):
+def test_starts_at_a_layout(reduced, monkeypatch):
+    monkeypatch.setattr(initialize, "N_WARM_UP_STEPS", 200)
     adata = reduced.copy()
     run(adata, init_pos="X_umap", n_steps=1, batch_size=64)
     z, umap = adata.obsm["X_geoae"], adata.obsm["X_umap"]
