@@ -371,7 +371,7 @@ def test_side_is_recorded_and_holds(small, side):
 
 
 def test_starts_at_a_layout(reduced, monkeypatch):
-    monkeypatch.setattr(initialize, "N_WARM_UP_STEPS", 200)
+    monkeypatch.setattr(initialize, "N_WARM_UP_STEPS", 300)
     adata = reduced.copy()
     run(adata, init_pos="X_umap", n_steps=1, batch_size=64)
     z, umap = adata.obsm["X_geoae"], adata.obsm["X_umap"]
