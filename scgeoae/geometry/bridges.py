@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+# Neighbours of each cell of a piece among which the first outside is looked for.
+N_ASKED = 16
+
 
 def bridged(
     graph: sparse.csr_matrix, z: NDArray, measure: Callable[[NDArray[np.intp], NDArray[np.intp]], NDArray]
@@ -33,16 +36,11 @@ def bridged(
     """
     graph = sparse.csr_matrix(graph, dtype=np.float64)
     n_pieces, piece = connected_components(graph, directed=False)
+    tree = cKDTree(z) if n_pieces > 1 else None
     while n_pieces > 1:
-        ends = []
-        for which in range(n_pieces):
-            inside = np.flatnonzero(piece == which)
-            outside = np.flatnonzero(piece != which)
-            # a tree of the larger part, and the smaller one asks
-            small, large = sorted((inside, outside), key=len)
-            distance, nearest = cKDTree(z[large]).query(z[small])
-            at = distance.argmin()
-            ends.append((small[at], large[nearest[at]]))
+        order = np.argsort(piece, kind="stable")
+        pieces = np.split(order, np.bincount(piece, minlength=n_pieces).cumsum()[:-1])
+        ends = [_nearest_outside(tree, piece, inside) for inside in pieces]
         i, j = np.unique(np.sort(np.array(ends), axis=1), axis=0).T
         # an edge of length 0 would not be there
         lengths = np.maximum(measure(i, j), np.finfo(np.float64).tiny)
@@ -50,3 +48,20 @@ def bridged(
         graph = (graph + joined + joined.T).tocsr()
         n_pieces, piece = connected_components(graph, directed=False)
     return graph
+
+
+def _nearest_outside(tree: cKDTree, piece: NDArray, inside: NDArray) -> tuple[int, int]:
+    """Return a cell of a piece and the cell outside of it that are nearest to each other."""
+    best, pair, k = np.inf, None, N_ASKED
+    while len(inside):
+        k = min(k, tree.n)
+        distance, near = tree.query(tree.data[inside], k=k)
+        is_outside = piece[near] != piece[inside[0]]
+        distance_outside = np.where(is_outside, distance, np.inf)
+        at = np.unravel_index(distance_outside.argmin(), distance.shape)
+        if distance_outside[at] < best:
+            best, pair = distance_outside[at], (inside[at[0]], near[at])
+        # all that were asked for are inside, and nearer than the best: there may be a better one beyond them
+        inside = inside[~is_outside.any(1) & (distance[:, -1] < best)]
+        k *= 4
+    return pair

@@ -73,7 +73,7 @@ def outliers(x: NDArray, reference: NDArray) -> Outliers:
 
 
 def _unit(x: NDArray) -> NDArray:
-    return x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), np.finfo(np.float64).tiny)
+    return (x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), np.finfo(np.float64).tiny)).astype(np.float32)
 
 
 def _scaled(values: NDArray, reference: NDArray) -> tuple[NDArray, NDArray]:

@@ -85,6 +85,24 @@ def test_bridges_join_all_pieces_where_they_are_nearest():
         assert length == pytest.approx(pairs.min())
 
 
+def test_bridges_of_many_pieces_are_a_spanning_tree_of_the_shortest():
+    rng = np.random.default_rng(0)
+    z = rng.uniform(size=(300, 2))
+    # pieces of 1, 2, … cells that lie through each other
+    sizes = rng.integers(1, 40, size=30)
+    piece = np.repeat(np.arange(30), sizes)[:300]
+    same = piece[:, None] == piece
+    graph = sparse.csr_matrix(np.where(same, 1.0, 0) - np.eye(300))
+    joined = bridged(graph, z, lambda i, j: np.linalg.norm(z[i] - z[j], axis=1))
+    new = sparse.triu(joined - graph)
+    n_pieces = sparse.csgraph.connected_components(graph, directed=False)[0]
+    assert new.nnz == n_pieces - 1
+    # what Kruskal finds among all pairs, with the pieces for nothing
+    far = np.linalg.norm(z[:, None] - z, axis=2)
+    tree = sparse.csgraph.minimum_spanning_tree(sparse.csr_matrix(np.where(same, 1e-9, far)))
+    assert new.sum() == pytest.approx(tree.sum(), abs=1e-6)
+
+
 def test_between_cells_groups_and_positions(fitted):
     z = fitted.obsm["X_geoae"]
     by_cell = sg.tl.geodesic(fitted, fitted.obs_names[3], fitted.obs_names[40], genes=[])
