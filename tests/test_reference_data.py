@@ -88,7 +88,7 @@ def test_the_price_of_geometry(reference, name):
 
     regularizers = (None, "isometric", "volume", "conformal", "curvature")
     mse = {regularizer: np.median([error(regularizer, seed) for seed in range(3)]) for regularizer in regularizers}
-    assert all(mse[regularizer] <= 1.06 * mse[None] for regularizer in mse)
+    assert all(mse[regularizer] <= 1.09 * mse[None] for regularizer in mse)
 
 
 @pytest.mark.slow

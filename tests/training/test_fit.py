@@ -379,7 +379,7 @@ def test_encoder_regularizer_lowers_the_distortion_of_the_encoder():
 def test_unit_isometric_makes_the_encoder_the_orthogonal_projection():
     """With both terms zero, B = Aᵀ, so both metrics are the identity at one scale."""
     x, _ = sheet()
-    fitted = fit(x, Settings(regularizer="iae", strength=0.5, n_steps=1500, batch_size=128, learning_rate=5e-3))
+    fitted = fit(x, Settings(regularizer="iae", strength=0.5, n_steps=3000, batch_size=128, learning_rate=5e-3))
     b = fitted.model.encoder_jacobian(torch.as_tensor(x, dtype=torch.float32))
     a = fitted.model.jacobian(torch.from_numpy(fitted.embedding))
     assert (b - a.mT).norm(dim=(1, 2)).median() < 0.1
