@@ -99,12 +99,11 @@ def geoae(
         - `None`: nothing; the vanilla autoencoder, for comparison.
     strength
         Weight of the regulariser against the mean squared error of the standardised
-        representation. Higher is less distortion and more reconstruction error. By default
-        the largest weight that costs at most 6% of reconstruction on three reference data
-        sets: ``"isometric"`` 0.2, ``"volume"`` 0.5, ``"conformal"`` 0.5, ``"curvature"`` 0.03; of the
-        others a customary one (`scgeoae.training.STRENGTHS`). Of ``"denoising"`` it is the standard
+        representation. Higher is less distortion and more reconstruction error: by default
+        ``"isometric"`` 0.2, ``"volume"`` 0.5, ``"conformal"`` 0.5, ``"curvature"`` 0.03, which cost 2 to 9%
+        of it on three reference data sets (docs/defaults.md); of the others a customary one
+        (`scgeoae.training.STRENGTHS`). Of ``"denoising"`` it is the standard
         deviation of the noise. A mapping has its weights in itself.
-
         ``"auto"``: the largest weight whose reconstruction error stays within `tolerance`, found while
         training at a third more time (`scgeoae.training.dual_ascent`); of a mapping, one factor of
         all its weights. What was found is recorded in ``params``.
