@@ -14,6 +14,7 @@ from .results import Results, Tensors
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from ..nn import CountDecoder
     from ..training import Fit
     from .representation import Representation
 
@@ -53,6 +54,30 @@ def assemble_estimate(
         scores=_distortion(metric),
         ours=False,
         computed=representation.computed,
+    )
+
+
+def assemble_counts(
+    positions: NDArray[np.float32],
+    metric: NDArray[np.float32],
+    *,
+    model: CountDecoder,
+    error: NDArray[np.float32] | None,
+    scores: dict[str, float],
+    history: dict[str, NDArray] | None,
+    params: dict[str, Any],
+    n_neighbors: int,
+) -> Results:
+    """Return what a model of counts says of its cells."""
+    return Results(
+        tensors={"decoder": _tensors(metric)},
+        graph=_graph(positions, metric, n_neighbors),
+        params=params,
+        scores=_distortion(metric) | scores,
+        embedding=positions,
+        reconstruction_error=error,
+        history=history,
+        model=to_arrays(model),
     )
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+import torch
 
+from ..geometry import differentials
 from ..training.blocks import blocks, dense
 from .representation import stored_representation
 
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from anndata import AnnData
     from numpy.typing import NDArray
+    from torch import Tensor
 
 # Cells that are enough to tell where a projection has its origin, which is the same for all of them.
 N_CHECKED = 1000
@@ -56,18 +59,30 @@ class Projection(NamedTuple):
 
 
 class Expression(NamedTuple):
-    """The affine map y = x L + m from a representation x to the expression y of some genes."""
+    """The affine map y = x L + m from a representation x to the expression y of some genes.
+
+    Or a choice of its columns, where it is the expression.
+    """
 
     genes: pd.Index
     """(g,)"""
-    loadings: NDArray
+    loadings: NDArray | None
     """L, (D, g)."""
-    mean: NDArray
+    mean: NDArray | None
     """m, (g,)."""
+    columns: NDArray[np.intp] | None = None
+    """(g,), in the place of L and m."""
 
     def of(self, x: NDArray) -> NDArray[np.float32]:
         """Return the (n, g) expression of (n, D) points of the representation."""
-        return (x @ self.loadings + self.mean).astype(np.float32)
+        y = x @ self.loadings + self.mean if self.columns is None else x[:, self.columns]
+        return y.astype(np.float32)
+
+    def along(self, jacobian: Tensor) -> Tensor:
+        """Return the derivatives of expression, (n, g, d), for the Jacobians of a decoder, (n, D, d)."""
+        if self.columns is None:
+            return differentials(jacobian, torch.from_numpy(self.loadings.astype(np.float32)))
+        return jacobian[:, self.columns]
 
 
 def read_projection(adata: AnnData, params: dict[str, Any]) -> Projection | None:
@@ -125,7 +140,7 @@ def read_expression(adata: AnnData, params: dict[str, Any], genes: Sequence[str]
         raise ValueError(msg)
     if params["use_rep"] == "X":
         columns = np.arange(adata.n_vars) if wanted is None else wanted
-        return Expression(adata.var_names[columns], np.eye(adata.n_vars)[:, columns], np.zeros(len(columns)))
+        return Expression(adata.var_names[columns], None, None, columns)
     # of which genes the components know what they are made of
     known = np.zeros(adata.n_vars, dtype=bool)
     if found is not None:

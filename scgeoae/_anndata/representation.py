@@ -203,9 +203,21 @@ def _known(mapping: Any) -> str:
 def stored_representation(adata: AnnData, params: dict[str, Any]) -> Representation:
     """Return the representation that the `params` of a run name."""
     n_pcs = params.get("n_pcs")
-    return choose_representation(
+    found = choose_representation(
         adata,
         use_rep=params["use_rep"],
         n_pcs=None if n_pcs is None else int(n_pcs),
         layer=params.get("layer"),
     )
+    return _normalized(found, adata, params) if "library_size" in params else found
+
+
+def _normalized(counts: Representation, adata: AnnData, params: dict[str, Any]) -> Representation:
+    """Return log1p of the normalised counts, the representation of a map of counts."""
+    matrix = _in_memory(counts.matrix)
+    matrix = sparse.csr_matrix(matrix, dtype=np.float32)
+    sizes = adata.obs[params["size_factor_key"]] if "size_factor_key" in params else matrix.sum(1)
+    sizes = np.asarray(sizes, dtype=np.float64).ravel()
+    factors = np.divide(float(params["library_size"]), sizes, out=np.zeros_like(sizes), where=sizes > 0)
+    normalized = sparse.csr_matrix(sparse.diags(factors.astype(np.float32)) @ matrix).log1p()
+    return Representation(normalized, f"log1p of the normalised {counts.name}", counts.params)

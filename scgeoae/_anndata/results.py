@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from scanpy import logging as logg
 
+from ..nn import Autoencoder
 from ..nn.arrays import ModelArrays, from_arrays
 from .slots import SIDES, Slots
 
@@ -16,7 +17,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ..geometry import MetricGraph, Tears
-    from ..nn import Autoencoder
+    from ..nn import Framed
+    from ..nn.arrays import CountArrays
     from .slots import Side
 
 
@@ -43,7 +45,7 @@ class Results:
     """Whether the embedding is. If not, ``uns[key]`` belongs to who made it."""
     reconstruction_error: NDArray[np.float32] | None = None
     history: dict[str, NDArray] | None = None
-    model: ModelArrays | None = None
+    model: ModelArrays | CountArrays | None = None
     outlier_score: NDArray[np.float32] | None = None
     outlier: NDArray[np.bool_] | None = None
     computed: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -82,7 +84,7 @@ def write_results(adata: AnnData, key: str, results: Results) -> list[str]:
     ]
     _put(adata.obs, slots.reconstruction_error, results.reconstruction_error)
     if results.reconstruction_error is not None:
-        lines.append(f"obs[{slots.reconstruction_error!r}], its squared distance from its reconstruction")
+        lines.append(f"obs[{slots.reconstruction_error!r}], the error of its reconstruction")
     _put(adata.obs, slots.outlier_score, results.outlier_score)
     _put(adata.obs, slots.outlier, results.outlier)
     if results.outlier is not None:
@@ -220,13 +222,25 @@ def read_uns(adata: AnnData, key: str, entry: str) -> Any:
     return stored[entry]
 
 
-def read_model(adata: AnnData, key: str) -> Autoencoder:
+def read_model(adata: AnnData, key: str) -> Framed:
     """Rebuild the model."""
     arrays = read_uns(adata, key, "model")
     try:
         return from_arrays(arrays)
     except ValueError as error:
         raise ValueError(_damaged(adata, key, f"in 'model', {error}")) from None
+
+
+def read_encoder(adata: AnnData, key: str) -> Autoencoder:
+    """Rebuild a model that has an encoder, or say why this one has none."""
+    model = read_model(adata, key)
+    if isinstance(model, Autoencoder):
+        return model
+    msg = (
+        f"The encoder of adata.obsm[{Slots(key).embedding!r}] takes counts, and stays with its model: place cells "
+        "by GeoSCVI.to_anndata(adata_new), after GeoSCVI.load_query_data where their batches are new."
+    )
+    raise ValueError(msg)
 
 
 def _entry(adata: AnnData, key: str) -> str:
@@ -243,9 +257,18 @@ def _is_foreign(adata: AnnData, key: str) -> bool:
 
 
 def _call(adata: AnnData, key: str) -> str:
+    if key == "geoscvi" or "GeoSCVI" in _stored_params(adata, key).get("made_by", ""):
+        return "the method to_anndata() of a trained sg.model.GeoSCVI"
     if Slots(key).distortion in adata.uns or (embedding_slot(adata, key) is not None and _is_foreign(adata, key)):
         return f"sg.tl.distortion(adata, basis={key!r})"
     return "sg.tl.geoae(adata)" if key == "geoae" else f"sg.tl.geoae(adata, key_added={key!r})"
+
+
+def _stored_params(adata: AnnData, key: str) -> Any:
+    """Return what is recorded of the run, as far as there is something."""
+    stored = adata.uns.get(key)
+    params = stored.get("params") if hasattr(stored, "get") else None
+    return params if hasattr(params, "get") else {}
 
 
 def _missing(adata: AnnData, slot: str, key: str, call: str | None = None) -> str:

@@ -5,6 +5,8 @@ from .bridges import bridged
 from .curvature import extrinsic_curvature, gaussian_curvature, mean_curvature, second_fundamental_form
 from .differential import along, differentials, steepest
 from .distortion import Distortion, anisotropy, distortion, relative_log_area
+from .fisher import fisher_metric
+from .forward import forward_jacobian
 from .frame import Frame, fit_frame, procrustes
 from .geodesic import chords, shorten
 from .graph import MetricGraph, metric_graph
@@ -29,7 +31,9 @@ __all__ = [
     "distortion",
     "eigenvalues",
     "extrinsic_curvature",
+    "fisher_metric",
     "fit_frame",
+    "forward_jacobian",
     "gaussian_curvature",
     "indicatrix_axes",
     "inverse",

@@ -11,7 +11,7 @@ from scipy.linalg import solveh_banded
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ..nn import Autoencoder
+    from ..nn import Framed
 
 MAX_ITERATIONS = 200
 # The step of a point, relative to the length of its curve, below which it has arrived: that is then known to 1e-5.
@@ -20,12 +20,12 @@ TOLERANCE = 1e-3
 SMALLEST = 2.0**-12
 
 
-def chords(model: Autoencoder, curves: Tensor) -> Tensor:
+def chords(model: Framed, curves: Tensor) -> Tensor:
     """Return the lengths in the representation, (b, m − 1), of the pieces of (b, m, d) polylines on the map."""
     return _squares(model, curves).sqrt()
 
 
-def shorten(model: Autoencoder, curves: Tensor) -> Tensor:
+def shorten(model: Framed, curves: Tensor) -> Tensor:
     r"""Let (b, m, d) polylines between fixed ends become geodesics of the pullback metric.
 
     They minimise the energy :math:`E = \sum_i \|D(z_{i+1}) - D(z_i)\|_H^2`, whose minimum among all curves is the
@@ -67,7 +67,7 @@ def shorten(model: Autoencoder, curves: Tensor) -> Tensor:
     return curves
 
 
-def _squares(model: Autoencoder, curves: Tensor) -> Tensor:
+def _squares(model: Framed, curves: Tensor) -> Tensor:
     """Return the squared lengths of the pieces, (b, m − 1)."""
     b, m, d = curves.shape
     x = model.decode(curves.reshape(-1, d)).view(b, m, -1)
@@ -79,7 +79,7 @@ def _squares(model: Autoencoder, curves: Tensor) -> Tensor:
     return (flat * model.ambient.lower(flat[:, :, None], middle)[:, :, 0]).sum(1).view(b, m - 1)
 
 
-def _gauss_newton(model: Autoencoder, curves: Tensor) -> tuple[Tensor, Tensor]:
+def _gauss_newton(model: Framed, curves: Tensor) -> tuple[Tensor, Tensor]:
     """Return the energies, (b,), and the steps of the inner points, (b, m − 2, d)."""
     b, m, d = curves.shape
     leaf = curves.detach().requires_grad_()

@@ -7,10 +7,10 @@ from .._anndata.results import read_model
 if TYPE_CHECKING:
     from anndata import AnnData
 
-    from ..nn import Autoencoder
+    from ..nn import Framed
 
 
-def model(adata: AnnData, *, key: str = "geoae") -> Autoencoder:
+def model(adata: AnnData, *, key: str = "geoae") -> Framed:
     """Rebuild the trained model from the arrays stored in ``adata.uns``.
 
     Parameters

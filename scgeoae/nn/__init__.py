@@ -2,9 +2,11 @@
 
 from .activations import ACTIVATIONS
 from .autoencoder import Autoencoder
+from .count_decoder import CountDecoder
 from .file import load, save
 from .flatten import flatten
+from .framed import Framed
 from .mlp import Jet, Mlp
 from .passes import Passes
 
-__all__ = ["ACTIVATIONS", "Autoencoder", "Jet", "Mlp", "Passes", "flatten", "load", "save"]
+__all__ = ["ACTIVATIONS", "Autoencoder", "CountDecoder", "Framed", "Jet", "Mlp", "Passes", "flatten", "load", "save"]

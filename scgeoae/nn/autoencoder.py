@@ -5,23 +5,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import torch
-from torch import nn
 
 from ..geometry.metric import cometric, inverse, pullback
+from .framed import Framed
 from .mlp import Jet
 from .residual import ResidualMlp
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from torch import Tensor
 
-    from ..geometry.ambient import Ambient
-    from ..geometry.frame import Frame
 
-
-class Autoencoder(nn.Module):
+class Autoencoder(Framed):
     r"""An autoencoder that starts at PCA and speaks in the units of its data.
 
     Encoder and decoder are :math:`E(x) = W^\top x + e(x)` and :math:`D(z) = W z + f(z)` on the
@@ -67,9 +63,8 @@ class Autoencoder(nn.Module):
         activation: str = "silu",
         generator: torch.Generator | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(n_components)
         self.n_features = n_features
-        self.n_components = n_components
         self.hidden = tuple(hidden)
         self.activation = activation
         self.encoder = ResidualMlp(
@@ -80,10 +75,6 @@ class Autoencoder(nn.Module):
         )
         self.register_buffer("center", torch.zeros(n_features))
         self.register_buffer("scale", torch.ones(()))
-        self.register_buffer("unit", torch.ones(()))
-        self.register_buffer("origin", torch.zeros(n_components))
-        self.register_buffer("rotation", torch.eye(n_components))
-        self.ambient: Ambient | None = None
         self.float()  # whatever torch's default type is
 
     @torch.no_grad()
@@ -98,22 +89,6 @@ class Autoencoder(nn.Module):
         self.encoder.linear.copy_(axes)
         self.decoder.linear.copy_(axes.T)
         return self
-
-    @torch.no_grad()
-    def set_frame(self, frame: Frame) -> Autoencoder:
-        """Set how latent space lies on the map; return self."""
-        self.unit.copy_(frame.unit)
-        self.origin.copy_(frame.origin)
-        self.rotation.copy_(frame.rotation)
-        return self
-
-    def to_map(self, latent: Tensor) -> Tensor:
-        """Place (n, d) latent coordinates on the map."""
-        return self.unit * ((latent - self.origin) @ self.rotation)
-
-    def to_latent(self, z: Tensor) -> Tensor:
-        """Return the latent coordinates of (n, d) positions on the map."""
-        return (z / self.unit) @ self.rotation.T + self.origin
 
     def standardize(self, x: Tensor) -> Tensor:
         """Bring (n, D) points of the representation to the units in which the networks work."""
@@ -134,28 +109,10 @@ class Autoencoder(nn.Module):
     def jet(self, z: Tensor, *, order: int = 1) -> Jet:
         """Return `decode` and its derivatives up to `order` (1 or 2) at (n, d) positions."""
         latent = self.decoder.jet(self.to_latent(z), order=order)
-        # one step on the map is this step in latent space
-        step = self.rotation / self.unit
         second = latent.second
         if second is not None:
-            second = self.scale * (step.T @ second @ step)
-        return Jet(self.restore(latent.values), self.scale * (latent.first @ step), second)
-
-    def jacobian(self, z: Tensor) -> Tensor:
-        """Return the derivative A of `decode` at (n, d) positions, (n, D, d)."""
-        return self.jet(z).first
-
-    def metric(self, z: Tensor) -> Tensor:
-        """Return the metric G = AᵀHA that the decoder pulls back to (n, d) positions, (n, d, d)."""
-        jet = self.jet(z)
-        return pullback(jet.first, self.ambient, jet.values)
-
-    def metric_of(self, side: str, z: Tensor) -> Tensor:
-        """Return the metric of the ``"decoder"`` or the ``"encoder"`` at (n, d) positions, (n, d, d).
-
-        That of the encoder is pushed forward from the decoded points.
-        """
-        return self.metric(z) if side == "decoder" else self.encoder_metric(self.decode(z))
+            second = self.scale * (self.step.T @ second @ self.step)
+        return Jet(self.restore(latent.values), self.scale * (latent.first @ self.step), second)
 
     def encoder_jacobian(self, x: Tensor) -> Tensor:
         """Return the derivative B of `encode` at (n, D) cells, (n, d, D)."""
@@ -171,9 +128,3 @@ class Autoencoder(nn.Module):
     def pullback(self, jet: Jet) -> Tensor:
         """Return the metric, (n, d, d), of a `jet` of the network `decoder`, in its own units."""
         return pullback(jet.first, self.ambient, self.restore(jet.values))
-
-    def save(self, path: str | Path) -> None:
-        """Write the model to a safetensors file; see `scgeoae.nn.save`."""
-        from .file import save
-
-        save(self, path)

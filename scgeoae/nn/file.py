@@ -13,13 +13,13 @@ from safetensors.numpy import save_file
 from .arrays import from_arrays, to_arrays
 
 if TYPE_CHECKING:
-    from .autoencoder import Autoencoder
+    from .framed import Framed
 
 # The entry of the file's header that tells our files from others', and the tensor that is no weight.
 HEADER, AMBIENT = "scgeoae", "ambient"
 
 
-def save(model: Autoencoder, path: str | Path) -> None:
+def save(model: Framed, path: str | Path) -> None:
     """Write a model to a safetensors file, whose header describes the networks as JSON.
 
     Weights, standardisation, frame and ambient metric: of a default map of 50 components some 0.2 MB, and no cells.
@@ -48,11 +48,11 @@ def save(model: Autoencoder, path: str | Path) -> None:
     tensors = {name: np.asarray(array, order="C") for name, array in arrays.pop("weights").items()}
     if isinstance(arrays.get(AMBIENT), np.ndarray):
         tensors[AMBIENT] = np.asarray(arrays.pop(AMBIENT), order="C")
-    description = arrays | {"hidden": arrays["hidden"].tolist()}
+    description = {name: value.tolist() if isinstance(value, np.ndarray) else value for name, value in arrays.items()}
     save_file(tensors, path, metadata={HEADER: json.dumps(description)})
 
 
-def load(path: str | Path) -> Autoencoder:
+def load(path: str | Path) -> Framed:
     """Read a model that `save` wrote.
 
     Parameters

@@ -8,7 +8,7 @@ import torch
 from .._anndata.genes import read_expression
 from .._anndata.results import read_model, read_uns
 from .._anndata.symbols import find_genes, shown_names
-from ..geometry import differentials, inverse
+from ..geometry import inverse
 from ._finish import finish
 from ._map import read_map, read_unit
 from ._ruler import add_ruler
@@ -115,9 +115,8 @@ def gene_compass(
     wanted = None if genes is None else find_genes(adata, genes, gene_symbols)
     expression = read_expression(adata, read_uns(adata, basis, "params"), wanted)
     at = torch.from_numpy(np.ascontiguousarray(z[rows][:: -(-len(rows) // MAX_CELLS)], dtype=np.float32))
-    loadings = torch.from_numpy(expression.loadings.astype(np.float32))
     arrows = sum(
-        (differentials(model.jacobian(part), loadings) @ inverse(model.metric(part))).sum(0) for part in at.split(64)
+        (expression.along(model.jacobian(part)) @ inverse(model.metric(part))).sum(0) for part in at.split(64)
     ).numpy() / len(at)
     length = np.linalg.norm(arrows, axis=1)
     longest = np.argsort(-length, kind="stable")[: n_genes if genes is None else None]

@@ -10,7 +10,7 @@ from scanpy import logging as logg
 
 from .._anndata.genes import read_expression
 from .._anndata.results import read_embedding, read_model, read_uns, writable
-from ..geometry import along, differentials, steepest
+from ..geometry import along, steepest
 from ._places import group_rows
 from ._positions import checked_positions
 
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from numpy.typing import ArrayLike, NDArray
 
-    from ..nn import Autoencoder
+    from .._anndata.genes import Expression
+    from ..nn import Framed
 
 # Cells of a group at which derivatives are taken: their mean is that of all to a few percent.
 MAX_CELLS = 500
@@ -136,13 +137,12 @@ def rank_genes_by_jacobian(
             raise ValueError(msg)
     start = logg.info("ranking genes by the Jacobian of the decoder")
     expression = read_expression(adata, read_uns(adata, key, "params"), genes)
-    loadings = torch.from_numpy(expression.loadings.astype(np.float32))
 
     n_genes = len(expression.genes) if n_genes is None else min(n_genes, len(expression.genes))
     ranked = {field: {} for field in ("names", "scores")}
     for name in names:
         at = torch.from_numpy(np.ascontiguousarray(_spread(z[rows[name]]), dtype=np.float32))
-        scores = _scores(model, at, loadings, _direction(direction, model, at, z, rows[name]))
+        scores = _scores(model, at, expression, _direction(direction, model, at, z, rows[name]))
         order = np.argsort(-np.abs(scores), kind="stable")[:n_genes]
         ranked["names"][name] = expression.genes[order].to_numpy(dtype=object).astype("U")
         ranked["scores"][name] = scores[order]
@@ -177,7 +177,7 @@ def _spread(z: NDArray) -> NDArray:
 
 
 def _direction(
-    direction: str | NDArray | None, model: Autoencoder, at: torch.Tensor, z: NDArray, rows: NDArray
+    direction: str | NDArray | None, model: Framed, at: torch.Tensor, z: NDArray, rows: NDArray
 ) -> torch.Tensor | None:
     """Return the direction on the map, (d,)."""
     if direction is None:
@@ -194,12 +194,12 @@ def _direction(
 
 
 def _scores(
-    model: Autoencoder, at: torch.Tensor, loadings: torch.Tensor, direction: torch.Tensor | None
+    model: Framed, at: torch.Tensor, expression: Expression, direction: torch.Tensor | None
 ) -> NDArray[np.float32]:
     """Return the mean change of each gene over the cells, (g,)."""
-    total = torch.zeros(loadings.shape[1], dtype=torch.float64)
-    for part in at.split(max(BLOCK // (loadings.shape[1] * at.shape[1]), 1)):
-        metric, differential = model.metric(part), differentials(model.jacobian(part), loadings)
+    total = torch.zeros(len(expression.genes), dtype=torch.float64)
+    for part in at.split(max(BLOCK // (len(expression.genes) * at.shape[1]), 1)):
+        metric, differential = model.metric(part), expression.along(model.jacobian(part))
         found = steepest(differential, metric) if direction is None else along(differential, metric, direction)
         total += found.sum(0)
     return (total / len(at)).numpy().astype(np.float32)

@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from scipy import sparse
 
-    from ..nn import Autoencoder
+    from ..nn import Framed
 
 # Pieces by which a straight line on the map is measured.
 N_PIECES = 16
 
 
-def metric_graph_of(adata: AnnData, z: NDArray, key: str, model: Autoencoder) -> sparse.csr_matrix:
+def metric_graph_of(adata: AnnData, z: NDArray, key: str, model: Framed) -> sparse.csr_matrix:
     """Return the metric graph of a map with its pieces joined, (n, n) lengths in units of the representation."""
 
     def measure(i: NDArray, j: NDArray) -> NDArray:

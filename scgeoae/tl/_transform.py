@@ -15,7 +15,7 @@ from .._anndata.results import (
     embedding_slot,
     has_own_decoder,
     read_embedding,
-    read_model,
+    read_encoder,
     read_uns,
     writable,
     write_results,
@@ -123,7 +123,7 @@ def transform(
         msg = f"Expected `missing` to be 'raise' or 'mean', found {missing!r}."
         raise ValueError(msg)
     read_embedding(adata, key)
-    params, model = dict(read_uns(adata, key, "params")), read_model(adata, key)
+    params, model = dict(read_uns(adata, key, "params")), read_encoder(adata, key)
     representation = incoming_representation(
         adata_new, adata, params, use_rep=use_rep, layer=layer, impute=missing == "mean", key=key
     )

@@ -1,0 +1,321 @@
+from __future__ import annotations
+
+from functools import wraps
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from scanpy import logging as logg
+from scvi import REGISTRY_KEYS
+from scvi.model import SCVI
+
+from .._anndata.assemble import assemble_counts
+from .._anndata.results import writable, write_results
+from ..geometry import fit_frame, procrustes
+from ..geometry.regularizers import REGULARIZERS, canonical_name
+from ..training import Settings
+from ._module import STRENGTHS, GeoVAE
+from ._plan import GeoTrainingPlan
+from ._survey import survey
+from ._take_out import take_out
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import pandas as pd
+    from anndata import AnnData
+
+    from ..geometry import Frame
+    from ._survey import Survey
+
+
+class GeoSCVI(SCVI):
+    r"""`scvi.model.SCVI` whose decoder is held close to an isometry: a map of counts, with batches.
+
+    The likelihoods, batches, data loaders, saving and training on many devices are those of scvi-tools; whatever works
+    with a trained `scvi.model.SCVI` works with this. What is added is a penalty on the metric that the decoder pulls
+    back to latent space at the covariates of each cell, so that two latent dimensions are a map whose distances
+    (areas, angles) are those of expression, and `to_anndata`, which writes it as `scgeoae.tl.geoae` does.
+
+    Parameters
+    ----------
+    adata
+        AnnData that was set up with `GeoSCVI.setup_anndata`; raw counts, commonly of some thousand variable genes.
+        `None` if a data module is given to `train`, as in `scvi.model.SCVI`.
+    registry
+        As in `scvi.model.SCVI`.
+    n_latent
+        Number d of latent dimensions. Two for a map.
+    regularizer
+        ``"isometric"`` for distances, ``"volume"`` for areas, ``"conformal"`` for angles, as in `scgeoae.tl.geoae`;
+        a mapping of several with their weights; or `None`, which is `scvi.model.SCVI`.
+    strength
+        Weight of the penalty against the negative log likelihood, in nats a gene: the loss is the negative ELBO plus
+        strength × number of genes × penalty. Higher is less distortion and a worse likelihood. The defaults were chosen
+        on two data sets (docs/counts.md).
+    sampling
+        Where in latent space the penalty is evaluated: ``"data"``, at the codes of the cells; ``"mixup"``, also between
+        them; ``"gaussian"`` or ``"uniform"``, as in `scgeoae.tl.geoae`.
+    ambient
+        What a step in expression is as long as. ``"log1p"``: Euclidean in log(1 + s ρ), ρ the mean expression
+        normalised to 1 and s the `library_size`, as in a Scanpy analysis. ``"fisher"``: the Fisher information metric
+        of the likelihood at this library size, by which a step counts as far as counts can tell its ends apart
+        (Palma et al. 2025, FlatVI); with ``gene_likelihood="nb"`` or ``"poisson"``.
+    library_size
+        Counts s that expression is normalised to. Without effect where size factors are given to `setup_anndata`:
+        expression is then that at a size factor of 1.
+    **kwargs
+        Of `scvi.model.SCVI`: ``n_hidden``, ``n_layers``, ``gene_likelihood``, ``dispersion`` and others.
+
+    Raises
+    ------
+    ValueError
+        If an argument is out of its range, or the likelihood or the latent distribution has no such geometry.
+
+    References
+    ----------
+    Lopez et al. 2018, *Deep generative modeling for single-cell transcriptomics*; Palma et al. 2025, arXiv 2507.11789.
+
+    Examples
+    --------
+    >>> import numpy as np, anndata, scgeoae as sg
+    >>> counts = np.random.default_rng(0).poisson(1.0, size=(200, 50)).astype("float32")
+    >>> adata = anndata.AnnData(counts)
+    >>> sg.model.GeoSCVI.setup_anndata(adata)
+    >>> model = sg.model.GeoSCVI(adata)
+    >>> model.train(max_epochs=1, accelerator="cpu", enable_progress_bar=False)
+    >>> model.to_anndata()
+    >>> adata.obsm["X_geoscvi"].shape
+    (200, 2)
+    """
+
+    _module_cls = GeoVAE
+    _training_plan_cls = GeoTrainingPlan
+
+    def __init__(
+        self,
+        adata: AnnData | None = None,
+        registry: dict | None = None,
+        *,
+        n_latent: int = 2,
+        regularizer: str | Mapping[str, float] | None = "isometric",
+        strength: float | None = None,
+        sampling: Literal["data", "mixup", "gaussian", "uniform"] = "data",
+        ambient: Literal["log1p", "fisher"] = "log1p",
+        library_size: float = 1e4,
+        **kwargs: Any,
+    ) -> None:
+        penalties = _penalties(regularizer, strength, n_latent, sampling)
+        _check_geometry(ambient, library_size, kwargs)
+        super().__init__(
+            adata,
+            registry,
+            n_latent=n_latent,
+            penalties=penalties,
+            sampling=sampling,
+            ambient=ambient,
+            library_size=float(library_size),
+            **kwargs,
+        )
+        described = ", ".join(f"{name} {weight:g}" for name, weight in penalties.items()) or "none"
+        self._model_summary_string = self._model_summary_string.replace("SCVI model", "GeoSCVI model") + (
+            f" geometry: {described}, sampling: {sampling}, ambient: {ambient}, library_size: {library_size:g}."
+        )
+        self.is_query_ = False
+        # what a file needs to build this again
+        self.init_params_ = self._get_init_params(locals())
+
+    @wraps(SCVI.train)
+    def train(self, *args: Any, **kwargs: Any) -> Any:
+        if self.module is not None and not self.is_query_:
+            self.module.map.unit.zero_()
+        return super().train(*args, **kwargs)
+
+    @classmethod
+    @wraps(SCVI.load_query_data.__func__)
+    def load_query_data(cls, *args: Any, **kwargs: Any) -> GeoSCVI:
+        model = super().load_query_data(*args, **kwargs)
+        # its cells come onto the map of the reference
+        model.is_query_ = bool(model.module.map.unit > 0)
+        return model
+
+    def to_anndata(
+        self,
+        adata: AnnData | None = None,
+        *,
+        n_neighbors: int = 15,
+        batch_size: int | None = None,
+        key_added: str | None = None,
+        copy: bool = False,
+    ) -> AnnData | None:
+        """Write the map into an AnnData, in the slots of `scgeoae.tl.geoae`, so that all plots and tools take it.
+
+        Cells are placed by the mean of their posterior, and metric tensors are taken there at the covariates of each
+        cell. The map is turned towards the first principal components and scaled to the units of log1p of the
+        normalised counts (of the Fisher metric with ``ambient="fisher"``), when this is first called on the cells
+        that the model was trained on. Others, and those of a query model, come onto the same map.
+
+        Parameters
+        ----------
+        adata
+            AnnData to place and to write into, set up as that of the model was. By default that of the model.
+        n_neighbors
+            Number k of neighbours on the map in the metric graph.
+        batch_size
+            Cells at a time, ``scvi.settings.batch_size`` by default.
+        key_added
+            Name of the results, ``"geoscvi"`` by default.
+        copy
+            Return a copy instead of writing into `adata`.
+
+        Returns
+        -------
+        `None`, or the copy with ``copy=True``. With ``key = key_added or "geoscvi"`` it sets the slots of
+        `scgeoae.tl.geoae`, but those of the encoder, which takes counts and stays with the model:
+
+        ``obsm["X_{key}"]``, ``obsm["{key}_metric"]``, ``obsp["{key}_metric"]``, ``obsp["{key}_distances"]``,
+        ``obsp["{key}_connectivities"]``, ``obs["{key}_log_area"]``, ``obs["{key}_anisotropy"]``
+            The map, tensors, metric graph and the distortion of each cell relative to these cells.
+        ``obs["{key}_reconstruction_error"]``
+            Negative log likelihood of the cell's counts at its place, in nats; not of minified data, which have no
+            counts. Its means over cells are ``scores["NLL"]``, ``["NLL_train"]`` and ``["NLL_held_out"]``.
+        ``uns["{key}"]``
+            ``params``, ``history``, ``scores`` and ``model``: the decoder alone, at the most frequent batch and
+            categories and the mean of continuous covariates, as plain arrays. It is what is drawn and decoded where
+            there are no cells. `scgeoae.get.model` reads it without scvi-tools.
+
+        The representation is log1p of the normalised counts, which is computed when a tool asks for it.
+
+        Raises
+        ------
+        ValueError
+            If other cells are to be placed before those of the model, or data were minified before.
+
+        Examples
+        --------
+        >>> model.to_anndata()  # doctest: +SKIP
+        >>> sg.pl.indicatrices(adata, basis="geoscvi", color="cell_type")  # doctest: +SKIP
+        """
+        self._check_if_trained(warn=False)
+        key = "geoscvi" if key_added is None else key_added
+        if not isinstance(key, str) or not key or "/" in key:
+            msg = f"Expected `key_added` to be a name without '/', found {key_added!r}."
+            raise ValueError(msg)
+        own = adata is None or adata is self.adata
+        adata = self._validate_anndata(adata)
+        is_laid = bool(self.module.map.unit > 0)
+        if not own and not is_laid:
+            msg = "The map is laid by the cells that the model was trained on: call model.to_anndata() first."
+            raise ValueError(msg)
+        start = logg.info(f"placing {adata.n_obs} cells by {type(self).__name__}")
+        found = survey(self.module, self._make_data_loader(adata, batch_size=batch_size), adata.n_obs)
+        if not is_laid:
+            self.module.map.set_frame(_frame(found))
+        decoder = take_out(self.module, found.most_common)
+        k = min(n_neighbors, adata.n_obs - 1)
+        results = assemble_counts(
+            decoder.to_map(found.latent).numpy(),
+            (decoder.step.T @ found.metric @ decoder.step).numpy(),
+            model=decoder,
+            error=None if found.error is None else found.error.numpy(),
+            scores=self._scores(found, own=own),
+            history=_history(self.history),
+            params=self._params(k),
+            n_neighbors=k,
+        )
+        adata = writable(adata, copy=copy)
+        written = write_results(adata, key, results)
+        logg.info("    finished", time=start, deep="added\n" + "\n".join(f"    {line}" for line in written))
+        return adata if copy else None
+
+    def _scores(self, found: Survey, *, own: bool) -> dict[str, float]:
+        if found.error is None:
+            return {}
+        scores = {"NLL": float(found.error.mean())}
+        for name, rows in {"train": self.train_indices, "held_out": self.validation_indices}.items():
+            if own and rows is not None and len(rows):
+                scores[f"NLL_{name}"] = float(found.error[np.asarray(rows)].mean())
+        return scores
+
+    def _params(self, n_neighbors: int) -> dict[str, Any]:
+        counts = self.adata_manager.data_registry[REGISTRY_KEYS.X_KEY]
+        params = {
+            "use_rep": "X",
+            "layer": counts["attr_key"] if counts["attr_name"] == "layers" else None,
+            "size_factor_key": self.adata_manager.registry["setup_args"].get("size_factor_key"),
+            "batch_key": self.adata_manager.registry["setup_args"].get("batch_key"),
+            "library_size": self.module.library_size,
+            "regularizer": self.module.penalties or None,
+            "sampling": self.module.sampling,
+            "ambient": self.module.ambient,
+            "gene_likelihood": self.module.gene_likelihood,
+            "n_components": self.module.n_latent,
+            "n_neighbors": n_neighbors,
+            "method": "gauss",
+            "made_by": "GeoSCVI",
+            "versions": {name: version(name) for name in ("scgeoae", "scvi-tools", "torch", "numpy")},
+        }
+        return {name: value for name, value in params.items() if value is not None}
+
+
+def _penalties(
+    regularizer: str | Mapping[str, float] | None, strength: float | None, n_latent: int, sampling: str
+) -> dict[str, float]:
+    """Return the names of the penalties with their weights, checked."""
+    if strength == "auto":
+        msg = "strength='auto' is there in sg.tl.geoae only; give a number."
+        raise ValueError(msg)
+    if strength is None and isinstance(regularizer, str):
+        strength = STRENGTHS.get(canonical_name(regularizer))
+    terms = Settings(
+        n_components=n_latent, regularizer=regularizer, strength=strength, sampling=sampling, neighbors_weight=0
+    ).terms
+    for term in terms:
+        if REGULARIZERS[term.name].of != "metric" or "decoder" not in REGULARIZERS[term.name].sides:
+            known = [name for name, r in REGULARIZERS.items() if r.of == "metric" and "decoder" in r.sides]
+            msg = f"The regularizer {term.name!r} is not one of the metric of the decoder; GeoSCVI has {known}."
+            raise ValueError(msg)
+    return {term.name: term.weight for term in terms if not term.on_encoder}
+
+
+def _check_geometry(ambient: str, library_size: float, kwargs: Mapping[str, Any]) -> None:
+    if ambient not in ("log1p", "fisher"):
+        msg = f"Expected `ambient` to be 'log1p' or 'fisher', found {ambient!r}."
+        raise ValueError(msg)
+    if not 0 < library_size < float("inf"):
+        msg = f"Expected `library_size` to be a finite number > 0, found {library_size!r}."
+        raise ValueError(msg)
+    likelihood = kwargs.get("gene_likelihood", "zinb")
+    if likelihood == "normal":
+        msg = (
+            "gene_likelihood='normal' is of no counts, so that there is no log1p of them; use sg.tl.geoae on such data."
+        )
+        raise ValueError(msg)
+    if ambient == "fisher" and likelihood not in ("nb", "poisson"):
+        msg = (
+            "ambient='fisher' is that of counts whose variance the mean determines, and "
+            f"gene_likelihood={likelihood!r} adds zeros: give gene_likelihood='nb' or 'poisson'."
+        )
+        raise ValueError(msg)
+    if ambient == "fisher" and kwargs.get("dispersion") == "gene-cell":
+        msg = (
+            "ambient='fisher' takes a dispersion that is constant over the map; give dispersion='gene' or 'gene-batch'."
+        )
+        raise ValueError(msg)
+    if kwargs.get("latent_distribution", "normal") != "normal":
+        msg = "latent_distribution='ln' has a simplex for latent space, which is no map; use 'normal'."
+        raise ValueError(msg)
+
+
+def _frame(found: Survey) -> Frame:
+    if found.principal is None:
+        msg = "Minified data have no counts to lay the map by: call model.to_anndata() before model.minify_adata()."
+        raise ValueError(msg)
+    frame = fit_frame(found.latent, found.metric, found.latent)
+    return frame._replace(rotation=procrustes(found.latent[found.rows], found.principal))
+
+
+def _history(history: Mapping[str, pd.DataFrame] | None) -> dict[str, np.ndarray] | None:
+    if not history:
+        return None
+    return {name: np.asarray(table, dtype=np.float64).ravel() for name, table in history.items()}

@@ -1,0 +1,47 @@
+"""Train a variational autoencoder whose geometric penalty warms up."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from scvi.train import TrainingPlan
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ._module import GeoVAE
+
+
+class GeoTrainingPlan(TrainingPlan):
+    """The training plan of scvi-tools, with a weight of the geometric penalty that rises from 0 to 1.
+
+    Parameters
+    ----------
+    module
+        A `GeoVAE`.
+    n_epochs_geometry_warmup
+        Epochs in which it rises.
+    **kwargs
+        Of `scvi.train.TrainingPlan`.
+    """
+
+    def __init__(self, module: GeoVAE, *, n_epochs_geometry_warmup: int = 20, **kwargs: Any) -> None:
+        super().__init__(module, **kwargs)
+        self.n_epochs_geometry_warmup = n_epochs_geometry_warmup
+
+    @property
+    def geometry_weight(self) -> float:
+        """The weight in the current epoch."""
+        if not self.n_epochs_geometry_warmup:
+            return 1.0
+        return min((self.current_epoch + 1) / self.n_epochs_geometry_warmup, 1.0)
+
+    def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
+        """Take a step."""
+        self.loss_kwargs["geometry_weight"] = self.geometry_weight
+        return super().training_step(batch, batch_idx)
+
+    def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
+        """Measure held-out cells."""
+        self.loss_kwargs["geometry_weight"] = self.geometry_weight
+        super().validation_step(batch, batch_idx)

@@ -1,0 +1,86 @@
+"""Take the decoder out of a model of counts."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+
+from ..nn import CountDecoder
+from ..nn.count_decoder import LAYERS
+
+if TYPE_CHECKING:
+    from ._module import Covariates, GeoVAE
+
+
+@torch.no_grad()
+def take_out(module: GeoVAE, covariates: Covariates) -> CountDecoder:
+    """Return the decoder of a trained module at the covariates of one cell.
+
+    Covariates that are the same everywhere add a constant to what a linear layer returns, and batch normalisation by
+    running statistics is an affine map: both go into the weights.
+
+    Raises
+    ------
+    ValueError
+        If the decoder has layers of a kind that `CountDecoder` does not know.
+    """
+    found = _layers(module, covariates)
+    decoder = CountDecoder(
+        [kind for kind, _, _ in found],
+        [(weight.shape[1], weight.shape[0]) for _, weight, _ in found if weight is not None],
+        library_size=module.library_size,
+        fisher=module.ambient == "fisher",
+    )
+    for target, (_, weight, bias) in zip(decoder.network, found, strict=True):
+        if weight is not None:
+            target.weight.copy_(weight)
+            target.bias.copy_(bias)
+    if decoder.fisher:
+        decoder.dispersion.copy_(torch.as_tensor(module.count_dispersion(covariates)).flatten())
+    for name, buffer in module.map.named_buffers():
+        getattr(decoder, name).copy_(buffer)
+    return decoder.eval().requires_grad_(requires_grad=False)
+
+
+def _layers(module: GeoVAE, covariates: Covariates) -> list[tuple[str, torch.Tensor | None, torch.Tensor | None]]:
+    """Return the kind of each layer in the order in which they act, with weight and bias of the linear ones."""
+    kinds = {type(make()): kind for kind, make in LAYERS.items()}
+    layers = []
+    # the rest of what reaches a linear layer are covariates
+    width = module.n_latent
+
+    def take(layer: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
+        nonlocal width
+        if isinstance(layer, nn.Linear):
+            constant = layer.weight[:, width:] @ inputs[0][0, width:]
+            bias = constant if layer.bias is None else layer.bias + constant
+            layers.append(("linear", layer.weight[:, :width].clone(), bias))
+            width = layer.out_features
+        elif isinstance(layer, nn.BatchNorm1d):
+            _, weight, bias = layers.pop()
+            factor = layer.weight / (layer.running_var + layer.eps).sqrt()
+            shifted = (bias - layer.running_mean) * factor + layer.bias
+            layers.append(("linear", factor[:, None] * weight, shifted))
+        elif type(layer) in kinds:
+            layers.append((kinds[type(layer)], None, None))
+        elif not isinstance(layer, nn.Dropout):
+            msg = f"The decoder has a layer {layer}, which cannot be stored in an AnnData."
+            raise ValueError(msg)
+
+    parts = [
+        part for network in (module.decoder.px_decoder, module.decoder.px_scale_decoder) for part in leaves(network)
+    ]
+    hooks = [part.register_forward_pre_hook(take) for part in parts]
+    try:
+        module.decode(torch.zeros(1, module.n_latent, device=covariates.batch_index.device), covariates)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return layers
+
+
+def leaves(network: nn.Module) -> list[nn.Module]:
+    """Return the modules that have none in them."""
+    return [part for part in network.modules() if not any(True for _ in part.children())]

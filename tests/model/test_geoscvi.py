@@ -1,0 +1,393 @@
+"""Maps of counts: the module against autodiff, what a user of scvi-tools does, and what becomes of it in an AnnData."""
+
+from __future__ import annotations
+
+import logging
+import subprocess
+import sys
+import warnings
+
+import anndata
+import numpy as np
+import pytest
+import torch
+from anndata import AnnData
+from torch import nn
+
+import scgeoae as sg
+from scgeoae.geometry import distortion
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # what scvi-tools and lightning import
+    import scvi
+
+    from scgeoae.model import GeoSCVI
+    from scgeoae.model._module import Covariates
+    from scgeoae.model._survey import survey
+
+# what scvi-tools, lightning and torch say of each other
+pytestmark = pytest.mark.filterwarnings("ignore")
+logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+RUN = {"accelerator": "cpu", "enable_progress_bar": False}
+
+
+def counted(seed=0, n=240, g=40) -> AnnData:
+    """Counts of cells on a curved sheet, in two batches."""
+    rng = np.random.default_rng(seed)
+    t = rng.uniform(-1, 1, size=(n, 2))
+    features = np.column_stack([t, t[:, 0] ** 2, t[:, 0] * t[:, 1]])
+    loadings = np.random.default_rng(1).normal(size=(4, g))
+    batch = rng.integers(0, 2, n)
+    mean = np.exp(features @ loadings * 0.6 + 0.3 * np.random.default_rng(2).normal(size=(2, g))[batch] + 1)
+    adata = AnnData(rng.poisson(mean).astype(np.float32))
+    adata.layers["counts"] = adata.X.copy()
+    adata.X = np.log1p(adata.X)
+    adata.obs["batch"] = np.array(["one", "two"])[batch]
+    adata.obs["kind"] = np.array(list("abc"))[rng.integers(0, 3, n)]
+    adata.obs["age"] = rng.normal(size=n)
+    adata.obs["factor"] = mean.sum(1) / mean.sum(1).mean()
+    adata.obs["side"] = np.where(t[:, 0] > 0, "right", "left")
+    return adata
+
+
+def trained(adata, *, epochs=3, setup=None, **kwargs):
+    scvi.settings.seed = 0
+    GeoSCVI.setup_anndata(adata, layer="counts", **({"batch_key": "batch"} if setup is None else setup))
+    model = GeoSCVI(adata, **kwargs)
+    model.train(max_epochs=epochs, plan_kwargs={"lr": 5e-3}, **RUN)
+    return model
+
+
+@pytest.fixture(scope="module")
+def made():
+    adata = counted()
+    model = trained(adata, epochs=60, gene_likelihood="nb")
+    model.to_anndata()
+    return model, adata
+
+
+COVARIATES = {"batch_key": "batch", "categorical_covariate_keys": ["kind"], "continuous_covariate_keys": ["age"]}
+KINDS = {
+    "default": ({"batch_key": "batch"}, {}),
+    "no batches, fisher": ({}, {"gene_likelihood": "nb", "ambient": "fisher"}),
+    "covariates": (COVARIATES, {"n_layers": 2, "use_layer_norm": "both", "use_batch_norm": "none"}),
+    "the decoder of SCVI": (COVARIATES, {"use_batch_norm": "both", "extra_decoder_kwargs": {"activation_fn": nn.ReLU}}),
+    "poisson, fisher": (COVARIATES, {"gene_likelihood": "poisson", "ambient": "fisher", "n_latent": 3}),
+    "size factors": ({"batch_key": "batch", "size_factor_key": "factor"}, {"n_layers": 2}),
+    "embedded batches": ({"batch_key": "batch"}, {"batch_representation": "embedding", "dispersion": "gene-cell"}),
+    "dispersion of batches": (
+        {"batch_key": "batch"},
+        {"gene_likelihood": "nb", "ambient": "fisher", "dispersion": "gene-batch", "regularizer": {"volume": 0.1}},
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_metric_is_that_of_the_mean_at_the_covariates_of_each_cell(kind):
+    setup, kwargs = KINDS[kind]
+    adata = counted()
+    model = trained(adata, setup=setup, **kwargs)
+    module = model.module.eval()
+    tensors = next(iter(model._make_data_loader(adata, batch_size=20)))
+    inference = module.inference(**module._get_inference_input(tensors))
+    z = inference["qz"].loc
+    decoded, metric = module.metric(z, Covariates.of(tensors))
+
+    # by the generative process of scvi-tools and reverse mode
+    size = 1.0 if "size_factor_key" in setup else 1e4
+    inputs = module._get_generative_input(tensors, inference)
+
+    def mean(at):
+        px = module.generative(**inputs | {"z": at})["px"]
+        return (size * px.scale).log1p()
+
+    jacobian = torch.autograd.functional.jacobian(mean, z)
+    jacobian = jacobian[torch.arange(20), :, torch.arange(20)]
+    torch.testing.assert_close(decoded, mean(z))
+    h = torch.ones_like(decoded)
+    if kwargs.get("ambient") == "fisher":
+        mu = decoded.expm1()
+        px = module.generative(**inputs)["px"]
+        variance = mu if kwargs["gene_likelihood"] == "poisson" else mu + mu**2 / px.theta
+        h = (1 + mu) ** 2 / variance
+    expected = torch.einsum("nga,ng,ngb->nab", jacobian, h, jacobian)
+    torch.testing.assert_close(metric, expected, rtol=1e-3, atol=1e-5)
+
+    # and the decoder that is stored is this one at one set of covariates
+    model.to_anndata()
+    stored = sg.get.model(adata, key="geoscvi")
+    found = survey(module, model._make_data_loader(adata), adata.n_obs)
+    everywhere = Covariates(*(part if part is None else part.expand(20, -1) for part in found.most_common))
+    at, there = module.metric(z, everywhere)
+    on_map = stored.to_map(z)
+    torch.testing.assert_close(stored.decode(on_map), at, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(stored.metric(on_map), stored.step.T @ there @ stored.step, rtol=1e-3, atol=1e-5)
+
+
+def test_without_geometry_it_is_scvi():
+    def latent(of, **kwargs):
+        adata = counted()
+        scvi.settings.seed = 0
+        of.setup_anndata(adata, layer="counts", batch_key="batch")
+        model = of(adata, n_latent=2, **kwargs)
+        model.train(max_epochs=2, **RUN)
+        return model.get_latent_representation()
+
+    same = {"use_batch_norm": "both", "extra_decoder_kwargs": {"activation_fn": nn.ReLU}}
+    np.testing.assert_array_equal(latent(GeoSCVI, regularizer=None, **same), latent(scvi.model.SCVI))
+
+
+def test_penalty_is_that_of_the_metric_and_is_logged(made):
+    model, adata = made
+    module = model.module.eval()
+    tensors = next(iter(model._make_data_loader(adata, batch_size=64)))
+    inference = module.inference(**module._get_inference_input(tensors))
+    generative = module.generative(**module._get_generative_input(tensors, inference))
+    loss = module.loss(tensors, inference, generative, geometry_weight=0.5)
+    plain = module.loss(tensors, inference, generative, geometry_weight=0)
+    _, metric = module.metric(inference["z"], Covariates.of(tensors))
+    penalty = adata.n_vars * module.penalties["isometric"] * sg.geometry.regularizers.isometric(metric)
+    torch.testing.assert_close(loss.loss - plain.loss, 0.5 * penalty, rtol=1e-3, atol=1e-3)
+    assert {"geometric_loss_train", "elbo_train"} <= set(model.history)
+    assert len(model.history["geometric_loss_train"]) == 60
+
+
+def test_geometry_leaves_the_running_statistics_and_the_mode_alone(made):
+    model, adata = made
+    module = model.module.train()
+    tensors = next(iter(model._make_data_loader(adata, batch_size=64)))
+    before = {name: part.clone() for name, part in module.state_dict().items()}
+    module.metric(torch.randn(64, 2), Covariates.of(tensors))
+    assert all(torch.equal(part, before[name]) for name, part in module.state_dict().items())
+    assert module.decoder.training
+    module.eval()
+
+
+def test_weight_of_the_penalty_warms_up():
+    adata = counted()
+    GeoSCVI.setup_anndata(adata, layer="counts")
+    model = GeoSCVI(adata)
+    seen = []
+    loss = model.module.loss
+    model.module.loss = lambda *args, geometry_weight=1.0, kl_weight=1.0: (
+        seen.append(geometry_weight) or loss(*args, geometry_weight=geometry_weight, kl_weight=kl_weight)
+    )
+    model.train(max_epochs=4, plan_kwargs={"n_epochs_geometry_warmup": 2}, train_size=1.0, batch_size=240, **RUN)
+    assert seen == [0.5, 1.0, 1.0, 1.0]
+
+
+@pytest.mark.parametrize("regularizer", ["isometric", "volume", "conformal"])
+def test_regularizer_lowers_its_distortion(regularizer):
+    def measured(**kwargs):
+        adata = counted()
+        trained(adata, epochs=40, gene_likelihood="nb", **kwargs).to_anndata()
+        return distortion(torch.from_numpy(sg.get.metric_tensors(adata, key="geoscvi")))
+
+    measure = {"isometric": "iso", "volume": "vpres", "conformal": "cn"}[regularizer]
+    held, free = measured(regularizer=regularizer, strength=1.0), measured(regularizer=None)
+    assert getattr(held, measure) < getattr(free, measure) / 3
+
+
+def test_slots(made):
+    model, adata = made
+    z = adata.obsm["X_geoscvi"]
+    assert z.dtype == np.float32
+    tensors = sg.get.metric_tensors(adata, key="geoscvi")
+    # one unit of the map is one of the representation, and its middle is at 0
+    np.testing.assert_allclose(np.trace(tensors, axis1=1, axis2=2).mean() / 2, 1, rtol=1e-4)
+    np.testing.assert_allclose(z.mean(0), 0, atol=1e-3)
+    # a similarity of latent space
+    latent = model.get_latent_representation()
+    ratio = np.linalg.norm(z[1:] - z[:-1], axis=1) / np.linalg.norm(latent[1:] - latent[:-1], axis=1)
+    np.testing.assert_allclose(ratio, ratio[0], rtol=1e-3)
+    params = adata.uns["geoscvi"]["params"]
+    assert params["layer"] == "counts"
+    assert params["batch_key"] == "batch"
+    scores = sg.get.scores(adata, key="geoscvi")
+    error = adata.obs["geoscvi_reconstruction_error"].to_numpy()
+    np.testing.assert_allclose(scores["NLL"], error.mean(), rtol=1e-5)
+    np.testing.assert_allclose(scores["NLL_held_out"], error[model.validation_indices].mean(), rtol=1e-5)
+    assert not [name for name in [*adata.obs, *adata.obsm] if name.endswith("_encoder")]
+    with pytest.raises(KeyError, match="encoder"):
+        sg.get.metric_tensors(adata, key="geoscvi", side="encoder")
+
+
+def test_representation_is_log1p_of_normalised_counts(made):
+    import scanpy as sc
+
+    from scgeoae._anndata.representation import stored_representation
+
+    _, adata = made
+    expected = AnnData(adata.layers["counts"].copy())
+    sc.pp.normalize_total(expected, target_sum=1e4)
+    sc.pp.log1p(expected)
+    found = stored_representation(adata, adata.uns["geoscvi"]["params"])
+    np.testing.assert_allclose(found.dense(), expected.X, rtol=1e-5)
+    decoded = sg.tl.decode(adata, adata.obsm["X_geoscvi"], key="geoscvi")
+    assert list(decoded.var_names) == list(adata.var_names)
+    # in the same units, at the batch that most cells are of
+    common = (adata.obs["batch"] == adata.obs["batch"].mode()[0]).to_numpy()
+    there, here = (np.expm1(x[common]).mean(0) for x in (decoded.X, expected.X))
+    assert np.corrcoef(there, here)[0, 1] > 0.95
+    np.testing.assert_allclose(np.expm1(decoded.X).sum(1), 1e4, rtol=1e-3)
+
+
+def test_a_file_carries_the_map_into_a_process_without_scvi(made, tmp_path):
+    _, adata = made
+    path = tmp_path / "a.h5ad"
+    adata.write_h5ad(path)
+    code = f"""
+import sys, anndata, numpy as np, matplotlib
+matplotlib.use("Agg")
+import scgeoae as sg
+adata = anndata.read_h5ad({str(path)!r})
+sg.pl.indicatrices(adata, basis="geoscvi", where="grid", show=False)
+sg.pl.jacobian_heatmap(adata, basis="geoscvi", show=False)
+np.save({str(tmp_path / "decoded.npy")!r}, sg.tl.decode(adata, [[0, 0], [1, 1]], key="geoscvi").X)
+assert "scvi" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True)
+    expected = sg.tl.decode(adata, [[0, 0], [1, 1]], key="geoscvi").X
+    np.testing.assert_allclose(np.load(tmp_path / "decoded.npy"), expected, rtol=1e-4)
+
+
+def test_survives_zarr(made, tmp_path):
+    _, adata = made
+    adata.write_zarr(tmp_path / "a.zarr")
+    read = anndata.read_zarr(tmp_path / "a.zarr")
+    here, there = (sg.get.model(a, key="geoscvi").decode(torch.zeros(1, 2)) for a in (adata, read))
+    assert torch.equal(here, there)
+
+
+def test_tools_and_plots_take_it(made):
+    adata = made[1].copy()
+    key = "geoscvi"
+    table = sg.tl.evaluate(adata, basis=key, groupby="side")
+    values = table.set_index("measure").value
+    np.testing.assert_allclose(values["ISO"], sg.get.scores(adata, key=key)["ISO"], rtol=1e-3)
+    sg.tl.curvature(adata, key=key)
+    path = sg.tl.geodesic(adata, "left", "right", groupby="side", key=key)
+    sg.pl.geodesics(adata, path, basis=key, show=False)
+    sg.tl.pseudotime(adata, adata.obs_names[0], key=key)
+    sg.tl.rank_genes_by_jacobian(adata, "side", key=key)
+    sg.pl.gene_compass(adata, "side", "left", basis=key, show=False)
+    sg.pl.decoded_genes(adata, ["3"], basis=key, show=False)
+    sg.tl.distortion(adata, basis=key)
+    assert 0 <= adata.obs["geoscvi_torn"].max() <= 1
+    with pytest.raises(ValueError, match=r"The encoder of adata\.obsm\['X_geoscvi'\] takes counts"):
+        sg.tl.transform(adata.copy(), adata, key=key)
+    with pytest.raises(KeyError, match=r"run the method to_anndata\(\) of a trained sg\.model\.GeoSCVI first"):
+        sg.get.metric_tensors(counted(), key=key)
+
+
+def test_save_and_load(made, tmp_path):
+    model, adata = made
+    model.save(tmp_path / "model", overwrite=True)
+    loaded = GeoSCVI.load(tmp_path / "model", adata=adata, accelerator="cpu")
+    np.testing.assert_allclose(loaded.get_latent_representation(), model.get_latent_representation(), atol=1e-6)
+    assert "GeoSCVI" in repr(loaded._model_summary_string)
+    assert loaded.module.penalties == model.module.penalties
+    again = loaded.to_anndata(copy=True)
+    np.testing.assert_allclose(again.obsm["X_geoscvi"], adata.obsm["X_geoscvi"], atol=1e-5)
+
+
+def test_new_cells_come_onto_the_same_map(made):
+    model, adata = made
+    new = adata[:50].copy()
+    del new.obsm["X_geoscvi"], new.uns["geoscvi"]
+    model.to_anndata(new)
+    np.testing.assert_allclose(new.obsm["X_geoscvi"], adata.obsm["X_geoscvi"][:50], atol=1e-4)
+    fresh = trained(counted(), epochs=1)
+    with pytest.raises(ValueError, match=r"call model\.to_anndata\(\) first"):
+        fresh.to_anndata(counted(1))
+
+
+def test_query_of_a_new_batch_comes_onto_the_map(made):
+    model, adata = made
+    query = counted(seed=5, n=100)
+    query.obs["batch"] = "three"
+    mapped = GeoSCVI.load_query_data(query, model, accelerator="cpu")
+    mapped.train(max_epochs=10, plan_kwargs={"weight_decay": 0.0}, **RUN)
+    mapped.to_anndata()
+    np.testing.assert_array_equal(mapped.module.map.rotation, model.module.map.rotation)
+    left, right = (query.obsm["X_geoscvi"][query.obs["side"] == side].mean(0) for side in ("left", "right"))
+    known = [adata.obsm["X_geoscvi"][adata.obs["side"] == side].mean(0) for side in ("left", "right")]
+    cosine = (left - right) @ (known[0] - known[1]) / np.linalg.norm(left - right) / np.linalg.norm(known[0] - known[1])
+    assert cosine > 0.9
+
+
+def test_training_again_lays_the_map_again():
+    adata = counted()
+    model = trained(adata)
+    model.to_anndata()
+    unit = float(model.module.map.unit)
+    model.train(max_epochs=2, **RUN)
+    assert model.module.map.unit == 0
+    model.to_anndata()
+    assert float(model.module.map.unit) != unit
+
+
+def test_users_of_scvi_tools_find_what_they_expect(made):
+    model, adata = made
+    assert isinstance(model, scvi.model.SCVI)
+    assert model.get_normalized_expression(adata, n_samples=1).shape == adata.shape
+    found = model.differential_expression(groupby="side", group1="left", silent=True)
+    assert len(found) == adata.n_vars
+    assert np.isfinite(float(model.get_elbo()))
+
+
+def test_minified_data(made):
+    model = trained(counted(), gene_likelihood="nb", epochs=5)
+    model.to_anndata()
+    expected = model.adata.obsm["X_geoscvi"]
+    model.adata.obsm["m"], model.adata.obsm["v"] = model.get_latent_representation(return_dist=True)
+    model.minify_adata(use_latent_qzm_key="m", use_latent_qzv_key="v")
+    model.to_anndata(key_added="mini")
+    np.testing.assert_allclose(model.adata.obsm["X_mini"], expected, atol=1e-4)
+    assert "mini_reconstruction_error" not in model.adata.obs
+
+
+def test_a_file_on_disk_is_read_block_by_block(tmp_path):
+    counted().write_h5ad(tmp_path / "a.h5ad")
+    adata = anndata.read_h5ad(tmp_path / "a.h5ad", backed="r")
+    del adata.uns
+    scvi.settings.seed = 0
+    GeoSCVI.setup_anndata(adata, batch_key="batch")
+    model = GeoSCVI(adata)
+    model.train(max_epochs=1, **RUN)
+    model.to_anndata()
+    assert adata.obsm["X_geoscvi"].shape == (240, 2)
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "match"),
+    [
+        ({"regularizer": "curvature"}, "not one of the metric of the decoder"),
+        ({"regularizer": "spam"}, "Expected `regularizer`"),
+        ({"strength": "auto"}, r"in sg\.tl\.geoae only"),
+        ({"strength": -1}, "Expected `strength`"),
+        ({"sampling": "spam"}, "Expected `sampling`"),
+        ({"ambient": "spam"}, "Expected `ambient`"),
+        ({"library_size": 0}, "Expected `library_size`"),
+        ({"ambient": "fisher"}, "gene_likelihood='nb' or 'poisson'"),
+        ({"ambient": "fisher", "gene_likelihood": "nb", "dispersion": "gene-cell"}, "constant over the map"),
+        ({"gene_likelihood": "normal"}, r"use sg\.tl\.geoae"),
+        ({"latent_distribution": "ln"}, "a simplex for latent space"),
+    ],
+)
+def test_errors(kwargs, match):
+    adata = counted(n=30)
+    GeoSCVI.setup_anndata(adata, layer="counts")
+    with pytest.raises(ValueError, match=match):
+        GeoSCVI(adata, **kwargs)
+
+
+def test_failed_calls_change_nothing(made):
+    _, adata = made
+    model = trained(counted(), epochs=1)
+    before = set(model.adata.uns)
+    for name in ("", "a/b", 3):
+        with pytest.raises(ValueError, match="Expected `key_added`"):
+            model.to_anndata(key_added=name)
+    assert set(model.adata.uns) == before
+    del adata
