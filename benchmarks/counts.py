@@ -107,9 +107,11 @@ def main() -> None:
     for name in given.names:
         medians = {}
         for model, settings in MODELS.items():
-            runs = pd.DataFrame(measure(name, settings, seed, given.epochs) for seed in range(given.seeds))
-            print(name, model, runs.to_string(), sep="\n", flush=True)
-            medians[model] = runs.median()
+            runs = []
+            for seed in range(given.seeds):
+                runs.append(measure(name, settings, seed, given.epochs))
+                print(name, model, seed, ", ".join(f"{which} {v:.4g}" for which, v in runs[-1].items()), flush=True)
+            medians[model] = pd.DataFrame(runs).median()
         table = pd.DataFrame(medians)
         table["ratio"] = table["GeoSCVI"] / table["SCVI"]
         text = "\n".join(
