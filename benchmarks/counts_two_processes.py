@@ -26,7 +26,7 @@ def main() -> None:
     model = sg.model.GeoSCVI(adata, gene_likelihood="nb")
     several = {"devices": n_processes, "strategy": "ddp_find_unused_parameters_true"} if n_processes > 1 else {}
     model.train(
-        max_epochs=60,
+        max_epochs=40,
         batch_size=128 // n_processes,
         train_size=0.96,
         accelerator="cpu",

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 from scvi.train import TrainingPlan
 
 if TYPE_CHECKING:
+    from scvi.module.base import LossOutput
+    from scvi.train._metrics import ElboMetric
     from torch import Tensor
 
     from ._module import GeoVAE
@@ -45,3 +47,18 @@ class GeoTrainingPlan(TrainingPlan):
         """Measure held-out cells."""
         self.loss_kwargs["geometry_weight"] = self.geometry_weight
         super().validation_step(batch, batch_idx)
+
+    def compute_and_log_metrics(self, loss_output: LossOutput, metrics: dict[str, ElboMetric], mode: str) -> None:
+        """Log the penalty beside the parts of the ELBO."""
+        penalty = loss_output.extra_metrics.pop("geometric_loss", None)
+        super().compute_and_log_metrics(loss_output, metrics, mode)
+        if penalty is not None:
+            # not among the others, which are logged in inference mode: several processes could not average it
+            self.log(
+                f"geometric_loss_{mode}",
+                penalty,
+                on_step=self.on_step,
+                on_epoch=self.on_epoch,
+                batch_size=loss_output.n_obs_minibatch,
+                sync_dist=self.use_sync_dist,
+            )
