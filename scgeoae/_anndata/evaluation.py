@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from .results import embedding_slot
-from .slots import EVALUATION, SIDES, Slots
+from .slots import EVALUATION, SIDES, Slots, checked_key
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -68,10 +68,7 @@ def stored_params(adata: AnnData, bases: Mapping[str, str]) -> dict[str, Any] | 
 
 def checked_table_key(adata: AnnData, key_added: str | None) -> str:
     """Return the name of the table, or say why it cannot be that."""
-    key = EVALUATION if key_added is None else key_added
-    if not isinstance(key, str) or not key or "/" in key:
-        msg = f"Expected `key_added` to be a name without '/', found {key_added!r}."
-        raise ValueError(msg)
+    key = checked_key(key_added, EVALUATION)
     if key in adata.uns and not isinstance(adata.uns[key], pd.DataFrame):
         msg = f"adata.uns[{key!r}] holds something else, which would be lost; give another `key_added`."
         raise ValueError(msg)

@@ -120,3 +120,12 @@ def checked_side(side: str) -> Side:
         msg = f"Expected `side` to be 'decoder' or 'encoder', found {side!r}."
         raise ValueError(msg)
     return side
+
+
+def checked_key(key_added: str | None, default: str) -> str:
+    """Return the name of results, or say why it cannot be one."""
+    key = default if key_added is None else key_added
+    if not isinstance(key, str) or not key or "/" in key:
+        msg = f"Expected `key_added` to be a name without '/', found {key_added!r}."
+        raise ValueError(msg)
+    return key

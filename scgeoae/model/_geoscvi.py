@@ -11,6 +11,7 @@ from scvi.model import SCVI
 
 from .._anndata.assemble import assemble_counts
 from .._anndata.results import writable, write_results
+from .._anndata.slots import checked_key
 from ..geometry import fit_frame, procrustes
 from ..geometry.regularizers import REGULARIZERS, canonical_name
 from ..training import Settings
@@ -48,7 +49,8 @@ class GeoSCVI(SCVI):
         Number d of latent dimensions. Two for a map.
     regularizer
         ``"isometric"`` for distances, ``"volume"`` for areas, ``"conformal"`` for angles, as in `scgeoae.tl.geoae`;
-        a mapping of several with their weights; or `None`, which is `scvi.model.SCVI`.
+        a mapping of several with their weights; or `None`, no penalty. The decoder has smooth activations and no batch
+        normalisation even then, unlike that of `scvi.model.SCVI` (docs/counts.md).
     strength
         Weight of the penalty against the negative log likelihood, in nats a gene: the loss is the negative ELBO plus
         strength × number of genes × penalty. Higher is less distortion and a worse likelihood. The defaults were chosen
@@ -197,10 +199,7 @@ class GeoSCVI(SCVI):
         >>> sg.pl.indicatrices(adata, basis="geoscvi", color="cell_type")  # doctest: +SKIP
         """
         self._check_if_trained(warn=False)
-        key = "geoscvi" if key_added is None else key_added
-        if not isinstance(key, str) or not key or "/" in key:
-            msg = f"Expected `key_added` to be a name without '/', found {key_added!r}."
-            raise ValueError(msg)
+        key = checked_key(key_added, "geoscvi")
         own = adata is None or adata is self.adata
         adata = self._validate_anndata(adata)
         is_laid = bool(self.module.map.unit > 0)

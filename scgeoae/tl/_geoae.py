@@ -13,6 +13,7 @@ from .._anndata.assemble import assemble
 from .._anndata.neighbors import choose_neighbors
 from .._anndata.representation import choose_representation
 from .._anndata.results import writable, write_results
+from .._anndata.slots import checked_key
 from ..geometry import Ambient
 from ..training import N_PARTNERS, Settings, choose_ambient, fit
 from ._seed import seed_of
@@ -264,10 +265,7 @@ def geoae(
         learning_rate=learning_rate,
         seed=seed_of(random_state),
     )
-    key = "geoae" if key_added is None else key_added
-    if not isinstance(key, str) or not key or "/" in key:
-        msg = f"Expected `key_added` to be a name without '/', found {key_added!r}."
-        raise ValueError(msg)
+    key = checked_key(key_added, "geoae")
     representation = choose_representation(adata, use_rep=use_rep, n_pcs=n_pcs, layer=layer)
 
     measure = choose_ambient(_by_name(ambient, adata, representation.matrix), representation.matrix)
