@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from scanpy import logging as logg
-from scvi import REGISTRY_KEYS
+from scvi.dataloaders import CollectionAdapter
 from scvi.model import SCVI
 
 from .._anndata.assemble import assemble_counts
@@ -21,10 +21,11 @@ from ._survey import survey
 from ._take_out import take_out
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     import pandas as pd
     from anndata import AnnData
+    from torch import Tensor
 
     from ..geometry import Frame
     from ._survey import Survey
@@ -145,6 +146,7 @@ class GeoSCVI(SCVI):
         self,
         adata: AnnData | None = None,
         *,
+        dataloader: Iterable[dict[str, Tensor]] | None = None,
         n_neighbors: int = 15,
         batch_size: int | None = None,
         key_added: str | None = None,
@@ -160,7 +162,11 @@ class GeoSCVI(SCVI):
         Parameters
         ----------
         adata
-            AnnData to place and to write into, set up as that of the model was. By default that of the model.
+            AnnData to place and to write into, set up as that of the model was. By default that of the model. An
+            AnnCollection cannot be written into: ``copy=True`` returns an AnnData of its cells.
+        dataloader
+            Minibatches of the cells, in their order, where they are not read from `adata`, which is then only written
+            into and needs no counts: that of a data module, as `get_latent_representation` takes it.
         n_neighbors
             Number k of neighbours on the map in the metric graph.
         batch_size
@@ -191,7 +197,10 @@ class GeoSCVI(SCVI):
         Raises
         ------
         ValueError
-            If other cells are to be placed before those of the model, or data were minified before.
+            If other cells are to be placed before those of the model, or data were minified before; if the
+            minibatches are of another number of cells than `adata`, or the model has no AnnData and none is given.
+        TypeError
+            If an AnnCollection is to be written into.
 
         Examples
         --------
@@ -200,14 +209,17 @@ class GeoSCVI(SCVI):
         """
         self._check_if_trained(warn=False)
         key = checked_key(key_added, "geoscvi")
-        own = adata is None or adata is self.adata
-        adata = self._validate_anndata(adata)
+        own = dataloader is None and (adata is None or adata is self.adata)
+        adata, minibatches = self._cells(adata, dataloader, batch_size)
+        if isinstance(adata, CollectionAdapter) and not copy:
+            msg = "An AnnCollection cannot be written into: call adata = model.to_anndata(copy=True)."
+            raise TypeError(msg)
         is_laid = bool(self.module.map.unit > 0)
-        if not own and not is_laid:
+        if not own and self.adata is not None and not is_laid:
             msg = "The map is laid by the cells that the model was trained on: call model.to_anndata() first."
             raise ValueError(msg)
         start = logg.info(f"placing {adata.n_obs} cells by {type(self).__name__}")
-        found = survey(self.module, self._make_data_loader(adata, batch_size=batch_size), adata.n_obs)
+        found = survey(self.module, minibatches, adata.n_obs)
         if not is_laid:
             self.module.map.set_frame(_frame(found))
         decoder = take_out(self.module, found.most_common)
@@ -222,10 +234,26 @@ class GeoSCVI(SCVI):
             params=self._params(k),
             n_neighbors=k,
         )
-        adata = writable(adata, copy=copy)
+        adata = adata.to_adata() if isinstance(adata, CollectionAdapter) else writable(adata, copy=copy)
         written = write_results(adata, key, results)
         logg.info("    finished", time=start, deep="added\n" + "\n".join(f"    {line}" for line in written))
         return adata if copy else None
+
+    def _cells(
+        self, adata: AnnData | None, dataloader: Iterable[dict[str, Tensor]] | None, batch_size: int | None
+    ) -> tuple[AnnData, Iterable[dict[str, Tensor]]]:
+        """Return what to write into and the minibatches of its cells."""
+        of_datamodule = self.registry.get("setup_method_name") == "setup_datamodule"
+        if self.adata is None and (adata is None or (of_datamodule and dataloader is None)):
+            msg = (
+                "The model has no AnnData: call model.to_anndata(adata, dataloader=...) with minibatches of the cells "
+                "of adata, or GeoSCVI.load(..., adata=adata)."
+            )
+            raise ValueError(msg)
+        if dataloader is not None:
+            return self.adata if adata is None else adata, dataloader
+        adata = self._validate_anndata(adata)
+        return adata, self._make_data_loader(adata, batch_size=batch_size)
 
     def _scores(self, found: Survey, *, own: bool) -> dict[str, float]:
         if found.error is None:
@@ -237,12 +265,12 @@ class GeoSCVI(SCVI):
         return scores
 
     def _params(self, n_neighbors: int) -> dict[str, Any]:
-        counts = self.adata_manager.data_registry[REGISTRY_KEYS.X_KEY]
+        setup = self.registry["setup_args"]
         params = {
             "use_rep": "X",
-            "layer": counts["attr_key"] if counts["attr_name"] == "layers" else None,
-            "size_factor_key": self.adata_manager.registry["setup_args"].get("size_factor_key"),
-            "batch_key": self.adata_manager.registry["setup_args"].get("batch_key"),
+            "layer": setup.get("layer"),
+            "size_factor_key": setup.get("size_factor_key"),
+            "batch_key": setup.get("batch_key"),
             "library_size": self.module.library_size,
             "regularizer": self.module.penalties or None,
             "sampling": self.module.sampling,

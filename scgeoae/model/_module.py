@@ -16,8 +16,8 @@ from ..geometry import Ambient, fisher_metric, forward_jacobian, pullback
 from ..geometry.regularizers import REGULARIZERS
 from ..nn import Framed
 from ..nn.count_decoder import LayerNorm
+from ..training.gather import gather
 from ..training.sampling import SAMPLINGS
-from ._gather import gather
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -163,8 +163,9 @@ class GeoVAE(VAE):
         if sample is not None:
             z = sample(z, None)
         _, metric = self.metric(z[:N_POINTS], covariates.first(N_POINTS))
-        # of all processes, since some penalties are no means over cells
-        metric = gather(metric)
+        if self.training:
+            # of all processes, since some penalties are no means over cells
+            metric = gather(metric)
         penalty = sum(weight * REGULARIZERS[name].loss(metric) for name, weight in self.penalties.items())
         # nats are summed over genes
         penalty = self.n_input * penalty

@@ -41,40 +41,52 @@ class Survey(NamedTuple):
 
 @torch.no_grad()
 def survey(module: GeoVAE, minibatches: Iterable[dict[str, Tensor]], n: int) -> Survey:
-    """Encode all n cells and take the metric there, a minibatch at a time."""
+    """Encode all n cells and take the metric there, a minibatch at a time.
+
+    Raises
+    ------
+    ValueError
+        If the minibatches have another number of cells.
+    """
     module.eval()
     device = module.device
-    parts: dict[str, list[Tensor]] = {"latent": [], "metric": [], "error": []}
-    covariates, posed, rows = [], [], []
-    every = -(-n // N_POSED)
-    start = 0
+    kept: dict[str, Tensor] = {}
+    rows = torch.arange(0, n, -(-n // N_POSED))
+    posed = torch.empty(len(rows), module.n_input)
+    start = end = 0
     for tensors in minibatches:
         tensors = {name: part.to(device) for name, part in tensors.items() if part is not None}  # noqa: PLW2901
         inputs = module._get_inference_input(tensors)  # noqa: SLF001
         found = module.inference(**inputs)
         # a minified AnnData has the posterior in the place of counts
-        z = inputs[MODULE_KEYS.QZM_KEY] if MODULE_KEYS.QZM_KEY in inputs else found[MODULE_KEYS.QZ_KEY].loc
+        has_counts = MODULE_KEYS.QZM_KEY not in inputs
+        z = found[MODULE_KEYS.QZ_KEY].loc if has_counts else inputs[MODULE_KEYS.QZM_KEY]
+        start, end = end, end + len(z)
+        if end > n:
+            break
         here = Covariates.of(tensors)
-        _, metric = module.metric(z, here)
-        parts["latent"].append(z.cpu())
-        parts["metric"].append(metric.cpu())
-        covariates.append([None if part is None else part.cpu() for part in here])
-        if MODULE_KEYS.QZM_KEY not in inputs:
+        new = {"latent": z, "metric": module.metric(z, here)[1], **here._asdict()}
+        if has_counts:
             expected = module.generative(**module._get_generative_input(tensors, found | {MODULE_KEYS.Z_KEY: z}))  # noqa: SLF001
-            counts = tensors[REGISTRY_KEYS.X_KEY]
-            parts["error"].append(-expected[MODULE_KEYS.PX_KEY].log_prob(counts).sum(-1).cpu())
-            chosen = torch.arange(-start % every, len(z), every)
-            posed.append(module.normalized(tensors)[chosen.to(device)].cpu())
-            rows.append(start + chosen)
-        start += len(z)
-    has_counts = bool(parts["error"])
+            new["error"] = -expected[MODULE_KEYS.PX_KEY].log_prob(tensors[REGISTRY_KEYS.X_KEY]).sum(-1)
+            among = (rows >= start) & (rows < end)
+            posed[among] = module.normalized(tensors)[(rows[among] - start).to(device)].cpu()
+        for name, part in new.items():
+            if part is not None:
+                # pieces of each minibatch would leave holes between its large temporaries that nothing fits in
+                if name not in kept:
+                    kept[name] = torch.empty(n, *part.shape[1:], dtype=part.dtype)
+                kept[name][start:end] = part
+    if end != n:
+        msg = f"Expected minibatches of {n} cells in all, found {'more' if end > n else end}."
+        raise ValueError(msg)
     return Survey(
-        latent=torch.cat(parts["latent"]),
-        metric=torch.cat(parts["metric"]),
-        error=torch.cat(parts["error"]) if has_counts else None,
-        rows=torch.cat(rows) if has_counts else torch.arange(0),
-        principal=_principal(torch.cat(posed), module.n_latent) if has_counts else None,
-        most_common=_most_common(covariates, device),
+        latent=kept["latent"],
+        metric=kept["metric"],
+        error=kept.get("error"),
+        rows=rows,
+        principal=_principal(posed, module.n_latent) if "error" in kept else None,
+        most_common=_most_common(Covariates(*map(kept.get, Covariates._fields)), device),
     )
 
 
@@ -83,9 +95,8 @@ def _principal(x: Tensor, d: int) -> Tensor:
     return torch.from_numpy(PCA(d, svd_solver="randomized", random_state=0).fit_transform(x.numpy()))
 
 
-def _most_common(covariates: list[list[Tensor | None]], device: torch.device) -> Covariates:
-    whole = Covariates(*(None if parts[0] is None else torch.cat(parts) for parts in zip(*covariates, strict=True)))
-    number = whole.cont_covs
+def _most_common(covariates: Covariates, device: torch.device) -> Covariates:
+    number = covariates.cont_covs
     return Covariates(
-        *(None if part is None else part.mode(dim=0, keepdim=True).values.to(device) for part in whole)
+        *(None if part is None else part.mode(dim=0, keepdim=True).values.to(device) for part in covariates)
     )._replace(cont_covs=None if number is None else number.mean(0, keepdim=True).to(device))

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from anndata import AnnData
+from scipy import sparse
 from torch import nn
 
 import scgeoae as sg
@@ -20,6 +21,7 @@ from scgeoae.geometry import distortion
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # what scvi-tools and lightning import
     import scvi
+    from lightning import LightningDataModule
 
     from scgeoae.model import GeoSCVI
     from scgeoae.model._module import Covariates
@@ -291,6 +293,22 @@ def test_save_and_load(made, tmp_path):
     np.testing.assert_allclose(again.obsm["X_geoscvi"], adata.obsm["X_geoscvi"], atol=1e-5)
 
 
+@pytest.mark.slow  # another process imports scvi-tools
+def test_a_saved_model_finds_the_same_latent_space_in_another_process(made, tmp_path):
+    model, adata = made
+    model.save(tmp_path / "model", overwrite=True)
+    adata.write_h5ad(tmp_path / "a.h5ad")
+    code = f"""
+import anndata, numpy as np
+from scgeoae.model import GeoSCVI
+adata = anndata.read_h5ad({str(tmp_path / "a.h5ad")!r})
+model = GeoSCVI.load({str(tmp_path / "model")!r}, adata=adata, accelerator="cpu")
+np.save({str(tmp_path / "latent.npy")!r}, model.get_latent_representation())
+"""
+    subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True)
+    np.testing.assert_allclose(np.load(tmp_path / "latent.npy"), model.get_latent_representation(), atol=1e-6)
+
+
 def test_new_cells_come_onto_the_same_map(made):
     model, adata = made
     new = adata[:50].copy()
@@ -357,6 +375,72 @@ def test_a_file_on_disk_is_read_block_by_block(tmp_path):
     model.train(max_epochs=1, **RUN)
     model.to_anndata()
     assert adata.obsm["X_geoscvi"].shape == (240, 2)
+
+
+def test_cells_of_several_files():
+    from anndata.experimental import AnnCollection
+    from scvi.dataloaders import CollectionAdapter
+
+    parts = []
+    for seed in range(2):
+        part = counted(seed, n=120)
+        part.layers["counts"] = sparse.csr_matrix(part.layers["counts"])
+        part.obs_names = [f"{seed}-{name}" for name in part.obs_names]
+        parts.append(part)
+    adapter = CollectionAdapter(AnnCollection(parts, join_vars="inner", join_obs="inner", label="file"))
+    model = trained(adapter)
+    with pytest.raises(TypeError, match=r"call adata = model\.to_anndata\(copy=True\)"):
+        model.to_anndata()
+    adata = model.to_anndata(copy=True)
+    whole = anndata.concat(parts, label="file")
+    model.to_anndata(whole)
+    np.testing.assert_allclose(adata.obsm["X_geoscvi"], whole.obsm["X_geoscvi"], atol=1e-5)
+    assert list(adata.obs["file"]) == list(whole.obs["file"])
+    sg.pl.indicatrices(adata, basis="geoscvi", color="side", show=False)
+
+
+class Streamed(LightningDataModule):
+    """Counts that come from elsewhere than an AnnData, as data modules of scvi-tools describe them."""
+
+    def __init__(self, adata):
+        super().__init__()
+        GeoSCVI.setup_anndata(adata, layer="counts", batch_key="batch")
+        model = GeoSCVI(adata)
+        found = dict(model.adata_manager.registry)
+        fields = found["field_registries"]
+        self.registry = found | {
+            "setup_method_name": "setup_datamodule",
+            "setup_args": found["setup_args"] | {"layer": None},
+            "field_registries": fields
+            | {name: {"state_registry": {}, "summary_stats": {}} for name in ("extra_categorical_covs",)},
+        }
+        self.n_obs = adata.n_obs
+        self.make = lambda **kwargs: model._make_data_loader(adata, **kwargs)
+
+    def train_dataloader(self):
+        return self.make(shuffle=True)
+
+    def inference_dataloader(self):
+        return self.make()
+
+
+def test_cells_of_a_data_module():
+    source = counted()
+    cells = Streamed(source)
+    model = GeoSCVI(registry=cells.registry)
+    model.train(datamodule=cells, max_epochs=2, **RUN)
+    with pytest.raises(ValueError, match=r"call model\.to_anndata\(adata, dataloader=\.\.\.\)"):
+        model.to_anndata()
+    adata = AnnData(obs=source.obs[["side"]], var=source.var)
+    with pytest.raises(ValueError, match="minibatches of 10 cells in all, found more"):
+        model.to_anndata(adata[:10].copy(), dataloader=cells.inference_dataloader())
+    model.to_anndata(adata, dataloader=cells.inference_dataloader())
+    latent = model.get_latent_representation(dataloader=cells.inference_dataloader())
+    stored = sg.get.model(adata, key="geoscvi")
+    np.testing.assert_allclose(adata.obsm["X_geoscvi"], stored.to_map(torch.as_tensor(latent)), atol=1e-5)
+    sg.pl.jacobian_heatmap(adata, basis="geoscvi", show=False)
+    with pytest.raises(ValueError, match="is empty"):
+        sg.tl.evaluate(adata, basis="geoscvi")
 
 
 @pytest.mark.parametrize(
