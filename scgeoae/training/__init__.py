@@ -10,11 +10,10 @@ from .fit_decoder import fit_decoder
 from .loss import Batch, Loss, Term, loss
 from .neighbors import N_PARTNERS
 from .placement import Placement, placement
-from .settings import STRENGTHS, Settings
+from .settings import Settings
 
 __all__ = [
     "N_PARTNERS",
-    "STRENGTHS",
     "Batch",
     "Contrast",
     "DualAscent",

@@ -14,22 +14,6 @@ from .contrast import Contrast
 from .loss import Term
 from .sampling import SAMPLINGS
 
-# At these weights maps of all three reference data sets are close to what the regulariser asks for, at a
-# reconstruction error of 1.02 to 1.09 times that of the vanilla autoencoder (docs/defaults.md); the baselines, which
-# gain nothing by a larger one, have a small weight. That of denoising is a standard deviation.
-STRENGTHS = {
-    "isometric": 0.2,
-    "volume": 0.5,
-    "conformal": 0.5,
-    "unit_isometric": 0.1,
-    "neighborhood": 0.5,
-    "neighborhood_quadratic": 0.5,
-    "curvature": 0.03,
-    "contractive": 0.01,
-    "gradient_penalty": 0.01,
-    "denoising": 0.2,
-    "topological": 0.5,
-}
 SIDES = ("decoder", "encoder", "both")
 # Regularisers of a map, beside which the neighbour term stands unless it is left out, and its weight
 # (docs/defaults.md).
@@ -55,7 +39,7 @@ class Settings:
     neighbors_scale: float = 0.3
     noise: float | None = None
     """After construction a number, the strength of "denoising" where that is among the regularisers; or None for what
-    suits the neighbour term (`scgeoae.training.neighbors.suitable_noise`)."""
+    suits the neighbour term (``scgeoae.training.neighbors.suitable_noise``)."""
     n_neighbors: int = 15
     hidden: tuple[int, ...] = (128, 128)
     activation: str = "silu"
@@ -112,7 +96,7 @@ class Settings:
             if self.regularizer is not None:
                 self._settle("regularizer", canonical_name(self.regularizer))
             if self.strength is None:
-                self._settle("strength", 0.0 if self.regularizer is None else STRENGTHS[self.regularizer])
+                self._settle("strength", 0.0 if self.regularizer is None else REGULARIZERS[self.regularizer].strength)
             if not auto:
                 self._settle("strength", _number("strength", self.strength, or_="'auto'"))
                 if self.regularizer is None and self.strength > 0:
@@ -161,7 +145,7 @@ class Settings:
             return self.regularizer
         if self.regularizer is None:
             return {}
-        return {self.regularizer: STRENGTHS[self.regularizer] if self.is_auto else self.strength}
+        return {self.regularizer: REGULARIZERS[self.regularizer].strength if self.is_auto else self.strength}
 
     @property
     def is_auto(self) -> bool:

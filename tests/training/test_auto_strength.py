@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from scgeoae.geometry import distortion
-from scgeoae.training import STRENGTHS, Batch, Settings, fit, loss
+from scgeoae.geometry.regularizers import REGULARIZERS
+from scgeoae.training import Batch, Settings, fit, loss
 from scgeoae.training.dual_ascent import MAX_FACTOR
 
 
@@ -37,7 +38,7 @@ def test_error_lands_on_the_tolerance(vanilla, found):
 
 
 def test_fixed_weight_found_gives_the_same_error(found):
-    again = fit(bent(), Settings(strength=found.factor * STRENGTHS["isometric"], **SHORT))
+    again = fit(bent(), Settings(strength=found.factor * REGULARIZERS["isometric"].strength, **SHORT))
     assert again.error.mean() == pytest.approx(found.error.mean(), rel=0.05)
     assert again.factor == 1
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from scgeoae.geometry.regularizers import REGULARIZERS
-from scgeoae.training import STRENGTHS, Settings
+from scgeoae.training import Settings
 
 
 @pytest.mark.parametrize(
@@ -73,9 +73,9 @@ def test_neighbor_term_stands_beside_geometry(given, contrasted, noise):
 
 
 def test_settled():
-    assert Settings().strength == STRENGTHS["isometric"]
+    assert Settings().strength == REGULARIZERS["isometric"].strength
     assert Settings(regularizer="geomae").regularizer == "volume"
-    assert Settings(regularizer="geomae").strength == STRENGTHS["volume"]
+    assert Settings(regularizer="geomae").strength == REGULARIZERS["volume"].strength
     assert Settings(regularizer=None).strength == 0
     assert Settings(hidden=64).hidden == (64,)
     assert Settings(hidden=[]).hidden == ()
@@ -113,15 +113,14 @@ def test_sampling():
 
 
 def test_every_regularizer_has_a_default_strength():
-    assert set(STRENGTHS) == set(REGULARIZERS)
     for name in REGULARIZERS:
         settings = Settings(regularizer=name)
-        assert (settings.terms[0].weight if settings.terms else settings.noise) == STRENGTHS[name]
+        assert (settings.terms[0].weight if settings.terms else settings.noise) == REGULARIZERS[name].strength
 
 
 def test_auto():
     settings = Settings(regularizer="geomae", strength="auto")
     assert settings.is_auto
-    assert settings.terms[0].weight == STRENGTHS["volume"]
+    assert settings.terms[0].weight == REGULARIZERS["volume"].strength
     assert Settings(regularizer={"irae": 2}, strength="auto").terms[0].weight == 2
     assert not Settings().is_auto
