@@ -50,7 +50,7 @@ def relative_log_area(metric: Tensor, *, reference: Tensor | None = None) -> Ten
 def distortion(metric: Tensor, *, keep: float = 1.0) -> Distortion:
     r"""Return the distortion measures of a batch of metric tensors.
 
-    - CN = E |1 − σ_min/σ_max|, 0 for a conformal map
+    - CN = ``E |1 − σ_min/σ_max|``, 0 for a conformal map
     - VPres = Var log det G, 0 for a map that keeps relative areas
     - ISO = Var log σ over points and eigenvalues, 0 for a scaled isometry
 

@@ -181,9 +181,12 @@ class GeoSCVI(SCVI):
         `None`, or the copy with ``copy=True``. With ``key = key_added or "geoscvi"`` it sets the slots of
         `scgeoae.tl.geoae`, but those of the encoder, which takes counts and stays with the model:
 
-        ``obsm["X_{key}"]``, ``obsm["{key}_metric"]``, ``obsp["{key}_metric"]``, ``obsp["{key}_distances"]``,
-        ``obsp["{key}_connectivities"]``, ``obs["{key}_log_area"]``, ``obs["{key}_anisotropy"]``
-            The map, tensors, metric graph and the distortion of each cell relative to these cells.
+        ``obsm["X_{key}"]``, ``obsm["{key}_metric"]``
+            The map and the tensors.
+        ``obsp["{key}_metric"]``, ``obsp["{key}_distances"]``, ``obsp["{key}_connectivities"]``
+            The metric graph.
+        ``obs["{key}_log_area"]``, ``obs["{key}_anisotropy"]``
+            The distortion of each cell relative to these cells.
         ``obs["{key}_reconstruction_error"]``
             Negative log likelihood of the cell's counts at its place, in nats; not of minified data, which have no
             counts. Its means over cells are ``scores["NLL"]``, ``["NLL_train"]`` and ``["NLL_held_out"]``.

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike, NDArray
 
-# below, no neighborhood of 10 cells is smaller than half of all
 MIN_CELLS = 21
+"""Below, no neighborhood of 10 cells is smaller than half of all."""
 MIN_SAMPLE = 10 * N_GROUPS
 SIGMAS = (0.1, 100)
 # under which the densities of the representation stand beside those of the embeddings
@@ -112,7 +112,7 @@ def evaluate(
         (n,) label of each cell, of at least two kinds.
     n_sample
         Largest number of cells to measure, at least 100. Time goes as ``n_sample`` × n log n,
-        memory as ``n_sample``² (50 bytes each).
+        memory as its square (50 bytes each).
     local_scores
         Return neighborhood preservation and trustworthiness of each cell. Neighbors and
         densities of every cell are then measured, which takes time as n² log n.
@@ -123,8 +123,8 @@ def evaluate(
     -------
     By name, a named tuple of
 
-    ``scores`` : by name of the measure, a named tuple of ``value``, ``error`` and ``n_cells``
-    ``neighborhood_preservation``, ``trust`` : (n,) float64, or None without `local_scores`
+    - ``scores`` : by name of the measure, a named tuple of ``value``, ``error`` and ``n_cells``
+    - ``neighborhood_preservation``, ``trust`` : (n,) float64, or None without `local_scores`
 
     Raises
     ------

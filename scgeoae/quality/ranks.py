@@ -33,8 +33,8 @@ def neighbor_ranks(distances: NDArray[np.float64], own: NDArray[np.intp]) -> Ran
     -------
     A named tuple of
 
-    ``order`` : (m, n), the points from the nearest to the farthest
-    ``rank`` : (m, n) int32, the place of each point in that order
+    - ``order`` : (m, n), the points from the nearest to the farthest
+    - ``rank`` : (m, n) int32, the place of each point in that order
 
     Notes
     -----

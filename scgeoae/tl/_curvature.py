@@ -40,9 +40,9 @@ def curvature(adata: AnnData, *, key: str = "geoae", copy: bool = False) -> AnnD
     `None`, or the copy with ``copy=True``. It sets, as float32, with u the unit of the
     representation:
 
-    ``adata.obs["{key}_gaussian_curvature"]`` : in 1/u², only for maps of two dimensions
-    ``adata.obs["{key}_mean_curvature"]`` : in 1/u
-    ``adata.obs["{key}_extrinsic_curvature"]`` : in 1/u²
+    - ``adata.obs["{key}_gaussian_curvature"]`` : in 1/u², only for maps of two dimensions
+    - ``adata.obs["{key}_mean_curvature"]`` : in 1/u
+    - ``adata.obs["{key}_extrinsic_curvature"]`` : in 1/u²
 
     Raises
     ------

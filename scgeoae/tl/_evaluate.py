@@ -110,7 +110,9 @@ def evaluate(
     ``basis`` : str
         The embedding's key without ``X_``.
     ``measure`` : str
+        Its name in `scgeoae.quality.MEASURES`.
     ``value`` : float64
+        What was measured.
     ``error`` : float64
         Standard error of `value` as an estimate of what all cells would give; 0 if all were
         measured. NaN for ``MSE`` and ``MSE_held_out``, which are read from the scores of

@@ -103,10 +103,10 @@ def geoae(
         representation. Higher is less distortion and more reconstruction error: by default
         ``"isometric"`` 0.2, ``"volume"`` 0.5, ``"conformal"`` 0.5, ``"curvature"`` 0.03, which cost 2 to 9%
         of it on three reference data sets (docs/defaults.md); of the others a customary one
-        (`scgeoae.training.STRENGTHS`). Of ``"denoising"`` it is the standard
+        (`scgeoae.geometry.regularizers.REGULARIZERS`). Of ``"denoising"`` it is the standard
         deviation of the noise. A mapping has its weights in itself.
         ``"auto"``: the largest weight whose reconstruction error stays within `tolerance`, found while
-        training at a third more time (`scgeoae.training.dual_ascent`); of a mapping, one factor of
+        training at a third more time (`scgeoae.training.DualAscent`); of a mapping, one factor of
         all its weights. What was found is recorded in ``params``.
     tolerance
         For ``strength="auto"``: reconstruction error allowed, as a multiple of that of the vanilla

@@ -75,9 +75,9 @@ def metric(
     -------
     A named tuple of
 
-    ``coordinates`` : (m, d) float32
-    ``tensors`` : (m, d, d) float32, in squared units of the representation per squared unit of the map
-    ``scores`` : dictionary of ``CN``, ``VPres``, ``ISO`` (`scgeoae.geometry.distortion`)
+    - ``coordinates`` : (m, d) float32
+    - ``tensors`` : (m, d, d) float32, in squared units of the representation per squared unit of the map
+    - ``scores`` : dictionary of ``CN``, ``VPres``, ``ISO`` (`scgeoae.geometry.distortion`)
         On a grid of the values between their 5% and 95% quantiles, as in the tables of Nazari,
         Damrich & Hamprecht 2023; else of all.
 

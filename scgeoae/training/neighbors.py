@@ -12,9 +12,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-# How many cells the neighbour term pulls each cell to: the fewer, the finer the structure that it
-# keeps (docs/defaults.md).
 N_PARTNERS = 10
+"""How many cells the neighbour term pulls each cell to: the fewer, the finer the structure that it keeps
+(docs/defaults.md)."""
 # Cells that are pulled, and among which their neighbours are searched. The search costs as many distances for each
 # cell, so that with more of them its time would grow with the square of their number; neighbours among
 # a random 10,000 are those of a somewhat wider neighbourhood.
