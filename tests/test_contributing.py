@@ -1,0 +1,61 @@
+"""What CONTRIBUTING.md and the files around it promise."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+from unittest.mock import patch
+
+import pytest
+import torch
+
+import scgeoae as sg
+from scgeoae.geometry.regularizers import REGULARIZERS
+
+ROOT = Path(__file__).parents[1]
+PAGES = [p for pattern in ("*.md", "docs/*.md", "benchmarks/results/*.md") for p in sorted(ROOT.glob(pattern))]
+
+
+def example() -> str:
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    return re.search(r"<!-- regularizer -->\n```python\n(.*?)```", text, re.DOTALL)[1]
+
+
+@pytest.mark.parametrize("side", ["decoder", "encoder"])
+def test_a_regularizer_of_ones_own_holds_the_map(small, side):
+    vanilla = sg.tl.geoae(small, regularizer=None, copy=True, progress_bar=False)
+    with patch.dict(REGULARIZERS):
+        names = {"adata": small}
+        exec(example(), names)
+        assert small.uns["geoae"]["params"]["regularizer"] == "even_scale"
+        assert small.uns["geoae"]["params"]["strength"] == 0.5
+        sg.tl.geoae(small, regularizer="even_scale", side=side, progress_bar=False)
+        sg.tl.geoae(small, regularizer={"even_scale": 0.1, "volume": 0.1}, n_steps=2, key_added="x", progress_bar=False)
+
+    def value(adata):
+        return names["even_scale"](torch.from_numpy(sg.get.metric_tensors(adata, side=side))).item()
+
+    assert value(small) < value(vanilla) / 2
+    assert "even_scale" not in REGULARIZERS
+    # a map that was made with it is read without it
+    assert sg.get.model(small).decode(torch.zeros(1, 2)).shape == (1, 8)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_links_to_files_lead_somewhere(page):
+    # in an unpacked sdist there are no documentation and no benchmarks
+    if not (ROOT / "docs").is_dir():
+        pytest.skip("not a clone")
+    text = re.sub(r"```.*?```|`[^`\n]*`", "", page.read_text(), flags=re.DOTALL)
+    targets = [target.partition("#")[0] for target in re.findall(r"\]\(([^)\s]+)\)", text)]
+    assert not [t for t in targets if t and "://" not in t and not (page.parent / t).exists()]
+
+
+def test_hooks_and_tests_use_one_ruff():
+    hooks = ROOT / ".pre-commit-config.yaml"
+    if not hooks.is_file():
+        pytest.skip("not a clone")
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    pinned = next(r.removeprefix("ruff==") for r in extras["test"] if r.startswith("ruff=="))
+    assert f"ruff-pre-commit\n    rev: v{pinned}\n" in hooks.read_text()
