@@ -1,0 +1,81 @@
+"""The pictures of docs/indicatrices.md: ``python docs/images/indicatrices.py``."""
+
+from io import BytesIO
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from matplotlib.patches import Ellipse
+from PIL import Image
+
+import scgeoae as sg
+
+HERE = Path(__file__).parent
+
+
+def ellipses() -> None:
+    """Draw the indicatrix of five metric tensors, on squares of one unit of the map."""
+    tensors = {
+        "G = I\nas in the data": np.diag([1.0, 1.0]),
+        "G = 4 I\nmap too small": np.diag([4.0, 4.0]),
+        "G = I/2\nmap too large": np.diag([0.5, 0.5]),
+        "G = diag(1/2, 2)\narea kept, shape not": np.diag([0.5, 2.0]),
+        "G = diag(1/4, 4), turned\nthe same, more of it": np.array([[17.0, -15.0], [-15.0, 17.0]]) / 8,
+    }
+    figure, panels = plt.subplots(1, len(tensors), figsize=(11, 2.5), layout="constrained")
+    for ax, (title, metric) in zip(panels, tensors.items(), strict=True):
+        long, short = sg.geometry.indicatrix_axes(torch.from_numpy(metric)[None])[0].numpy().T
+        angle = np.degrees(np.arctan2(long[1], long[0]))
+        width, height = 2 * np.hypot(*long), 2 * np.hypot(*short)
+        ax.add_patch(Ellipse((0, 0), 2, 2, fill=False, color="0.6", linestyle=":"))
+        ax.add_patch(Ellipse((0, 0), width, height, angle=angle, facecolor="#dbe9f6", edgecolor="black"))
+        ax.set(xlim=(-2.1, 2.1), ylim=(-2.1, 2.1), xticks=[], yticks=[], aspect="equal")
+        ax.set_title(title, fontsize=10)
+    save(figure, "indicatrices_tensors.png")
+
+
+def sphere() -> None:
+    """Draw three maps of the same patch of a sphere: Mercator's, Lambert's and ours."""
+    adata = sg.datasets.sphere_patch(n_obs=700)
+    x, y, z = adata.X.astype(float).T
+    # its centre on the equator, as the middle of an atlas
+    latitude, longitude = np.arcsin(y), np.arctan2(x, z)
+    adata.obs["latitude"] = np.degrees(latitude)
+    adata.obsm["X_mercator"] = np.stack([longitude, np.arctanh(np.sin(latitude))], axis=1)
+    adata.obsm["X_lambert"] = np.stack([longitude, np.sin(latitude)], axis=1)
+    titles = {"mercator": "Mercator: angles kept", "lambert": "Lambert: areas kept", "geoae": "sg.tl.geoae"}
+    for basis in ("mercator", "lambert"):
+        sg.tl.distortion(adata, basis=basis, use_rep="X", progress_bar=False)
+    sg.tl.geoae(adata, use_rep="X", progress_bar=False)
+    figure, panels = plt.subplots(2, 3, figsize=(11, 7), layout="constrained")
+    for (above, below), (basis, title) in zip(panels.T, titles.items(), strict=True):
+        sg.pl.indicatrices(
+            adata,
+            basis=basis,
+            color="latitude",
+            n_tiles=9,
+            size=14,
+            cmap="Blues",
+            colorbar_loc=None,
+            ruler=False,
+            title=title,
+            ax=above,
+            show=False,
+        )
+        sg.pl.jacobian_heatmap(adata, basis=basis, vmax=0.4, ruler=False, title="", ax=below, show=False)
+        above.set(xlabel="", ylabel="")
+        below.set(xlabel="", ylabel="")
+    save(figure, "indicatrices_sphere.png")
+
+
+def save(figure: Figure, name: str) -> None:
+    """Write 192 colours, which these pictures do with, at half the size."""
+    scratch = BytesIO()
+    figure.savefig(scratch, dpi=90)
+    Image.open(scratch).convert("RGB").quantize(192).save(HERE / name, optimize=True)
+
+
+ellipses()
+sphere()
