@@ -35,11 +35,10 @@ extensions = [
     "sphinx_copybutton",
     "sphinx_design",
     "sphinxcontrib.bibtex",
-    "prose_returns",
+    "docstrings",
 ]
 exclude_patterns = ["_build", "**.ipynb_checkpoints"]
 templates_path = ["_templates"]
-suppress_warnings = ["toc.empty_glob"]  # a clone may come without tutorials
 
 # Whoever builds without a network gets no links into other projects, and no warnings.
 if os.environ.get("READTHEDOCS") == "True":
@@ -83,19 +82,35 @@ html_theme = "sphinx_book_theme"
 html_title = "scgeoae"
 html_static_path = ["_static"]
 html_css_files = ["scgeoae.css"]
-html_theme_options = {"use_download_button": False, "use_fullscreen_button": False, "show_toc_level": 2}
+html_theme_options = {
+    "navbar_persistent": [],  # the search stands in the sidebar
+    "show_toc_level": 2,
+    "use_download_button": False,
+    "use_fullscreen_button": False,
+}
 
 # scvi-tools and lightning warn when they are imported
 warnings.filterwarnings("ignore")
+
+
+NOTEBOOKS = sorted((HERE.parent / "tutorials").glob("*.ipynb"))
 
 
 def copy_tutorials(app: Sphinx) -> None:
     """Bring the notebooks under this folder, since Sphinx reads no other."""
     target = HERE / "tutorials"
     shutil.rmtree(target, ignore_errors=True)
-    for path in sorted((HERE.parent / "tutorials").glob("*.ipynb")):
+    for path in NOTEBOOKS:
         target.mkdir(exist_ok=True)
         shutil.copy(path, target)
+
+
+def list_tutorials(app: Sphinx, docname: str, content: list[str]) -> None:
+    """Put their table of contents where a page says ``<!-- tutorials -->``."""
+    # an empty one would be a warning
+    names = "\n".join(f"tutorials/{path.stem}" for path in NOTEBOOKS)
+    toctree = f"```{{toctree}}\n:titlesonly:\n\n{names}\n```" if names else ""
+    content[0] = content[0].replace("<!-- tutorials -->", toctree)
 
 
 def write_tables(app: Sphinx, docname: str, content: list[str]) -> None:
@@ -153,5 +168,6 @@ def setup(app: Sphinx) -> None:
     """Connect the functions above."""
     app.connect("builder-inited", copy_tutorials, priority=1)
     app.connect("source-read", link_tables)
+    app.connect("source-read", list_tutorials)
     app.connect("source-read", write_tables, priority=600)
     app.connect("autodoc-process-docstring", mend_docstring)

@@ -1,7 +1,4 @@
-"""Returns sections that are prose with definition lists, as Scanpy writes them.
-
-Napoleon would take their first line for a type.
-"""
+"""Napoleon for docstrings whose Returns sections are prose with definition lists, as Scanpy writes them."""
 
 from __future__ import annotations
 
@@ -14,11 +11,18 @@ if TYPE_CHECKING:
 
 
 def _returns(self: NumpyDocstring, section: str) -> list[str]:
+    # Napoleon would take the first line for a type
     lines = self._format_block(":returns: ", self._dedent(self._consume_to_next_section()))
     return [*lines, ""] if lines and lines[-1] else lines
+
+
+def _attribute(self: NumpyDocstring) -> tuple[str, list[str]]:
+    # and what comes before a colon for the type of an attribute
+    return "", self._dedent(self._consume_to_end())
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
     """Let Napoleon read them so."""
     NumpyDocstring._parse_returns_section = _returns  # noqa: SLF001
+    NumpyDocstring._consume_inline_attribute = _attribute  # noqa: SLF001
     return {"parallel_read_safe": True}
