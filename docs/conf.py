@@ -113,6 +113,11 @@ def list_tutorials(app: Sphinx, docname: str, content: list[str]) -> None:
     content[0] = content[0].replace("<!-- tutorials -->", toctree)
 
 
+def made_of_folders(app: Sphinx, *env_and_changes: object) -> list[str]:
+    """Name the pages to read again in every build, since they show what lies in a folder."""
+    return ["benchmarks", "tutorials"]
+
+
 def write_tables(app: Sphinx, docname: str, content: list[str]) -> None:
     """Put the tables of `benchmarks/results` where a page says ``<!-- tables: pattern -->``."""
 
@@ -167,6 +172,7 @@ def words_of(name: str) -> list[str]:
 def setup(app: Sphinx) -> None:
     """Connect the functions above."""
     app.connect("builder-inited", copy_tutorials, priority=1)
+    app.connect("env-get-outdated", made_of_folders)
     app.connect("source-read", link_tables)
     app.connect("source-read", list_tutorials)
     app.connect("source-read", write_tables, priority=600)
