@@ -48,6 +48,9 @@ class GeoSCVI(SCVI):
         As in `scvi.model.SCVI`.
     n_latent
         Number d of latent dimensions. Two for a map.
+    n_layers
+        Number of hidden layers of encoder and decoder. Two, where `scvi.model.SCVI` has one, since a surface that must
+        not stretch has to bend more (docs/counts.md).
     regularizer
         ``"isometric"`` for distances, ``"volume"`` for areas, ``"conformal"`` for angles, as in `scgeoae.tl.geoae`;
         a mapping of several with their weights; or `None`, no penalty. The decoder has smooth activations and no batch
@@ -101,6 +104,7 @@ class GeoSCVI(SCVI):
         registry: dict | None = None,
         *,
         n_latent: int = 2,
+        n_layers: int = 2,
         regularizer: str | Mapping[str, float] | None = "isometric",
         strength: float | None = None,
         sampling: Literal["data", "mixup", "gaussian", "uniform"] = "data",
@@ -114,6 +118,7 @@ class GeoSCVI(SCVI):
             adata,
             registry,
             n_latent=n_latent,
+            n_layers=n_layers,
             penalties=penalties,
             sampling=sampling,
             ambient=ambient,

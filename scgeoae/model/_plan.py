@@ -21,14 +21,17 @@ class GeoTrainingPlan(TrainingPlan):
     ----------
     module
         A `GeoVAE`.
+    lr
+        Learning rate. Higher than 0.001 of scvi-tools, with which types stay less apart after the same number of epochs
+        (docs/counts.md).
     n_epochs_geometry_warmup
         Epochs in which it rises.
     **kwargs
         Of `scvi.train.TrainingPlan`.
     """
 
-    def __init__(self, module: GeoVAE, *, n_epochs_geometry_warmup: int = 20, **kwargs: Any) -> None:
-        super().__init__(module, **kwargs)
+    def __init__(self, module: GeoVAE, *, lr: float = 4e-3, n_epochs_geometry_warmup: int = 20, **kwargs: Any) -> None:
+        super().__init__(module, lr=lr, **kwargs)
         self.n_epochs_geometry_warmup = n_epochs_geometry_warmup
 
     @property

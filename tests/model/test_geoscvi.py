@@ -131,8 +131,8 @@ def test_without_geometry_it_is_scvi():
         adata = counted()
         scvi.settings.seed = 0
         of.setup_anndata(adata, layer="counts", batch_key="batch")
-        model = of(adata, n_latent=2, **kwargs)
-        model.train(max_epochs=2, **RUN)
+        model = of(adata, n_latent=2, n_layers=1, **kwargs)
+        model.train(max_epochs=2, plan_kwargs={"lr": 1e-3}, **RUN)
         return model.get_latent_representation()
 
     same = {"use_batch_norm": "both", "extra_decoder_kwargs": {"activation_fn": nn.ReLU}}
