@@ -1,4 +1,4 @@
-"""Published data, and surfaces and curves whose geometry is known, as AnnData."""
+"""Surfaces and curves whose geometry is known, and published cells with labels, as AnnData."""
 
 from ._open_sphere import open_sphere
 from ._packer_celegans import packer_celegans

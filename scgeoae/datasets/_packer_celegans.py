@@ -3,43 +3,49 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ._archive import read_archive
-from ._components import assemble_components, read_matrix, read_table
-from ._download import URL, download
+from ._components import checked_column, components_as_anndata, read_matrix, read_table
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
-ARCHIVE = "packer_c-elegans_data.tar.gz"
 
+def packer_celegans(*, progress_bar: bool = True) -> AnnData:
+    """Load the cells of C. elegans embryos of Packer et al. 2019, as 100 components with labels.
 
-def packer_celegans() -> AnnData:
-    """Load 86,024 cells of embryos of *C. elegans*, as 100 principal components.
+    The archive ``packer_c-elegans_data.tar.gz`` is downloaded on the first call to `scanpy.settings.datasetdir`, and
+    its sha256 is recorded beside it; later calls read it from there and compare. Where there is no network, put it
+    there by hand. The environment variable ``SCGEOAE_DATASETS_URL`` names the folder of a mirror.
 
-    As prepared by Narayan, Berger & Cho (2021) and used in the literature of geometric autoencoders. The archive is
-    downloaded on first use into `scanpy.settings.datasetdir`, and its SHA-256 is kept beside it.
+    Parameters
+    ----------
+    progress_bar
+        Whether to show the progress of the download.
 
     Returns
     -------
-    AnnData without genes, with
+    AnnData with the components in `X`, where they are the variables PC1, PC2, …, and
 
     ``obsm["X_pca"]`` : (n, 100) float32
-        Principal components.
+        The same components, in the units in which they are distributed.
     ``obs["cell_type"]`` : categorical
-        "cell.type" of the study, ``"unknown"`` where it has none. Its other annotations, such as the embryo
-        time, are in `obs` too.
+        ``obs["cell.type"]``, and ``"unknown"`` for cells that have none there.
     ``uns["source"]`` : str
+        Paper and address.
+
+    All columns of the table of metadata are in `obs` too, under their own names.
 
     Raises
     ------
-    ConnectionError
-        If the archive cannot be downloaded; the message says where to put it by hand.
+    OSError
+        If the archive is not there and cannot be downloaded.
     ValueError
-        If the archive is damaged or has changed since it was first seen.
+        If the archive is damaged, is not the one that was read before, or does not hold what is expected.
 
     References
     ----------
-    Packer et al. 2019, *A lineage-resolved molecular atlas of C. elegans embryogenesis at single-cell resolution*,
-    Science 365.
+    Packer et al. 2019, A lineage-resolved molecular atlas of C. elegans embryogenesis at single-cell
+    resolution; one of the data sets of Nazari, Damrich & Hamprecht 2023, who use these components; distributed by
+    Narayan, Berger & Cho 2021.
 
     Examples
     --------
@@ -47,12 +53,14 @@ def packer_celegans() -> AnnData:
     >>> adata = sg.datasets.packer_celegans()  # doctest: +SKIP
     >>> sg.tl.geoae(adata)  # doctest: +SKIP
     """
-    components, obs = read_archive(
-        download(ARCHIVE), [{"c-elegans_qc_final.txt": read_matrix}, {"c-elegans_qc_final_metadata.txt": read_table}]
-    )
-    return assemble_components(
-        components,
+    matrix, metadata = "c-elegans_qc_final.txt", "c-elegans_qc_final_metadata.txt"
+    archive = read_archive("packer_c-elegans_data.tar.gz", [matrix, metadata], progress_bar=progress_bar)
+    obs = read_table(archive, metadata)
+    labels = checked_column(archive, metadata, obs, "cell.type").astype(object)
+    return components_as_anndata(
+        archive,
+        read_matrix(archive, matrix),
         obs,
-        cell_type="cell.type",
-        source=f"Packer et al. 2019, doi:10.1126/science.aax1971; {URL}{ARCHIVE}",
+        labels=labels.where(labels.notna(), "unknown"),
+        paper="Packer et al. 2019 (doi:10.1126/science.aax1971)",
     )

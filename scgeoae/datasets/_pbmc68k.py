@@ -1,46 +1,52 @@
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING
 
+import pandas as pd
+
 from ._archive import read_archive
-from ._components import assemble_components, read_matrix, read_npy, read_table
-from ._download import URL, download
+from ._components import checked_column, components_as_anndata, read_array, read_lines, read_matrix, read_table
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
-ARCHIVE = "zheng_pbmc_data.tar.gz"
-COMPONENTS = {"pca50.npy": read_npy, "pbmc_qc_final.txt": read_matrix}
-LABELS = {"zheng17-cell-labels.txt": read_table, "pbmc_qc_final_labels.txt": partial(read_table, header=None)}
 
+def pbmc68k(*, progress_bar: bool = True) -> AnnData:
+    """Load the 68k peripheral blood mononuclear cells of Zheng et al. 2017, as 50 components with labels.
 
-def pbmc68k() -> AnnData:
-    """Load 68,579 peripheral blood mononuclear cells of a healthy donor, as 50 principal components.
+    The archive ``zheng_pbmc_data.tar.gz`` is downloaded on the first call to `scanpy.settings.datasetdir`, and
+    its sha256 is recorded beside it; later calls read it from there and compare. Where there is no network, put it
+    there by hand. The environment variable ``SCGEOAE_DATASETS_URL`` names the folder of a mirror.
 
-    As prepared by Narayan, Berger & Cho (2021) and used in the literature of geometric autoencoders. The archive is
-    downloaded on first use into `scanpy.settings.datasetdir`, and its SHA-256 is kept beside it.
+    Parameters
+    ----------
+    progress_bar
+        Whether to show the progress of the download.
 
     Returns
     -------
-    AnnData without genes, with
+    AnnData with the components in `X`, where they are the variables PC1, PC2, …, and
 
     ``obsm["X_pca"]`` : (n, 50) float32
-        Principal components.
+        The same components, in the units in which they are distributed.
     ``obs["cell_type"]`` : categorical
-        The purified type that each cell correlates with best, as assigned by the study.
+        The labels that come with the components.
     ``uns["source"]`` : str
+        Paper and address.
+
+    All columns of the table of labels are in `obs` too, under their own names.
 
     Raises
     ------
-    ConnectionError
-        If the archive cannot be downloaded; the message says where to put it by hand.
+    OSError
+        If the archive is not there and cannot be downloaded.
     ValueError
-        If the archive is damaged or has changed since it was first seen.
+        If the archive is damaged, is not the one that was read before, or does not hold what is expected.
 
     References
     ----------
-    Zheng et al. 2017, *Massively parallel digital transcriptional profiling of single cells*, Nat. Commun. 8.
+    Zheng et al. 2017, Massively parallel digital transcriptional profiling of single cells; one of the data sets of
+    Nazari, Damrich & Hamprecht 2023, who use these components; distributed by Narayan, Berger & Cho 2021.
 
     Examples
     --------
@@ -48,8 +54,16 @@ def pbmc68k() -> AnnData:
     >>> adata = sg.datasets.pbmc68k()  # doctest: +SKIP
     >>> sg.tl.geoae(adata)  # doctest: +SKIP
     """
-    components, obs = read_archive(download(ARCHIVE), [COMPONENTS, LABELS])
-    obs.columns = ["barcode", "cell_type"][-obs.shape[1] :]
-    return assemble_components(
-        components, obs, cell_type="cell_type", source=f"Zheng et al. 2017, doi:10.1038/ncomms14049; {URL}{ARCHIVE}"
+    arrays = "pca50.npy", "zheng17-cell-labels.txt"
+    texts = "pbmc_qc_final.txt", "pbmc_qc_final_labels.txt"
+    # published code reads the one pair or the other
+    archive = read_archive("zheng_pbmc_data.tar.gz", arrays, texts, progress_bar=progress_bar)
+    if arrays[0] in archive.files:
+        components, obs = read_array(archive, arrays[0]), read_table(archive, arrays[1])
+        labels = checked_column(archive, arrays[1], obs, 1)
+    else:
+        components, labels = read_matrix(archive, texts[0]), read_lines(archive, texts[1])
+        obs = pd.DataFrame(index=labels.index)
+    return components_as_anndata(
+        archive, components, obs, labels=labels, paper="Zheng et al. 2017 (doi:10.1038/ncomms14049)"
     )
