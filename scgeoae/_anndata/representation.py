@@ -123,9 +123,14 @@ def _from_pca(adata: AnnData, matrix: Any, name: str, key: str, n_pcs: int | Non
     if limit < 1 or (n_pcs is not None and n_pcs > limit):
         msg = f"Expected `n_pcs` to be at most {limit} for {name} of shape {matrix.shape}, found {n_pcs}."
         raise ValueError(msg)
+    hint = "Set use_rep='X' to embed the variables themselves."
+    if _looks_like_counts(matrix):
+        hint = (
+            "It holds whole numbers: normalise counts first, by sc.pp.normalize_total(adata) and sc.pp.log1p(adata), "
+            "or map them by sg.model.GeoSCVI."
+        )
     warnings.warn(
-        f"{name} has {adata.n_vars} variables and adata.obsm has no {key!r}: computing it with sc.pp.pca. "
-        "Set use_rep='X' to embed the variables themselves.",
+        f"{name} has {adata.n_vars} variables and adata.obsm has no {key!r}: computing it with sc.pp.pca. {hint}",
         stacklevel=4,
     )
     scratch = AnnData(X=matrix, var=adata.var.copy())
@@ -140,6 +145,11 @@ def _from_pca(adata: AnnData, matrix: Any, name: str, key: str, n_pcs: int | Non
     }
     pcs = f"adata.obsm[{key!r}]"
     return Representation(np.asarray(scratch.obsm["X_pca"]), pcs, {"use_rep": key}, computed)
+
+
+def _looks_like_counts(matrix: Any) -> bool:
+    some = dense(matrix[:100])
+    return bool((some >= 0).all() and (some == np.round(some)).all() and some.max() > 1)
 
 
 def _sliceable(matrix: Any, name: str) -> Any:
