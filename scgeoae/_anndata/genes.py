@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
+from anndata import AnnData
 
 from ..geometry import differentials
 from ..training.blocks import blocks, dense
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import pandas as pd
-    from anndata import AnnData
     from numpy.typing import NDArray
     from torch import Tensor
 
@@ -115,6 +115,15 @@ def read_projection(adata: AnnData, params: dict[str, Any]) -> Projection | None
         )
         raise ValueError(msg)
     return Projection(adata.var_names[used], loadings, offset, y.mean(0), _scaling(adata, used, y))
+
+
+def measured_cells(adata: AnnData, params: dict[str, Any], genes: Sequence[str]) -> tuple[AnnData, str | None]:
+    """Return cells and the layer of them in which `genes` stand in the units that a run decodes them to."""
+    if "library_size" not in params:
+        return adata, params.get("layer")
+    columns = _known_genes(adata, genes)
+    x = stored_representation(adata, params).matrix[:, columns]
+    return AnnData(x, obs=adata.obs, var=adata.var.iloc[columns], obsm=dict(adata.obsm), uns=dict(adata.uns)), None
 
 
 def read_expression(adata: AnnData, params: dict[str, Any], genes: Sequence[str] | None) -> Expression:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 # In nats a gene (docs/counts.md).
-STRENGTHS = {"isometric": 0.7, "volume": 0.7, "conformal": 0.7}
+STRENGTHS = {"isometric": 1.0, "volume": 1.0, "conformal": 1.0}
 
 # Cells of a minibatch, which come in random order, at which the metric is taken.
 N_POINTS = 64

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from matplotlib.colors import Normalize
 
-from .._anndata.genes import read_expression
+from .._anndata.genes import measured_cells, read_expression
 from .._anndata.results import read_model, read_uns
 from .._anndata.symbols import find_genes, shown_names
 from ._finish import finish
@@ -104,6 +104,7 @@ def decoded_genes(
         raise ValueError(msg)
     model, params = read_model(adata, basis), read_uns(adata, basis, "params")
     expression = read_expression(adata, params, names)
+    cells, layer = measured_cells(adata, params, names)
 
     def decoded(positions: torch.Tensor) -> np.ndarray:
         return expression.of(model.decode(positions).numpy())
@@ -123,19 +124,19 @@ def decoded_genes(
         low, high = np.quantile(at_cells[:, i], [0.01, 0.99])
         norm = Normalize(low if vmin is None else vmin, max(high, low + 1e-6) if vmax is None else vmax)
         panel = heatmap(
-            adata,
+            cells,
             basis,
             z=z,
             column=name,
             evaluate=lambda positions, i=i: torch.from_numpy(decoded(positions)[:, i]),
             norm=norm,
             cmap=cmap,
-            label="expression, in units of X",
+            label="expression, in units of X" if cells is adata else "log1p expression",
             resolution=resolution,
             ruler=ruler,
             outliers=outliers,
             ax=axes[i],
-            **({"title": shown[i], "use_raw": False, "layer": params.get("layer"), "size": 15_000 / len(z)} | kwargs),
+            **({"title": shown[i], "use_raw": False, "layer": layer, "size": 15_000 / len(z)} | kwargs),
         )
         drawn.append(panel)
     return finish(drawn, f"decoded_genes_{basis}", show=show, save=save)

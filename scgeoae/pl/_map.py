@@ -50,6 +50,8 @@ def read_unit(adata: AnnData, basis: str) -> Unit:
 
 
 def _unit_name(params: Any) -> str:
+    if "library_size" in params:
+        return "units of the Fisher metric" if params["ambient"] == "fisher" else "units of log1p expression"
     representation = params.get("layer", params["use_rep"])
     if "ambient" not in params:
         return f"units of {representation}"

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from anndata import AnnData
+from matplotlib.text import Text
 from scipy import sparse
 from torch import nn
 
@@ -259,6 +260,17 @@ def test_survives_zarr(made, tmp_path):
     read = anndata.read_zarr(tmp_path / "a.zarr")
     here, there = (sg.get.model(a, key="geoscvi").decode(torch.zeros(1, 2)) for a in (adata, read))
     assert torch.equal(here, there)
+
+
+def test_genes_are_drawn_in_the_units_that_are_decoded(made):
+    _, adata = made
+    axes = sg.pl.decoded_genes(adata, "3", basis="geoscvi", show=False)
+    cells = next(c for c in axes.collections if len(c.get_offsets()) == adata.n_obs)
+    counts = adata.layers["counts"]
+    expected = np.log1p(1e4 * counts[:, 3] / counts.sum(1))
+    np.testing.assert_allclose(np.sort(cells.get_array()), np.sort(expected), rtol=1e-4)
+    assert axes.figure.axes[-1].get_ylabel() == "log1p expression"
+    assert any(text.get_text().endswith("units of log1p expression") for text in axes.findobj(Text))
 
 
 def test_tools_and_plots_take_it(made):
