@@ -93,29 +93,18 @@ html_theme_options = {
 warnings.filterwarnings("ignore")
 
 
-NOTEBOOKS = sorted((HERE.parent / "tutorials").glob("*.ipynb"))
-
-
 def copy_tutorials(app: Sphinx) -> None:
     """Bring the notebooks under this folder, since Sphinx reads no other."""
     target = HERE / "tutorials"
     shutil.rmtree(target, ignore_errors=True)
-    for path in NOTEBOOKS:
-        target.mkdir(exist_ok=True)
+    target.mkdir()
+    for path in (HERE.parent / "tutorials").glob("*.ipynb"):
         shutil.copy(path, target)
-
-
-def list_tutorials(app: Sphinx, docname: str, content: list[str]) -> None:
-    """Put their table of contents where a page says ``<!-- tutorials -->``."""
-    # an empty one would be a warning
-    names = "\n".join(f"tutorials/{path.stem}" for path in NOTEBOOKS)
-    toctree = f"```{{toctree}}\n:titlesonly:\n\n{names}\n```" if names else ""
-    content[0] = content[0].replace("<!-- tutorials -->", toctree)
 
 
 def made_of_folders(app: Sphinx, *env_and_changes: object) -> list[str]:
     """Name the pages to read again in every build, since they show what lies in a folder."""
-    return ["benchmarks", "tutorials"]
+    return ["benchmarks"]
 
 
 def write_tables(app: Sphinx, docname: str, content: list[str]) -> None:
@@ -174,6 +163,5 @@ def setup(app: Sphinx) -> None:
     app.connect("builder-inited", copy_tutorials, priority=1)
     app.connect("env-get-outdated", made_of_folders)
     app.connect("source-read", link_tables)
-    app.connect("source-read", list_tutorials)
     app.connect("source-read", write_tables, priority=600)
     app.connect("autodoc-process-docstring", mend_docstring)
