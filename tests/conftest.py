@@ -1,6 +1,11 @@
 from __future__ import annotations
 
 import os
+
+# before torch and numba are imported: threads of the two processes of a run would wait for each other
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("NUMBA_NUM_THREADS", "1")
+
 import warnings
 from pathlib import Path
 

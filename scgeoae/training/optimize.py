@@ -151,7 +151,7 @@ def optimize(
     is_lazy = descend.is_by_hand and ascent is None and n_steps >= MIN_LAZY_STEPS
     lazy = STEPS_A_PENALTY if is_lazy else 1
     running, since, n_penalized, step = torch.zeros(len(names), device=x.device), 0, 0, 0
-    bar = tqdm(total=n_steps, desc="geoae", unit="step", delay=1, disable=not progress_bar, leave=False)
+    bar = tqdm(total=n_steps, desc="training", unit="step", delay=1, disable=not progress_bar, leave=False)
     try:
         for step in range(1, n_steps + 1):
             batch = next(stream)
