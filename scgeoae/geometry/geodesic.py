@@ -51,7 +51,7 @@ def shorten(model: Framed, curves: Tensor) -> Tensor:
         length = energy.sqrt() * (part.shape[1] - 1) ** 0.5
         rate, best = torch.ones_like(energy), part.clone()
         open_ = torch.ones_like(energy, dtype=torch.bool)
-        while open_.any() and rate.max() > SMALLEST:
+        while open_.any() and rate[open_].max() > SMALLEST:
             trial = part[open_]
             trial[:, 1:-1] += rate[open_, None, None] * step[open_]
             lower = _squares(model, trial).sum(1) < energy[open_]
