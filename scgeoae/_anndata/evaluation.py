@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from .arguments import check_adata, check_name
 from .results import embedding_slot
 from .slots import EVALUATION, SIDES, Slots, checked_key
 
@@ -68,6 +69,7 @@ def stored_params(adata: AnnData, bases: Mapping[str, str]) -> dict[str, Any] | 
 
 def checked_table_key(adata: AnnData, key_added: str | None) -> str:
     """Return the name of the table, or say why it cannot be that."""
+    check_adata(adata)
     key = checked_key(key_added, EVALUATION)
     if key in adata.uns and not isinstance(adata.uns[key], pd.DataFrame):
         msg = f"adata.uns[{key!r}] holds something else, which would be lost; give another `key_added`."
@@ -99,6 +101,8 @@ def write_evaluation(
 
 def read_evaluation(adata: AnnData, key: str) -> pd.DataFrame:
     """Return the table, or say what is wrong with it."""
+    check_adata(adata)
+    check_name(key, "key")
     call = "sg.tl.evaluate(adata)" if key == EVALUATION else f"sg.tl.evaluate(adata, key_added={key!r})"
     if key not in adata.uns:
         msg = f"Did not find adata.uns[{key!r}]; run {call} first."

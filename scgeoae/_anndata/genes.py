@@ -66,23 +66,23 @@ class Expression(NamedTuple):
 
     genes: pd.Index
     """(g,)"""
-    loadings: NDArray | None
-    """L, (D, g)."""
-    mean: NDArray | None
+    columns: NDArray[np.intp]
+    """(g,) which of the variables they are."""
+    loadings: NDArray | None = None
+    """L, (D, g). None where the representation is the expression of all variables."""
+    mean: NDArray | None = None
     """m, (g,)."""
-    columns: NDArray[np.intp] | None = None
-    """(g,), in the place of L and m."""
 
     def of(self, x: NDArray) -> NDArray[np.float32]:
         """Return the (n, g) expression of (n, D) points of the representation."""
-        y = x @ self.loadings + self.mean if self.columns is None else x[:, self.columns]
+        y = x[:, self.columns] if self.loadings is None else x @ self.loadings + self.mean
         return y.astype(np.float32)
 
     def along(self, jacobian: Tensor) -> Tensor:
         """Return the derivatives of expression, (n, g, d), for the Jacobians of a decoder, (n, D, d)."""
-        if self.columns is None:
-            return differentials(jacobian, torch.from_numpy(self.loadings.astype(np.float32)))
-        return jacobian[:, self.columns]
+        if self.loadings is None:
+            return jacobian[:, self.columns]
+        return differentials(jacobian, torch.from_numpy(self.loadings.astype(np.float32)))
 
 
 def read_projection(adata: AnnData, params: dict[str, Any]) -> Projection | None:
@@ -119,10 +119,15 @@ def read_projection(adata: AnnData, params: dict[str, Any]) -> Projection | None
 
 def measured_cells(adata: AnnData, params: dict[str, Any], genes: Sequence[str]) -> tuple[AnnData, str | None]:
     """Return cells and the layer of them in which `genes` stand in the units that a run decodes them to."""
-    if "library_size" not in params:
-        return adata, params.get("layer")
+    layer = params.get("layer")
     columns = _known_genes(adata, genes)
-    x = stored_representation(adata, params).matrix[:, columns]
+    if "library_size" in params:
+        x = stored_representation(adata, params).matrix[:, columns]
+    elif (adata.X if layer is None else adata.layers[layer]).dtype == bool:
+        # which Scanpy's plots do not colour by
+        x = (adata.X if layer is None else adata.layers[layer])[:, columns].astype(np.float32)
+    else:
+        return adata, layer
     return AnnData(x, obs=adata.obs, var=adata.var.iloc[columns], obsm=dict(adata.obsm), uns=dict(adata.uns)), None
 
 
@@ -149,7 +154,7 @@ def read_expression(adata: AnnData, params: dict[str, Any], genes: Sequence[str]
         raise ValueError(msg)
     if params["use_rep"] == "X":
         columns = np.arange(adata.n_vars) if wanted is None else wanted
-        return Expression(adata.var_names[columns], None, None, columns)
+        return Expression(adata.var_names[columns], columns)
     # of which genes the components know what they are made of
     known = np.zeros(adata.n_vars, dtype=bool)
     if found is not None:
@@ -164,7 +169,7 @@ def read_expression(adata: AnnData, params: dict[str, Any], genes: Sequence[str]
     if not exact.all():
         loadings[:, ~exact] = _regression(x, matrix[:, columns[~exact]])
     mean = dense(matrix[:, columns].mean(axis=0)).ravel() - dense(x.mean(axis=0)).ravel() @ loadings
-    return Expression(adata.var_names[columns], loadings, mean)
+    return Expression(adata.var_names[columns], columns, loadings, mean)
 
 
 def _regression(x: Any, y: Any) -> NDArray:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scanpy import logging as logg
 
+from .arguments import check_adata, check_name
 from .genes import read_projection
 from .representation import Representation, choose_representation
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from anndata import AnnData
 
-    from .genes import Projection
+from .genes import Projection
 
 
 def incoming_representation(
@@ -36,6 +37,9 @@ def incoming_representation(
     ValueError
         If genes or components are missing.
     """
+    check_adata(adata_new)
+    check_name(use_rep, "use_rep")
+    check_name(layer, "layer")
     if use_rep is not None and layer is not None:
         msg = f"`layer` takes the place of X, so it cannot be combined with use_rep={use_rep!r}; give one of them."
         raise ValueError(msg)

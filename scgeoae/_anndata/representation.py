@@ -11,6 +11,7 @@ import pandas as pd
 from scipy import sparse
 
 from ..training.blocks import dense
+from .arguments import check_adata, check_name
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -47,6 +48,9 @@ def choose_representation(
     """
     import scanpy as sc
 
+    check_adata(adata)
+    check_name(use_rep, "use_rep")
+    check_name(layer, "layer")
     if n_pcs is not None and (not isinstance(n_pcs, int | np.integer) or n_pcs < 0):
         msg = f"Expected `n_pcs` to be None or an integer >= 0, found {n_pcs!r}."
         raise ValueError(msg)

@@ -10,6 +10,7 @@ from scanpy import logging as logg
 
 from ..nn import Autoencoder
 from ..nn.arrays import ModelArrays, from_arrays
+from .arguments import check_adata
 from .slots import SIDES, Slots
 
 if TYPE_CHECKING:
@@ -138,6 +139,7 @@ def _put(mapping: Any, name: str, value: Any) -> None:
 
 def embedding_slot(adata: AnnData, key: str) -> str | None:
     """Return the name of the embedding in `obsm`, if it is there: ``X_{key}`` or, as Scanpy is about to, `key`."""
+    check_adata(adata)
     for name in (Slots(key).embedding, key):
         if name in adata.obsm:
             return name
@@ -159,11 +161,18 @@ def read_embedding(adata: AnnData, key: str) -> NDArray:
     slot = embedding_slot(adata, key)
     if slot is None:
         raise KeyError(_missing(adata, f"adata.obsm[{Slots(key).embedding!r}]", key))
-    return np.asarray(adata.obsm[slot])
+    z = np.asarray(adata.obsm[slot])
+    if not len(z):
+        msg = f"There are no cells in adata, so that adata.obsm[{slot!r}] shows nothing."
+        raise ValueError(msg)
+    if bad := np.count_nonzero(~np.isfinite(z).reshape(len(z), -1).all(1)):
+        raise ValueError(_not_finite(adata, key, slot, bad, "positions", "not finite"))
+    return z
 
 
 def read_metric(adata: AnnData, key: str, side: Side = "decoder") -> NDArray:
     """Return the (n, d, d) metric tensors."""
+    check_adata(adata)
     slots = Slots(key, side)
     if slots.metric not in adata.obsm:
         raise KeyError(_missing(adata, f"adata.obsm[{slots.metric!r}]", key))
@@ -178,6 +187,8 @@ def read_metric(adata: AnnData, key: str, side: Side = "decoder") -> NDArray:
     metric = np.empty((len(triangle), d, d), dtype=triangle.dtype)
     rows, columns = np.triu_indices(d)
     metric[:, rows, columns] = metric[:, columns, rows] = triangle
+    if bad := np.count_nonzero(~(np.isfinite(triangle).all(1) & (np.trace(metric, axis1=1, axis2=2) > 0))):
+        raise ValueError(_not_finite(adata, key, slots.metric, bad, "tensors", "zero or not finite"))
     return metric
 
 
@@ -207,6 +218,7 @@ def read_torn(adata: AnnData, key: str) -> Any:
 
 def read_uns(adata: AnnData, key: str, entry: str) -> Any:
     """Return one entry of ``uns["{key}_distortion"]``, or without that of ``uns[key]``."""
+    check_adata(adata)
     name = _entry(adata, key)
     # what made an embedding may have left its own parameters there, as sc.tl.umap does
     if name not in adata.uns or (name == key and _is_foreign(adata, key)):
@@ -226,9 +238,15 @@ def read_model(adata: AnnData, key: str) -> Framed:
     """Rebuild the model."""
     arrays = read_uns(adata, key, "model")
     try:
-        return from_arrays(arrays)
+        model = from_arrays(arrays)
     except ValueError as error:
         raise ValueError(_damaged(adata, key, f"in 'model', {error}")) from None
+    slot = embedding_slot(adata, key)
+    shape = (0, model.n_components) if slot is None else adata.obsm[slot].shape
+    if shape[1:] != (model.n_components,):
+        problem = f"'model' is of {model.n_components} dimensions, and adata.obsm[{slot!r}] of shape {shape}"
+        raise ValueError(_damaged(adata, key, problem))
+    return model
 
 
 def read_encoder(adata: AnnData, key: str) -> Autoencoder:
@@ -280,6 +298,13 @@ def _no_model(adata: AnnData, key: str) -> str:
         f"The tensors of adata.obsm[{embedding_slot(adata, key)!r}] were estimated by the graph Laplacian, which has "
         f"no model: they are there at the cells and nowhere else. Run sg.tl.distortion(adata, basis={key!r}, "
         "method='decoder') for a model."
+    )
+
+
+def _not_finite(adata: AnnData, key: str, slot: str, n: int, what: str, problem: str) -> str:
+    return (
+        f"{n} of {adata.n_obs} {what} in adata.obsm[{slot!r}] are {problem}, as none was when they were written: "
+        f"drop these cells or run {_call(adata, key)} again."
     )
 
 

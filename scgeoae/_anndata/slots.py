@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from .arguments import check_name
+
 Side = Literal["decoder", "encoder"]
 SIDES: tuple[Side, ...] = ("decoder", "encoder")
 EVALUATION = "evaluation"
@@ -18,6 +20,9 @@ class Slots:
     key: str = "geoae"
     side: Side = "decoder"
     """Whose metric the slots of tensors are about."""
+
+    def __post_init__(self) -> None:
+        check_name(self.key, "key")
 
     @property
     def _suffix(self) -> str:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
+
+from .arguments import check_adata, check_name
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,7 +24,10 @@ def find_genes(adata: AnnData, genes: str | Sequence[str], gene_symbols: str | N
     KeyError
         If there is no such column or gene.
     """
-    genes = [genes] if isinstance(genes, str) else list(genes)
+    check_adata(adata)
+    genes = [genes] if isinstance(genes, str) or not isinstance(genes, Iterable) else list(genes)
+    for gene in genes:
+        check_name(gene, "genes")
     if gene_symbols is None:
         return genes
     names = _column(adata, gene_symbols)
@@ -39,6 +45,7 @@ def shown_names(adata: AnnData, genes: Sequence[str], gene_symbols: str | None) 
 
 
 def _column(adata: AnnData, gene_symbols: str) -> pd.Series:
+    check_name(gene_symbols, "gene_symbols")
     if gene_symbols not in adata.var:
         known = ", ".join(map(repr, adata.var)) or "nothing"
         msg = f"Did not find {gene_symbols!r} in adata.var, which has {known}."

@@ -8,6 +8,7 @@ from matplotlib.legend import Legend
 from matplotlib.lines import Line2D
 from scipy import sparse
 
+from .._anndata.arguments import check_name
 from .._anndata.results import read_column, read_torn
 from .._anndata.slots import Slots
 from ._finish import finish
@@ -81,6 +82,7 @@ def broken_neighborhoods(
     >>> sg.tl.distortion(adata, method="laplacian")
     >>> ax = sg.pl.broken_neighborhoods(adata, color="bulk_labels", show=False)
     """
+    check_name(basis, "basis")
     basis = basis.removeprefix("X_")
     z = read_map(adata, basis, "sg.pl.broken_neighborhoods")
     if max_edges < 0:

@@ -90,7 +90,7 @@ def curvature_heatmap(
     >>> ax = sg.pl.curvature_heatmap(adata, kind="mean", show=False)
     """
     z = read_map(adata, basis, "sg.pl.curvature_heatmap")
-    if kind not in MEASURES:
+    if not isinstance(kind, str) or kind not in MEASURES:
         msg = f"Expected `kind` to be one of {', '.join(map(repr, MEASURES))}, found {kind!r}."
         raise ValueError(msg)
     if vmax is not None and not vmax > 0:

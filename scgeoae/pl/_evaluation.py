@@ -7,6 +7,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.colors import LinearSegmentedColormap
 
+from .._anndata.arguments import check_name
 from .._anndata.evaluation import read_evaluation
 from ..quality import MEASURES
 from ._finish import finish
@@ -132,6 +133,7 @@ def _measures(table: pd.DataFrame, measures: Sequence[str] | None, key: str) -> 
 
 def _order(oriented: pd.DataFrame, sort: str | None, key: str) -> NDArray[np.intp]:
     """Return the order of the rows; `oriented` has larger values where an embedding is better."""
+    check_name(sort, "sort")
     if sort is None:
         return np.arange(len(oriented))
     complete = oriented.dropna(axis=1)

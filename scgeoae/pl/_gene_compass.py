@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from .._anndata.genes import read_expression
+from .._anndata.groups import group_rows
 from .._anndata.results import read_model, read_uns
 from .._anndata.symbols import find_genes, shown_names
 from ..geometry import inverse
@@ -103,14 +104,11 @@ def gene_compass(
     >>> ax = sg.pl.gene_compass(adata, "bulk_labels", "Dendritic", show=False)
     """
     z = read_map(adata, basis, "sg.pl.gene_compass")
-    if groupby not in adata.obs:
-        msg = f"Did not find {groupby!r} in adata.obs, which has {', '.join(map(repr, adata.obs))}."
+    groups = group_rows(adata, groupby)
+    if not isinstance(group, str) or group not in groups:
+        msg = f"Did not find {group!r} in adata.obs[{groupby!r}], whose groups are {', '.join(map(repr, groups))}."
         raise KeyError(msg)
-    rows = np.flatnonzero(adata.obs[groupby].astype(str) == group)
-    if not len(rows):
-        known = ", ".join(map(repr, adata.obs[groupby].astype(str).unique()))
-        msg = f"Did not find {group!r} in adata.obs[{groupby!r}], whose groups are {known}."
-        raise KeyError(msg)
+    rows = groups[group]
     model = read_model(adata, basis)
     wanted = None if genes is None else find_genes(adata, genes, gene_symbols)
     expression = read_expression(adata, read_uns(adata, basis, "params"), wanted)

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 import matplotlib.pyplot as plt
 import numpy as np
 
+from .._anndata.arguments import check_adata
 from .._anndata.symbols import find_genes, shown_names
 from ._finish import finish
 
@@ -81,7 +83,14 @@ def geodesic_genes(
     >>> path = sg.tl.geodesic(adata, "CD14+ Monocyte", "CD19+ B", groupby="bulk_labels", genes=["CST3", "CD79A"])
     >>> trends, heatmap = sg.pl.geodesic_genes(adata, path, show=False)
     """
-    table = path.expression
+    check_adata(adata)
+    table = getattr(path, "expression", None)
+    if table is None:
+        msg = f"Expected `path` to be of sg.tl.geodesic, found {path!r}."
+        raise TypeError(msg)
+    if not isinstance(n_genes, Integral) or n_genes < 1:
+        msg = f"Expected `n_genes` to be an integer >= 1, found {n_genes!r}."
+        raise ValueError(msg)
     if table.shape[1] == 0:
         msg = "The path has no genes: find it again with `genes`, on an AnnData that has them."
         raise ValueError(msg)
@@ -90,8 +99,10 @@ def geodesic_genes(
         genes = list(spread.index[:n_genes])
     else:
         genes = find_genes(adata, genes, gene_symbols)
-    if missing := [gene for gene in genes if gene not in table]:
-        msg = f"Did not find {', '.join(map(repr, missing))} on the path; name them as `genes` of sg.tl.geodesic."
+    missing = [gene for gene in genes if gene not in table]
+    if missing or not genes:
+        unknown = ", ".join(map(repr, missing)) or "any gene"
+        msg = f"Did not find {unknown} on the path; name them as `genes` of sg.tl.geodesic."
         raise KeyError(msg)
     shown = shown_names(adata, genes, gene_symbols)
     distance, values = table.index.to_numpy(), table[genes].to_numpy()

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -90,7 +91,7 @@ def geodesics(
     >>> ax = sg.pl.geodesics(adata, path, color="bulk_labels", show=False)
     """
     z = read_map(adata, basis, "sg.pl.geodesics")
-    paths = [paths] if hasattr(paths, "coordinates") else list(paths)
+    paths = [paths] if hasattr(paths, "coordinates") else list(paths) if isinstance(paths, Iterable) else []
     if not paths or not all(hasattr(path, "coordinates") for path in paths):
         msg = "Expected `paths` to be what sg.tl.geodesic returned, or a list of such."
         raise ValueError(msg)

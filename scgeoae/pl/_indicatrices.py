@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from numbers import Integral
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -118,8 +119,8 @@ def indicatrices(
     if where not in ("data", "grid", "cells"):
         msg = f"Expected `where` to be 'data', 'grid' or 'cells', found {where!r}."
         raise ValueError(msg)
-    if n_tiles < 1 or not scale > 0:
-        msg = f"Expected `n_tiles` >= 1 and `scale` > 0, found {n_tiles!r} and {scale!r}."
+    if not isinstance(n_tiles, Integral) or n_tiles < 1 or not scale > 0:
+        msg = f"Expected `n_tiles` to be an integer >= 1 and `scale` > 0, found {n_tiles!r} and {scale!r}."
         raise ValueError(msg)
     panels = panels_by_side(side, ax)
     if len(panels) > 1 and not (color is None or isinstance(color, str)):

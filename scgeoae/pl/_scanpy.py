@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Iterable
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import scanpy as sc
+from matplotlib.artist import ArtistInspector
+from matplotlib.axes import Axes
+from matplotlib.collections import PathCollection
 
 from .._anndata.results import embedding_slot
 
 if TYPE_CHECKING:
     from anndata import AnnData
-    from matplotlib.axes import Axes
 
 # points beyond this number make a vector file that no viewer opens
 MAX_VECTOR_POINTS = 200_000
@@ -20,9 +26,41 @@ def scatter(adata: AnnData, basis: str, *, ax: Axes | None, **kwargs: Any) -> li
     """Draw the cells on the map with `scanpy.pl.embedding` and return one axes per colour."""
     if adata.n_obs > MAX_VECTOR_POINTS:
         kwargs.setdefault("rasterized", True)
-    drawn = sc.pl.embedding(adata, basis=embedding_slot(adata, basis), ax=ax, show=False, **kwargs)
+    slot = embedding_slot(adata, basis)
+    if not isinstance(adata.obsm[slot], np.ndarray):
+        kind = type(adata.obsm[slot]).__name__
+        msg = f"Scanpy's plots take arrays, and adata.obsm[{slot!r}] is a {kind}; replace it by its NumPy array."
+        raise TypeError(msg)
+    if unknown := sorted(kwargs.keys() - _keywords()):
+        msg = f"Unknown keyword {', '.join(map(repr, unknown))}: neither this plot nor scanpy.pl.embedding has it."
+        raise TypeError(msg)
+    _check_colors(adata, kwargs.get("color"), kwargs.get("gene_symbols"))
+    drawn = sc.pl.embedding(adata, basis=slot, ax=ax, show=False, **kwargs)
     axes = drawn if isinstance(drawn, list) else [drawn]
     for panel in axes:
         panel.set_xlabel(f"{basis}1")
         panel.set_ylabel(f"{basis}2")
     return axes
+
+
+def _check_colors(adata: AnnData, color: Any, gene_symbols: str | None) -> None:
+    """Say which colour is neither a column of `obs` nor a gene."""
+    named = [color] if color is None or isinstance(color, str) or not isinstance(color, Iterable) else list(color)
+    places = [adata.obs, adata.var_names]
+    places += [] if adata.raw is None else [adata.raw.var_names]
+    places += [set(adata.var[gene_symbols])] if gene_symbols in adata.var else []
+    for name in named or [color]:
+        if name is not None and not (isinstance(name, str) and any(name in place for place in places)):
+            columns = ", ".join(map(repr, adata.obs)) or "nothing"
+            msg = f"Did not find color={name!r} in adata.obs, which has {columns}, nor among the genes."
+            raise KeyError(msg)
+
+
+@cache
+def _keywords() -> frozenset[str]:
+    """Return what `scanpy.pl.embedding` takes: its own arguments, and those of the points it draws."""
+    inspector = ArtistInspector(PathCollection)
+    points = {*inspector.get_setters(), *(name for names in inspector.get_aliases().values() for name in names)}
+    drawing, plot = (inspect.signature(function).parameters.keys() for function in (Axes.scatter, sc.pl.embedding))
+    # without those that Scanpy gives to scatter itself
+    return frozenset((points | drawing | plot) - {"self", "x", "y", "s", "c", "data", "kwargs", "kwds"})

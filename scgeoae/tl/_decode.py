@@ -85,7 +85,7 @@ def decode(
         decoded = AnnData(np.zeros((len(x), 0), dtype=np.float32))
     else:
         expression = read_expression(adata, params, genes)
-        decoded = AnnData(expression.of(x), var=adata.var.loc[expression.genes])
+        decoded = AnnData(expression.of(x), var=adata.var.iloc[expression.columns])
     decoded.obs_names = pd.RangeIndex(len(x)).astype(str)
     decoded.obsm[embedding_slot(adata, key)] = positions
     if params["use_rep"] != "X":

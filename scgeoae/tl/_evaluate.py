@@ -7,6 +7,7 @@ import pandas as pd
 import torch
 from scanpy import logging as logg
 
+from .._anndata.arguments import check_name
 from .._anndata.evaluation import COLUMNS, checked_table_key, find_bases, stored_params, write_evaluation
 from .._anndata.representation import choose_representation, read_points, stored_representation
 from .._anndata.results import read_metric
@@ -14,6 +15,7 @@ from .._anndata.slots import Slots
 from ..geometry import distortion
 from ..quality import MEASURES, MIN_CELLS, Estimate
 from ..quality import evaluate as measure
+from ._seed import seed_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -166,10 +168,10 @@ def evaluate(
     >>> bool(wide.loc["geoae", "Spear"] > wide.loc["umap", "Spear"])
     True
     """
+    table_key = checked_table_key(adata, key_added)
     if adata.n_obs < MIN_CELLS:
         msg = f"Expected at least {MIN_CELLS} cells, twice a neighborhood of 10, found {adata.n_obs}."
         raise ValueError(msg)
-    table_key = checked_table_key(adata, key_added)
     bases = find_bases(adata, basis)
     labels = None if groupby is None else _labels(adata, groupby)
     params = stored_params(adata, bases) if use_rep is None and n_pcs is None and layer is None else None
@@ -195,7 +197,7 @@ def evaluate(
         labels=labels,
         n_sample=n_sample,
         local_scores=local_scores,
-        random_state=random_state,
+        random_state=seed_of(random_state),
     )
     described = _described(representation.params)
     rows = [
@@ -215,6 +217,7 @@ def evaluate(
 
 
 def _labels(adata: AnnData, groupby: str) -> NDArray[np.intp]:
+    check_name(groupby, "groupby")
     if groupby not in adata.obs:
         known = ", ".join(map(repr, adata.obs)) or "nothing"
         msg = f"Did not find `groupby` {groupby!r} in adata.obs, which has {known}."

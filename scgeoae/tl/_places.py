@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-import pandas as pd
 
+from .._anndata.groups import group_rows
 from ._positions import checked_positions
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def find_place(adata: AnnData, z: NDArray, where: Any, groupby: str | None, argu
     KeyError
         If there is no such cell, group or column.
     ValueError
-        If it is none of these.
+        If it is none of these, or no cell has a group.
     """
     if not isinstance(where, str):
         position = checked_positions(where, z.shape[1], argument, or_else="a cell, a group or ")
@@ -63,19 +63,6 @@ def find_place(adata: AnnData, z: NDArray, where: Any, groupby: str | None, argu
 def group_places(adata: AnnData, z: NDArray, groupby: str) -> list[Place]:
     """Return the places of all groups of a column of `obs`, in the order of its categories."""
     return [_center(name, z, rows) for name, rows in group_rows(adata, groupby).items()]
-
-
-def group_rows(adata: AnnData, groupby: str) -> dict[str, NDArray[np.intp]]:
-    """Return the rows of each group of a column of `obs` that has cells, in the order of its categories."""
-    if groupby not in adata.obs:
-        msg = f"Did not find {groupby!r} in adata.obs, which has {', '.join(map(repr, adata.obs))}."
-        raise KeyError(msg)
-    column = adata.obs[groupby]
-    if not isinstance(column.dtype, pd.CategoricalDtype):
-        column = column.astype("category")
-    codes = column.cat.codes.to_numpy()
-    rows = {str(name): np.flatnonzero(codes == i) for i, name in enumerate(column.cat.categories)}
-    return {name: found for name, found in rows.items() if len(found)}
 
 
 def _center(name: str, z: NDArray, rows: NDArray) -> Place:

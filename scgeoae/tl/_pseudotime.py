@@ -6,9 +6,10 @@ import numpy as np
 from scanpy import logging as logg
 from scipy.sparse.csgraph import dijkstra
 
+from .._anndata.groups import group_rows
 from .._anndata.results import read_embedding, read_model, writable
 from .._anndata.slots import Slots
-from ._places import find_place, group_rows
+from ._places import find_place
 from ._routes import metric_graph_of
 
 if TYPE_CHECKING:

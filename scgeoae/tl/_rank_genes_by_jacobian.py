@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Iterable
 from numbers import Integral
 from typing import TYPE_CHECKING, Literal
 
@@ -9,9 +10,10 @@ import torch
 from scanpy import logging as logg
 
 from .._anndata.genes import read_expression
+from .._anndata.groups import group_rows
 from .._anndata.results import read_embedding, read_model, read_uns, writable
+from .._anndata.slots import checked_key
 from ..geometry import along, steepest
-from ._places import group_rows
 from ._positions import checked_positions
 
 if TYPE_CHECKING:
@@ -112,15 +114,19 @@ def rank_genes_by_jacobian(
     >>> adata.uns["geoae_rank_genes"]["names"].dtype.names[0]
     'CD4+/CD25 T Reg'
     """
-    if n_genes is not None and (not isinstance(n_genes, Integral) or n_genes < 1):
+    if n_genes is not None and (isinstance(n_genes, bool) or not isinstance(n_genes, Integral) or n_genes < 1):
         msg = f"Expected `n_genes` to be None or an integer >= 1, found {n_genes!r}."
         raise ValueError(msg)
+    key_added = checked_key(key_added, f"{key}_rank_genes")
     z, model = read_embedding(adata, key), read_model(adata, key)
     rows = group_rows(adata, groupby)
-    names = list(rows) if isinstance(groups, str) and groups == "all" else list(groups)
-    if missing := [name for name in names if name not in rows]:
-        known = ", ".join(map(repr, rows))
-        msg = f"Did not find {', '.join(map(repr, missing))} in adata.obs[{groupby!r}], whose groups are {known}."
+    if isinstance(groups, str):
+        groups = list(rows) if groups == "all" else [groups]
+    names = list(groups) if isinstance(groups, Iterable) else [groups]
+    missing = [name for name in names if not isinstance(name, str) or name not in rows]
+    if missing or not names:
+        known, unknown = ", ".join(map(repr, rows)), ", ".join(map(repr, missing)) or "a group"
+        msg = f"Did not find {unknown} in adata.obs[{groupby!r}], whose groups are {known}."
         raise KeyError(msg)
     if isinstance(direction, str):
         if direction not in DIRECTIONS[: 1 + model.n_components]:
@@ -161,7 +167,6 @@ def rank_genes_by_jacobian(
         "key": key,
     }
     adata = writable(adata, copy=copy)
-    key_added = f"{key}_rank_genes" if key_added is None else key_added
     adata.uns[key_added] = result
     logg.info("    finished", time=start, deep=f"added\n    uns[{key_added!r}], ranked genes")
     return adata if copy else None

@@ -13,6 +13,13 @@ if TYPE_CHECKING:
 
 def seed_of(random_state: int | np.random.RandomState | None) -> int:
     """Return an integer seed, drawn from a generator or from None."""
-    if isinstance(random_state, Integral):
+    if isinstance(random_state, Integral) and 0 <= random_state < 2**32:
         return int(random_state)
-    return int(check_random_state(random_state).randint(2**31 - 1))
+    try:
+        return int(check_random_state(random_state).randint(2**31 - 1))
+    except ValueError:
+        msg = (
+            "Expected `random_state` to be an integer from 0 to 2³² − 1, a numpy.random.RandomState or None, "
+            f"found {random_state!r}."
+        )
+        raise ValueError(msg) from None

@@ -29,6 +29,13 @@ from ..training import placement
 if TYPE_CHECKING:
     from anndata import AnnData
 
+    from .._anndata.representation import Representation
+    from ..nn import Autoencoder
+
+# Cells of the reference that are enough to tell whether its representation is still that of the map, and how far on it,
+# as a share of its size, one may be encoded from where it lies.
+N_CHECKED, MAX_STRAY = 1000, 0.01
+
 
 def transform(
     adata_new: AnnData,
@@ -99,7 +106,8 @@ def transform(
     KeyError
         If the reference has no map under `key`, or its representation, `use_rep` or `layer` is not there.
     ValueError
-        If genes or components are missing, names are not unique, or values are not finite.
+        If genes or components are missing, names are not unique, values are not finite or beyond float32, or the
+        representation of the reference is no longer what the map was made of.
 
     See Also
     --------
@@ -130,7 +138,15 @@ def transform(
     start = logg.info(f"placing {adata_new.n_obs} cells on the map in adata.obsm[{embedding_slot(adata, key)!r}]")
     x = representation.dense(may_be_equal=True)
     placed = placement(model, x)
-    found = outliers(x, stored_representation(adata, params).dense())
+    if bad := np.count_nonzero(~np.isfinite(placed.error)):
+        msg = (
+            f"{bad} of {len(x)} cells in {representation.name} are too far from those of the map for float32; "
+            "are they in other units? Preprocess them as the reference was."
+        )
+        raise ValueError(msg)
+    reference = stored_representation(adata, params)
+    _check_reference(adata, key, model, reference)
+    found = outliers(x, reference.dense())
 
     metrics = {"decoder": placed.metric, "encoder": placed.encoder_metric}
     tensors = {}
@@ -160,6 +176,22 @@ def transform(
         deep="added\n" + "\n".join(f"    {line}" for line in written),
     )
     return adata_new if copy else None
+
+
+def _check_reference(adata: AnnData, key: str, model: Autoencoder, reference: Representation) -> None:
+    """Say if the representation of the reference is another than the map was made of; some cells tell."""
+    rows = np.unique(np.linspace(0, adata.n_obs - 1, min(adata.n_obs, N_CHECKED)).astype(np.intp))
+    z = read_embedding(adata, key)
+    known = placement(model, reference.matrix[rows])
+    # an encoder that was fitted to an embedding is only near to it
+    strayed = has_own_decoder(adata, key) and np.abs(known.embedding - z[rows]).max() > MAX_STRAY * np.ptp(z, 0).max()
+    if strayed or not np.isfinite(known.error).all():
+        slot = embedding_slot(adata, key)
+        msg = (
+            f"{reference.name} of the reference is no longer what the map in adata.obsm[{slot!r}] was made of, since "
+            "its own cells would lie elsewhere: bring it back, or make the map again."
+        )
+        raise ValueError(msg)
 
 
 def _scores(metrics: dict[str, Any], error: Any, unit_of_error: float) -> dict[str, float]:

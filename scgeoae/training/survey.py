@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
+# Of the scale: errors and their sums over features are its square, which float32 must hold.
+SMALLEST, LARGEST = 1e-15, 1e15
+
+
 class Survey(NamedTuple):
     """The standardisation x = (raw − center)/scale of a matrix, and some of its rows."""
 
@@ -49,7 +53,8 @@ def survey(raw: Any, rows: NDArray[np.integer], *, name: str = "the matrix") -> 
     Raises
     ------
     ValueError
-        If there are NaN or infinite values, or if all rows are equal.
+        If there are NaN or infinite values, if all rows are equal, or if they vary by less than 1e-15 or more than
+        1e15.
     """
     n, n_features = raw.shape
     mean, total, taken = np.zeros(n_features), 0.0, np.empty((len(rows), n_features))
@@ -76,4 +81,10 @@ def survey(raw: Any, rows: NDArray[np.integer], *, name: str = "the matrix") -> 
         msg = f"All {n} cells are equal in {name}, so there is no structure in it."
         raise ValueError(msg)
     found = Survey(mean, float(np.sqrt(total / (n * n_features))), np.empty(0, dtype=np.float32))
+    if not SMALLEST <= found.scale <= LARGEST:
+        msg = (
+            f"The values in {name} vary by {found.scale:.1e}, whose square float32 does not hold: divide them by one "
+            f"number, so that they vary by something between {SMALLEST:g} and {LARGEST:g}."
+        )
+        raise ValueError(msg)
     return found._replace(x=found.standardize(taken))
