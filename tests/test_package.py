@@ -100,9 +100,3 @@ def test_documentation(name):
         assert f"\n{section}\n---" in text
     for parameter in inspect.signature(function).parameters:
         assert parameter in text
-
-
-@pytest.mark.parametrize("name", [n for n in PUBLIC if not n.startswith("pl.")])
-def test_unknown_keywords_are_refused(name, small):
-    with pytest.raises(TypeError, match="spam"):
-        PUBLIC[name](small, spam=1)

@@ -1,0 +1,68 @@
+"""Each function, with each case, before and after a map was made."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from .calls import MAKERS, ROLES, call, good, made, placed, raw
+from .cases import AFTER, CASES
+from .judge import judged
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+ORDERS = {"before": CASES, "after": CASES | AFTER}
+READERS = ("pl.", "get.")
+# In the default suite what makes a map meets the cases before there is one, and what reads it after; others are slow.
+DEFAULT = {"before": {f"{maker}(adata)" for maker in MAKERS}}
+DEFAULT["after"] = ROLES.keys() - DEFAULT["before"]
+
+
+def pairs(*floors: str) -> list[Any]:
+    """Return (function and role, case, whether the case comes before or after the map was made)."""
+    return [
+        pytest.param(role, case, order, marks=[] if role in DEFAULT[order] else pytest.mark.slow)
+        for order, cases in ORDERS.items()
+        for case in cases
+        for role in ROLES
+        if role.split(".")[0] in floors
+    ]
+
+
+def check(role: str, case: str, order: str) -> str:
+    """Call a function with a case, and return what came of it."""
+    name, which = ROLES[role]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        adata = duplicate(prepared(case, order))
+        if role == "pl.transform(adata_new)":
+            adata = placed(adata)
+    return judged(lambda: call(name, adata, which), adata, may_write=not name.startswith(READERS))
+
+
+@cache
+def prepared(case: str, order: str) -> AnnData:
+    """Return the data of a case. Do not change: take a duplicate."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        if order == "before":
+            return made(CASES[case](raw()))
+        return ORDERS[order][case](duplicate(good()))
+
+
+def duplicate(adata: AnnData) -> AnnData:
+    """Return a copy; of a view, and of what is on disk, one of the same kind."""
+    if adata.isbacked:
+        import anndata
+
+        return anndata.read_h5ad(adata.filename, backed="r")
+    if adata.is_view:
+        return copy.deepcopy(adata._adata_ref)[adata._oidx, adata._vidx]
+    copied = adata.copy()
+    copied.uns = copy.deepcopy(adata.uns)
+    return copied

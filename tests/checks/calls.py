@@ -1,0 +1,119 @@
+"""How each public function is called in the battery, found by its signature."""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import warnings
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from anndata import AnnData
+
+import scgeoae as sg
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+FUNCTIONS: dict[str, Callable[..., Any]] = {
+    f"{floor}.{name}": getattr(getattr(sg, floor), name)
+    for floor in ("tl", "pl", "get")
+    for name in getattr(sg, floor).__all__
+}
+# Which AnnData of a function the cases are applied to: those of two are tried one after the other.
+ROLES = {
+    f"{name}({role})": (name, role)
+    for name, function in FUNCTIONS.items()
+    for role in ("adata", "adata_new")
+    if role in inspect.signature(function).parameters
+}
+# What makes a call take milliseconds.
+QUICK = {"n_steps": 6, "hidden": (8, 8), "n_neighbors": 4, "progress_bar": False, "show": False, "resolution": 12}
+# The value of each argument that has no default.
+EXAMPLES: dict[str, Callable[[AnnData], Any]] = {
+    "adata": lambda _: good(),
+    "adata_new": lambda _: placed(good()),
+    "coordinates": lambda _: [[0.0, 0.0], [1.0, 0.5]],
+    "genes": lambda adata: list(getattr(adata, "var_names", [])[:1]),
+    "group": lambda _: "a",
+    "groupby": lambda _: "group",
+    "path": lambda _: path(),
+    "paths": lambda _: path(),
+    "root": lambda adata: cell_of(adata, 0),
+    "source": lambda adata: cell_of(adata, 0),
+    "target": lambda adata: cell_of(adata, -1),
+}
+
+
+def raw(n: int = 40, n_features: int = 8) -> AnnData:
+    """Three groups on a bent sheet, with a layout that somebody else made."""
+    rng = np.random.default_rng(0)
+    t = rng.uniform(-1, 1, size=(n, 2))
+    x = 0.05 * rng.normal(size=(n, n_features)) + 3
+    x[:, 0] += 2 * t[:, 0]
+    x[:, 1 % n_features] += 2 * t[:, 1]
+    x[:, 2 % n_features] += t[:, 0] ** 2
+    adata = AnnData(x.astype(np.float32))
+    adata.obs["group"] = pd.Categorical(np.array(["a", "b", "c"])[np.digitize(t[:, 0], [-0.3, 0.3])])
+    adata.obs["value"] = t[:, 1]
+    adata.obsm["X_umap"] = (t @ [[2.0, 0.3], [0.0, 1.0]]).astype(np.float32)
+    return adata
+
+
+def call(name: str, adata: AnnData, role: str = "adata", **changed: Any) -> Any:
+    """Call a function with `adata` in a role."""
+    function = FUNCTIONS[name]
+    given: dict[str, Any] = {}
+    for parameter in inspect.signature(function).parameters.values():
+        if parameter.name == role:
+            given[role] = adata
+        elif parameter.name in QUICK:
+            given[parameter.name] = QUICK[parameter.name]
+        elif parameter.default is parameter.empty and parameter.kind != parameter.VAR_KEYWORD:
+            if parameter.name not in EXAMPLES:
+                msg = f"Say in EXAMPLES of {__file__} what `{parameter.name}` of {name} is in the battery."
+                raise NotImplementedError(msg)
+            given[parameter.name] = EXAMPLES[parameter.name](adata)
+    return function(**(given | changed))
+
+
+# What stands behind a map, in the order in which a user would call it.
+MAKERS = ("tl.geoae", "tl.distortion", "tl.evaluate")
+
+
+def made(adata: AnnData) -> AnnData:
+    """Make maps on it as far as that can be done."""
+    for maker in (*MAKERS, "tl.curvature"):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            try:
+                call(maker, adata)
+            except Exception:  # noqa: BLE001 -- the maker itself is judged elsewhere
+                continue
+    return adata
+
+
+@cache
+def good() -> AnnData:
+    """Data with maps, on which nothing is wrong. Do not change: take a copy."""
+    return made(raw())
+
+
+def placed(adata: AnnData) -> AnnData:
+    """Return a copy whose cells are placed on the good map, if they can be."""
+    adata = adata.to_memory() if adata.isbacked else adata.copy()
+    with contextlib.suppress(Exception):
+        sg.tl.transform(adata, good())
+    return adata
+
+
+@cache
+def path() -> Any:
+    return call("tl.geodesic", good())
+
+
+def cell_of(adata: AnnData, i: int) -> str:
+    """Return the name of a cell; of one that is not there where there is none."""
+    return adata.obs_names[i] if getattr(adata, "n_obs", 0) else "nobody"

@@ -1,0 +1,131 @@
+"""What may come out of a call, whatever goes in."""
+
+from __future__ import annotations
+
+import traceback
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from scipy import sparse
+
+import scgeoae as sg
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from anndata import AnnData
+
+OURS = Path(sg.__file__).parent
+ERRORS = (KeyError, ValueError, TypeError, RuntimeError, OSError)
+ATTRIBUTES = ("obs", "var", "obsm", "varm", "obsp", "varp", "layers", "uns")
+# NaN on purpose: statistics that a ranking by derivatives does not have and whose columns Scanpy asks for, and the
+# error of a score that is not an estimate.
+UNKNOWN = ("logfoldchanges", "pvals", "pvals_adj", "['error']")
+
+
+def slots(adata: AnnData) -> dict[str, Any]:
+    """Return every array and scalar of an AnnData under its path."""
+    found: dict[str, Any] = {}
+
+    def add(path: str, value: Any) -> None:
+        if isinstance(value, pd.DataFrame):
+            found[f"{path}.index"] = value.index
+            for name in value:
+                add(f"{path}[{name!r}]", value[name])
+        elif isinstance(value, Mapping):
+            for name, entry in value.items():
+                add(f"{path}[{name!r}]", entry)
+        else:
+            found[path] = value
+
+    add("X", adata.X)
+    for attribute in ATTRIBUTES:
+        add(attribute, getattr(adata, attribute))
+    return found
+
+
+def fingerprint(value: Any) -> tuple[Any, ...]:
+    """Return what tells whether a slot has changed, wherever it is kept."""
+    if hasattr(value, "to_memory"):  # on disk
+        value = value.to_memory()
+    elif hasattr(value, "compute"):  # lazy
+        value = value.compute()
+    elif hasattr(value, "id") and hasattr(value, "file"):  # of h5py
+        value = value[:]
+    if sparse.issparse(value):
+        value = value.tocsr()
+        return (value.shape, *map(fingerprint, (value.data, value.indices, value.indptr)))
+    if isinstance(value, pd.Series | pd.Index):
+        # Scanpy's plots make categories of text
+        value = value.to_numpy() if value.dtype.kind in "fiub" else np.array(value.astype(object))
+    if isinstance(value, np.ndarray) and value.dtype.kind in "fiub":
+        return value.dtype.str, value.shape, hash(value.tobytes())
+    return (repr(value.tolist() if isinstance(value, np.ndarray) else value),)
+
+
+def fingerprints(adata: AnnData) -> dict[str, tuple[Any, ...]]:
+    """Return that of every slot."""
+    return {path: fingerprint(value) for path, value in slots(adata).items()}
+
+
+def judged(call: Callable[[], Any], adata: AnnData, *, may_write: bool) -> str:
+    """Call, and return what came of it: ``"done"`` or our error. Everything else is an AssertionError.
+
+    - An error is one of `ERRORS`, raised in a module of ours, in words; and nothing has changed.
+    - Without an error, whatever was there before and is not ours is as it was, and what is new is finite.
+    - NumPy does not warn of a number.
+    """
+    before = fingerprints(adata)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            call()
+        except Exception as error:  # noqa: BLE001 -- that is what is judged
+            check_error(error)
+            changed = [path for path, value in fingerprints(adata).items() if before.get(path) != value]
+            assert not changed, f"changed before it failed: {changed}"
+            assert len(fingerprints(adata)) == len(before), "slots were removed before it failed"
+            return f"{type(error).__name__}: {error}"
+    numeric = [str(w.message) for w in caught if issubclass(w.category, RuntimeWarning)]
+    assert not numeric, f"warnings of numbers: {numeric}"
+    check_written(adata, before, may_write=may_write)
+    return "done"
+
+
+def check_error(error: Exception) -> None:
+    """Check that an error was raised by us, in words."""
+    told = "".join(traceback.format_exception(error))
+    frames = [Path(frame.filename) for frame in traceback.extract_tb(error.__traceback__)]
+    # what Python itself says of a call that does not fit the signature is raised where it is called
+    is_of_call = isinstance(error, TypeError) and frames[-1].parent == Path(__file__).parent
+    assert frames[-1].is_relative_to(OURS) or is_of_call, f"a foreign traceback:\n{told}"
+    assert isinstance(error, ERRORS), told
+    assert not isinstance(error, Warning), told
+    assert len(str(error).split()) >= 3, f"not in words: {error!r}"
+
+
+def check_written(adata: AnnData, before: dict[str, tuple[Any, ...]], *, may_write: bool) -> None:
+    """Check that what is not ours stayed, and that what is new is finite."""
+    now = slots(adata)
+    changed = [path for path, value in now.items() if before.get(path) != fingerprint(value)]
+    gone = sorted(before.keys() - now.keys())
+    foreign = [path for path in [*changed, *gone] if not is_ours(path, may_write=may_write)]
+    assert not foreign, f"changed what is not ours: {foreign}"
+    for path in changed:
+        value = now[path]
+        value = value.data if sparse.issparse(value) else np.asarray(value)
+        if value.dtype.kind == "f" and not any(name in path for name in UNKNOWN):
+            assert np.isfinite(value).all(), f"{path} has {np.count_nonzero(~np.isfinite(value))} that are not finite"
+
+
+def is_ours(path: str, *, may_write: bool) -> bool:
+    """Return whether a call may change this slot."""
+    if path.endswith("_colors']"):  # as Scanpy's plots do
+        return True
+    return (
+        may_write and path != "obsm['X_umap']" and any(name in path for name in ("geoae", "umap", "evaluation", "spam"))
+    )

@@ -1,0 +1,92 @@
+"""Arguments that are of no use, one at a time."""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from .battery import READERS, duplicate
+from .calls import FUNCTIONS, ROLES, call, good
+from .judge import fingerprints, judged
+
+# What matplotlib draws with is handed to it as it is, and what is wrong with it matplotlib says.
+STYLE = ("alpha", "arrow_color", "ax", "cmap", "edgecolor", "facecolor", "line_color", "linewidth", "outlier_color")
+STYLE += ("reference_color", "save", "scale", "show", "vmax", "vmin")
+
+
+class Thing:
+    """Of no kind that anything asks for."""
+
+    def __repr__(self) -> str:
+        return "<a thing>"
+
+
+WRONG = {
+    "a thing": Thing(),
+    "text": "spam",
+    "-1": -1,
+    "0": 0,
+    "NaN": float("nan"),
+    "an empty list": [],
+    "a list of text": ["spam"],
+    "a tuple": (1, 2, 3),
+    "an array": np.array([1.5]),
+    "True": True,
+    "bytes": b"x",
+    "a dict": {},
+}
+NO_ADATA = {
+    "None": None,
+    "a data frame": pd.DataFrame({"a": [1]}),
+    "an array": np.zeros((3, 2)),
+    "a path": Path("file.h5ad"),
+    "a dict": {},
+}
+ARGUMENTS = [
+    (name, parameter.name)
+    for name, function in FUNCTIONS.items()
+    for parameter in inspect.signature(function).parameters.values()
+    if parameter.kind != parameter.VAR_KEYWORD and parameter.name not in {*STYLE, "adata", "adata_new"}
+]
+COPIERS = [name for name, function in FUNCTIONS.items() if "copy" in inspect.signature(function).parameters]
+
+
+@pytest.mark.parametrize("value", NO_ADATA)
+@pytest.mark.parametrize("role", ROLES)
+def test_no_adata(role, value):
+    name, which = ROLES[role]
+    with pytest.raises(TypeError, match="Expected an AnnData, found"):
+        call(name, NO_ADATA[value], which)
+
+
+@pytest.mark.parametrize(("name", "argument"), ARGUMENTS)
+def test_wrong_argument(name, argument):
+    for value in WRONG.values():
+        # results under a name of their own are ours too
+        adata = duplicate(good())
+        may_write = not name.startswith(READERS)
+        told = judged(lambda: call(name, adata, **{argument: value}), adata, may_write=may_write)  # noqa: B023
+        assert told == "done" or told.split(":")[0] in ("KeyError", "ValueError", "TypeError"), (value, told)
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_unknown_keyword(name):
+    adata = duplicate(good())
+    told = judged(lambda: call(name, adata, spam=1), adata, may_write=False)
+    assert told.startswith("TypeError")
+    assert "spam" in told
+
+
+@pytest.mark.parametrize("name", COPIERS)
+def test_a_copy_is_what_would_be_written(name):
+    adata, written = duplicate(good()), duplicate(good())
+    before = fingerprints(adata)
+    role = "adata_new" if name.endswith("transform") else "adata"
+    copied = call(name, adata, role, copy=True)
+    assert fingerprints(adata) == before
+    assert call(name, written, role) is None
+    assert fingerprints(copied) == fingerprints(written)
