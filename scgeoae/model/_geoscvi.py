@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 from functools import wraps
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -14,7 +13,7 @@ from .._anndata.results import writable, write_results
 from .._anndata.slots import checked_key
 from ..geometry import fit_frame, procrustes
 from ..geometry.regularizers import REGULARIZERS, canonical_name
-from ..training import Settings
+from ..training import Settings, environment
 from ._module import STRENGTHS, GeoVAE
 from ._plan import GeoTrainingPlan
 from ._survey import survey
@@ -288,7 +287,7 @@ class GeoSCVI(SCVI):
             "n_neighbors": n_neighbors,
             "method": "gauss",
             "made_by": "GeoSCVI",
-            "versions": {name: version(name) for name in ("scgeoae", "scvi-tools", "torch", "numpy")},
+            "environment": environment(self.device, "scvi-tools"),
         }
         return {name: value for name, value in params.items() if value is not None}
 

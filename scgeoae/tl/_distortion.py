@@ -9,8 +9,8 @@ from .._anndata.assemble import assemble_estimate
 from .._anndata.representation import choose_representation, stored_representation
 from .._anndata.results import has_own_decoder, read_uns, writable, write_results, write_tears
 from ..geometry import laplacian_metric, tears
-from ..training import Settings
-from ._fit_embedding import check_shapes, find_embedding, fit_embedding, versions
+from ..training import Settings, environment
+from ._fit_embedding import check_shapes, find_embedding, fit_embedding
 from ._seed import seed_of
 
 if TYPE_CHECKING:
@@ -199,7 +199,8 @@ def distortion(
         logg.info("    the map has a decoder of its own, and its tensors are there already: adding the tears only")
     elif method == "laplacian":
         metric = laplacian_metric(positions, neighbors, lengths)
-        params = {"basis": slot, "method": method, **representation.params, "n_neighbors": k, "versions": versions()}
+        params = {"basis": slot, "method": method, **representation.params, "n_neighbors": k}
+        params["environment"] = environment("cpu")
         results = assemble_estimate(positions, metric, representation=representation, params=params, n_neighbors=k)
     else:
         results = fit_embedding(

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
 from .._anndata.assemble import assemble
 from .._anndata.representation import embedding_positions
@@ -14,6 +12,7 @@ from .._anndata.results import embedding_slot
 from ..training import fit_decoder
 
 if TYPE_CHECKING:
+    import torch
     from anndata import AnnData
     from numpy.typing import NDArray
 
@@ -88,14 +87,9 @@ def fit_embedding(
         "batch_size": settings.batch_size,
         "learning_rate": settings.learning_rate,
         "random_state": settings.seed,
-        "n_threads": torch.get_num_threads(),
-        "versions": versions(),
+        "data": fitted.digest,
+        "environment": fitted.environment,
     }
     # an h5ad file has no None; what is absent was the default
     params = {name: value for name, value in params.items() if value is not None}
     return assemble(fitted, representation=representation, params=params, n_neighbors=k, ours=False)
-
-
-def versions() -> dict[str, str]:
-    """Return the versions that results depend on."""
-    return {name: version(name) for name in ("scgeoae", "torch", "numpy", "scikit-learn")}

@@ -1,12 +1,10 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
-import torch
 from scanpy import logging as logg
 
 from .._anndata.assemble import assemble
@@ -15,12 +13,13 @@ from .._anndata.representation import choose_representation
 from .._anndata.results import writable, write_results
 from .._anndata.slots import checked_key
 from ..geometry import Ambient
-from ..training import N_PARTNERS, Settings, choose_ambient, fit
+from ..training import N_PARTNERS, Settings, choose_ambient, digest, fit
 from ._seed import seed_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    import torch
     from anndata import AnnData
     from numpy.typing import ArrayLike, NDArray
 
@@ -290,7 +289,9 @@ def geoae(
         name=representation.name,
     )
     k = min(settings.n_neighbors, adata.n_obs - 1)
-    chosen = representation.params | ({} if neighbors is None else {"neighbors_key": neighbors_key or "neighbors"})
+    chosen = representation.params
+    if neighbors is not None:
+        chosen = chosen | {"neighbors_key": neighbors_key or "neighbors", "neighbors": digest(neighbors)}
     params = _params(settings, chosen, ambient, init_pos, n_neighbors=k, fitted=fitted)
     results = assemble(fitted, representation=representation, params=params, n_neighbors=k, ours=True)
     adata = writable(adata, copy=copy)
@@ -346,7 +347,6 @@ def _params(
         params["ambient"] = ambient if isinstance(ambient, str) else np.asarray(ambient, dtype=np.float32)
     # `method` is what Scanpy asks of whatever `neighbors_key` names
     params["method"] = "gauss"
-    params["n_threads"] = torch.get_num_threads()
-    params["versions"] = {name: version(name) for name in ("scgeoae", "torch", "numpy", "scikit-learn")}
+    params |= {"data": fitted.digest, "environment": fitted.environment}
     # an h5ad file has no None; what is absent was the default
     return {name: value for name, value in params.items() if value is not None}

@@ -3,8 +3,10 @@
 from .ambient import choose_ambient
 from .conclude import Fit
 from .contrast import Contrast
+from .digest import digest
 from .dual_ascent import DualAscent
 from .encode import encode
+from .environment import environment
 from .fit import default_steps, fit
 from .fit_decoder import fit_decoder
 from .loss import Batch, Loss, Term, loss
@@ -24,7 +26,9 @@ __all__ = [
     "Term",
     "choose_ambient",
     "default_steps",
+    "digest",
     "encode",
+    "environment",
     "fit",
     "fit_decoder",
     "loss",

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+
+from .environment import environment
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -38,6 +40,10 @@ class Fit(NamedTuple):
     """The step whose state was kept."""
     factor: float
     """What the weights of the regularisers were multiplied by: found for strength="auto", else 1."""
+    digest: str
+    """By which the rows that were trained on and held out, as float32, are told from others."""
+    environment: dict[str, Any]
+    """See `scgeoae.training.environment`."""
     noise: float = 0.0
     """Standard deviation of the noise on the cells that were encoded."""
     displacement: NDArray[np.float32] | None = None
@@ -73,4 +79,6 @@ def conclude(
         step=step,
         factor=factor,
         noise=noise,
+        digest=prepared.standardization.digest,
+        environment=environment(prepared.x.device),
     )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from .blocks import blocks
+from .digest import digest
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -25,6 +26,8 @@ class Survey(NamedTuple):
     """Root of the mean variance of the features: ONE number, so that distances keep their meaning."""
     x: NDArray[np.float32]
     """(m, D) the rows that were asked for, standardised."""
+    digest: str
+    """By which these rows, as float32, are told from others."""
 
     def standardize(self, raw: NDArray) -> NDArray[np.float32]:
         """Return (raw − center)/scale of further rows.
@@ -80,11 +83,11 @@ def survey(raw: Any, rows: NDArray[np.integer], *, name: str = "the matrix") -> 
     if is_constant:
         msg = f"All {n} cells are equal in {name}, so there is no structure in it."
         raise ValueError(msg)
-    found = Survey(mean, float(np.sqrt(total / (n * n_features))), np.empty(0, dtype=np.float32))
+    found = Survey(mean, float(np.sqrt(total / (n * n_features))), np.empty(0, dtype=np.float32), "")
     if not SMALLEST <= found.scale <= LARGEST:
         msg = (
             f"The values in {name} vary by {found.scale:.1e}, whose square float32 does not hold: divide them by one "
             f"number, so that they vary by something between {SMALLEST:g} and {LARGEST:g}."
         )
         raise ValueError(msg)
-    return found._replace(x=found.standardize(taken))
+    return found._replace(x=found.standardize(taken), digest=digest(taken.astype(np.float32)))

@@ -60,7 +60,7 @@ def test_writes_the_slots_of_the_design(fitted, reduced):
     stored = fitted.uns["geoae"]
     assert stored.keys() == {"params", "history", "scores", "model", "connectivities_key", "distances_key"}
     assert stored["params"]["use_rep"] == "X_pca"
-    assert stored["params"]["versions"]["scgeoae"] == sg.__version__
+    assert stored["params"]["environment"]["versions"]["scgeoae"] == sg.__version__
 
 
 def test_tensors_agree_with_finite_differences(fitted):
@@ -122,8 +122,8 @@ def test_scanpy_runs_on_the_metric_graph(fitted):
 def test_params_repeat_the_run(reduced):
     adata = run(reduced, regularizer="geomae", n_pcs=20, random_state=3, copy=True)
     params = dict(adata.uns["geoae"]["params"])
-    for name in ("method", "n_threads", "versions"):
-        del params[name]
+    for name in ("method", "data", "neighbors", "environment"):
+        params.pop(name, None)
     again = sg.tl.geoae(reduced, **params, progress_bar=False, copy=True)
     assert np.array_equal(again.obsm["X_geoae"], adata.obsm["X_geoae"])
 
@@ -144,8 +144,8 @@ def test_several_regularizers_repeat_from_a_file(small, tmp_path):
     small.write_h5ad(tmp_path / "x.h5ad")
     params = dict(read_h5ad(tmp_path / "x.h5ad").uns["geoae"]["params"])
     assert params["regularizer"] == {"isometric": 0.1, "curvature": 0.01}
-    for name in ("method", "n_threads", "versions"):
-        del params[name]
+    for name in ("method", "data", "neighbors", "environment"):
+        params.pop(name, None)
     again = sg.tl.geoae(small, **params, progress_bar=False, copy=True)
     np.testing.assert_allclose(again.obsm["X_geoae"], small.obsm["X_geoae"], rtol=1e-4, atol=1e-4)
 

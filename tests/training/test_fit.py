@@ -283,7 +283,7 @@ def test_step_budget_stops_growing():
 def test_survey(dtype, monkeypatch):
     monkeypatch.setattr("scgeoae.training.blocks.BLOCK_SIZE", 64)
     raw = (np.random.default_rng(0).normal(size=(500, 4)) * [10, 5, 2, 0] + 30).astype(dtype)
-    center, scale, x = survey(raw, np.arange(500))
+    center, scale, x, _ = survey(raw, np.arange(500))
     assert x.dtype == np.float32
     np.testing.assert_allclose(x.mean(0), 0, atol=1e-5)
     assert np.square(x, dtype=np.float64).mean() == pytest.approx(1, rel=1e-5)
@@ -293,8 +293,8 @@ def test_survey(dtype, monkeypatch):
 
 def test_small_variation_on_a_large_offset_survives():
     variation = np.random.default_rng(0).normal(size=(100, 3))
-    *_, x = survey(variation + 1e9, np.arange(100))
-    *_, expected = survey(variation, np.arange(100))
+    *_, x, _ = survey(variation + 1e9, np.arange(100))
+    *_, expected, _ = survey(variation, np.arange(100))
     np.testing.assert_allclose(x, expected, atol=1e-5)
 
 
