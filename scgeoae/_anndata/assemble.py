@@ -9,6 +9,7 @@ import torch
 
 from ..geometry import anisotropy, distortion, metric_graph, nearest_others, relative_log_area
 from ..nn.arrays import to_arrays
+from .finite import check_finite
 from .results import Results, Tensors
 
 if TYPE_CHECKING:
@@ -87,6 +88,7 @@ def _tensors(metric: NDArray[np.float32]) -> Tensors:
 
 
 def _graph(embedding: NDArray, metric: NDArray, k: int) -> Any:
+    check_finite({"the map": embedding, "the metric tensors": metric})
     return metric_graph(embedding, metric, nearest_others(embedding, k))
 
 

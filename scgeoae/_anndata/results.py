@@ -11,6 +11,7 @@ from scanpy import logging as logg
 from ..nn import Autoencoder
 from ..nn.arrays import ModelArrays, from_arrays
 from .arguments import check_adata
+from .finite import check_finite
 from .slots import SIDES, Slots
 
 if TYPE_CHECKING:
@@ -52,6 +53,18 @@ class Results:
     computed: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Further slots: attribute of the AnnData, key, value."""
 
+    def per_cell(self, slots: Slots) -> dict[str, NDArray | None]:
+        """Return every array that has a row for each cell, by its slot."""
+        columns: dict[str, NDArray | None] = {
+            slots.embedding: self.embedding,
+            slots.reconstruction_error: self.reconstruction_error,
+            slots.outlier_score: self.outlier_score,
+        }
+        for side, tensors in self.tensors.items():
+            names = Slots(slots.key, side)
+            columns |= dict(zip((names.metric, names.log_area, names.anisotropy), tensors, strict=True))
+        return columns
+
 
 def writable(adata: AnnData, *, copy: bool) -> AnnData:
     """Return the AnnData to write into: `adata`, or a copy in memory."""
@@ -63,6 +76,7 @@ def writable(adata: AnnData, *, copy: bool) -> AnnData:
 def write_results(adata: AnnData, key: str, results: Results) -> list[str]:
     """Write all slots, and return a line for each that says what it holds."""
     slots = Slots(key)
+    check_finite(results.per_cell(slots))
     rows, columns = np.triu_indices(results.tensors["decoder"].metric.shape[-1])
     for attribute, entries in results.computed.items():
         getattr(adata, attribute).update(entries)

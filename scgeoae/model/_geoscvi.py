@@ -136,7 +136,25 @@ class GeoSCVI(SCVI):
     def train(self, *args: Any, **kwargs: Any) -> Any:
         if self.module is not None and not self.is_query_:
             self.module.map.unit.zero_()
-        return super().train(*args, **kwargs)
+        try:
+            trained = super().train(*args, **kwargs)
+        except ValueError as error:
+            # of the distributions of torch, which refuse parameters that are not finite
+            self._check_weights(error)
+            raise
+        self._check_weights()
+        return trained
+
+    def _check_weights(self, error: Exception | None = None) -> None:
+        """Say if training has diverged."""
+        if self.module is None or all(part.isfinite().all() for part in self.module.state_dict().values()):
+            return
+        self.is_trained_ = False
+        msg = (
+            "Training diverged: weights are no longer finite. Lower the learning rate, "
+            "model.train(plan_kwargs={'lr': ...}), or `strength`, and look for cells of extreme counts."
+        )
+        raise RuntimeError(msg) from error
 
     @classmethod
     @wraps(SCVI.load_query_data.__func__)

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 import torch
 from scanpy import logging as logg
 
+from .._anndata.finite import check_finite
 from .._anndata.results import read_embedding, read_model, writable
 from .._anndata.slots import Slots
 from ..geometry import extrinsic_curvature, gaussian_curvature, mean_curvature
@@ -81,6 +82,7 @@ def curvature(adata: AnnData, *, key: str = "geoae", copy: bool = False) -> AnnD
         for name, measure in measures.items():
             columns[name][rows] = measure(jet).float()
 
+    check_finite(columns)
     adata = writable(adata, copy=copy)
     for name, column in columns.items():
         adata.obs[name] = column.numpy()

@@ -6,6 +6,7 @@ import numpy as np
 from scanpy import logging as logg
 from scipy.sparse.csgraph import dijkstra
 
+from .._anndata.finite import check_finite
 from .._anndata.groups import group_rows
 from .._anndata.results import read_embedding, read_model, writable
 from .._anndata.slots import Slots
@@ -82,6 +83,7 @@ def pseudotime(
         name, cells = place.name, [place.cell]
     start = logg.info(f"computing geodesic distances from {name}")
     distance = dijkstra(metric_graph_of(adata, z, key, model), indices=cells, min_only=True)
+    check_finite({slots.pseudotime: distance})
     adata = writable(adata, copy=copy)
     adata.obs[slots.pseudotime] = distance.astype(np.float32)
     logg.info("    finished", time=start, deep=f"added\n    obs[{slots.pseudotime!r}]")

@@ -117,6 +117,7 @@ def fit(
             learning_rate=settings.learning_rate,
             generator=prepared.generator,
             progress_bar=progress_bar,
+            rows=prepared.rows,
             **objective,
         )
 

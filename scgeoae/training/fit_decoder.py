@@ -105,6 +105,7 @@ def fit_decoder(
             learning_rate=settings.learning_rate,
             generator=prepared.generator,
             progress_bar=progress_bar,
+            rows=prepared.rows,
         )
     evaluation = evaluate(prepared, raw, codes=codes)
     displacement = (evaluation.latent - codes).square().mean(1).numpy()

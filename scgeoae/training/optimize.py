@@ -60,6 +60,7 @@ def optimize(
     learning_rate: float,
     generator: torch.Generator,
     progress_bar: bool,
+    rows: Sequence[int] | None = None,
 ) -> tuple[dict[str, list[float]], int, float]:
     """Train `model` in place and leave it in the last state with about the least held-out loss.
 
@@ -86,6 +87,8 @@ def optimize(
         The neighbour term, if there is one.
     noise
         Standard deviation of the noise on the cells that are encoded.
+    rows
+        Which rows of the matrix these cells are, for a message.
 
     Returns
     -------
@@ -101,6 +104,7 @@ def optimize(
         If the loss is not finite.
     """
     x = cells.x
+    rows = range(len(x)) if rows is None else rows
     optimizer = AdamW(flatten(model), peak=learning_rate, n_steps=n_steps, climb=CLIMB)
     on_device = torch.Generator(device=x.device).manual_seed(generator.initial_seed())
     draw = SAMPLINGS[sampling]
@@ -182,9 +186,11 @@ def optimize(
             running.zero_()
             since = n_penalized = 0
             if not total < float("inf"):
+                far, row = x.square().mean(1).sqrt().max(0)
                 msg = (
                     f"The loss became {total} at step {step} of {n_steps} ({shown}). "
-                    f"Lower `learning_rate` (now {learning_rate:g}) or `strength`."
+                    f"Lower `learning_rate` (now {learning_rate:g}) or `strength`, or drop cells that are far from all "
+                    f"others: the farthest is in row {rows[int(row)]}, {far:.3g} times as far from the mean as usual."
                 )
                 raise RuntimeError(msg)
             best = min(best, total)

@@ -487,3 +487,34 @@ def test_failed_calls_change_nothing(made):
             model.to_anndata(key_added=name)
     assert set(model.adata.uns) == before
     del adata
+
+
+@pytest.mark.parametrize("ambient", ["log1p", "fisher"])
+def test_three_thousand_genes_with_extreme_cells(ambient):
+    adata = counted(n=150, g=3000)
+    counts = adata.layers["counts"]
+    counts[3] = 0
+    counts[4] *= 1e6
+    counts[:, 5] = 0
+    trained(adata, ambient=ambient, gene_likelihood="nb").to_anndata()
+    slots = [adata.obsm["X_geoscvi"], adata.obsm["geoscvi_metric"], adata.obs["geoscvi_log_area"]]
+    slots += [adata.obs["geoscvi_reconstruction_error"], list(sg.get.scores(adata, key="geoscvi").values())]
+    for values in slots:
+        assert np.isfinite(values).all()
+
+
+@pytest.mark.parametrize("lr", [1.0, 1e6])
+def test_diverged_training_says_so_and_writes_nothing(lr):
+    adata = counted(g=100)
+    GeoSCVI.setup_anndata(adata, layer="counts")
+    scvi.settings.seed = 0
+    model = GeoSCVI(adata)
+    try:
+        model.train(max_epochs=5, plan_kwargs={"lr": lr}, **RUN)
+        model.to_anndata()
+    except RuntimeError as error:
+        assert "Lower the learning rate" in str(error) or "nothing was written" in str(error)  # noqa: PT017
+        assert "X_geoscvi" not in adata.obsm
+    else:
+        assert np.isfinite(adata.obsm["geoscvi_metric"]).all()
+        assert lr < 1e3
