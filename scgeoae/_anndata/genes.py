@@ -213,8 +213,11 @@ def _origin(
 def _components(adata: AnnData, params: dict[str, Any]) -> _Components | None:
     """Return the PCA of Scanpy that the representation is, if `adata` has its loadings and a matrix."""
     suffix = params["use_rep"].removeprefix("X_")
-    key = "PCs" if suffix == "pca" else f"PCs_{suffix}"
-    if not params["use_rep"].removeprefix("X_").startswith("pca") or key not in adata.varm:
+    # version 2 of Scanpy, and `sc.pp.pca(key_added=...)`, give all three slots one name
+    key = params["use_rep"]
+    if key not in adata.varm:
+        key = "PCs" if suffix == "pca" else f"PCs_{suffix}"
+    if not suffix.startswith("pca") or key not in adata.varm:
         return None
     recorded = adata.uns.get(suffix)
     recorded = recorded.get("params", {}) if hasattr(recorded, "get") else {}

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scanpy import logging as logg
 from scipy import sparse
+
+from .representation import components_slot
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -57,7 +60,13 @@ def _is_of(params: Any, representation: Representation, adata: AnnData) -> bool:
         return False
     columns = representation.matrix.shape[1]
     # Scanpy records what it was given, and nothing of what it chose
-    use_rep = params.get("use_rep") or ("X_pca" if adata.n_vars > sc.settings.N_PCS else "X")
+    use_rep = params.get("use_rep")
+    if use_rep is None:
+        use_rep = components_slot(adata) if adata.n_vars > sc.settings.N_PCS else "X"
+    elif not isinstance(use_rep, str):
+        # of version 2, as the JSON of an accessor in a list: ["obsm", "pca"], or ["layers", null] for X
+        slot, name = json.loads(np.ravel(use_rep)[0])
+        use_rep = name if slot == "obsm" else "X" if name is None else None
     n_pcs = params.get("n_pcs")
     if n_pcs is not None and int(n_pcs) == 0:
         use_rep, n_pcs = "X", None

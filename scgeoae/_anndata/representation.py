@@ -71,9 +71,7 @@ def choose_representation(
             raise KeyError(msg)
         return _from_obsm(adata, use_rep, n_pcs)
 
-    pca_key = "X_pca" if layer is None else f"X_pca_{layer}"
-    if layer is None and pca_key not in adata.obsm and "pca" in adata.obsm:
-        pca_key = "pca"  # the name in Scanpy's preview of its next version
+    pca_key = components_slot(adata) if layer is None else f"X_pca_{layer}"
     has_matrix = adata.n_vars > 0 and (layer is not None or adata.X is not None)
     if use_rep is None and pca_key in adata.obsm and (adata.n_vars > sc.settings.N_PCS or not has_matrix):
         return _from_obsm(adata, pca_key, n_pcs)
@@ -87,6 +85,11 @@ def choose_representation(
     if use_rep is None and adata.n_vars > sc.settings.N_PCS:
         return _from_pca(adata, _in_memory(matrix), name, pca_key, n_pcs)
     return Representation(_sliceable(matrix, name), name, {"use_rep": "X", **given})
+
+
+def components_slot(adata: AnnData) -> str:
+    """Return the name of the principal components in `obsm`; that of version 2 of Scanpy is ``"pca"``."""
+    return "pca" if "pca" in adata.obsm and "X_pca" not in adata.obsm else "X_pca"
 
 
 def read_points(adata: AnnData, key: str) -> NDArray:
@@ -140,15 +143,16 @@ def _from_pca(adata: AnnData, matrix: Any, name: str, key: str, n_pcs: int | Non
     scratch = AnnData(X=matrix, var=adata.var.copy())
     if not np.issubdtype(matrix.dtype, np.floating):
         scratch.X = matrix.astype(np.float32)
-    sc.pp.pca(scratch, n_comps=n_pcs)
+    # by default its names are those of the preset of Scanpy that is set
+    sc.pp.pca(scratch, n_comps=n_pcs, key_added="pca")
     suffix = key.removeprefix("X_")
     computed = {
-        "obsm": {key: scratch.obsm["X_pca"]},
-        "varm": {"PCs" if suffix == "pca" else f"PCs_{suffix}": scratch.varm["PCs"]},
+        "obsm": {key: scratch.obsm["pca"]},
+        "varm": {"PCs" if suffix == "pca" else f"PCs_{suffix}": scratch.varm["pca"]},
         "uns": {suffix: scratch.uns["pca"]},
     }
     pcs = f"adata.obsm[{key!r}]"
-    return Representation(np.asarray(scratch.obsm["X_pca"]), pcs, {"use_rep": key}, computed)
+    return Representation(np.asarray(scratch.obsm["pca"]), pcs, {"use_rep": key}, computed)
 
 
 def _looks_like_counts(matrix: Any) -> bool:

@@ -64,6 +64,8 @@ class GeoVAE(VAE):
 
     Parameters
     ----------
+    n_input
+        Number of genes.
     penalties
         Names in `scgeoae.geometry.regularizers.REGULARIZERS` with their weights, in nats a gene.
     sampling
@@ -78,6 +80,7 @@ class GeoVAE(VAE):
 
     def __init__(
         self,
+        n_input: int,
         *args: Any,
         penalties: Mapping[str, float] | None = None,
         sampling: str = "data",
@@ -89,7 +92,8 @@ class GeoVAE(VAE):
         # ones, which do not follow the penalty; kinks would put a floor under the distortion (docs/counts.md)
         kwargs.setdefault("use_batch_norm", "encoder")
         kwargs["extra_decoder_kwargs"] = {"activation_fn": nn.SiLU} | (kwargs.get("extra_decoder_kwargs") or {})
-        super().__init__(*args, **kwargs)
+        super().__init__(n_input, *args, **kwargs)
+        self.n_input = n_input  # scvi-tools 1.4.0 and before keep it nowhere
         for network in list(self.decoder.modules()):
             for name, layer in network.named_children():
                 if isinstance(layer, nn.LayerNorm):

@@ -35,12 +35,17 @@ def scatter(adata: AnnData, basis: str, *, ax: Axes | None, **kwargs: Any) -> li
         msg = f"Unknown keyword {', '.join(map(repr, unknown))}: neither this plot nor scanpy.pl.embedding has it."
         raise TypeError(msg)
     _check_colors(adata, kwargs.get("color"), kwargs.get("gene_symbols"))
-    drawn = sc.pl.embedding(adata, basis=slot, ax=ax, show=False, **kwargs)
+    drawn = _plots().embedding(adata, basis=slot, ax=ax, show=False, **kwargs)
     axes = drawn if isinstance(drawn, list) else [drawn]
     for panel in axes:
         panel.set_xlabel(f"{basis}1")
         panel.set_ylabel(f"{basis}2")
     return axes
+
+
+def _plots() -> Any:
+    """Return where Scanpy's plots by matplotlib are: 1.13 has them in `legacy` alone when its preset is version 2."""
+    return getattr(sc.pl, "legacy", sc.pl)
 
 
 def _check_colors(adata: AnnData, color: Any, gene_symbols: str | None) -> None:
@@ -61,6 +66,6 @@ def _keywords() -> frozenset[str]:
     """Return what `scanpy.pl.embedding` takes: its own arguments, and those of the points it draws."""
     inspector = ArtistInspector(PathCollection)
     points = {*inspector.get_setters(), *(name for names in inspector.get_aliases().values() for name in names)}
-    drawing, plot = (inspect.signature(function).parameters.keys() for function in (Axes.scatter, sc.pl.embedding))
+    drawing, plot = (inspect.signature(function).parameters.keys() for function in (Axes.scatter, _plots().embedding))
     # without those that Scanpy gives to scatter itself
     return frozenset((points | drawing | plot) - {"self", "x", "y", "s", "c", "data", "kwargs", "kwds"})

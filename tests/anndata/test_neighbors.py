@@ -54,6 +54,26 @@ def test_only_of_the_same_representation_unless_named(adata, made_from, asked_fo
     assert chosen(adata, **asked_for, key="neighbors") is not None
 
 
+@pytest.mark.parametrize(
+    ("recorded", "asked_for", "same"),
+    [
+        (None, {}, True),
+        (['["obsm", "pca"]'], {}, True),
+        (np.array(['["obsm", "pca"]'], dtype=object), {}, True),  # as it comes out of a file
+        (['["obsm", "X_umap"]'], {}, False),
+        (['["layers", null]'], {"use_rep": "X"}, True),
+        (['["layers", "other"]'], {}, False),
+    ],
+)
+def test_graph_that_version_2_of_scanpy_records(adata, recorded, asked_for, same):
+    sc.pp.neighbors(adata, use_rep="X_pca")
+    adata.obsm["pca"] = adata.obsm.pop("X_pca")
+    adata.uns["neighbors"]["params"]["use_rep"] = recorded
+    if recorded is None:
+        del adata.uns["neighbors"]["params"]["use_rep"]
+    assert (chosen(adata, **asked_for) is not None) == same
+
+
 def test_named_graph(adata):
     sc.pp.neighbors(adata, use_rep="X_umap", key_added="on_umap")
     np.testing.assert_array_equal(chosen(adata, key="on_umap"), nearest(adata.obsm["X_umap"]))
