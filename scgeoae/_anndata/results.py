@@ -9,7 +9,7 @@ import numpy as np
 from scanpy import logging as logg
 
 from ..nn import Autoencoder
-from ..nn.arrays import ModelArrays, from_arrays
+from ..nn.arrays import ModelArrays, NewerFormatError, from_arrays
 from .arguments import check_adata
 from .finite import check_finite
 from .slots import SIDES, Slots
@@ -253,6 +253,9 @@ def read_model(adata: AnnData, key: str) -> Framed:
     arrays = read_uns(adata, key, "model")
     try:
         model = from_arrays(arrays)
+    except NewerFormatError as error:
+        msg = f"The model in adata.uns[{_entry(adata, key)!r}] cannot be read: {error}."
+        raise ValueError(msg) from None
     except ValueError as error:
         raise ValueError(_damaged(adata, key, f"in 'model', {error}")) from None
     slot = embedding_slot(adata, key)

@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 FORMAT = 2
 
 
+class NewerFormatError(ValueError):
+    """A model that this version cannot know how to read, which is not damaged."""
+
+
 class ModelArrays(TypedDict):
     """What rebuilds an `Autoencoder`."""
 
@@ -81,13 +85,18 @@ def from_arrays(arrays: Any) -> Framed:
 
     Raises
     ------
+    NewerFormatError
+        If a newer version wrote it.
     ValueError
         If a part is missing, misshapen or not finite; the message says which.
     """
     try:
         if int(arrays["format"]) > FORMAT:
-            msg = f"format {int(arrays['format'])} was written by a newer version of scgeoae"
-            raise ValueError(msg)
+            msg = (
+                f"format {int(arrays['format'])} was written by a newer version of scgeoae, and this one reads formats "
+                f"up to {FORMAT}: update scgeoae (pip install --upgrade scgeoae)"
+            )
+            raise NewerFormatError(msg)
         model = _count_decoder(arrays) if "layers" in arrays else _autoencoder(arrays)
         weights = {name: torch.from_numpy(np.array(a, dtype=np.float32)) for name, a in arrays["weights"].items()}
         expected = model.state_dict()

@@ -44,7 +44,7 @@ def scatter(adata: AnnData, basis: str, *, ax: Axes | None, **kwargs: Any) -> li
 
 
 def _plots() -> Any:
-    """Return where Scanpy's plots by matplotlib are: 1.13 has them in `legacy` alone when its preset is version 2."""
+    """Return `sc.pl.legacy` where it is, which alone draws by matplotlib if the preset of Scanpy 1.13 is version 2."""
     return getattr(sc.pl, "legacy", sc.pl)
 
 

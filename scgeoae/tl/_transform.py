@@ -20,7 +20,7 @@ from .._anndata.results import (
     writable,
     write_results,
 )
-from .._anndata.slots import SIDES
+from .._anndata.slots import SIDES, Slots
 from ..geometry import anisotropy, distortion
 from ..nn.arrays import to_arrays
 from ..quality import outliers
@@ -151,6 +151,9 @@ def transform(
     metrics = {"decoder": placed.metric, "encoder": placed.encoder_metric}
     tensors = {}
     for side in SIDES:
+        # the first files have no tensors of the encoder, to which its areas could be relative
+        if side == "encoder" and Slots(key, side).metric not in adata.obsm:
+            continue
         metric = torch.from_numpy(metrics[side])
         area = relative_area(adata, key, side)(metric)
         tensors[side] = Tensors(metrics[side], area.numpy(), anisotropy(metric).numpy())
