@@ -25,6 +25,10 @@ def forward_jacobian(function: Callable[[Tensor], Tensor], z: Tensor) -> tuple[T
     >>> forward_jacobian(lambda z: z**3, torch.tensor([[1.0, 2.0]]))[1].tolist()
     [[[3.0, 0.0], [0.0, 12.0]]]
     """
+    if torch.is_inference_mode_enabled():
+        # in which torch 2.8 and before do not vectorise forward derivatives
+        with torch.inference_mode(mode=False), torch.no_grad():
+            return forward_jacobian(function, z)
 
     def along(direction: Tensor) -> tuple[Tensor, Tensor]:
         return torch.func.jvp(function, (z,), (direction.expand_as(z),))

@@ -93,7 +93,7 @@ class GeoVAE(VAE):
         kwargs.setdefault("use_batch_norm", "encoder")
         kwargs["extra_decoder_kwargs"] = {"activation_fn": nn.SiLU} | (kwargs.get("extra_decoder_kwargs") or {})
         super().__init__(n_input, *args, **kwargs)
-        self.n_input = n_input  # scvi-tools 1.4.0 and before keep it nowhere
+        self.n_input = n_input  # which scvi-tools 1.4.0 does not keep
         for network in list(self.decoder.modules()):
             for name, layer in network.named_children():
                 if isinstance(layer, nn.LayerNorm):

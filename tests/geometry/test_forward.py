@@ -24,6 +24,15 @@ def test_forward_jacobian_is_that_of_autodiff(n, d, width, seed):
     torch.testing.assert_close(jacobian, expected, rtol=1e-10, atol=1e-12)
 
 
+def test_inference_mode_changes_nothing():
+    network, z = nn.Sequential(nn.Linear(2, 5), nn.Tanh()), torch.randn(4, 2)
+    expected = forward_jacobian(network, z)
+    with torch.inference_mode():
+        found = forward_jacobian(network, z.clone())
+    assert torch.equal(found[0], expected[0])
+    assert torch.equal(found[1], expected[1])
+
+
 @pytest.mark.parametrize("layer", [*LAYERS, "batch_norm"])
 def test_autograd_goes_back_through_it(layer):
     torch.manual_seed(0)
