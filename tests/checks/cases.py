@@ -11,6 +11,8 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
+from .calls import made, raw
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -206,16 +208,75 @@ def _(adata: AnnData) -> AnnData:
 # --- sizes
 for _n in (0, 1, 2, 3, 4, 5):
 
-    @case(f"{_n} cells")
+    @case(f"{_n} cell{'' if _n == 1 else 's'}")
     def _(adata: AnnData, n: int = _n) -> AnnData:
         return adata[:n].copy()
 
 
 for _g in (0, 1, 2):
 
-    @case(f"{_g} features")
+    @case(f"{_g} feature{'' if _g == 1 else 's'}")
     def _(adata: AnnData, g: int = _g) -> AnnData:
         return adata[:, :g].copy()
+
+
+def components() -> AnnData:
+    """Return 60 genes and their principal components, which are then what is embedded."""
+    import scanpy as sc
+
+    adata = raw(n_features=60)
+    sc.pp.pca(adata, n_comps=6)
+    return adata
+
+
+@case("60 genes")
+def _(_adata: AnnData) -> AnnData:
+    return raw(n_features=60)
+
+
+@case("components")
+def _(_adata: AnnData) -> AnnData:
+    return components()
+
+
+@case("components in a data frame")
+def _(_adata: AnnData) -> AnnData:
+    adata = components()
+    adata.obsm["X_pca"] = pd.DataFrame(adata.obsm["X_pca"], index=adata.obs_names).rename(columns=str)
+    return adata
+
+
+@case("NaN in the components of one cell")
+def _(_adata: AnnData) -> AnnData:
+    adata = components()
+    adata.obsm["X_pca"][3, 1] = np.nan
+    return adata
+
+
+@case("map of components", AFTER)
+def _(_adata: AnnData) -> AnnData:
+    return made(components())
+
+
+@case("map of components without loadings", AFTER)
+def _(_adata: AnnData) -> AnnData:
+    adata = made(components())
+    del adata.varm["PCs"]
+    return adata
+
+
+@case("map of components without X", AFTER)
+def _(_adata: AnnData) -> AnnData:
+    adata = made(components())
+    adata.X = None
+    return adata
+
+
+@case("map of components of other genes", AFTER)
+def _(_adata: AnnData) -> AnnData:
+    adata = made(components())
+    adata.X = adata.X[:, ::-1].copy()
+    return adata
 
 
 @case("X is missing")
@@ -317,7 +378,7 @@ for _entry in ("params", "scores", "model", "history", "distances_key"):
 
 for _value in (3, "text", None, [], np.zeros(3)):
 
-    @case(f"uns is {_value!r}", AFTER)
+    @case(f"uns is {'an array' if isinstance(_value, np.ndarray) else repr(_value)}", AFTER)
     def _(adata: AnnData, value: Any = _value) -> AnnData:
         for name in ("geoae", "umap_distortion", "evaluation"):
             adata.uns[name] = value
