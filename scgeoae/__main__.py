@@ -19,7 +19,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         run(options)
-    except (OSError, KeyError, ValueError, RuntimeError) as error:
+    except (OSError, KeyError, ValueError, RuntimeError, MemoryError) as error:
         # str() of a KeyError is a repr
         message = error.args[0] if isinstance(error, KeyError) and error.args else error
         print("scgeoae: error: " + " ".join(str(message).split()), file=sys.stderr)
@@ -74,13 +74,14 @@ def run(options: argparse.Namespace) -> None:
         pl.jacobian_heatmap(adata, save=paths["jacobian_heatmap"])
         print("\n".join(f"wrote {path}" for path in paths.values()))
     if options.output is not None:
-        # written beside it and moved, so that a crash leaves an older file whole
-        scratch = options.output.with_name(f".{options.output.name}.part")
+        from .nn.replacing import replacing
+
         try:
-            adata.write_h5ad(scratch)
-            scratch.replace(options.output)
-        finally:
-            scratch.unlink(missing_ok=True)
+            with replacing(options.output) as scratch:
+                adata.write_h5ad(scratch)
+        except (OSError, RuntimeError) as error:
+            msg = f"could not write {options.output}, which is as it was ({str(error).splitlines()[0]})"
+            raise OSError(msg) from error
         print(f"wrote {options.output}")
 
 

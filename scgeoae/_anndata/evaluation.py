@@ -10,6 +10,7 @@ import pandas as pd
 from .arguments import check_adata, check_name
 from .results import embedding_slot
 from .slots import EVALUATION, SIDES, Slots, checked_key
+from .transaction import all_or_nothing
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -86,12 +87,13 @@ def write_evaluation(
     computed: dict[str, dict[str, Any]],
 ) -> list[str]:
     """Write the table, columns of `obs` and a PCA computed for it; return a line for each."""
-    for attribute, entries in computed.items():
-        getattr(adata, attribute).update(entries)
-    for name, column in columns.items():
-        adata.obs[name] = column
-    # the caller may change the one returned
-    adata.uns[key] = table.copy()
+    with all_or_nothing(adata):
+        for attribute, entries in computed.items():
+            getattr(adata, attribute).update(entries)
+        for name, column in columns.items():
+            adata.obs[name] = column
+        # the caller may change the one returned
+        adata.uns[key] = table.copy()
     return [
         *(f"{attribute}[{name!r}], computed for it" for attribute, new in computed.items() for name in new),
         *(f"obs[{name!r}]" for name in columns),

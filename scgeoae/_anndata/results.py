@@ -13,6 +13,7 @@ from ..nn.arrays import ModelArrays, NewerFormatError, from_arrays
 from .arguments import check_adata
 from .finite import check_finite
 from .slots import SIDES, Slots
+from .transaction import all_or_nothing
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -77,6 +78,11 @@ def write_results(adata: AnnData, key: str, results: Results) -> list[str]:
     """Write all slots, and return a line for each that says what it holds."""
     slots = Slots(key)
     check_finite(results.per_cell(slots))
+    with all_or_nothing(adata):
+        return _write(adata, slots, results)
+
+
+def _write(adata: AnnData, slots: Slots, results: Results) -> list[str]:
     rows, columns = np.triu_indices(results.tensors["decoder"].metric.shape[-1])
     for attribute, entries in results.computed.items():
         getattr(adata, attribute).update(entries)
@@ -89,7 +95,7 @@ def write_results(adata: AnnData, key: str, results: Results) -> list[str]:
         adata.obsm[slots.embedding] = results.embedding
         lines.append(f"obsm[{slots.embedding!r}], the map, in units of the representation")
     for side in SIDES:
-        names, tensors = Slots(key, side), results.tensors.get(side)
+        names, tensors = Slots(slots.key, side), results.tensors.get(side)
         _put(adata.obsm, names.metric, None if tensors is None else tensors.metric[:, rows, columns])
         _put(adata.obs, names.log_area, None if tensors is None else tensors.log_area)
         _put(adata.obs, names.anisotropy, None if tensors is None else tensors.anisotropy)
@@ -110,13 +116,13 @@ def write_results(adata: AnnData, key: str, results: Results) -> list[str]:
     if results.graph is not None:
         lines.append(f"{', '.join(f'obsp[{name!r}]' for name in matrices)}, metric graph")
     if "encoder" in results.tensors:
-        lines.append(f"obsm[{Slots(key, 'encoder').metric!r}] and obs, the same of the encoder")
+        lines.append(f"obsm[{Slots(slots.key, 'encoder').metric!r}] and obs, the same of the encoder")
     # the tears of an earlier map are not those of this one
     for mapping, name in ((adata.obs, slots.torn), (adata.obs, slots.broken), (adata.obsp, slots.torn)):
         _put(mapping, name, None)
 
     _put(adata.uns, slots.distortion, None)
-    entry = key if results.ours else slots.distortion
+    entry = slots.key if results.ours else slots.distortion
     optional = {"history": results.history, "model": results.model}
     if results.graph is not None:
         optional |= {"connectivities_key": slots.connectivities, "distances_key": slots.distances}
@@ -131,11 +137,12 @@ def write_results(adata: AnnData, key: str, results: Results) -> list[str]:
 
 def write_tears(adata: AnnData, key: str, found: Tears, params: dict[str, Any]) -> list[str]:
     """Write where an embedding tears beside its results, and return a line for each slot that says what it holds."""
-    slots = Slots(key)
-    adata.obs[slots.torn] = found.share
-    adata.obs[slots.broken] = found.broken
-    adata.obsp[slots.torn] = found.stretch
-    adata.uns[_entry(adata, key)]["torn"] = {**params, "fence": found.fence}
+    slots, entry = Slots(key), _entry(adata, key)
+    with all_or_nothing(adata):
+        adata.obs[slots.torn] = found.share
+        adata.obs[slots.broken] = found.broken
+        adata.obsp[slots.torn] = found.stretch
+        adata.uns[entry] = {**adata.uns[entry], "torn": {**params, "fence": found.fence}}
     edges = f"{found.stretch.nnz // 2} of the neighbour graph of the representation"
     return [
         f"obsp[{slots.torn!r}], torn edges, {edges}",

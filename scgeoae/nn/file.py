@@ -11,6 +11,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from .arrays import from_arrays, to_arrays
+from .replacing import replacing
 
 if TYPE_CHECKING:
     from .framed import Framed
@@ -29,7 +30,7 @@ def save(model: Framed, path: str | Path) -> None:
     model
         Of `scgeoae.get.model`.
     path
-        File to write, ``"map.safetensors"`` for example. One that is there is replaced.
+        File to write, ``"map.safetensors"`` for example. One that is there is replaced when the new one is whole.
 
     See Also
     --------
@@ -49,7 +50,8 @@ def save(model: Framed, path: str | Path) -> None:
     if isinstance(arrays.get(AMBIENT), np.ndarray):
         tensors[AMBIENT] = np.asarray(arrays.pop(AMBIENT), order="C")
     description = {name: value.tolist() if isinstance(value, np.ndarray) else value for name, value in arrays.items()}
-    save_file(tensors, path, metadata={HEADER: json.dumps(description)})
+    with replacing(path) as scratch:
+        save_file(tensors, scratch, metadata={HEADER: json.dumps(description)})
 
 
 def load(path: str | Path) -> Framed:

@@ -8,6 +8,7 @@ from scanpy import logging as logg
 from .._anndata.finite import check_finite
 from .._anndata.results import read_embedding, read_model, writable
 from .._anndata.slots import Slots
+from .._anndata.transaction import all_or_nothing
 from ..geometry import extrinsic_curvature, gaussian_curvature, mean_curvature
 
 if TYPE_CHECKING:
@@ -84,7 +85,8 @@ def curvature(adata: AnnData, *, key: str = "geoae", copy: bool = False) -> AnnD
 
     check_finite(columns)
     adata = writable(adata, copy=copy)
-    for name, column in columns.items():
-        adata.obs[name] = column.numpy()
+    with all_or_nothing(adata):
+        for name, column in columns.items():
+            adata.obs[name] = column.numpy()
     logg.info("    finished", time=start, deep="added\n" + "\n".join(f"    obs[{name!r}]" for name in columns))
     return adata if copy else None

@@ -8,6 +8,7 @@ from sklearn.neighbors import NearestNeighbors
 from .._anndata.assemble import assemble_estimate
 from .._anndata.representation import choose_representation, stored_representation
 from .._anndata.results import has_own_decoder, read_uns, writable, write_results, write_tears
+from .._anndata.transaction import all_or_nothing
 from ..geometry import laplacian_metric, tears
 from ..training import Settings, environment
 from ._fit_embedding import check_shapes, find_embedding, fit_embedding
@@ -207,7 +208,8 @@ def distortion(
             representation, slot, positions, settings, method=method, device=device, progress_bar=progress_bar
         )
     adata = writable(adata, copy=copy)
-    written = [] if results is None else write_results(adata, key, results)
-    written += write_tears(adata, key, found, {"n_neighbors": k, **representation.params})
+    with all_or_nothing(adata):
+        written = [] if results is None else write_results(adata, key, results)
+        written += write_tears(adata, key, found, {"n_neighbors": k, **representation.params})
     logg.info("    finished", time=start, deep="added\n" + "\n".join(f"    {line}" for line in written))
     return adata if copy else None

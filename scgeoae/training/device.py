@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
+import warnings
+from typing import TYPE_CHECKING
+
 import torch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .conclude import Fit
 
 
 def choose_device(device: str | torch.device = "auto") -> torch.device:
@@ -21,3 +29,25 @@ def choose_device(device: str | torch.device = "auto") -> torch.device:
         msg = f"The device {str(device)!r} is not available to torch {torch.__version__} here; use device='auto'."
         raise ValueError(msg)
     return device
+
+
+def compute_on(device: str | torch.device, compute: Callable[[torch.device], Fit]) -> Fit:
+    """Compute on a device, and for ``"auto"`` on the CPU if the one chosen has too little memory.
+
+    Raises
+    ------
+    RuntimeError
+        If a device that was asked for has too little.
+    """
+    chosen = choose_device(device)
+    try:
+        return compute(chosen)
+    except torch.cuda.OutOfMemoryError as error:
+        said = str(error).splitlines()[0]
+        if device != "auto":
+            msg = (
+                f"The device {str(chosen)!r} has too little memory ({said}); give device='cpu' or a lower `batch_size`."
+            )
+            raise RuntimeError(msg) from error
+    warnings.warn(f"{chosen} has too little memory ({said}): computing on the CPU instead.", stacklevel=2)
+    return compute(torch.device("cpu"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -9,6 +10,7 @@ import torch
 from ..geometry.frame import fit_frame
 from .batches import Cells
 from .conclude import conclude
+from .device import compute_on
 from .evaluate import evaluate
 from .initialize import check_init, place, start_from
 from .neighbors import MAX_SEARCHED, N_PARTNERS, find_neighbors, suitable_noise, within
@@ -62,7 +64,7 @@ def fit(
         If there are more components than features, or fewer cells than components + 2, if all cells are equal or some
         are not finite (`name` is what the message calls the matrix), or if `init_pos` is not (n, d) finite numbers.
     RuntimeError
-        If training diverges.
+        If training diverges, or the `device` that was asked for has too little memory.
 
     Examples
     --------
@@ -72,6 +74,21 @@ def fit(
     >>> fit(raw, Settings(n_steps=10)).embedding.shape
     (100, 2)
     """
+    given = {"init_pos": init_pos, "neighbors": neighbors, "ambient": ambient}
+    return compute_on(device, partial(_fit, raw, settings, progress_bar=progress_bar, name=name, **given))
+
+
+def _fit(
+    raw: Any,
+    settings: Settings,
+    device: torch.device,
+    *,
+    init_pos: NDArray | None,
+    neighbors: NDArray[np.integer] | None,
+    ambient: Ambient | None,
+    progress_bar: bool,
+    name: str,
+) -> Fit:
     prepared = prepare(raw, settings, device, name=name)
     model, x, train = prepared.model, prepared.x, prepared.train
     if init_pos is not None:

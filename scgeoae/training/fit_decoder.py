@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -9,6 +10,7 @@ import torch
 from ..geometry.frame import Frame, procrustes
 from .batches import Cells
 from .conclude import conclude
+from .device import compute_on
 from .evaluate import evaluate
 from .initialize import set_linear
 from .neighbors import MAX_SEARCHED, N_NOISE_CELLS, N_PARTNERS, find_neighbors, suitable_noise
@@ -66,7 +68,7 @@ def fit_decoder(
         If there are more dimensions than features, fewer cells than dimensions + 2, if all cells are equal or some are
         not finite.
     RuntimeError
-        If training diverges.
+        If training diverges, or the `device` that was asked for has too little memory.
 
     Examples
     --------
@@ -78,6 +80,13 @@ def fit_decoder(
     array([[9., 0.],
            [0., 1.]], dtype=float32)
     """
+    fit_on = partial(_fit_decoder, raw, positions, settings, progress_bar=progress_bar, name=name)
+    return compute_on(device, fit_on)
+
+
+def _fit_decoder(
+    raw: Any, positions: NDArray, settings: Settings, device: torch.device, *, progress_bar: bool, name: str
+) -> Fit:
     prepared = prepare(raw, settings, device, name=name)
     model, x, train = prepared.model, prepared.x, prepared.train
     rows = torch.from_numpy(prepared.rows)

@@ -8,7 +8,6 @@ import torch
 from sklearn.decomposition import PCA
 
 from ..nn import Autoencoder
-from .device import choose_device
 from .survey import survey
 
 if TYPE_CHECKING:
@@ -48,7 +47,7 @@ class Prepared(NamedTuple):
         return self.x @ self.axes.T
 
 
-def prepare(raw: Any, settings: Settings, device: str | torch.device, *, name: str = "the matrix") -> Prepared:
+def prepare(raw: Any, settings: Settings, device: torch.device, *, name: str = "the matrix") -> Prepared:
     """Prepare the fit to an (n, D) matrix, of which there are `blocks`; `name` is what a message calls it.
 
     Raises
@@ -66,7 +65,6 @@ def prepare(raw: Any, settings: Settings, device: str | torch.device, *, name: s
         msg = f"A map of {d} dimensions needs at least {d + 2} cells, found {n}."
         raise ValueError(msg)
     generator = torch.Generator().manual_seed(settings.seed)
-    device = choose_device(device)
     order = torch.randperm(n, generator=generator)
     n_held_out = min(n // 20, 1000)
     drawn = order[: n_held_out + MAX_SAMPLED]

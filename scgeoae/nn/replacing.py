@@ -1,0 +1,45 @@
+"""A file is replaced as a whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@contextmanager
+def replacing(path: str | Path) -> Iterator[Path]:
+    """Give the name of a scratch file beside `path`, which takes its place when it has been written.
+
+    Whatever happens before, a crash, a kill or a full disk, an older file stays whole. A link keeps pointing to where
+    it did. A process that is killed leaves its scratch file, whose name no other run has: ``.{name}.….part``.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such folder.
+    """
+    target = Path(os.path.realpath(path))
+    handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent)
+    os.close(handle)
+    scratch = Path(name)
+    try:
+        yield scratch
+        with scratch.open("rb+") as file:
+            os.fsync(file.fileno())
+        scratch.chmod(target.stat().st_mode if target.exists() else 0o666 & ~_umask())
+        scratch.replace(target)
+    finally:
+        scratch.unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    # it can only be read by setting it
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,199 @@
+"""Ctrl-C at any moment: an AnnData is unchanged or complete."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import sys
+import threading
+import time
+import warnings
+
+import numpy as np
+import pytest
+
+import scgeoae as sg
+
+from ..checks.battery import duplicate
+from ..checks.calls import FUNCTIONS, call, good
+from ..checks.judge import fingerprints
+
+WRITERS = {
+    "tl.geoae": {"random_state": 1, "key_added": "other"},
+    "tl.adopt": {},
+    "tl.distortion": {"random_state": 1},
+    "tl.evaluate": {"key_added": "other"},
+    "tl.curvature": {},
+    "tl.pseudotime": {},
+    "tl.rank_genes_by_jacobian": {},
+    "tl.transform": {},
+}
+
+
+def fresh(name):
+    """Return data with a map, but without what is about to be written."""
+    adata = duplicate(good())
+    written = {"tl.curvature": ("curvature",), "tl.distortion": ("torn", "broken")}.get(name, ())
+    for column in [c for c in adata.obs if any(part in c for part in written)]:
+        del adata.obs[column]
+    return adata
+
+
+def run(name, adata):
+    return call(name, adata, "adata_new" if name == "tl.transform" else "adata", **WRITERS[name])
+
+
+def test_every_function_that_writes_is_here():
+    assert {name for name in FUNCTIONS if name.startswith("tl.")} - WRITERS.keys() == {
+        "tl.decode",
+        "tl.geodesic",
+        "tl.geodesic_distances",
+        "tl.metric",
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "writer"),
+    [
+        ("tl.geoae", "write_results"),
+        ("tl.transform", "write_results"),
+        ("tl.distortion", "write_results"),
+        ("tl.distortion", "write_tears"),
+        ("tl.evaluate", "write_evaluation"),
+    ],
+)
+def test_an_interrupt_at_every_line_that_writes(name, writer, monkeypatch):
+    """It comes before the 1st, 2nd, 3rd … line that sets a slot, until no line is left."""
+    complete = fresh(name)
+    module = sys.modules[FUNCTIONS[name].__module__]
+    write, asked = getattr(module, writer), []
+    monkeypatch.setattr(module, writer, lambda adata, *args, **kwargs: asked.append((args, kwargs)) or [])
+    run(name, fresh(name))
+    ((args, kwargs),) = asked
+    write(complete, *args, **kwargs)
+    wanted, lines, n_unchanged = fingerprints(complete), 0, 0
+    while True:
+        adata = fresh(name)
+        before = fingerprints(adata)
+        sys.settrace(interrupting_at(lines + 1))
+        try:
+            write(adata, *args, **kwargs)
+        except KeyboardInterrupt:
+            sys.settrace(None)
+            lines += 1
+            # complete where all that was left is to return
+            assert fingerprints(adata) in (before, wanted), f"half written by an interrupt at line {lines}"
+            n_unchanged += fingerprints(adata) == before
+        else:
+            break
+        finally:
+            sys.settrace(None)
+    assert fingerprints(adata) == wanted != before
+    assert n_unchanged >= 3
+
+
+def interrupting_at(line):
+    seen = 0
+
+    def trace(frame, event, _argument):
+        nonlocal seen
+        if frame.f_code.co_name not in ("_write", "_put", "write_tears", "write_evaluation"):
+            return None
+        if event == "line":
+            seen += 1
+            if seen == line:
+                raise KeyboardInterrupt
+        return trace
+
+    return trace
+
+
+def test_an_error_while_columns_are_set(monkeypatch):
+    adata = fresh("tl.curvature")
+    before = fingerprints(adata)
+    kind = type(adata.obs)
+    original, seen = kind.__setitem__, []
+
+    def failing(self, name, value):
+        seen.append(name)
+        if len(seen) == 2:
+            raise MemoryError
+        return original(self, name, value)
+
+    monkeypatch.setattr(kind, "__setitem__", failing)
+    with pytest.raises(MemoryError):
+        run("tl.curvature", adata)
+    monkeypatch.undo()
+    assert fingerprints(adata) == before
+
+
+def interrupted(name, after, rng):
+    """Run, with a signal after so many seconds, and return what became of it."""
+    adata = fresh(name)
+    before = fingerprints(adata)
+    timer = threading.Timer(after, os.kill, (os.getpid(), signal.SIGINT))
+    with warnings.catch_warnings(record=True):
+        warnings.simplefilter("always")
+        timer.start()
+        try:
+            run(name, adata)
+            outcome = "complete"
+        except KeyboardInterrupt:
+            outcome = "unchanged"
+        finally:
+            # the signal must not hit the test itself
+            timer.cancel()
+            try:
+                timer.join()
+                time.sleep(0.001)
+            except KeyboardInterrupt:
+                pass
+    now = fingerprints(adata)
+    if outcome == "unchanged" and now != before:
+        # it came after everything was written, on the way out
+        outcome = "complete"
+    if outcome == "complete":
+        changed = {path for path in now if before.get(path) != now[path]}
+        complete = fresh(name)
+        run(name, complete)
+        wanted = {path for path, value in fingerprints(complete).items() if before.get(path) != value}
+        # a run whose training was cut short has other numbers in the same slots
+        assert {p.split("]['")[0] for p in changed} == {p.split("]['")[0] for p in wanted}
+    return outcome
+
+
+def campaign(n, seed):
+    rng, found = random.Random(seed), {"unchanged": 0, "complete": 0}
+    names = sorted(WRITERS)
+    times = {}
+    for name in names:
+        start = time.perf_counter()
+        run(name, fresh(name))
+        times[name] = time.perf_counter() - start
+    for i in range(n):
+        name = names[i % len(names)]
+        found[interrupted(name, rng.uniform(0, 1.2 * times[name]), rng)] += 1
+    return found
+
+
+def test_interrupts_at_random():
+    found = campaign(16, seed=0)
+    assert sum(found.values()) == 16
+
+
+@pytest.mark.slow
+def test_a_hundred_interrupts(record_property):
+    found = campaign(100, seed=int(time.time()))
+    record_property("outcomes", found)
+    assert sum(found.values()) == 100
+    assert min(found.values()) > 0, found
+
+
+def test_an_interrupt_while_training_keeps_the_best_state(small):
+    timer = threading.Timer(1.0, os.kill, (os.getpid(), signal.SIGINT))
+    timer.start()
+    with pytest.warns(UserWarning, match="Training was interrupted at step"):
+        sg.tl.geoae(small, n_steps=100_000, progress_bar=False)
+    timer.join()
+    assert np.isfinite(small.obsm["X_geoae"]).all()
