@@ -64,8 +64,6 @@ class GeoVAE(VAE):
 
     Parameters
     ----------
-    n_input
-        Number of genes.
     penalties
         Names in `scgeoae.geometry.regularizers.REGULARIZERS` with their weights, in nats a gene.
     sampling
@@ -80,7 +78,6 @@ class GeoVAE(VAE):
 
     def __init__(
         self,
-        n_input: int,
         *args: Any,
         penalties: Mapping[str, float] | None = None,
         sampling: str = "data",
@@ -92,8 +89,7 @@ class GeoVAE(VAE):
         # ones, which do not follow the penalty; kinks would put a floor under the distortion (docs/counts.md)
         kwargs.setdefault("use_batch_norm", "encoder")
         kwargs["extra_decoder_kwargs"] = {"activation_fn": nn.SiLU} | (kwargs.get("extra_decoder_kwargs") or {})
-        super().__init__(n_input, *args, **kwargs)
-        self.n_input = n_input  # which scvi-tools 1.4.0 does not keep
+        super().__init__(*args, **kwargs)
         for network in list(self.decoder.modules()):
             for name, layer in network.named_children():
                 if isinstance(layer, nn.LayerNorm):
