@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from threading import Lock
 from typing import TYPE_CHECKING
 
 import torch
@@ -15,17 +17,64 @@ if TYPE_CHECKING:
 # because each of some hundred small products then waits for the slower thread.
 MAX_SINGLE_THREADED_BATCH = 512
 
+_lock = Lock()
+# The precision that the process had before the first of the trainings on CUDA that are under way, one entry for each.
+_precisions: list[str] = []
+
 
 @contextmanager
 def tuned_for(batch_size: int, device: torch.device) -> Iterator[None]:
-    """Compute small steps on one thread of a CPU, and products on CUDA in TF32; give both back afterwards."""
-    threads, precision = torch.get_num_threads(), torch.get_float32_matmul_precision()
-    if device.type == "cpu" and batch_size <= MAX_SINGLE_THREADED_BATCH:
-        torch.set_num_threads(1)
+    """Compute small steps on one thread of a CPU, and products on CUDA in TF32; give both back afterwards.
+
+    Also where several threads of a process train at a time.
+    """
     if device.type == "cuda":
+        with _tf32():
+            yield
+    elif device.type == "cpu" and batch_size <= MAX_SINGLE_THREADED_BATCH:
+        with _one_thread():
+            yield
+    else:
+        yield
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    if threads == 1:
+        yield
+        return
+    try:
+        _compute_on(1)
+        yield
+    finally:
+        _compute_on(threads)
+
+
+def _compute_on(threads: int) -> None:
+    """Set how many threads compute what the calling thread asks for, and no other.
+
+    PyTorch gives the number that was set last to every thread that first uses it later. Such a thread would keep the
+    one of a training that was under way, so that number is put back, from another thread.
+    """
+    with _lock, ThreadPoolExecutor(1) as elsewhere:
+        of_later_threads = elsewhere.submit(torch.get_num_threads).result()
+        try:
+            torch.set_num_threads(threads)
+        finally:
+            elsewhere.submit(torch.set_num_threads, of_later_threads).result()
+
+
+@contextmanager
+def _tf32() -> Iterator[None]:
+    # this one is of the process: the first training sets it, and the last gives it back
+    with _lock:
+        _precisions.append(_precisions[0] if _precisions else torch.get_float32_matmul_precision())
         torch.set_float32_matmul_precision("high")
     try:
         yield
     finally:
-        torch.set_num_threads(threads)
-        torch.set_float32_matmul_precision(precision)
+        with _lock:
+            precision = _precisions.pop()
+            if not _precisions:
+                torch.set_float32_matmul_precision(precision)
