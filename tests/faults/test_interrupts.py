@@ -183,9 +183,10 @@ def test_interrupts_at_random():
 
 
 @pytest.mark.slow
-def test_a_hundred_interrupts(record_property):
+def test_a_hundred_interrupts(capsys):
     found = campaign(100, seed=int(time.time()))
-    record_property("outcomes", found)
+    with capsys.disabled():
+        sys.stdout.write(f" interrupted: {found} ")
     assert sum(found.values()) == 100
     assert min(found.values()) > 0, found
 

@@ -140,7 +140,7 @@ def test_errors_survive_pickling():
     adata.X[3, 2] = np.nan
     with pytest.raises(ValueError, match="finite") as of_values:
         sg.tl.geoae(adata)
-    with pytest.raises(KeyError, match="sg.tl") as of_keys:
+    with pytest.raises(KeyError, match=r"sg\.tl") as of_keys:
         sg.get.model(adata, key="nothing")
     for error in (of_values.value, of_keys.value, NewerFormatError("Update scgeoae.")):
         again = pickle.loads(pickle.dumps(error))
