@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 
@@ -17,6 +18,15 @@ def check_name(value: Any, argument: str) -> None:
     if value is not None and not isinstance(value, str):
         msg = f"Expected `{argument}` to be a name, found {value!r}, {_kind(value)}."
         raise TypeError(msg)
+
+
+def checked_names(names: Any, argument: str) -> list[str]:
+    """Return the names in one or several, or say that the argument is none."""
+    found = [names] if isinstance(names, str) else list(names) if isinstance(names, Iterable) else [None]
+    if not all(isinstance(name, str) for name in found):
+        msg = f"Expected `{argument}` to be a name or a list of names, found {names!r}."
+        raise TypeError(msg)
+    return found
 
 
 def _kind(value: Any) -> str:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from .arguments import check_adata, check_name
-from .results import embedding_slot
+from .arguments import check_adata, check_name, checked_names
+from .results import embedding_slot, read_params
 from .slots import EVALUATION, SIDES, Slots, checked_key
 from .transaction import all_or_nothing
 
@@ -36,8 +36,7 @@ def find_bases(adata: AnnData, basis: str | Sequence[str] | None) -> dict[str, s
         # a file sorts them too
         keys = sorted(key for key in maps if key not in tensors and key not in NO_MAPS)
     else:
-        names = [basis] if isinstance(basis, str) else list(basis)
-        keys = list(dict.fromkeys(_find(adata, name) for name in names))
+        keys = list(dict.fromkeys(_find(adata, name) for name in checked_names(basis, "basis")))
         if not keys:
             msg = "Expected `basis` to be None, the name of an embedding or a list of names, found an empty list."
             raise ValueError(msg)
@@ -46,9 +45,6 @@ def find_bases(adata: AnnData, basis: str | Sequence[str] | None) -> dict[str, s
 
 
 def _find(adata: AnnData, name: str) -> str:
-    if not isinstance(name, str):
-        msg = f"Expected `basis` to hold names of embeddings, found {name!r}."
-        raise TypeError(msg)
     if (key := embedding_slot(adata, name)) is not None:
         return key
     known = ", ".join(map(repr, adata.obsm)) or "nothing"
@@ -64,7 +60,7 @@ def stored_params(adata: AnnData, bases: Mapping[str, str]) -> dict[str, Any] | 
     for name, key in bases.items():
         run = adata.uns.get(name)
         if key == Slots(name).embedding and hasattr(run, "keys") and {"model", "params"} <= set(run):
-            return dict(run["params"])
+            return read_params(adata, name)
     return None
 
 

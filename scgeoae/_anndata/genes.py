@@ -10,6 +10,7 @@ from anndata import AnnData
 
 from ..geometry import differentials
 from ..training.blocks import blocks, dense
+from .arguments import checked_names
 from .representation import stored_representation
 
 if TYPE_CHECKING:
@@ -247,8 +248,7 @@ def _scaling(adata: AnnData, used: NDArray, sample: NDArray) -> tuple[NDArray, N
 
 
 def _known_genes(adata: AnnData, genes: Sequence[str]) -> NDArray[np.intp]:
-    if isinstance(genes, str):
-        genes = [genes]
+    genes = checked_names(genes, "genes")
     missing = [gene for gene in genes if gene not in adata.var_names]
     if missing or not genes:
         msg = f"Did not find {', '.join(map(repr, missing[:5])) or 'any gene'} in adata.var_names."
@@ -256,4 +256,4 @@ def _known_genes(adata: AnnData, genes: Sequence[str]) -> NDArray[np.intp]:
     if not adata.var_names.is_unique:
         msg = "adata.var_names are not unique; run adata.var_names_make_unique() first."
         raise ValueError(msg)
-    return adata.var_names.get_indexer(list(genes))
+    return adata.var_names.get_indexer(genes)

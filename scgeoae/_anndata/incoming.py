@@ -61,17 +61,11 @@ def incoming_representation(
             msg += " The reference has no PCA loadings in adata.varm with the X they belong to, to project genes by."
         raise KeyError(msg)
     found = choose_representation(adata_new, use_rep=name, n_pcs=None, layer=None)
-    n_columns = _n_columns(adata, params)
+    n_columns = params["n_features"]
     if found.matrix.shape[1] != n_columns and params.get("n_pcs") is None:
         msg = f"adata_new.obsm[{name!r}] has {found.matrix.shape[1]} columns, and the map was made of {n_columns}."
         raise ValueError(msg)
     return Representation(found.matrix[:, :n_columns], f"adata_new.obsm[{name!r}]", {"use_rep": name})
-
-
-def _n_columns(adata: AnnData, params: dict[str, Any]) -> int:
-    if params.get("n_pcs") is not None:
-        return int(params["n_pcs"])
-    return adata.obsm[params["use_rep"]].shape[1]
 
 
 def _projected(

@@ -219,7 +219,15 @@ def _known(mapping: Any) -> str:
 
 
 def stored_representation(adata: AnnData, params: dict[str, Any]) -> Representation:
-    """Return the representation that the `params` of a run name."""
+    """Return the representation that the `params` of a run name.
+
+    Raises
+    ------
+    KeyError
+        If it is not there.
+    ValueError
+        If it has another number of columns than the model was trained on.
+    """
     n_pcs = params.get("n_pcs")
     found = choose_representation(
         adata,
@@ -227,6 +235,13 @@ def stored_representation(adata: AnnData, params: dict[str, Any]) -> Representat
         n_pcs=None if n_pcs is None else int(n_pcs),
         layer=params.get("layer"),
     )
+    n_columns, trained = found.matrix.shape[1], params.get("n_features", found.matrix.shape[1])
+    if n_columns != trained:
+        msg = (
+            f"{found.name} has {n_columns} columns, and the model of this map was trained on {trained}: "
+            "bring back the one that it was trained on, or compute the map again."
+        )
+        raise ValueError(msg)
     return _normalized(found, adata, params) if "library_size" in params else found
 
 

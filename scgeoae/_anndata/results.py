@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import reprlib
 from dataclasses import dataclass, field
+from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -23,6 +25,15 @@ if TYPE_CHECKING:
     from ..nn import Framed
     from ..nn.arrays import CountArrays
     from .slots import Side
+
+# What chooses the representation of a run, and what is a valid one.
+PARAMS = {
+    "use_rep": ("name", lambda value: isinstance(value, str)),
+    "layer": ("name", lambda value: isinstance(value, str)),
+    "size_factor_key": ("name", lambda value: isinstance(value, str)),
+    "n_pcs": ("integer >= 1", lambda value: isinstance(value, Integral) and value >= 1),
+    "library_size": ("finite number > 0", lambda value: isinstance(value, Real) and 0 < value < np.inf),
+}
 
 
 class Tensors(NamedTuple):
@@ -253,6 +264,33 @@ def read_uns(adata: AnnData, key: str, entry: str) -> Any:
             raise ValueError(_no_model(adata, key))
         raise ValueError(_damaged(adata, key, f"the entry {entry!r} is missing"))
     return stored[entry]
+
+
+def read_params(adata: AnnData, key: str) -> dict[str, Any]:
+    """Return the parameters of a run, of which those that choose its representation are what they should be.
+
+    ``n_features`` stands among them where there is a model: the number of columns that the representation had.
+    """
+    params = read_uns(adata, key, "params")
+    if not hasattr(params, "keys"):
+        raise ValueError(_damaged(adata, key, f"'params' is no dictionary: {reprlib.repr(params)}"))
+    params = dict(params)
+    for name, (kind, is_valid) in PARAMS.items():
+        if (name in params and not is_valid(params[name])) or (name == "use_rep" and name not in params):
+            found = reprlib.repr(params.get(name))
+            raise ValueError(_damaged(adata, key, f"in 'params', {name!r} is no {kind}: {found}"))
+    return params | ({"n_features": read_model(adata, key).n_features} if has_model(adata, key) else {})
+
+
+def read_scores(adata: AnnData, key: str) -> dict[str, float]:
+    """Return the scores."""
+    scores = read_uns(adata, key, "scores")
+    if not hasattr(scores, "keys"):
+        raise ValueError(_damaged(adata, key, f"'scores' is no dictionary: {reprlib.repr(scores)}"))
+    for name, value in scores.items():
+        if not isinstance(value, Real):
+            raise ValueError(_damaged(adata, key, f"in 'scores', {name!r} is no number: {reprlib.repr(value)}"))  # noqa: TRY004
+    return {name: float(value) for name, value in scores.items()}
 
 
 def read_model(adata: AnnData, key: str) -> Framed:

@@ -121,7 +121,7 @@ class Slots:
 
 def checked_side(side: str) -> Side:
     """Return `side`, or say which there are."""
-    if side not in SIDES:
+    if not isinstance(side, str) or side not in SIDES:
         msg = f"Expected `side` to be 'decoder' or 'encoder', found {side!r}."
         raise ValueError(msg)
     return side

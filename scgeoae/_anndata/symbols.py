@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from .arguments import check_adata, check_name
+from .arguments import check_adata, check_name, checked_names
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,9 +24,7 @@ def find_genes(adata: AnnData, genes: str | Sequence[str], gene_symbols: str | N
         If there is no such column or gene.
     """
     check_adata(adata)
-    genes = [genes] if isinstance(genes, str) or not isinstance(genes, Iterable) else list(genes)
-    for gene in genes:
-        check_name(gene, "genes")
+    genes = checked_names(genes, "genes")
     if gene_symbols is None:
         return genes
     names = _column(adata, gene_symbols)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from .._anndata.results import read_embedding, read_uns
+from .._anndata.results import read_embedding, read_params
 from ..training import digest
 
 if TYPE_CHECKING:
@@ -80,7 +80,9 @@ def provenance(
 
 def _entries(adata: AnnData, key: str) -> dict[str, tuple[str, Any]]:
     """Return kind and value of each entry."""
-    stored = dict(read_uns(adata, key, "params"))
+    stored = read_params(adata, key)
+    # which the model says, not the run
+    stored.pop("n_features", None)
     earlier = {name: stored.pop(name) for name in EARLIER if name in stored}
     data = {name: stored.pop(name) for name in DATA if name in stored}
     machine = earlier | dict(stored.pop("environment", {}))

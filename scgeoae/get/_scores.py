@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .._anndata.results import read_uns
+from .._anndata.results import read_scores
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -48,4 +48,4 @@ def scores(adata: AnnData, *, key: str = "geoae") -> dict[str, float]:
     >>> sg.get.scores(adata)["ISO"] < 0.1
     True
     """
-    return {name: float(value) for name, value in read_uns(adata, key, "scores").items()}
+    return read_scores(adata, key)

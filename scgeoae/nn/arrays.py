@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import operator
+import re
+import reprlib
 from itertools import pairwise
+from numbers import Real
 from typing import TYPE_CHECKING, Any, NotRequired, TypedDict
 
 import numpy as np
@@ -13,8 +17,6 @@ from .autoencoder import Autoencoder
 from .count_decoder import LAYERS, CountDecoder
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from numpy.typing import NDArray
     from torch import Tensor
 
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
 
 # The newest that is read. Autoencoders have the first, decoders of counts came with the second.
 FORMAT = 2
+# Layers of a decoder of counts for each that has weights; those of scvi-tools are normalised and bent.
+MAX_LAYERS = 4
 
 
 class NewerFormatError(ValueError):
@@ -91,74 +95,137 @@ def from_arrays(arrays: Any) -> Framed:
         If a part is missing, misshapen or not finite; the message says which.
     """
     try:
-        if int(arrays["format"]) > FORMAT:
+        if (found := _integer(arrays, "format")) > FORMAT:
             msg = (
-                f"format {int(arrays['format'])} was written by a newer version of scgeoae, and this one reads formats "
+                f"format {reprlib.repr(found)} was written by a newer version of scgeoae, and this one reads formats "
                 f"up to {FORMAT}: update scgeoae (pip install --upgrade scgeoae)"
             )
             raise NewerFormatError(msg)
-        model = _count_decoder(arrays) if "layers" in arrays else _autoencoder(arrays)
-        weights = {name: torch.from_numpy(np.array(a, dtype=np.float32)) for name, a in arrays["weights"].items()}
-        expected = model.state_dict()
-        if problems := sorted(weights.keys() ^ expected.keys()):
-            msg = f"missing or unknown weights {', '.join(problems)}"
+        stored = arrays["weights"]
+        if not hasattr(stored, "keys"):
+            msg = f"'weights' is no dictionary: {reprlib.repr(stored)}"
             raise ValueError(msg)
-        for name, tensor in weights.items():
-            if tensor.shape != expected[name].shape:
-                msg = f"{name} has shape {tuple(tensor.shape)}, not {tuple(expected[name].shape)}"
-                raise ValueError(msg)
-            if not tensor.isfinite().all():
-                msg = f"{name} has values that are not finite"
-                raise ValueError(msg)
+        model = _count_decoder(arrays, stored) if "layers" in arrays else _autoencoder(arrays, stored)
+        expected = model.state_dict()
+        if problems := sorted(map(str, stored.keys() ^ expected.keys())):
+            msg = f"missing or unknown weights {excerpt(', '.join(problems))}"
+            raise ValueError(msg)
+        weights = {name: _tensor(stored[name], name, tuple(tensor.shape)) for name, tensor in expected.items()}
     except KeyError as error:
         msg = f"the entry {error} is missing"
         raise ValueError(msg) from None
     except (TypeError, AttributeError, IndexError, RuntimeError, OverflowError, MemoryError) as error:
-        raise ValueError(str(error)) from None
+        raise ValueError(excerpt(str(error))) from None
+    if not (weights["unit"] > 0 and weights.get("scale", 1) > 0):
+        msg = "its scale or unit is not positive"
+        raise ValueError(msg)
     model.load_state_dict(weights)
     return model.eval().requires_grad_(requires_grad=False)
 
 
-def _autoencoder(arrays: Any) -> Autoencoder:
-    widths = [int(width) for width in np.atleast_1d(arrays["hidden"])]
-    n_features, d = int(arrays["n_features"]), int(arrays["n_components"])
-    _check_room(pairwise([n_features, *widths, d]), arrays)
-    model = Autoencoder(n_features, d, hidden=widths, activation=str(arrays["activation"]))
+def excerpt(text: str, most: int = 300) -> str:
+    """Return the beginning of a text from a file, with escapes for what would act on a terminal."""
+    shown = "".join(character if character.isprintable() else repr(character)[1:-1] for character in text[:most])
+    return shown + ("…" if len(text) > most else "")
+
+
+def _autoencoder(arrays: Any, weights: Any) -> Autoencoder:
+    widths = _integers(arrays, "hidden", 1, at_most=len(weights)).tolist()
+    n_features, d = _integer(arrays, "n_features"), _integer(arrays, "n_components")
+    _check_room(list(pairwise([n_features, *widths, d])), d, weights)
+    model = Autoencoder(n_features, d, hidden=widths, activation=_text(arrays, "activation"))
     model.ambient = _ambient(arrays["ambient"], n_features) if "ambient" in arrays else None
     return model
 
 
-def _count_decoder(arrays: Any) -> CountDecoder:
-    layers = str(arrays["layers"]).split()
-    sizes = [(int(n_in), int(n_out)) for n_in, n_out in np.asarray(arrays["sizes"])]
+def _count_decoder(arrays: Any, weights: Any) -> CountDecoder:
+    layers = _text(arrays, "layers").split()
+    sizes = [(n_in, n_out) for n_in, n_out in _integers(arrays, "sizes", 2, at_most=len(weights)).tolist()]
     if unknown := sorted(set(layers) - {"linear", *LAYERS}):
-        msg = f"unknown layers {', '.join(unknown)}"
+        msg = f"unknown layers {excerpt(', '.join(unknown))}"
         raise ValueError(msg)
     if not sizes or layers.count("linear") != len(sizes) or any(a[1] != b[0] for a, b in pairwise(sizes)):
-        msg = f"the layers {' '.join(layers)} do not fit the sizes {sizes}"
+        msg = f"the layers {excerpt(' '.join(layers))} do not fit the sizes {reprlib.repr(sizes)}"
         raise ValueError(msg)
-    _check_room(sizes, arrays)
-    library_size = float(arrays["library_size"])
-    if not 0 < library_size < float("inf"):
-        msg = f"the library size is {library_size}"
+    if len(layers) > MAX_LAYERS * len(sizes):
+        msg = f"it has {len(layers)} layers, of which only {len(sizes)} have weights"
         raise ValueError(msg)
-    return CountDecoder(layers, sizes, library_size=library_size, fisher=bool(arrays["fisher"]))
+    _check_room(sizes, sizes[0][0], weights)
+    library_size, fisher = arrays["library_size"], arrays["fisher"]
+    if not isinstance(library_size, Real) or not 0 < library_size < float("inf"):
+        msg = f"the library size is {reprlib.repr(library_size)}"
+        raise ValueError(msg)
+    if not isinstance(fisher, bool | np.bool_):
+        msg = f"'fisher' is neither true nor false: {reprlib.repr(fisher)}"
+        raise ValueError(msg)  # noqa: TRY004
+    return CountDecoder(layers, sizes, library_size=float(library_size), fisher=bool(fisher))
 
 
-def _check_room(sizes: Iterable[tuple[int, int]], arrays: Any) -> None:
-    """Check sizes against the weights before room is made for them."""
-    sizes = list(sizes)
-    if min(map(min, sizes)) < 1 or sum(a * b for a, b in sizes) > sum(np.size(a) for a in arrays["weights"].values()):
-        msg = f"the weights are fewer than layers of {sizes} have"
+def _check_room(sizes: list[tuple[int, int]], d: int, weights: Any) -> None:
+    """Check sizes against the weights before room is made for them, and for the (d, d) frame."""
+    needed = d * d + sum(a * b for a, b in sizes)
+    if min(map(min, sizes)) < 1 or needed > sum(np.size(a) for a in weights.values()):
+        msg = f"the weights are fewer than layers of {reprlib.repr(sizes)} have"
         raise ValueError(msg)
+
+
+def _integer(arrays: Any, name: str) -> int:
+    """Return an entry that is an integer, also as a file reads it: an array of no dimension."""
+    try:
+        return operator.index(arrays[name])
+    except TypeError:
+        msg = f"{name!r} is no integer: {reprlib.repr(arrays[name])}"
+        raise ValueError(msg) from None
+
+
+def _integers(arrays: Any, name: str, ndim: int, *, at_most: int) -> NDArray[np.integer]:
+    """Return an entry that is an array of integers."""
+    array = np.asarray(arrays[name])
+    # an empty list has no type
+    if (array.size and array.dtype.kind not in "iu") or array.ndim > ndim:
+        msg = f"{name!r} holds no sizes of layers: {reprlib.repr(arrays[name])}"
+        raise ValueError(msg)
+    if len(np.atleast_1d(array)) > at_most:
+        msg = f"the weights are fewer than the layers in {name!r}: {reprlib.repr(arrays[name])}"
+        raise ValueError(msg)
+    return array.reshape((-1, 2)[:ndim])
+
+
+def _text(arrays: Any, name: str) -> str:
+    if not isinstance(arrays[name], str):
+        msg = f"{name!r} is no text: {reprlib.repr(arrays[name])}"
+        raise ValueError(msg)  # noqa: TRY004
+    return arrays[name]
+
+
+def _tensor(stored: Any, name: str, *shapes: tuple[int, ...]) -> Tensor:
+    """Return a stored array of finite numbers of one of the `shapes`; one of another is not copied, however large."""
+    array = np.asarray(stored)
+    if array.dtype.kind not in "fiub":
+        msg = f"{name} holds no real numbers: {reprlib.repr(stored)}"
+        raise ValueError(msg)
+    if array.shape not in shapes:
+        msg = f"{name} has shape {array.shape}, not {' or '.join(map(str, shapes))}"
+        raise ValueError(msg)
+    with np.errstate(over="ignore"):  # it is infinite then
+        tensor = torch.from_numpy(np.array(array, dtype=np.float32))
+    if not tensor.isfinite().all():
+        msg = f"{name} has values that are not finite"
+        raise ValueError(msg)
+    return tensor
 
 
 def _ambient(stored: Any, n_features: int) -> Ambient:
     if isinstance(stored, str):
+        # it comes to stand in a call that an error recommends
+        if not re.fullmatch(r"[\w.<>]{1,200}", stored):
+            msg = f"the ambient metric is no name of a function: {reprlib.repr(stored)}"
+            raise ValueError(msg)
         return Ambient(_Forgotten(stored))
-    tensor = torch.from_numpy(np.array(stored, dtype=np.float32))
-    if tuple(tensor.shape) not in ((n_features,), (n_features, n_features)) or not tensor.isfinite().all():
-        msg = f"the ambient metric is no metric of {n_features} features"
+    tensor = _tensor(stored, "the ambient metric", (n_features,), (n_features, n_features))
+    matrix = tensor if tensor.ndim == 2 else tensor.diag()
+    if torch.linalg.cholesky_ex(matrix.double()).info != 0:
+        msg = "the ambient metric is not positive definite"
         raise ValueError(msg)
     return Ambient(tensor)
 

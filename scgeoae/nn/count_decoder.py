@@ -110,5 +110,5 @@ class CountDecoder(Framed):
     def encoder_metric(self, x: Tensor) -> NoReturn:
         """Say that there is none."""
         del x
-        msg = "A map of counts has the metric of its decoder only: its encoder stays with its model."
+        msg = "A map of counts has the metric of its decoder only, side='decoder': its encoder stays with its model."
         raise ValueError(msg)

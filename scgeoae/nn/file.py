@@ -10,7 +10,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from .arrays import from_arrays, to_arrays
+from .arrays import excerpt, from_arrays, to_arrays
 from .replacing import replacing
 
 if TYPE_CHECKING:
@@ -94,7 +94,8 @@ def load(path: str | Path) -> Framed:
             described = (file.metadata() or {}).get(HEADER)
             tensors = {} if described is None else {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError, TypeError, AttributeError, OverflowError, MemoryError) as error:
-        msg = f"{str(path)!r} is no complete safetensors file ({error}); expected one that `model.save` wrote."
+        told = excerpt(str(error))
+        msg = f"{str(path)!r} is no complete safetensors file ({told}); expected one that `model.save` wrote."
         raise ValueError(msg) from None
     if described is None:
         msg = f"{str(path)!r} is a safetensors file, but not of scgeoae; expected one that `model.save` wrote."
@@ -105,5 +106,5 @@ def load(path: str | Path) -> Framed:
             arrays[AMBIENT] = tensors.pop(AMBIENT)
         return from_arrays(arrays | {"weights": tensors})
     except (ValueError, TypeError, RecursionError) as error:
-        msg = f"The model file {str(path)!r} cannot be read: {error}."
+        msg = f"The model file {str(path)!r} cannot be read: {excerpt(str(error))}."
         raise ValueError(msg) from None

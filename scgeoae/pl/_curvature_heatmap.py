@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from numbers import Real
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -93,7 +94,7 @@ def curvature_heatmap(
     if not isinstance(kind, str) or kind not in MEASURES:
         msg = f"Expected `kind` to be one of {', '.join(map(repr, MEASURES))}, found {kind!r}."
         raise ValueError(msg)
-    if vmax is not None and not vmax > 0:
+    if vmax is not None and not (isinstance(vmax, Real) and vmax > 0):
         msg = f"Expected `vmax` to be None or > 0, found {vmax!r}."
         raise ValueError(msg)
     column = getattr(Slots(basis), f"{kind}_curvature")

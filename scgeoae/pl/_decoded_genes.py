@@ -8,7 +8,7 @@ import torch
 from matplotlib.colors import Normalize
 
 from .._anndata.genes import measured_cells, read_expression
-from .._anndata.results import read_model, read_uns
+from .._anndata.results import read_model, read_params
 from .._anndata.symbols import find_genes, shown_names
 from ._finish import finish
 from ._heatmap import heatmap
@@ -102,7 +102,7 @@ def decoded_genes(
     if ax is not None and len(names) > 1:
         msg = f"`ax` holds one panel, and {len(names)} genes are to be drawn."
         raise ValueError(msg)
-    model, params = read_model(adata, basis), read_uns(adata, basis, "params")
+    model, params = read_model(adata, basis), read_params(adata, basis)
     expression = read_expression(adata, params, names)
     cells, layer = measured_cells(adata, params, names)
 

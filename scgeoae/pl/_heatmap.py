@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -43,7 +44,7 @@ def heatmap(
     **kwargs: Any,
 ) -> Axes:
     """Draw column `column` of `obs` on the cells and `evaluate` of (n, 2) positions around them."""
-    if resolution < 2:
+    if not isinstance(resolution, Integral) or resolution < 2:
         msg = f"Expected `resolution` to be an integer >= 2, found {resolution!r}."
         raise ValueError(msg)
     box = data_box(z, outliers=outliers)

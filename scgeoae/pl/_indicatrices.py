@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from numbers import Integral
+from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -116,10 +116,10 @@ def indicatrices(
     >>> ax = sg.pl.indicatrices(adata, color="bulk_labels", show=False)
     """
     z = read_map(adata, basis, "sg.pl.indicatrices")
-    if where not in ("data", "grid", "cells"):
+    if not isinstance(where, str) or where not in ("data", "grid", "cells"):
         msg = f"Expected `where` to be 'data', 'grid' or 'cells', found {where!r}."
         raise ValueError(msg)
-    if not isinstance(n_tiles, Integral) or n_tiles < 1 or not scale > 0:
+    if not isinstance(n_tiles, Integral) or n_tiles < 1 or not isinstance(scale, Real) or not 0 < scale < np.inf:
         msg = f"Expected `n_tiles` to be an integer >= 1 and `scale` > 0, found {n_tiles!r} and {scale!r}."
         raise ValueError(msg)
     panels = panels_by_side(side, ax)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from numbers import Real
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -104,7 +105,7 @@ def jacobian_heatmap(
     >>> ax = sg.pl.jacobian_heatmap(adata, show=False)
     """
     z = read_map(adata, basis, "sg.pl.jacobian_heatmap")
-    if vmax is not None and not vmax > 0:
+    if vmax is not None and not (isinstance(vmax, Real) and vmax > 0):
         msg = f"Expected `vmax` to be None or > 0, found {vmax!r}."
         raise ValueError(msg)
     panels = panels_by_side(side, ax)

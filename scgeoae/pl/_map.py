@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from .._anndata.results import embedding_slot, has_own_decoder, read_embedding, read_metric, read_uns
+from .._anndata.results import embedding_slot, has_own_decoder, read_embedding, read_metric, read_params
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -41,7 +41,7 @@ def read_unit(adata: AnnData, basis: str) -> Unit:
     A map of `scgeoae.tl.geoae` has the unit of its representation. Of any other the length in the representation of a
     step of 1 is the root of the mean of tr G/d over these cells.
     """
-    name = _unit_name(read_uns(adata, basis, "params"))
+    name = _unit_name(read_params(adata, basis))
     if has_own_decoder(adata, basis):
         return Unit(name, 1.0, is_mean=False)
     metric = read_metric(adata, basis)
@@ -51,7 +51,7 @@ def read_unit(adata: AnnData, basis: str) -> Unit:
 
 def _unit_name(params: Any) -> str:
     if "library_size" in params:
-        return "units of the Fisher metric" if params["ambient"] == "fisher" else "units of log1p expression"
+        return "units of the Fisher metric" if str(params.get("ambient")) == "fisher" else "units of log1p expression"
     representation = params.get("layer", params["use_rep"])
     if "ambient" not in params:
         return f"units of {representation}"

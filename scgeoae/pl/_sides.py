@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
 def panels_by_side(side: str, ax: Axes | None) -> dict[Side, Axes | None]:
     """Return the axes to draw each side on, None for new ones; two new ones side by side for ``"both"``."""
-    if side in SIDES:
+    if isinstance(side, str) and side in SIDES:
         return {side: ax}
-    if side != "both":
+    if not isinstance(side, str) or side != "both":
         msg = f"Expected `side` to be 'decoder', 'encoder' or 'both', found {side!r}."
         raise ValueError(msg)
     if ax is not None:

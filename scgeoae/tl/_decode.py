@@ -8,8 +8,9 @@ import torch
 from anndata import AnnData
 from scipy.spatial import cKDTree
 
+from .._anndata.arguments import checked_names
 from .._anndata.genes import read_expression
-from .._anndata.results import embedding_slot, read_embedding, read_model, read_uns
+from .._anndata.results import embedding_slot, read_embedding, read_model, read_params
 from ._positions import checked_positions
 
 if TYPE_CHECKING:
@@ -75,12 +76,12 @@ def decode(
     >>> sg.tl.decode(adata, [[0, 0], [1, 0]], genes=[]).obsm["X_pca"].shape
     (2, 50)
     """
-    z, model, params = read_embedding(adata, key), read_model(adata, key), read_uns(adata, key, "params")
+    z, model, params = read_embedding(adata, key), read_model(adata, key), read_params(adata, key)
     positions = checked_positions(coordinates, model.n_components, "coordinates")
     with torch.no_grad():
         x = model.decode(torch.from_numpy(positions)).numpy()
     has_genes = adata.n_vars > 0 and adata.X is not None
-    none = genes is not None and not isinstance(genes, str) and not len(genes)
+    none = genes is not None and not checked_names(genes, "genes")
     if none or (genes is None and not has_genes):
         decoded = AnnData(np.zeros((len(x), 0), dtype=np.float32))
     else:

@@ -7,7 +7,7 @@ from sklearn.neighbors import NearestNeighbors
 
 from .._anndata.assemble import assemble_estimate
 from .._anndata.representation import choose_representation, stored_representation
-from .._anndata.results import has_own_decoder, read_uns, writable, write_results, write_tears
+from .._anndata.results import has_own_decoder, read_params, writable, write_results, write_tears
 from .._anndata.transaction import all_or_nothing
 from ..geometry import laplacian_metric, tears
 from ..training import Settings, environment
@@ -183,7 +183,7 @@ def distortion(
         seed=seed_of(random_state),
     )
     if own and use_rep is None and n_pcs is None and layer is None:
-        representation = stored_representation(adata, read_uns(adata, key, "params"))
+        representation = stored_representation(adata, read_params(adata, key))
     else:
         representation = choose_representation(adata, use_rep=use_rep, n_pcs=n_pcs, layer=layer)
     check_shapes(representation, slot, positions)

@@ -10,7 +10,7 @@ from scanpy import logging as logg
 from .._anndata.arguments import check_name
 from .._anndata.evaluation import COLUMNS, checked_table_key, find_bases, stored_params, write_evaluation
 from .._anndata.representation import choose_representation, read_points, stored_representation
-from .._anndata.results import read_metric
+from .._anndata.results import read_metric, read_scores
 from .._anndata.slots import Slots
 from ..geometry import distortion
 from ..quality import MEASURES, MIN_CELLS, Estimate
@@ -245,10 +245,9 @@ def _decoder_scores(adata: AnnData, name: str) -> dict[str, Estimate]:
         which: Estimate(value, 0.0, adata.n_obs)
         for which, value in {"CN": measures.cn, "VPres": measures.vpres, "ISO": measures.iso}.items()
     }
-    run = adata.uns.get(name)
-    stored = run.get("scores", {}) if hasattr(run, "get") else {}
+    stored = read_scores(adata, name) if "scores" in getattr(adata.uns.get(name), "keys", tuple)() else {}
     return scores | {
-        which: Estimate(float(stored[which]), float("nan"), 0) for which in ("MSE", "MSE_held_out") if which in stored
+        which: Estimate(stored[which], float("nan"), 0) for which in ("MSE", "MSE_held_out") if which in stored
     }
 
 

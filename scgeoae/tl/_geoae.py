@@ -11,7 +11,7 @@ from .._anndata.assemble import assemble
 from .._anndata.neighbors import choose_neighbors
 from .._anndata.representation import choose_representation
 from .._anndata.results import writable, write_results
-from .._anndata.slots import checked_key
+from .._anndata.slots import Slots, checked_key
 from ..geometry import Ambient
 from ..training import N_PARTNERS, Settings, choose_ambient, digest, fit
 from ._seed import seed_of
@@ -266,7 +266,10 @@ def geoae(
     )
     key = checked_key(key_added, "geoae")
     representation = choose_representation(adata, use_rep=use_rep, n_pcs=n_pcs, layer=layer)
-
+    if representation.params["use_rep"] == Slots(key).embedding:
+        slot = Slots(key).embedding
+        msg = f"The map would replace adata.obsm[{slot!r}], which it is made of; give another `key_added`."
+        raise ValueError(msg)
     measure = choose_ambient(_by_name(ambient, adata, representation.matrix), representation.matrix)
 
     positions = _positions(init_pos, adata)

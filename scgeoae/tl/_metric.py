@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from .._anndata.representation import stored_representation
-from .._anndata.results import read_embedding, read_model, read_uns
+from .._anndata.results import read_embedding, read_model, read_params
 from .._anndata.slots import checked_side
 from ..geometry import distortion
 from ..training import choose_ambient
@@ -118,7 +118,7 @@ def metric(
         coordinates = checked_positions(at, model.n_components, "at", or_else="'cells', 'grid' or ")
     from_cells = side == "encoder" and at_cells
     if ambient is not None or from_cells:
-        raw = stored_representation(adata, read_uns(adata, key, "params")).matrix
+        raw = stored_representation(adata, read_params(adata, key)).matrix
     if ambient is not None:
         model.ambient = choose_ambient(None if isinstance(ambient, str) and ambient == "euclidean" else ambient, raw)
 

@@ -11,7 +11,7 @@ from scanpy import logging as logg
 
 from .._anndata.genes import read_expression
 from .._anndata.groups import group_rows
-from .._anndata.results import read_embedding, read_model, read_uns, writable
+from .._anndata.results import read_embedding, read_model, read_params, writable
 from .._anndata.slots import checked_key
 from ..geometry import along, steepest
 from ._positions import checked_positions
@@ -142,7 +142,7 @@ def rank_genes_by_jacobian(
             msg = "Expected `direction` to be other than 0."
             raise ValueError(msg)
     start = logg.info("ranking genes by the Jacobian of the decoder")
-    expression = read_expression(adata, read_uns(adata, key, "params"), genes)
+    expression = read_expression(adata, read_params(adata, key), genes)
 
     n_genes = len(expression.genes) if n_genes is None else min(n_genes, len(expression.genes))
     ranked = {field: {} for field in ("names", "scores")}

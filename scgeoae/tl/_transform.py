@@ -16,7 +16,7 @@ from .._anndata.results import (
     has_own_decoder,
     read_embedding,
     read_encoder,
-    read_uns,
+    read_params,
     writable,
     write_results,
 )
@@ -131,7 +131,7 @@ def transform(
         msg = f"Expected `missing` to be 'raise' or 'mean', found {missing!r}."
         raise ValueError(msg)
     read_embedding(adata, key)
-    params, model = dict(read_uns(adata, key, "params")), read_encoder(adata, key)
+    params, model = read_params(adata, key), read_encoder(adata, key)
     representation = incoming_representation(
         adata_new, adata, params, use_rep=use_rep, layer=layer, impute=missing == "mean", key=key
     )
@@ -160,7 +160,7 @@ def transform(
     results = Results(
         tensors=tensors,
         graph=None,
-        params={name: value for name, value in params.items() if name != "layer"} | representation.params,
+        params={k: value for k, value in params.items() if k not in ("layer", "n_features")} | representation.params,
         scores=_scores(metrics, placed.error, x.shape[1] * float(model.scale) ** 2),
         embedding=placed.embedding,
         ours=has_own_decoder(adata, key),

@@ -21,7 +21,7 @@ from ..checks.judge import fingerprints
 
 WRITERS = {
     "tl.geoae": {"random_state": 1, "key_added": "other"},
-    "tl.adopt": {},
+    "tl.adopt": {"random_state": 1},
     "tl.distortion": {"random_state": 1},
     "tl.evaluate": {"key_added": "other"},
     "tl.curvature": {},
