@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from ..geometry.metric import pullback
+from .forks import compute_in_forks
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -35,6 +36,7 @@ class Framed(nn.Module):
 
     def __init__(self, n_components: int) -> None:
         super().__init__()
+        compute_in_forks()
         self.n_components = n_components
         self.register_buffer("unit", torch.ones(()))
         self.register_buffer("origin", torch.zeros(n_components))
