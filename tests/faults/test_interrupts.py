@@ -135,20 +135,17 @@ def interrupted(name, after, rng):
     timer = threading.Timer(after, os.kill, (os.getpid(), signal.SIGINT))
     with warnings.catch_warnings(record=True):
         warnings.simplefilter("always")
-        timer.start()
+        outcome = "unchanged"
         try:
+            timer.start()
             run(name, adata)
             outcome = "complete"
-        except KeyboardInterrupt:
-            outcome = "unchanged"
-        finally:
-            # the signal must not hit the test itself
+            # there is one signal, which must not hit the test itself
             timer.cancel()
-            try:
-                timer.join()
-                time.sleep(0.001)
-            except KeyboardInterrupt:
-                pass
+            timer.join()
+            time.sleep(0.01)
+        except KeyboardInterrupt:
+            timer.join()
     now = fingerprints(adata)
     if outcome == "unchanged" and now != before:
         # it came after everything was written, on the way out
