@@ -95,6 +95,7 @@ def geodesic_distances(adata: AnnData, groupby: str, *, key: str = "geoae") -> G
     frames = {}
     for which, lengths in measured.items():
         table = np.zeros((len(places), len(places)))
-        table[i, j] = table[j, i] = lengths.numpy()
+        # as arrays: NumPy takes a tensor of one number for a number
+        table[i.numpy(), j.numpy()] = table[j.numpy(), i.numpy()] = lengths.numpy()
         frames[which] = pd.DataFrame(table, index=names, columns=names)
     return GeodesicDistances(**frames)

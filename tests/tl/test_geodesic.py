@@ -144,6 +144,12 @@ def test_distances_between_groups(fitted):
     assert list(fitted.uns) == list(before.uns)
 
 
+def test_distances_between_two_groups(small):
+    sg.tl.geoae(small, n_steps=5)
+    table = sg.tl.geodesic_distances(small, "side").geodesic
+    assert table.loc["left", "right"] == table.loc["right", "left"] > 0
+
+
 def test_pseudotime(fitted):
     adata = fitted.copy()
     root = adata.obs_names[5]
