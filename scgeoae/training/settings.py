@@ -55,7 +55,7 @@ class Settings:
             self._settle("n_steps", _integer("n_steps", self.n_steps, 1))
         hidden = (self.hidden,) if isinstance(self.hidden, Integral) else self.hidden
         self._settle("hidden", tuple(_integer("hidden", width, 1) for width in hidden))
-        if self.activation not in ACTIVATIONS:
+        if not isinstance(self.activation, str) or self.activation not in ACTIVATIONS:
             msg = f"Expected `activation` to be one of {sorted(ACTIVATIONS)}, found {self.activation!r}."
             raise ValueError(msg)
         for name in ("learning_rate", "neighbors_scale"):
@@ -69,7 +69,7 @@ class Settings:
         if self.sampling is None:
             customary = {REGULARIZERS[name].sampling for name in self._given}
             self._settle("sampling", customary.pop() if len(customary) == 1 else "data")
-        if self.sampling not in SAMPLINGS:
+        if not isinstance(self.sampling, str) or self.sampling not in SAMPLINGS:
             msg = f"Expected `sampling` to be one of {sorted(SAMPLINGS)}, found {self.sampling!r}."
             raise ValueError(msg)
 

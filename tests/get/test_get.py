@@ -40,6 +40,15 @@ def damage(model, how):
         model["hidden"] = np.array([-3])
     elif how == "text":
         weights[name] = "spam"
+    elif how == "weights":
+        model["weights"] = 3
+    elif how == "complex":
+        weights[name] = weights[name] * 1j
+    elif how == "huge":
+        # which would take 4 TB if it were copied
+        weights[name] = np.broadcast_to(np.float32(1), (10**6, 10**6))
+    elif how == "scale":
+        weights["scale"] = np.float32(0)
 
 
 @pytest.mark.parametrize(
@@ -53,6 +62,10 @@ def damage(model, how):
         ("activation", "found 'relu'"),
         ("hidden", "."),
         ("text", "."),
+        ("weights", "'weights' is no dictionary: 3"),
+        ("complex", "decoder.bend.weights.1 holds no real numbers"),
+        ("huge", r"decoder.bend.weights.1 has shape \(1000000, 1000000\), not"),
+        ("scale", "its scale or unit is not positive"),
     ],
 )
 def test_damaged_model(fitted, how, message):
@@ -69,6 +82,45 @@ def test_damaged_uns(fitted, stored):
     with pytest.raises(ValueError, match=r"adata\.uns\['geoae'\] is damaged"):
         sg.get.model(adata)
     with pytest.raises(ValueError, match=r"adata\.uns\['geoae'\] is damaged"):
+        sg.get.scores(adata)
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ("text", "'params' is no dictionary: 'text'"),
+        ({}, "in 'params', 'use_rep' is no name: None"),
+        ({"use_rep": 3}, "in 'params', 'use_rep' is no name: 3"),
+        ({"use_rep": "X_pca", "n_pcs": "3"}, "in 'params', 'n_pcs' is no integer >= 1: '3'"),
+        ({"use_rep": "X", "layer": ["counts"]}, "in 'params', 'layer' is no name"),
+        ({"use_rep": "X", "library_size": float("nan")}, "in 'params', 'library_size' is no finite number > 0: nan"),
+    ],
+)
+def test_damaged_params(fitted, params, message):
+    adata = fitted.copy()
+    adata.uns["geoae"]["params"] = params
+    for call in (
+        lambda: sg.tl.transform(fitted[:3].copy(), adata),
+        lambda: sg.tl.decode(adata, [[0, 0]]),
+        lambda: sg.tl.evaluate(adata, basis="geoae", n_sample=100),
+        lambda: sg.pl.indicatrices(adata, show=False),
+    ):
+        with pytest.raises(ValueError, match=rf"adata\.uns\['geoae'\] is damaged: {message}"):
+            call()
+
+
+@pytest.mark.parametrize(
+    ("scores", "message"),
+    [
+        (np.zeros(3), "'scores' is no dictionary"),
+        ({"CN": np.zeros(3)}, r"in 'scores', 'CN' is no number: array"),
+        ({"CN": "0.1"}, "in 'scores', 'CN' is no number: '0.1'"),
+    ],
+)
+def test_damaged_scores(fitted, scores, message):
+    adata = fitted.copy()
+    adata.uns["geoae"]["scores"] = scores
+    with pytest.raises(ValueError, match=rf"adata\.uns\['geoae'\] is damaged: {message}"):
         sg.get.scores(adata)
 
 

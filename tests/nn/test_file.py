@@ -102,8 +102,17 @@ def test_foreign_and_damaged_files_are_refused(tmp_path):
         ({"hidden": [16, 9]}, r"has shape|fewer"),
         ({"hidden": "os.system"}, "."),
         ({"activation": "__import__('os')"}, "Expected `activation` to be one of"),
-        ({"n_features": None}, "."),
+        ({"hidden": [[16, 8]]}, "'hidden' holds no sizes of layers"),
+        ({"hidden": [1] * 1000}, "the weights are fewer than the layers in 'hidden'"),
+        ({"n_features": None}, "'n_features' is no integer: None"),
+        ({"n_features": 6.5}, "'n_features' is no integer: 6.5"),
         ({"n_components": -1}, "."),
+        ({"ambient": "os.system('spam')"}, "no name of a function"),
+        ({"ambient": "a\x1b[2J"}, r"no name of a function: 'a\\x1b\[2J'"),
+        ({"ambient": [1e300] * 6}, "the ambient metric has values that are not finite"),
+        ({"ambient": [-1.0] * 6}, "the ambient metric is not positive definite"),
+        ({"ambient": [1.0] * 5}, r"the ambient metric has shape \(5,\), not \(6,\) or \(6, 6\)"),
+        ({"activation": "\x1b[2J" * 10_000}, r"x1b.*…"),
     ],
 )
 def test_descriptions_that_are_wrong(tmp_path, changes, message):
@@ -113,6 +122,34 @@ def test_descriptions_that_are_wrong(tmp_path, changes, message):
     description = {"format": 1, "n_features": 6, "n_components": 2, "hidden": [16, 8], "activation": "silu"} | changes
     save_file(tensors, path, metadata={"scgeoae": json.dumps(description)})
     with pytest.raises(ValueError, match=message):
+        sg.load(path)
+
+
+def test_a_small_file_does_not_ask_for_much_memory(tmp_path):
+    path = tmp_path / "map.safetensors"
+    # a frame of 10⁵ × 10⁵ beside 10⁵ weights
+    description = {"format": 1, "n_features": 1, "n_components": 10**5, "hidden": [], "activation": "silu"}
+    save_file({"a": np.zeros(3 * 10**5, dtype=np.float32)}, path, metadata={"scgeoae": json.dumps(description)})
+    with pytest.raises(ValueError, match="the weights are fewer than layers of"):
+        sg.load(path)
+    description = {
+        "format": 2,
+        "layers": "linear" + " relu" * 10**5,
+        "sizes": [[1, 1]],
+        "library_size": 1.0,
+        "fisher": True,
+    }
+    save_file({"a": np.zeros(30, dtype=np.float32)}, path, metadata={"scgeoae": json.dumps(description)})
+    with pytest.raises(ValueError, match="it has 100001 layers, of which only 1 have weights"):
+        sg.load(path)
+
+
+def test_names_in_a_file_do_not_act_on_the_terminal(tmp_path):
+    path = tmp_path / "map.safetensors"
+    made().save(path)
+    description = {"format": 1, "n_features": 6, "n_components": 2, "hidden": [16, 8], "activation": "silu"}
+    save_file(load_file(path) | {"\x1b[2J": np.zeros(1)}, path, metadata={"scgeoae": json.dumps(description)})
+    with pytest.raises(ValueError, match=r"unknown weights \\x1b\[2J"):
         sg.load(path)
 
 

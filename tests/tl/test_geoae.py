@@ -413,3 +413,10 @@ def test_neighbor_term_keeps_more_of_the_nearest_neighbors(reduced):
         recall[weight] = table["kNN_10"]
         assert table["ISO"] < 0.02
     assert recall[0.2] > recall[0] + 0.02
+
+
+def test_a_map_does_not_replace_what_it_is_made_of(small):
+    sg.tl.geoae(small, n_steps=5)
+    with pytest.raises(ValueError, match=r"would replace adata\.obsm\['X_geoae'\].*give another `key_added`"):
+        sg.tl.geoae(small, use_rep="X_geoae", n_steps=5)
+    sg.tl.geoae(small, use_rep="X_geoae", n_steps=5, key_added="mine")

@@ -76,7 +76,7 @@ REGULARIZERS = {
 def canonical_name(name: str) -> str:
     """Return the name in `REGULARIZERS` that `name`, or a paper's name of it, stands for."""
     canonical = {alias: key for key, r in REGULARIZERS.items() for alias in (key, *r.aliases)}
-    if name not in canonical:
+    if not isinstance(name, str) or name not in canonical:
         msg = f"Expected `regularizer` to be None, one of {sorted(canonical)}, or a mapping of such, found {name!r}."
         raise ValueError(msg)
     return canonical[name]
