@@ -174,7 +174,7 @@ def test_labels_of_any_kind(maps):
     [
         ({"basis": "tsne"}, KeyError, r"embedding 'tsne' in adata\.obsm, which has 'X_pca', .*sc\.tl\.umap\(adata\)"),
         ({"basis": []}, ValueError, "found an empty list"),
-        ({"basis": [2]}, TypeError, "`basis` to hold names of embeddings, found 2"),
+        ({"basis": [2]}, TypeError, "`basis` to be a name or a list of names, found"),
         ({"basis": "nans"}, ValueError, r"1 of 700 cells have NaN or infinite values in adata\.obsm\['X_nans'\]"),
         ({"basis": "point"}, ValueError, r"All 700 cells are equal in adata\.obsm\['X_point'\]"),
         ({"use_rep": "X_spam"}, KeyError, "Did not find 'X_spam'"),
