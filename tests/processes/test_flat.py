@@ -54,6 +54,7 @@ for i in range(1, max(moments) + 1):
     plt.close("all")
     sg.get.model(adata)
     del adata
+    gc.collect()  # closed figures refer to themselves
     if i in moments:
         found.append({"trainings": i} | held())
 print(json.dumps(found))
