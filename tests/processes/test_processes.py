@@ -101,27 +101,32 @@ def test_number_of_threads_is_given_back_after_an_error(error):
     assert torch.get_num_threads() == of_a_new_thread() == 4
 
 
-@pytest.fixture(scope="module")
-def elsewhere() -> dict:
-    """Digests of trainings in a program and in its children, which share its two threads."""
+def check_children(*methods: str) -> None:
+    """Compare trainings in a program with those in its children, all of two threads."""
     program = Path(__file__).with_name("children.py")
-    environment = os.environ | {"OMP_NUM_THREADS": "2", "PYTHONPATH": os.pathsep.join(map(str, sys.path))}
     run = subprocess.run(
-        [sys.executable, program, "fork", "spawn", "loky"],
-        env=environment,
+        [sys.executable, program, *methods],
+        env=os.environ | {"OMP_NUM_THREADS": "2", "PYTHONPATH": os.pathsep.join(map(str, sys.path))},
         capture_output=True,
         text=True,
         check=False,
-        timeout=4 * TIMEOUT,
+        timeout=3 * TIMEOUT,
     )
     assert run.returncode == 0, run.stderr
-    return json.loads(run.stdout.splitlines()[-1])
+    found = json.loads(run.stdout.splitlines()[-1])
+    assert found["n_threads"] == 2
+    for method in methods:
+        assert found[method] == found["alone"][: len(found[method])], method
 
 
-@pytest.mark.parametrize("method", ["fork", "spawn", "loky"])
-def test_in_a_child(elsewhere, method):
-    assert elsewhere["n_threads"] == 2
-    assert elsewhere[method] == elsewhere["alone"][: len(elsewhere[method])]
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="elsewhere a fork is not safe or not there")
+def test_in_a_forked_child_after_a_training():
+    check_children("fork")
+
+
+@pytest.mark.slow
+def test_in_spawned_children_and_those_of_joblib():
+    check_children("spawn", "loky")
 
 
 def test_model_survives_pickling_and_copying():
