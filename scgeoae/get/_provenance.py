@@ -11,9 +11,12 @@ from ..training import digest
 
 if TYPE_CHECKING:
     from anndata import AnnData
+    from numpy.typing import NDArray
 
 # What was embedded, with the neighbour graph it was given; the first and the last are digests.
 DATA = ("data", "use_rep", "n_pcs", "layer", "neighbors_key", "neighbors")
+# Entries of an array that a table can show, and that are read for a digest: no run records more.
+MAX_SHOWN, MAX_DIGESTED = 100, 10**8
 # Under these names files of the first versions have what now stands under `environment`.
 EARLIER = ("n_threads", "versions")
 
@@ -102,5 +105,13 @@ def _flat(entries: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         if isinstance(value, Mapping):
             flat |= _flat(value, f"{prefix}{name}.")
         else:
-            flat[f"{prefix}{name}"] = np.asarray(value).tolist()
+            flat[f"{prefix}{name}"] = _plain(np.asarray(value))
     return flat
+
+
+def _plain(array: NDArray) -> Any:
+    """Return what is in an array, or of a large one, such as an ambient metric, its shape and a digest."""
+    if array.size <= MAX_SHOWN:
+        return array.tolist()
+    told = f"{array.dtype} of shape {array.shape}"
+    return f"{told}, {digest(array)}" if array.size <= MAX_DIGESTED else told

@@ -93,3 +93,18 @@ def test_no_map(small):
         sg.get.provenance(small)
     with pytest.raises(KeyError, match="key_added='b'"):
         sg.get.provenance(run(small), other=small, other_key="b")
+
+
+def test_a_large_argument_is_told_by_its_digest(small):
+    wide = np.concatenate([small.X, small.X**2], axis=1)[:, :12]
+    adata = type(small)(wide)
+    weights = np.eye(12) + 0.1
+    run(adata, ambient=weights)
+    found = sg.get.provenance(adata).loc["ambient", "value"]
+    assert found.startswith("float32 of shape (12, 12), ")
+    other = adata.copy()
+    run(other, ambient=2 * weights)
+    assert "ambient" in sg.get.provenance(adata, other=other).index
+    huge = np.broadcast_to(np.int64(0), (10**6, 10**6))
+    other.uns["geoae"]["params"]["n_neighbors"] = huge
+    assert sg.get.provenance(other).loc["n_neighbors", "value"] == "int64 of shape (1000000, 1000000)"
