@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from .slots import EVALUATION, SIDES, Slots, checked_key
 from .transaction import all_or_nothing
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from anndata import AnnData
     from numpy.typing import NDArray
@@ -59,7 +60,7 @@ def stored_params(adata: AnnData, bases: Mapping[str, str]) -> dict[str, Any] | 
     """Return the ``params`` of the first of the embeddings that a run of `scgeoae.tl.geoae` stored, if any."""
     for name, key in bases.items():
         run = adata.uns.get(name)
-        if key == Slots(name).embedding and hasattr(run, "keys") and {"model", "params"} <= set(run):
+        if key == Slots(name).embedding and isinstance(run, Mapping) and {"model", "params"} <= set(run):
             return read_params(adata, name)
     return None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -221,7 +222,7 @@ def _components(adata: AnnData, params: dict[str, Any]) -> _Components | None:
     if not suffix.startswith("pca") or key not in adata.varm:
         return None
     recorded = adata.uns.get(suffix)
-    recorded = recorded.get("params", {}) if hasattr(recorded, "get") else {}
+    recorded = recorded.get("params", {}) if isinstance(recorded, Mapping) else {}
     layer = recorded.get("layer") or suffix.removeprefix("pca").removeprefix("_") or None
     matrix = adata.X if layer is None else adata.layers.get(layer)
     if matrix is None or adata.n_vars == 0:

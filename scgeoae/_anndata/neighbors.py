@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -37,7 +38,7 @@ def choose_neighbors(
     """
     name = "neighbors" if key is None else key
     entry = adata.uns.get(name)
-    if not hasattr(entry, "get"):
+    if not isinstance(entry, Mapping):
         entry = {}
     distances_key = entry.get("distances_key", "distances")
     if not entry or distances_key not in adata.obsp:

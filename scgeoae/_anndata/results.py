@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import reprlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -180,12 +181,12 @@ def embedding_slot(adata: AnnData, key: str) -> str | None:
 
 def has_own_decoder(adata: AnnData, key: str) -> bool:
     """Return whether the map was made by an autoencoder of ours."""
-    return "model" in getattr(adata.uns.get(key), "keys", tuple)()
+    return "model" in _entries(adata.uns.get(key))
 
 
 def has_model(adata: AnnData, key: str) -> bool:
     """Return whether there is a model behind the tensors, as there is none behind a graph-Laplacian estimate."""
-    return "model" in getattr(adata.uns.get(_entry(adata, key)), "keys", tuple)()
+    return "model" in _entries(adata.uns.get(_entry(adata, key)))
 
 
 def read_embedding(adata: AnnData, key: str) -> NDArray:
@@ -259,7 +260,7 @@ def read_uns(adata: AnnData, key: str, entry: str) -> Any:
             lost = " Its tensors are there: anndata.concat drops uns, unless uns_merge='first' tells it not to."
         raise KeyError(_missing(adata, f"adata.uns[{name!r}]", key) + lost)
     stored = adata.uns[name]
-    if not hasattr(stored, "keys") or entry not in stored:
+    if not isinstance(stored, Mapping) or entry not in stored:
         if entry == "model" and name != key:
             raise ValueError(_no_model(adata, key))
         raise ValueError(_damaged(adata, key, f"the entry {entry!r} is missing"))
@@ -272,8 +273,9 @@ def read_params(adata: AnnData, key: str) -> dict[str, Any]:
     ``n_features`` stands among them where there is a model: the number of columns that the representation had.
     """
     params = read_uns(adata, key, "params")
-    if not hasattr(params, "keys"):
-        raise ValueError(_damaged(adata, key, f"'params' is no dictionary: {reprlib.repr(params)}"))
+    if not isinstance(params, Mapping):
+        problem = f"'params' is no dictionary: {reprlib.repr(params)}"
+        raise ValueError(_damaged(adata, key, problem))  # noqa: TRY004
     params = dict(params)
     for name, (kind, is_valid) in PARAMS.items():
         if (name in params and not is_valid(params[name])) or (name == "use_rep" and name not in params):
@@ -285,8 +287,9 @@ def read_params(adata: AnnData, key: str) -> dict[str, Any]:
 def read_scores(adata: AnnData, key: str) -> dict[str, float]:
     """Return the scores."""
     scores = read_uns(adata, key, "scores")
-    if not hasattr(scores, "keys"):
-        raise ValueError(_damaged(adata, key, f"'scores' is no dictionary: {reprlib.repr(scores)}"))
+    if not isinstance(scores, Mapping):
+        problem = f"'scores' is no dictionary: {reprlib.repr(scores)}"
+        raise ValueError(_damaged(adata, key, problem))  # noqa: TRY004
     for name, value in scores.items():
         if not isinstance(value, Real):
             raise ValueError(_damaged(adata, key, f"in 'scores', {name!r} is no number: {reprlib.repr(value)}"))  # noqa: TRY004
@@ -323,6 +326,11 @@ def read_encoder(adata: AnnData, key: str) -> Autoencoder:
     raise ValueError(msg)
 
 
+def _entries(stored: Any) -> Mapping[str, Any]:
+    """Return what should be a dictionary, an empty one if it is none."""
+    return stored if isinstance(stored, Mapping) else {}
+
+
 def _entry(adata: AnnData, key: str) -> str:
     name = Slots(key).distortion
     return name if name in adata.uns else key
@@ -333,7 +341,7 @@ def _is_foreign(adata: AnnData, key: str) -> bool:
     stored = adata.uns.get(key)
     if stored is None:
         return embedding_slot(adata, key) is not None and Slots(key).metric not in adata.obsm
-    return bool(getattr(stored, "keys", tuple)()) and not {"history", "scores", "model"} & set(stored)
+    return isinstance(stored, Mapping) and bool(stored) and not {"history", "scores", "model"} & set(stored)
 
 
 def _call(adata: AnnData, key: str) -> str:
@@ -347,8 +355,8 @@ def _call(adata: AnnData, key: str) -> str:
 def _stored_params(adata: AnnData, key: str) -> Any:
     """Return what is recorded of the run, as far as there is something."""
     stored = adata.uns.get(key)
-    params = stored.get("params") if hasattr(stored, "get") else None
-    return params if hasattr(params, "get") else {}
+    params = stored.get("params") if isinstance(stored, Mapping) else None
+    return params if isinstance(params, Mapping) else {}
 
 
 def _missing(adata: AnnData, slot: str, key: str, call: str | None = None) -> str:

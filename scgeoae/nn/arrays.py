@@ -5,6 +5,7 @@ from __future__ import annotations
 import operator
 import re
 import reprlib
+from collections.abc import Mapping
 from itertools import pairwise
 from numbers import Real
 from typing import TYPE_CHECKING, Any, NotRequired, TypedDict
@@ -102,9 +103,9 @@ def from_arrays(arrays: Any) -> Framed:
             )
             raise NewerFormatError(msg)
         stored = arrays["weights"]
-        if not hasattr(stored, "keys"):
+        if not isinstance(stored, Mapping):
             msg = f"'weights' is no dictionary: {reprlib.repr(stored)}"
-            raise ValueError(msg)
+            raise ValueError(msg)  # noqa: TRY004
         model = _count_decoder(arrays, stored) if "layers" in arrays else _autoencoder(arrays, stored)
         expected = model.state_dict()
         if problems := sorted(map(str, stored.keys() ^ expected.keys())):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -245,7 +246,8 @@ def _decoder_scores(adata: AnnData, name: str) -> dict[str, Estimate]:
         which: Estimate(value, 0.0, adata.n_obs)
         for which, value in {"CN": measures.cn, "VPres": measures.vpres, "ISO": measures.iso}.items()
     }
-    stored = read_scores(adata, name) if "scores" in getattr(adata.uns.get(name), "keys", tuple)() else {}
+    run = adata.uns.get(name)
+    stored = read_scores(adata, name) if isinstance(run, Mapping) and "scores" in run else {}
     return scores | {
         which: Estimate(stored[which], float("nan"), 0) for which in ("MSE", "MSE_held_out") if which in stored
     }

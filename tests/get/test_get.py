@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import scgeoae as sg
@@ -75,7 +76,7 @@ def test_damaged_model(fitted, how, message):
         sg.get.model(adata)
 
 
-@pytest.mark.parametrize("stored", [{}, "text", 3, {"model": "text"}, {"model": {}}])
+@pytest.mark.parametrize("stored", [{}, "text", 3, pd.DataFrame({"model": [1.0]}), {"model": "text"}, {"model": {}}])
 def test_damaged_uns(fitted, stored):
     adata = fitted.copy()
     adata.uns["geoae"] = stored
