@@ -129,9 +129,11 @@ def _write(adata: AnnData, slots: Slots, results: Results) -> list[str]:
         lines.append(f"{', '.join(f'obsp[{name!r}]' for name in matrices)}, metric graph")
     if "encoder" in results.tensors:
         lines.append(f"obsm[{Slots(slots.key, 'encoder').metric!r}] and obs, the same of the encoder")
-    # the tears of an earlier map are not those of this one
-    for mapping, name in ((adata.obs, slots.torn), (adata.obs, slots.broken), (adata.obsp, slots.torn)):
-        _put(mapping, name, None)
+    # tears, curvatures and times of an earlier map are not those of this one
+    curvatures = (slots.gaussian_curvature, slots.mean_curvature, slots.extrinsic_curvature)
+    for name in (slots.torn, slots.broken, slots.pseudotime, *curvatures):
+        _put(adata.obs, name, None)
+    _put(adata.obsp, slots.torn, None)
 
     _put(adata.uns, slots.distortion, None)
     entry = slots.key if results.ours else slots.distortion
