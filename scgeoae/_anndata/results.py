@@ -129,12 +129,7 @@ def _write(adata: AnnData, slots: Slots, results: Results) -> list[str]:
         lines.append(f"{', '.join(f'obsp[{name!r}]' for name in matrices)}, metric graph")
     if "encoder" in results.tensors:
         lines.append(f"obsm[{Slots(slots.key, 'encoder').metric!r}] and obs, the same of the encoder")
-    # tears, curvatures and times of an earlier map are not those of this one
-    curvatures = (slots.gaussian_curvature, slots.mean_curvature, slots.extrinsic_curvature)
-    for name in (slots.torn, slots.broken, slots.pseudotime, *curvatures):
-        _put(adata.obs, name, None)
-    _put(adata.obsp, slots.torn, None)
-
+    _remove_derived(adata, slots, embedding=results.embedding is not None)
     _put(adata.uns, slots.distortion, None)
     entry = slots.key if results.ours else slots.distortion
     optional = {"history": results.history, "model": results.model}
@@ -147,6 +142,16 @@ def _write(adata: AnnData, slots: Slots, results: Results) -> list[str]:
     }
     lines.append(f"uns[{entry!r}], {', '.join(name for name in adata.uns[entry] if not name.endswith('_key'))}")
     return lines
+
+
+def _remove_derived(adata: AnnData, slots: Slots, *, embedding: bool) -> None:
+    """Remove what was computed from an earlier map of this name, from its `embedding` too if there is a new one."""
+    curvatures = (slots.gaussian_curvature, slots.mean_curvature, slots.extrinsic_curvature)
+    of_embedding = (slots.neighborhood_preservation, slots.trust) if embedding else ()
+    for name in (slots.torn, slots.broken, slots.pseudotime, *curvatures, *of_embedding):
+        _put(adata.obs, name, None)
+    _put(adata.obsp, slots.torn, None)
+    _put(adata.uns, slots.rank_genes, None)
 
 
 def write_tears(adata: AnnData, key: str, found: Tears, params: dict[str, Any]) -> list[str]:

@@ -109,6 +109,11 @@ class Slots:
         return f"{self.key}_pseudotime"
 
     @property
+    def rank_genes(self) -> str:
+        """In `uns`, unless it was given another name."""
+        return f"{self.key}_rank_genes"
+
+    @property
     def neighborhood_preservation(self) -> str:
         """In `obs`, of any embedding."""
         return f"{self.key}_neighborhood_preservation"

@@ -12,7 +12,7 @@ from scanpy import logging as logg
 from .._anndata.genes import read_expression
 from .._anndata.groups import group_rows
 from .._anndata.results import read_embedding, read_model, read_params, writable
-from .._anndata.slots import checked_key
+from .._anndata.slots import Slots, checked_key
 from ..geometry import along, steepest
 from ._positions import checked_positions
 
@@ -117,7 +117,7 @@ def rank_genes_by_jacobian(
     if n_genes is not None and (isinstance(n_genes, bool) or not isinstance(n_genes, Integral) or n_genes < 1):
         msg = f"Expected `n_genes` to be None or an integer >= 1, found {n_genes!r}."
         raise ValueError(msg)
-    key_added = checked_key(key_added, f"{key}_rank_genes")
+    key_added = checked_key(key_added, Slots(key).rank_genes)
     z, model = read_embedding(adata, key), read_model(adata, key)
     rows = group_rows(adata, groupby)
     if isinstance(groups, str):

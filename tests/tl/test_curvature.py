@@ -77,11 +77,3 @@ def test_heatmap_of_nothing(fitted, curved):
         sg.pl.curvature_heatmap(fitted, show=False)
     with pytest.raises(ValueError, match="`kind` to be one of 'gaussian', 'mean', 'extrinsic', found 'spam'"):
         sg.pl.curvature_heatmap(curved, kind="spam", show=False)
-
-
-def test_a_new_map_does_not_keep_what_was_measured_on_the_old_one(small):
-    sg.tl.geoae(small, n_steps=5, progress_bar=False)
-    sg.tl.curvature(small)
-    sg.tl.pseudotime(small, "0")
-    sg.tl.geoae(small, n_steps=6, progress_bar=False)
-    assert not {*COLUMNS, "geoae_pseudotime"} & set(small.obs)
