@@ -11,9 +11,12 @@ not only bytes. A finding ends it with the edits that were made: they go into te
 from __future__ import annotations
 
 import os
+import random
 import sys
+import tempfile
 import traceback
 import warnings
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -51,6 +54,13 @@ def run(target: Callable, content: bytes) -> None:
         raise
 
 
+def write_seeds(folder: Path) -> None:
+    """Write inputs long enough to stand for edits: from an empty corpus the fuzzer does not come to any."""
+    chance = random.Random(0)
+    for at in range(200):
+        (folder / f"seed_{at}").write_bytes(chance.randbytes(chance.choice([100, 300, 1000])))
+
+
 def main() -> None:
     """Fuzz until a finding, or until the time is over."""
     target = {"file": test_damaged_files, "uns": test_damaged_uns}[sys.argv.pop(1)]
@@ -62,9 +72,12 @@ def main() -> None:
     for category in (DeprecationWarning, PendingDeprecationWarning, FutureWarning):
         warnings.simplefilter("ignore", category)
     sys.addaudithook(refuse)
-    # choices run out of fewer bytes before there is an edit
-    atheris.Setup([sys.argv[0], "-len_control=0", "-max_len=2048", *sys.argv[1:]], lambda content: run(target, content))
-    atheris.Fuzz()
+    with tempfile.TemporaryDirectory() as seeds:
+        write_seeds(Path(seeds))
+        # what the fuzzer finds goes to the first folder that it is given
+        options = [sys.argv[0], "-len_control=0", "-max_len=2048", *sys.argv[1:], seeds]
+        atheris.Setup(options, lambda content: run(target, content))
+        atheris.Fuzz()
 
 
 if __name__ == "__main__":

@@ -84,6 +84,7 @@ PLAIN = st.one_of(
 JSON = st.recursive(
     PLAIN,
     lambda inner: st.one_of(st.lists(inner, max_size=4), st.dictionaries(st.sampled_from(WORDS), inner, max_size=3)),
+    max_leaves=5,
 )
 OBJECTS = st.one_of(
     JSON,
@@ -128,9 +129,12 @@ def paths_of(tree: Any, at: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
 @st.composite
 def edits(draw: Any, paths: list[tuple[str, ...]], values: Any, *, most: int = 3, least: int = 0) -> list[Edit]:
     """Draw edits of the entries at `paths`, or beside them."""
-    changes = st.one_of(st.just(DROP), st.sampled_from(sorted(TURNS)), values.map(lambda value: [value]))
+    new = st.one_of(PLAIN, values).map(lambda value: [value])
+    changes = st.one_of(st.just(DROP), st.sampled_from(sorted(TURNS)), new)
     beside = st.tuples(st.sampled_from(paths), st.sampled_from(WORDS)).map(lambda found: (*found[0][:-1], found[1]))
-    where = st.one_of(st.sampled_from(paths), st.sampled_from(paths), beside)
+    # weights are many, and the descriptions above them few
+    levels = [[path for path in paths if len(path) == depth] for depth in sorted(set(map(len, paths)))]
+    where = st.one_of(*map(st.sampled_from, levels), beside)
     return draw(st.lists(st.builds(Edit, where, changes), min_size=least, max_size=most))
 
 
