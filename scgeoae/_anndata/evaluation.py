@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from .arguments import check_adata, check_name, checked_names
+from .._arguments import check_adata, check_name, checked_names
 from .results import embedding_slot, read_params
 from .slots import EVALUATION, SIDES, Slots, checked_key
 from .transaction import all_or_nothing

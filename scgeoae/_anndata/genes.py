@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from anndata import AnnData
 
+from .._arguments import checked_names
 from ..geometry import differentials
 from ..training.blocks import blocks, dense
-from .arguments import checked_names
 from .representation import stored_representation
 
 if TYPE_CHECKING:

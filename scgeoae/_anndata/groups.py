@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from .arguments import check_name
+from .._arguments import check_name
 
 if TYPE_CHECKING:
     from anndata import AnnData

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scanpy import logging as logg
 
-from .arguments import check_adata, check_name
+from .._arguments import check_adata, check_name
 from .genes import read_projection
 from .representation import Representation, choose_representation
 

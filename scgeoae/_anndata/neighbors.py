@@ -10,6 +10,7 @@ import numpy as np
 from scanpy import logging as logg
 from scipy import sparse
 
+from .._arguments import check_name
 from .representation import components_slot
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ def choose_neighbors(
     KeyError
         If `key` is given and there is no graph under it.
     """
+    check_name(key, "neighbors_key")
     name = "neighbors" if key is None else key
     entry = adata.uns.get(name)
     if not isinstance(entry, Mapping):

@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
+from .._arguments import check_adata, check_name
 from ..training.blocks import dense
-from .arguments import check_adata, check_name
 
 if TYPE_CHECKING:
     from anndata import AnnData

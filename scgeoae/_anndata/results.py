@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from scanpy import logging as logg
 
+from .._arguments import check_adata
 from ..nn import Autoencoder
 from ..nn.arrays import ModelArrays, NewerFormatError, from_arrays
-from .arguments import check_adata
 from .finite import check_finite
 from .slots import SIDES, Slots
 from .transaction import all_or_nothing
@@ -197,11 +197,11 @@ def has_model(adata: AnnData, key: str) -> bool:
 
 
 def read_embedding(adata: AnnData, key: str) -> NDArray:
-    """Return the (n, d) map."""
+    """Return a copy of the (n, d) map, whose memory is as torch takes it, unlike that of views in another order."""
     slot = embedding_slot(adata, key)
     if slot is None:
         raise KeyError(_missing(adata, f"adata.obsm[{Slots(key).embedding!r}]", key))
-    z = np.asarray(adata.obsm[slot])
+    z = np.array(adata.obsm[slot], order="C")
     if not len(z):
         msg = f"There are no cells in adata, so that adata.obsm[{slot!r}] shows nothing."
         raise ValueError(msg)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .arguments import check_adata, check_name, checked_names
+from .._arguments import check_adata, check_name, checked_names
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

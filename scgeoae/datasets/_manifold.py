@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from numbers import Integral
 from typing import TYPE_CHECKING
 
 import numpy as np
 from anndata import AnnData
 from scipy.spatial.distance import pdist, squareform
+
+from .._arguments import checked_integer, checked_number
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -15,12 +16,8 @@ if TYPE_CHECKING:
 
 def checked_generator(n_obs: int, noise: float, random_state: int | None) -> np.random.Generator:
     """Check the arguments that all manifolds take, and start their generator."""
-    if not isinstance(n_obs, Integral) or n_obs < 1:
-        msg = f"Expected `n_obs` to be an integer >= 1, found {n_obs!r}."
-        raise ValueError(msg)
-    if not 0 <= noise < np.inf:
-        msg = f"Expected `noise` to be a finite number >= 0, found {noise!r}."
-        raise ValueError(msg)
+    n_obs = checked_integer(n_obs, "n_obs", 1)
+    checked_number(noise, "noise")
     return np.random.default_rng(random_state)
 
 

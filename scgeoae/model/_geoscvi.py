@@ -4,19 +4,22 @@ from functools import wraps
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+import torch
 from scanpy import logging as logg
+from scvi import REGISTRY_KEYS
 from scvi.dataloaders import CollectionAdapter
 from scvi.model import SCVI
 
 from .._anndata.assemble import assemble_counts
 from .._anndata.results import writable, write_results
 from .._anndata.slots import checked_key
+from .._arguments import checked_integer, checked_number
 from ..geometry import fit_frame, procrustes
 from ..geometry.regularizers import REGULARIZERS, canonical_name
 from ..training import Settings, environment
 from ._module import STRENGTHS, GeoVAE
 from ._plan import GeoTrainingPlan
-from ._survey import survey
+from ._survey import check_counts, survey
 from ._take_out import take_out
 
 if TYPE_CHECKING:
@@ -111,8 +114,12 @@ class GeoSCVI(SCVI):
         library_size: float = 1e4,
         **kwargs: Any,
     ) -> None:
+        n_layers = checked_integer(n_layers, "n_layers", 1)
         penalties = _penalties(regularizer, strength, n_latent, sampling)
         _check_geometry(ambient, library_size, kwargs)
+        if adata is not None and adata.n_vars < n_latent:
+            msg = f"adata has {adata.n_vars} genes, too few for a map of n_latent={n_latent} dimensions."
+            raise ValueError(msg)
         super().__init__(
             adata,
             registry,
@@ -140,6 +147,7 @@ class GeoSCVI(SCVI):
             trained = super().train(*args, **kwargs)
         except ValueError as error:
             # of the distributions of torch, which refuse parameters that are not finite
+            self._totals()
             self._check_weights(error)
             raise
         self._check_weights()
@@ -150,11 +158,25 @@ class GeoSCVI(SCVI):
         if self.module is None or all(part.isfinite().all() for part in self.module.state_dict().values()):
             return
         self.is_trained_ = False
+        if len(totals := self._totals()):
+            most = int(totals.argmax())
+            cell = f"the cell of most counts is {self.adata.obs_names[most]!r}, with {float(totals[most]):.4g}"
+        else:
+            cell = "look for cells of extreme counts"
         msg = (
             "Training diverged: weights are no longer finite. Lower the learning rate, "
-            "model.train(plan_kwargs={'lr': ...}), or `strength`, and look for cells of extreme counts."
+            f"model.train(plan_kwargs={{'lr': ...}}), or `strength`; {cell}."
         )
         raise RuntimeError(msg) from error
+
+    def _totals(self) -> Tensor:
+        """Return the sum of the counts of each cell, of none if the model has no AnnData, or say if they are none."""
+        totals, rows = [torch.zeros(0)], 0
+        for part in [] if self.adata is None else self._make_data_loader(self.adata):
+            check_counts(part[REGISTRY_KEYS.X_KEY], rows)
+            totals.append(part[REGISTRY_KEYS.X_KEY].sum(1))
+            rows += len(totals[-1])
+        return torch.cat(totals)
 
     @classmethod
     @wraps(SCVI.load_query_data.__func__)
@@ -234,6 +256,7 @@ class GeoSCVI(SCVI):
         """
         self._check_if_trained(warn=False)
         key = checked_key(key_added, "geoscvi")
+        n_neighbors = checked_integer(n_neighbors, "n_neighbors", 1)
         own = dataloader is None and (adata is None or adata is self.adata)
         adata, minibatches = self._cells(adata, dataloader, batch_size)
         if isinstance(adata, CollectionAdapter) and not copy:
@@ -314,7 +337,7 @@ def _penalties(
     regularizer: str | Mapping[str, float] | None, strength: float | None, n_latent: int, sampling: str
 ) -> dict[str, float]:
     """Return the names of the penalties with their weights, checked."""
-    if strength == "auto":
+    if isinstance(strength, str) and strength == "auto":
         msg = "strength='auto' is there in sg.tl.geoae only; give a number."
         raise ValueError(msg)
     if strength is None and isinstance(regularizer, str):
@@ -331,10 +354,10 @@ def _penalties(
 
 
 def _check_geometry(ambient: str, library_size: float, kwargs: Mapping[str, Any]) -> None:
-    if ambient not in ("log1p", "fisher"):
+    if not isinstance(ambient, str) or ambient not in ("log1p", "fisher"):
         msg = f"Expected `ambient` to be 'log1p' or 'fisher', found {ambient!r}."
         raise ValueError(msg)
-    if not 0 < library_size < float("inf"):
+    if checked_number(library_size, "library_size") == 0:
         msg = f"Expected `library_size` to be a finite number > 0, found {library_size!r}."
         raise ValueError(msg)
     likelihood = kwargs.get("gene_likelihood", "zinb")

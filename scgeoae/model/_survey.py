@@ -46,7 +46,7 @@ def survey(module: GeoVAE, minibatches: Iterable[dict[str, Tensor]], n: int) -> 
     Raises
     ------
     ValueError
-        If the minibatches have another number of cells.
+        If the minibatches have another number of cells, or counts that are not finite.
     """
     module.eval()
     device = module.device
@@ -56,6 +56,7 @@ def survey(module: GeoVAE, minibatches: Iterable[dict[str, Tensor]], n: int) -> 
     start = end = 0
     for tensors in minibatches:
         tensors = {name: part.to(device) for name, part in tensors.items() if part is not None}  # noqa: PLW2901
+        check_counts(tensors[REGISTRY_KEYS.X_KEY], end)
         inputs = module._get_inference_input(tensors)  # noqa: SLF001
         found = module.inference(**inputs)
         # a minified AnnData has the posterior in the place of counts
@@ -88,6 +89,14 @@ def survey(module: GeoVAE, minibatches: Iterable[dict[str, Tensor]], n: int) -> 
         principal=_principal(posed, module.n_latent) if "error" in kept else None,
         most_common=_most_common(Covariates(*map(kept.get, Covariates._fields)), device),
     )
+
+
+def check_counts(x: Tensor, start: int) -> None:
+    """Say if counts are not finite; the first of these cells is row `start` of the data."""
+    finite = x.isfinite().all(1)
+    if not finite.all():
+        msg = f"The counts in row {start + int(finite.int().argmin())} of adata are not finite (rows from 0)."
+        raise ValueError(msg)
 
 
 def _principal(x: Tensor, d: int) -> Tensor:

@@ -8,9 +8,9 @@ from matplotlib.legend import Legend
 from matplotlib.lines import Line2D
 from scipy import sparse
 
-from .._anndata.arguments import check_name
 from .._anndata.results import read_column, read_torn
 from .._anndata.slots import Slots
+from .._arguments import check_name, checked_integer
 from ._finish import finish
 from ._map import read_map
 from ._scanpy import scatter
@@ -85,9 +85,7 @@ def broken_neighborhoods(
     check_name(basis, "basis")
     basis = basis.removeprefix("X_")
     z = read_map(adata, basis, "sg.pl.broken_neighborhoods")
-    if max_edges < 0:
-        msg = f"Expected `max_edges` to be an integer >= 0, found {max_edges!r}."
-        raise ValueError(msg)
+    max_edges = checked_integer(max_edges, "max_edges", 0)
     # the matrix is symmetric: each edge once
     torn = sparse.triu(read_torn(adata, basis), format="coo")
     broken = read_column(adata, Slots(basis).broken, basis, call=f"sg.tl.distortion(adata, basis={basis!r})")

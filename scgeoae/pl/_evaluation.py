@@ -7,8 +7,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.colors import LinearSegmentedColormap
 
-from .._anndata.arguments import check_name
 from .._anndata.evaluation import read_evaluation
+from .._arguments import check_name, checked_names
 from ..quality import MEASURES
 from ._finish import finish
 
@@ -119,7 +119,7 @@ def evaluation(
 
 def _measures(table: pd.DataFrame, measures: Sequence[str] | None, key: str) -> list[str]:
     known = list(dict.fromkeys(table["measure"]))
-    names = known if measures is None else [measures] if isinstance(measures, str) else list(dict.fromkeys(measures))
+    names = known if measures is None else list(dict.fromkeys(checked_names(measures, "measures")))
     unknown = [name for name in names if name not in known]
     if unknown:
         hint = "; labels need `groupby`" if MEASURES.get(unknown[0], ("", ""))[1] == "labels" else ""

@@ -9,6 +9,7 @@ from .._anndata.genes import read_expression
 from .._anndata.groups import group_rows
 from .._anndata.results import read_model, read_params
 from .._anndata.symbols import find_genes, shown_names
+from .._arguments import checked_integer
 from ..geometry import inverse
 from ._finish import finish
 from ._map import read_map, read_unit
@@ -108,6 +109,7 @@ def gene_compass(
     if not isinstance(group, str) or group not in groups:
         msg = f"Did not find {group!r} in adata.obs[{groupby!r}], whose groups are {', '.join(map(repr, groups))}."
         raise KeyError(msg)
+    n_genes = checked_integer(n_genes, "n_genes", 1)
     rows = groups[group]
     model = read_model(adata, basis)
     wanted = None if genes is None else find_genes(adata, genes, gene_symbols)

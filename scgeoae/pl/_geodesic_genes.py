@@ -1,13 +1,12 @@
 from __future__ import annotations
 
-from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 import matplotlib.pyplot as plt
 import numpy as np
 
-from .._anndata.arguments import check_adata
 from .._anndata.symbols import find_genes, shown_names
+from .._arguments import check_adata, checked_integer
 from ._finish import finish
 
 if TYPE_CHECKING:
@@ -88,9 +87,7 @@ def geodesic_genes(
     if table is None:
         msg = f"Expected `path` to be of sg.tl.geodesic, found {path!r}."
         raise TypeError(msg)
-    if not isinstance(n_genes, Integral) or n_genes < 1:
-        msg = f"Expected `n_genes` to be an integer >= 1, found {n_genes!r}."
-        raise ValueError(msg)
+    n_genes = checked_integer(n_genes, "n_genes", 1)
     if table.shape[1] == 0:
         msg = "The path has no genes: find it again with `genes`, on an AnnData that has them."
         raise ValueError(msg)

@@ -1,10 +1,10 @@
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .._arguments import as_list
 from ._finish import finish
 from ._map import read_map, read_unit
 from ._ruler import add_ruler
@@ -91,7 +91,7 @@ def geodesics(
     >>> ax = sg.pl.geodesics(adata, path, color="bulk_labels", show=False)
     """
     z = read_map(adata, basis, "sg.pl.geodesics")
-    paths = [paths] if hasattr(paths, "coordinates") else list(paths) if isinstance(paths, Iterable) else []
+    paths = [paths] if hasattr(paths, "coordinates") else as_list(paths)
     if not paths or not all(hasattr(path, "coordinates") for path in paths):
         msg = "Expected `paths` to be what sg.tl.geodesic returned, or a list of such."
         raise ValueError(msg)

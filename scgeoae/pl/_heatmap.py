@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from scipy.spatial import cKDTree
 
+from .._arguments import checked_integer
 from ._map import read_unit
 from ._ruler import add_ruler
 from ._scanpy import scatter
@@ -44,9 +44,7 @@ def heatmap(
     **kwargs: Any,
 ) -> Axes:
     """Draw column `column` of `obs` on the cells and `evaluate` of (n, 2) positions around them."""
-    if not isinstance(resolution, Integral) or resolution < 2:
-        msg = f"Expected `resolution` to be an integer >= 2, found {resolution!r}."
-        raise ValueError(msg)
+    resolution = checked_integer(resolution, "resolution", 2)
     box = data_box(z, outliers=outliers)
     # a thin outline tells the cells from a background of nearly their colour; they are a third of
     # Scanpy's size, so that it is seen between them

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from numbers import Integral, Real
+from numbers import Real
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -8,6 +8,7 @@ import torch
 from matplotlib.collections import EllipseCollection
 
 from .._anndata.results import read_metric, read_model
+from .._arguments import checked_integer
 from ..geometry import indicatrix_axes
 from ._finish import finish
 from ._map import read_map, read_unit
@@ -119,8 +120,9 @@ def indicatrices(
     if not isinstance(where, str) or where not in ("data", "grid", "cells"):
         msg = f"Expected `where` to be 'data', 'grid' or 'cells', found {where!r}."
         raise ValueError(msg)
-    if not isinstance(n_tiles, Integral) or n_tiles < 1 or not isinstance(scale, Real) or not 0 < scale < np.inf:
-        msg = f"Expected `n_tiles` to be an integer >= 1 and `scale` > 0, found {n_tiles!r} and {scale!r}."
+    n_tiles = checked_integer(n_tiles, "n_tiles", 1)
+    if not isinstance(scale, Real) or not 0 < scale < np.inf:
+        msg = f"Expected `scale` to be a finite number > 0, found {scale!r}."
         raise ValueError(msg)
     panels = panels_by_side(side, ax)
     if len(panels) > 1 and not (color is None or isinstance(color, str)):

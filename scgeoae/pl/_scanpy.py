@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.collections import PathCollection
 
 from .._anndata.results import embedding_slot
+from .._arguments import as_list
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -50,7 +50,7 @@ def _plots() -> Any:
 
 def _check_colors(adata: AnnData, color: Any, gene_symbols: str | None) -> None:
     """Say which colour is neither a column of `obs` nor a gene."""
-    named = [color] if color is None or isinstance(color, str) or not isinstance(color, Iterable) else list(color)
+    named = as_list(color)
     places = [adata.obs, adata.var_names]
     places += [] if adata.raw is None else [adata.raw.var_names]
     places += [set(adata.var[gene_symbols])] if gene_symbols in adata.var else []

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from numbers import Integral
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -11,6 +10,7 @@ from scipy import sparse
 from scipy.spatial.distance import squareform
 from sklearn.utils import check_random_state
 
+from .._arguments import checked_integer
 from .coranking import auc_rnx
 from .density import density_kl, kernel_density
 from .distances import chunks, diameter, distances
@@ -150,9 +150,7 @@ def evaluate(
     x = _checked(x, "x")
     points = {name: _checked(z, name, len(x)) for name, z in embeddings.items()}
     codes = None if labels is None else _codes(labels, len(x))
-    if not isinstance(n_sample, Integral) or n_sample < MIN_SAMPLE:
-        msg = f"Expected `n_sample` to be an integer >= {MIN_SAMPLE}, found {n_sample!r}."
-        raise ValueError(msg)
+    n_sample = checked_integer(n_sample, "n_sample", MIN_SAMPLE)
     n = len(x)
     # In a random order the first cells are a sample, and so is every part of them; and neighbors at
     # equal distances do not come in the order of the file, which often is that of the clusters.

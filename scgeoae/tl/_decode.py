@@ -8,9 +8,9 @@ import torch
 from anndata import AnnData
 from scipy.spatial import cKDTree
 
-from .._anndata.arguments import checked_names
 from .._anndata.genes import read_expression
 from .._anndata.results import embedding_slot, read_embedding, read_model, read_params
+from .._arguments import checked_names
 from ._positions import checked_positions
 
 if TYPE_CHECKING:

@@ -8,11 +8,11 @@ import pandas as pd
 import torch
 from scanpy import logging as logg
 
-from .._anndata.arguments import check_name
 from .._anndata.evaluation import COLUMNS, checked_table_key, find_bases, stored_params, write_evaluation
 from .._anndata.representation import choose_representation, read_points, stored_representation
 from .._anndata.results import read_metric, read_scores
 from .._anndata.slots import Slots
+from .._arguments import check_name
 from ..geometry import distortion
 from ..quality import MEASURES, MIN_CELLS, Estimate
 from ..quality import evaluate as measure

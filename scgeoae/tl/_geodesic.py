@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from numbers import Integral
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -8,6 +7,7 @@ import pandas as pd
 import torch
 
 from .._anndata.results import read_embedding, read_model
+from .._arguments import checked_integer
 from ..geometry import chords, shorten
 from ._decode import decode
 from ._places import find_place
@@ -105,9 +105,7 @@ def geodesic(
     >>> path.length <= path.straight_length
     True
     """
-    if not isinstance(n_points, Integral) or n_points < 3:
-        msg = f"Expected `n_points` to be an integer >= 3, found {n_points!r}."
-        raise ValueError(msg)
+    n_points = checked_integer(n_points, "n_points", 3)
     z, model = read_embedding(adata, key), read_model(adata, key).double()
     start, end = (find_place(adata, z, *where) for where in ((source, groupby, "source"), (target, groupby, "target")))
     ends = [torch.from_numpy(np.asarray(place.position, dtype=np.float64))[None] for place in (start, end)]

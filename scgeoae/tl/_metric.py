@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from numbers import Integral
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
@@ -9,6 +8,7 @@ import torch
 from .._anndata.representation import stored_representation
 from .._anndata.results import read_embedding, read_model, read_params
 from .._anndata.slots import checked_side
+from .._arguments import checked_integer
 from ..geometry import distortion
 from ..training import choose_ambient
 from ..training.blocks import blocks
@@ -138,9 +138,7 @@ def _grid(z: NDArray, n_grid: int) -> NDArray:
     if z.shape[1] != 2:
         msg = f"A grid is laid over maps of 2 dimensions, and this one has {z.shape[1]}; give positions with `at`."
         raise ValueError(msg)
-    if not isinstance(n_grid, Integral) or n_grid < 2:
-        msg = f"Expected `n_grid` to be an integer >= 2, found {n_grid!r}."
-        raise ValueError(msg)
+    n_grid = checked_integer(n_grid, "n_grid", 2)
     low, high = z.min(0), z.max(0)
     step = np.maximum(high - low, np.finfo(np.float32).tiny) / (n_grid - 1)
     return low + step * np.unique(np.rint((z - low) / step), axis=0)

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from collections.abc import Iterable
-from numbers import Integral
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -13,6 +11,7 @@ from .._anndata.genes import read_expression
 from .._anndata.groups import group_rows
 from .._anndata.results import read_embedding, read_model, read_params, writable
 from .._anndata.slots import Slots, checked_key
+from .._arguments import as_list, checked_integer
 from ..geometry import along, steepest
 from ._positions import checked_positions
 
@@ -114,15 +113,14 @@ def rank_genes_by_jacobian(
     >>> adata.uns["geoae_rank_genes"]["names"].dtype.names[0]
     'CD4+/CD25 T Reg'
     """
-    if n_genes is not None and (isinstance(n_genes, bool) or not isinstance(n_genes, Integral) or n_genes < 1):
-        msg = f"Expected `n_genes` to be None or an integer >= 1, found {n_genes!r}."
-        raise ValueError(msg)
+    if n_genes is not None:
+        n_genes = checked_integer(n_genes, "n_genes", 1)
     key_added = checked_key(key_added, Slots(key).rank_genes)
     z, model = read_embedding(adata, key), read_model(adata, key)
     rows = group_rows(adata, groupby)
     if isinstance(groups, str):
         groups = list(rows) if groups == "all" else [groups]
-    names = list(groups) if isinstance(groups, Iterable) else [groups]
+    names = as_list(groups)
     missing = [name for name in names if not isinstance(name, str) or name not in rows]
     if missing or not names:
         known, unknown = ", ".join(map(repr, rows)), ", ".join(map(repr, missing)) or "a group"

@@ -53,7 +53,11 @@ def choose_ambient(ambient: str | ArrayLike | Callable[[Tensor], Tensor] | None,
 
 
 def _as_tensor(array: Any) -> Tensor:
-    return torch.from_numpy(np.array(array, dtype=np.float32))
+    try:
+        return torch.from_numpy(np.array(array, dtype=np.float32))
+    except (TypeError, ValueError):
+        msg = f"Expected `ambient` to be None, 'mahalanobis', an array or a function, found {array!r}."
+        raise ValueError(msg) from None
 
 
 def _check(tensor: Any, name: str, diagonal: tuple[int, ...]) -> None:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from numbers import Integral, Real
 from typing import Any
 
+from .._arguments import as_list, checked_integer, checked_number
 from ..geometry.regularizers import REGULARIZERS, canonical_name
 from ..nn import ACTIVATIONS
 from .contrast import Contrast
@@ -50,16 +49,15 @@ class Settings:
 
     def __post_init__(self) -> None:
         for name, least in {"n_components": 1, "batch_size": 2, "n_neighbors": 1}.items():
-            self._settle(name, _integer(name, getattr(self, name), least))
+            self._settle(name, checked_integer(getattr(self, name), name, least))
         if self.n_steps is not None:
-            self._settle("n_steps", _integer("n_steps", self.n_steps, 1))
-        hidden = (self.hidden,) if isinstance(self.hidden, Integral) else self.hidden
-        self._settle("hidden", tuple(_integer("hidden", width, 1) for width in hidden))
+            self._settle("n_steps", checked_integer(self.n_steps, "n_steps", 1))
+        self._settle("hidden", tuple(checked_integer(width, "hidden", 1) for width in as_list(self.hidden)))
         if not isinstance(self.activation, str) or self.activation not in ACTIVATIONS:
             msg = f"Expected `activation` to be one of {sorted(ACTIVATIONS)}, found {self.activation!r}."
             raise ValueError(msg)
         for name in ("learning_rate", "neighbors_scale"):
-            self._settle(name, _number(name, getattr(self, name)))
+            self._settle(name, checked_number(getattr(self, name), name))
             if getattr(self, name) == 0:
                 msg = f"Expected `{name}` to be a finite number > 0, found 0."
                 raise ValueError(msg)
@@ -78,7 +76,7 @@ class Settings:
 
     def _settle_weights(self) -> None:
         auto = isinstance(self.strength, str) and self.strength == "auto"
-        tolerance = _number("tolerance", self.tolerance)
+        tolerance = checked_number(self.tolerance, "tolerance")
         if tolerance <= 1:
             msg = f"Expected `tolerance` to be a finite number > 1, found {self.tolerance!r}."
             raise ValueError(msg)
@@ -87,7 +85,7 @@ class Settings:
             if self.strength is not None and not auto:
                 msg = f"A mapping of regularizers has its weights in itself; leave out strength={self.strength!r}."
                 raise ValueError(msg)
-            weights = {canonical_name(k): _number(f"regularizer[{k!r}]", v) for k, v in self.regularizer.items()}
+            weights = {canonical_name(k): checked_number(v, f"regularizer[{k!r}]") for k, v in self.regularizer.items()}
             if len(weights) < len(self.regularizer):
                 msg = f"Two of the regularizers {list(self.regularizer)} are the same."
                 raise ValueError(msg)
@@ -98,7 +96,7 @@ class Settings:
             if self.strength is None:
                 self._settle("strength", 0.0 if self.regularizer is None else REGULARIZERS[self.regularizer].strength)
             if not auto:
-                self._settle("strength", _number("strength", self.strength, or_="'auto'"))
+                self._settle("strength", checked_number(self.strength, "strength", or_="'auto'"))
                 if self.regularizer is None and self.strength > 0:
                     msg = f"strength={self.strength:g} without a regularizer has no effect; name one."
                     raise ValueError(msg)
@@ -114,7 +112,7 @@ class Settings:
         if weight is None:
             # the baselines stay what their papers describe
             weight = NEIGHBORS_WEIGHT if GEOMETRIC & self._given.keys() else 0.0
-        self._settle("neighbors_weight", _number("neighbors_weight", weight))
+        self._settle("neighbors_weight", checked_number(weight, "neighbors_weight"))
         noise = self.noise
         if "denoising" in self._given:
             if noise is not None:
@@ -124,7 +122,7 @@ class Settings:
         elif noise is None and self.neighbors_weight == 0:
             noise = 0.0
         if noise is not None:
-            self._settle("noise", _number("noise", noise))
+            self._settle("noise", checked_number(noise, "noise"))
 
     def _check_side(self) -> None:
         if self.side is None:
@@ -171,18 +169,3 @@ class Settings:
     def contrast(self) -> Contrast | None:
         """The neighbour term."""
         return Contrast(self.neighbors_weight, self.neighbors_scale) if self.neighbors_weight > 0 else None
-
-
-def _integer(name: str, value: Any, least: int) -> int:
-    if not isinstance(value, Integral) or isinstance(value, bool) or value < least:
-        msg = f"Expected `{name}` to be an integer >= {least}, found {value!r}."
-        raise ValueError(msg)
-    return int(value)
-
-
-def _number(name: str, value: Any, or_: str | None = None) -> float:
-    if not isinstance(value, Real) or not math.isfinite(value) or value < 0:
-        allowed = "a finite number >= 0" if or_ is None else f"a finite number >= 0 or {or_}"
-        msg = f"Expected `{name}` to be {allowed}, found {value!r}."
-        raise ValueError(msg)
-    return float(value)

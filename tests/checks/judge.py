@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import linecache
 import traceback
 import warnings
 from collections.abc import Mapping
@@ -98,15 +99,24 @@ def judged(call: Callable[[], Any], adata: AnnData, *, may_write: bool) -> str:
 
 
 def check_error(error: Exception) -> None:
-    """Check that an error was raised by us, in words."""
+    """Check that an error was raised by us, in a sentence that names what is wrong."""
     told = "".join(traceback.format_exception(error))
-    frames = [Path(frame.filename) for frame in traceback.extract_tb(error.__traceback__)]
-    # what Python itself says of a call that does not fit the signature is raised where it is called
-    is_of_call = isinstance(error, TypeError) and frames[-1].parent == Path(__file__).parent
-    assert frames[-1].is_relative_to(OURS) or is_of_call, f"a foreign traceback:\n{told}"
+    *_, (frame, line) = traceback.walk_tb(error.__traceback__)
+    path = Path(frame.f_code.co_filename)
     assert isinstance(error, ERRORS), told
     assert not isinstance(error, Warning), told
-    assert len(str(error).split()) >= 3, f"not in words: {error!r}"
+    # what Python itself says of a call that does not fit the signature is raised where it is called
+    if isinstance(error, TypeError) and path.parent == Path(__file__).parent:
+        return
+    assert path.is_relative_to(OURS), f"a foreign traceback:\n{told}"
+    raising = linecache.getline(str(path), line).strip()
+    assert raising.startswith("raise "), f"not raised but let through:\n{told}"
+    (message,) = error.args
+    assert isinstance(message, str), f"no message: {error!r}"
+    assert len(message.split()) >= 5, f"no sentence: {error!r}"
+    assert any(mark in message for mark in ("adata", "`", "'", "=", "cells", "AnnData")), f"names nothing: {error!r}"
+    assert len(message) < 2000, f"a message of {len(message)} characters: {message[:200]!r}"
+    assert message.replace("\n", " ").isprintable(), f"cannot be printed: {message[:200]!r}"
 
 
 def check_written(adata: AnnData, before: dict[str, tuple[Any, ...]], *, may_write: bool) -> None:
@@ -129,6 +139,5 @@ def is_ours(path: str, *, may_write: bool) -> bool:
     """Return whether a call may change this slot."""
     if path.endswith("_colors']"):  # as Scanpy's plots do
         return True
-    return (
-        may_write and path != "obsm['X_umap']" and any(name in path for name in ("geoae", "umap", "evaluation", "spam"))
-    )
+    names = ("geoae", "geoscvi", "umap", "evaluation", "spam")
+    return may_write and path != "obsm['X_umap']" and any(name in path for name in names)

@@ -35,6 +35,7 @@ WRONG = {
     "a list of text": ["spam"],
     "a tuple": (1, 2, 3),
     "an array": np.array([1.5]),
+    "an array of no dimension": np.array(3),
     "True": True,
     "bytes": b"x",
     "a dict": {},

@@ -25,8 +25,8 @@ from scgeoae._anndata.results import write_results
 from scgeoae.nn import Autoencoder, CountDecoder
 from scgeoae.nn.arrays import to_arrays
 
+from ..checks.judge import check_error
 from .damage import JSON, OBJECTS, SPLICES, edited, edits, file_of, header_of, paths_of, spliced, with_header
-from .promises import check_error
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -106,10 +106,16 @@ def entry_of(adata: AnnData, key: str) -> str:
     return f"{key}_distortion" if f"{key}_distortion" in adata.uns else key
 
 
+def some_of(adata: AnnData) -> AnnData:
+    """Return three cells, without `uns`, of which an entry may be too large to copy."""
+    some = adata[:3]
+    return AnnData(some.X.copy(), obs=some.obs, var=some.var, obsm=dict(some.obsm), layers=dict(some.layers))
+
+
 CALLS = {
     "get.model": lambda adata, key: sg.get.model(adata, key=key),
     "get.scores": lambda adata, key: sg.get.scores(adata, key=key),
-    "tl.transform": lambda adata, key: sg.tl.transform(adata[:3].copy(), adata, key=key),
+    "tl.transform": lambda adata, key: sg.tl.transform(some_of(adata), adata, key=key),
     "tl.decode": lambda adata, key: sg.tl.decode(adata, [[0, 0]], key=key),
     "tl.metric": lambda adata, key: sg.tl.metric(adata, key=key, side="encoder"),
     "tl.curvature": lambda adata, key: sg.tl.curvature(adata, key=key),

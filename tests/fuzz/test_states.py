@@ -34,9 +34,8 @@ from scgeoae._anndata.slots import SIDES, Slots
 from scgeoae.geometry import anisotropy, gaussian_curvature, relative_log_area
 from scgeoae.geometry.regularizers import REGULARIZERS
 
-from ..checks.judge import fingerprints
+from ..checks.judge import check_error, fingerprints
 from .damage import TURNS
-from .promises import check_error
 
 MINUTES = float(os.environ.get("SCGEOAE_FUZZ_MINUTES", "0"))
 COUNTS: Counter = Counter()

@@ -518,3 +518,26 @@ def test_diverged_training_says_so_and_writes_nothing(lr):
     else:
         assert np.isfinite(adata.obsm["geoscvi_metric"]).all()
         assert lr < 1e3
+
+
+@pytest.mark.parametrize("place", range(3))
+def test_counts_that_are_not_finite_are_named(place):
+    """Wherever they are met: in training, in validation or when cells are placed."""
+    adata = counted(n=60)
+    model = trained(adata)
+    model.to_anndata()
+    # rows of training, of validation, and of cells that the model has not seen
+    seen, held_out = model.train_indices, model.validation_indices
+    row = [seen[0], held_out[0], 7][place]
+    bad = counted(n=60)
+    bad.layers["counts"][row, 3] = [np.nan, np.inf, np.nan][place]
+    with pytest.raises(ValueError, match=rf"The counts in row {row} of adata are not finite"):
+        (model if place == 2 else trained(bad)).to_anndata(bad)
+    assert "X_geoscvi" not in bad.obsm
+
+
+def test_too_few_genes():
+    adata = counted(g=1)
+    GeoSCVI.setup_anndata(adata, layer="counts")
+    with pytest.raises(ValueError, match="adata has 1 genes, too few for a map of n_latent=2 dimensions"):
+        GeoSCVI(adata)

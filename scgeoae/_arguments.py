@@ -1,0 +1,59 @@
+"""What is said of an argument that is not what was asked for."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from numbers import Integral, Real
+from typing import Any
+
+
+def check_adata(adata: Any) -> None:
+    """Say if it is no AnnData, nor anything that has its slots."""
+    if not (hasattr(adata, "obsm") and hasattr(adata, "uns")):
+        msg = f"Expected an AnnData, found {_kind(adata)}."
+        raise TypeError(msg)
+
+
+def check_name(value: Any, argument: str) -> None:
+    """Say if what should name a slot is no text; None names none."""
+    if value is not None and not isinstance(value, str):
+        msg = f"Expected `{argument}` to be a name, found {value!r}, {_kind(value)}."
+        raise TypeError(msg)
+
+
+def checked_names(names: Any, argument: str) -> list[str]:
+    """Return the names in one or several, or say that the argument is none."""
+    found = as_list(names)
+    if not all(isinstance(name, str) for name in found):
+        msg = f"Expected `{argument}` to be a name or a list of names, found {names!r}."
+        raise TypeError(msg)
+    return found
+
+
+def checked_integer(value: Any, argument: str, least: int) -> int:
+    """Return an integer, or say that the argument is none of at least that size."""
+    if not isinstance(value, Integral) or isinstance(value, bool) or value < least:
+        msg = f"Expected `{argument}` to be an integer >= {least}, found {value!r}."
+        raise ValueError(msg)
+    return int(value)
+
+
+def checked_number(value: Any, argument: str, *, or_: str | None = None) -> float:
+    """Return a finite number >= 0, or say that the argument is none, nor what else it might be."""
+    if not isinstance(value, Real) or not math.isfinite(value) or value < 0:
+        allowed = "a finite number >= 0" if or_ is None else f"a finite number >= 0 or {or_}"
+        msg = f"Expected `{argument}` to be {allowed}, found {value!r}."
+        raise ValueError(msg)
+    return float(value)
+
+
+def as_list(value: Any) -> list[Any]:
+    """Return one thing or several as a list."""
+    is_one = isinstance(value, str) or not isinstance(value, Iterable) or getattr(value, "ndim", 1) == 0
+    return [value] if is_one else list(value)
+
+
+def _kind(value: Any) -> str:
+    name = type(value).__name__
+    return f"an {name}" if name[0] in "aeiouAEIOU" else f"a {name}"
