@@ -12,6 +12,7 @@ from scipy import sparse
 
 from .._arguments import check_adata, check_name
 from ..training.blocks import dense
+from .numbers import real_matrix
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -94,13 +95,13 @@ def components_slot(adata: AnnData) -> str:
 
 def read_points(adata: AnnData, key: str) -> NDArray:
     """Return ``obsm[key]``, an embedding from anywhere, as a dense (n, d) array of finite numbers."""
-    return _checked(dense(adata.obsm[key]), f"adata.obsm[{key!r}]")
+    return _checked(real_matrix(adata.obsm[key], f"adata.obsm[{key!r}]"), f"adata.obsm[{key!r}]")
 
 
 def embedding_positions(adata: AnnData, slot: str) -> NDArray:
     """Return the (n, d) positions in ``obsm[slot]``, or say what is wrong with them."""
     positions = read_points(adata, slot)
-    if positions.ndim != 2 or np.linalg.matrix_rank(positions - positions.mean(0)) < positions.shape[1]:
+    if np.linalg.matrix_rank(positions - positions.mean(0)) < positions.shape[1]:
         msg = f"The positions in adata.obsm[{slot!r}] do not fill its dimensions, shape {positions.shape}."
         raise ValueError(msg)
     return positions

@@ -15,6 +15,7 @@ from .._arguments import check_adata
 from ..nn import Autoencoder
 from ..nn.arrays import ModelArrays, NewerFormatError, from_arrays
 from .finite import check_finite
+from .numbers import real_matrix
 from .slots import SIDES, Slots
 from .transaction import all_or_nothing
 
@@ -197,15 +198,15 @@ def has_model(adata: AnnData, key: str) -> bool:
 
 
 def read_embedding(adata: AnnData, key: str) -> NDArray:
-    """Return a copy of the (n, d) map, whose memory is as torch takes it, unlike that of views in another order."""
+    """Return a copy of the (n, d) map."""
     slot = embedding_slot(adata, key)
     if slot is None:
         raise KeyError(_missing(adata, f"adata.obsm[{Slots(key).embedding!r}]", key))
-    z = np.array(adata.obsm[slot], order="C")
+    z = real_matrix(adata.obsm[slot], f"adata.obsm[{slot!r}]")
     if not len(z):
         msg = f"There are no cells in adata, so that adata.obsm[{slot!r}] shows nothing."
         raise ValueError(msg)
-    if bad := np.count_nonzero(~np.isfinite(z).reshape(len(z), -1).all(1)):
+    if bad := np.count_nonzero(~np.isfinite(z).all(1)):
         raise ValueError(_not_finite(adata, key, slot, bad, "positions", "not finite"))
     return z
 
@@ -216,7 +217,7 @@ def read_metric(adata: AnnData, key: str, side: Side = "decoder") -> NDArray:
     slots = Slots(key, side)
     if slots.metric not in adata.obsm:
         raise KeyError(_missing(adata, f"adata.obsm[{slots.metric!r}]", key))
-    triangle = np.asarray(adata.obsm[slots.metric])
+    triangle = real_matrix(adata.obsm[slots.metric], f"adata.obsm[{slots.metric!r}]")
     d = int((np.sqrt(8 * triangle.shape[1] + 1) - 1) / 2)
     if d * (d + 1) // 2 != triangle.shape[1]:
         msg = (

@@ -42,7 +42,13 @@ def choose_ambient(ambient: str | ArrayLike | Callable[[Tensor], Tensor] | None,
             raise ValueError(msg)
         some = dense(raw[:: -(-raw.shape[0] // MAX_CELLS)])
         covariance, _ = ledoit_wolf(some.astype(np.float64))
-        return Ambient(_as_tensor(np.linalg.inv(covariance)))
+        try:
+            return Ambient(_as_tensor(np.linalg.inv(covariance)))
+        except np.linalg.LinAlgError:
+            msg = (
+                "ambient='mahalanobis' is the inverse of a covariance that here has none; leave out constant features."
+            )
+            raise ValueError(msg) from None
     if callable(ambient):
         points = torch.from_numpy(np.ascontiguousarray(dense(raw[:3]), dtype=np.float32))
         _check(ambient(points), f"ambient(x) for {len(points)} points", (len(points), n_features))

@@ -131,6 +131,14 @@ def _(adata: AnnData) -> AnnData:
     return adata
 
 
+@case("bytes in the other order")
+def _(adata: AnnData) -> AnnData:
+    adata.X = np.asarray(adata.X).astype(">f4")
+    for name in list(adata.obsm):
+        adata.obsm[name] = np.asarray(adata.obsm[name]).astype(">f4")
+    return adata
+
+
 # --- names and groups
 @case("names of cells twice")
 def _(adata: AnnData) -> AnnData:
@@ -409,6 +417,26 @@ def _(adata: AnnData) -> AnnData:
 def _(adata: AnnData) -> AnnData:
     adata.obsm["X_geoae"] = np.c_[adata.obsm["X_geoae"], adata.obsm["X_geoae"][:, :1]]
     return adata
+
+
+for _form, _convert in {
+    "CSR matrices": sparse.csr_matrix,
+    "CSR arrays": sparse.csr_array,
+    "float16": lambda z: z.astype(np.float16),
+    "extended precision": lambda z: z.astype(np.longdouble),
+    "integers": lambda z: np.rint(100 * z).astype(np.int64),
+    "booleans": lambda z: z > 0,
+    "complex numbers": lambda z: z.astype(np.complex64),
+    "text": lambda z: z.astype(str),
+    "objects": lambda z: z.astype(object),
+    "blocks": lambda z: z[:, :, None],
+}.items():
+
+    @case(f"map and tensors as {_form}", AFTER)
+    def _(adata: AnnData, convert: Callable[[Any], Any] = _convert) -> AnnData:
+        for name in ("X_geoae", "geoae_metric", "geoae_metric_encoder", "X_umap", "umap_metric"):
+            adata.obsm[name] = convert(adata.obsm[name])
+        return adata
 
 
 @case("subset", AFTER)

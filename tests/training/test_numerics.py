@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from scgeoae.geometry import anisotropy, distortion, indicatrix_axes, inverse, log_det, relative_log_area
 from scgeoae.geometry.regularizers import REGULARIZERS
-from scgeoae.training import Settings, fit
+from scgeoae.training import Settings, choose_ambient, fit
 
 RNG = np.random.default_rng(0)
 CLOUD = RNG.normal(size=(200, 10))
@@ -76,3 +76,8 @@ def test_a_metric_of_zero_has_a_finite_gradient():
 def test_units_that_float32_cannot_square(scale):
     with pytest.raises(ValueError, match=re.escape("divide them by one number")):
         fit(CLOUD * scale, Settings(n_steps=5), progress_bar=False)
+
+
+def test_a_covariance_without_an_inverse():
+    with pytest.raises(ValueError, match="inverts the covariance, and this one has no inverse"):
+        choose_ambient("mahalanobis", np.ones((20, 3)))
