@@ -42,13 +42,10 @@ def choose_ambient(ambient: str | ArrayLike | Callable[[Tensor], Tensor] | None,
             raise ValueError(msg)
         some = dense(raw[:: -(-raw.shape[0] // MAX_CELLS)])
         covariance, _ = ledoit_wolf(some.astype(np.float64))
-        try:
-            return Ambient(_as_tensor(np.linalg.inv(covariance)))
-        except np.linalg.LinAlgError:
-            msg = (
-                "ambient='mahalanobis' is the inverse of a covariance that here has none; leave out constant features."
-            )
-            raise ValueError(msg) from None
+        if np.linalg.matrix_rank(covariance) < n_features:
+            msg = "ambient='mahalanobis' inverts the covariance, and this one has no inverse: leave out constant features."
+            raise ValueError(msg)
+        return Ambient(_as_tensor(np.linalg.inv(covariance)))
     if callable(ambient):
         points = torch.from_numpy(np.ascontiguousarray(dense(raw[:3]), dtype=np.float32))
         _check(ambient(points), f"ambient(x) for {len(points)} points", (len(points), n_features))

@@ -80,4 +80,4 @@ def test_units_that_float32_cannot_square(scale):
 
 def test_a_covariance_without_an_inverse():
     with pytest.raises(ValueError, match="inverts the covariance, and this one has no inverse"):
-        choose_ambient("mahalanobis", np.ones((20, 3)))
+        choose_ambient("mahalanobis", np.full((20, 10), 3.1))
