@@ -43,7 +43,10 @@ def choose_ambient(ambient: str | ArrayLike | Callable[[Tensor], Tensor] | None,
         some = dense(raw[:: -(-raw.shape[0] // MAX_CELLS)])
         covariance, _ = ledoit_wolf(some.astype(np.float64))
         if np.linalg.matrix_rank(covariance) < n_features:
-            msg = "ambient='mahalanobis' inverts the covariance, and this one has no inverse: leave out constant features."
+            msg = (
+                "ambient='mahalanobis' inverts the covariance, and this one has no inverse: the features do not vary "
+                "enough; give another `ambient`."
+            )
             raise ValueError(msg)
         return Ambient(_as_tensor(np.linalg.inv(covariance)))
     if callable(ambient):
