@@ -155,7 +155,7 @@ def edited(tree: Any, changes: list[Edit]) -> Any:
             try:
                 with warnings.catch_warnings(action="ignore"):
                     parent[name] = TURNS[change](parent[name])
-            except (ValueError, TypeError, IndexError, AttributeError, OverflowError):
+            except (ValueError, TypeError, IndexError, AttributeError, OverflowError, MemoryError):
                 continue  # as there is no sign to change of a text
     return tree
 
