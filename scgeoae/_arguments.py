@@ -31,10 +31,11 @@ def checked_names(names: Any, argument: str) -> list[str]:
     return found
 
 
-def checked_integer(value: Any, argument: str, least: int) -> int:
-    """Return an integer, or say that the argument is none of at least that size."""
+def checked_integer(value: Any, argument: str, least: int, *, or_: str | None = None) -> int:
+    """Return an integer, or say that the argument is none of at least that size, nor what else it might be."""
     if not isinstance(value, Integral) or isinstance(value, bool) or value < least:
-        msg = f"Expected `{argument}` to be an integer >= {least}, found {value!r}."
+        allowed = f"an integer >= {least}" if or_ is None else f"an integer >= {least} or {or_}"
+        msg = f"Expected `{argument}` to be {allowed}, found {value!r}."
         raise ValueError(msg)
     return int(value)
 

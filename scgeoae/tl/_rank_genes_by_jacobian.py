@@ -114,7 +114,7 @@ def rank_genes_by_jacobian(
     'CD4+/CD25 T Reg'
     """
     if n_genes is not None:
-        n_genes = checked_integer(n_genes, "n_genes", 1)
+        n_genes = checked_integer(n_genes, "n_genes", 1, or_="None")
     key_added = checked_key(key_added, Slots(key).rank_genes)
     z, model = read_embedding(adata, key), read_model(adata, key)
     rows = group_rows(adata, groupby)

@@ -23,10 +23,13 @@ def environment(device: str | torch.device, *further: str) -> dict[str, Any]:
     ['cpu', 'device', 'n_threads', 'platform', 'versions']
     """
     device = torch.device(device)
+    versions = {name: version(name) for name in (*PACKAGES, *further)}
+    # with its build, 2.13.0+cpu, which the metadata of a package may leave out
+    versions["torch"] = str(torch.__version__)
     return {
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         "n_threads": torch.get_num_threads(),
         "cpu": torch.backends.cpu.get_cpu_capability(),
         "platform": f"{platform.system()} {platform.machine()}",
-        "versions": {"python": platform.python_version()} | {name: version(name) for name in (*PACKAGES, *further)},
+        "versions": {"python": platform.python_version()} | versions,
     }

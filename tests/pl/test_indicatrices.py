@@ -171,7 +171,7 @@ def test_bad_calls(plot, reduced, fitted, small):
 def test_bad_arguments(fitted):
     with pytest.raises(ValueError, match="`where` to be 'data', 'grid' or 'cells', found 'tiles'"):
         sg.pl.indicatrices(fitted, where="tiles", show=False)
-    with pytest.raises(ValueError, match="`n_tiles` to be an integer >= 1 and `scale` > 0, found 0 and 1"):
+    with pytest.raises(ValueError, match="`n_tiles` to be an integer >= 1, found 0"):
         sg.pl.indicatrices(fitted, n_tiles=0, show=False)
     with pytest.raises(ValueError, match="`vmax` to be None or > 0, found -1"):
         sg.pl.jacobian_heatmap(fitted, vmax=-1, show=False)

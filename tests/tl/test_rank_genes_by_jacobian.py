@@ -100,7 +100,7 @@ def test_errors(plane):
             sg.tl.rank_genes_by_jacobian(plane, "side", direction=wrong)
     with pytest.raises(ValueError, match="other than 0"):
         sg.tl.rank_genes_by_jacobian(plane, "side", direction=[0, 0])
-    with pytest.raises(ValueError, match="Expected `n_genes` to be None or an integer >= 1, found 0"):
+    with pytest.raises(ValueError, match="Expected `n_genes` to be an integer >= 1 or None, found 0"):
         sg.tl.rank_genes_by_jacobian(plane, "side", n_genes=0)
 
 
