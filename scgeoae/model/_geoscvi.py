@@ -147,7 +147,7 @@ class GeoSCVI(SCVI):
             trained = super().train(*args, **kwargs)
         except ValueError as error:
             # of the distributions of torch, which refuse parameters that are not finite
-            self._totals()
+            self._totals()  # which names the row, if counts are the cause
             self._check_weights(error)
             raise
         self._check_weights()
@@ -170,7 +170,7 @@ class GeoSCVI(SCVI):
         raise RuntimeError(msg) from error
 
     def _totals(self) -> Tensor:
-        """Return the sum of the counts of each cell, of none if the model has no AnnData, or say if they are none."""
+        """Return the sum of the counts of each cell, none if the model has no AnnData, or say which are not finite."""
         totals, rows = [torch.zeros(0)], 0
         for part in [] if self.adata is None else self._make_data_loader(self.adata):
             check_counts(part[REGISTRY_KEYS.X_KEY], rows)
