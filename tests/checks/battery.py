@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from .calls import MAKERS, ROLES, call, good, made, placed, raw
-from .cases import AFTER, CASES
+from .cases import AFTER, CASES, FORMS
 from .judge import judged
 
 if TYPE_CHECKING:
@@ -23,8 +23,11 @@ READERS = ("pl.", "get.")
 def in_default_suite(role: str, case: str, order: str) -> bool:
     """Where a case tells most; the other pairs are slow.
 
-    What makes a map meets it before there is one, what reads a map when it befalls one that was made.
+    What makes a map meets it before there is one, what reads a map when it befalls one that was made. All read the forms
+    of maps and tensors by one function.
     """
+    if case in FORMS:
+        return role == "pl.indicatrices(adata)"
     if role in {f"{maker}(adata)" for maker in MAKERS}:
         return order == "before"
     return case in AFTER

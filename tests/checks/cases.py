@@ -419,20 +419,24 @@ def _(adata: AnnData) -> AnnData:
     return adata
 
 
-for _form, _convert in {
-    "CSR matrices": sparse.csr_matrix,
-    "CSR arrays": sparse.csr_array,
-    "float16": lambda z: z.astype(np.float16),
-    "extended precision": lambda z: z.astype(np.longdouble),
-    "integers": lambda z: np.rint(100 * z).astype(np.int64),
-    "booleans": lambda z: z > 0,
-    "complex numbers": lambda z: z.astype(np.complex64),
-    "text": lambda z: z.astype(str),
-    "objects": lambda z: z.astype(object),
-    "blocks": lambda z: z[:, :, None],
-}.items():
+FORMS = {
+    f"map and tensors as {form}": convert
+    for form, convert in {
+        "CSR matrices": sparse.csr_matrix,
+        "CSR arrays": sparse.csr_array,
+        "float16": lambda z: z.astype(np.float16),
+        "extended precision": lambda z: z.astype(np.longdouble),
+        "integers": lambda z: np.rint(100 * z).astype(np.int64),
+        "booleans": lambda z: z > 0,
+        "complex numbers": lambda z: z.astype(np.complex64),
+        "text": lambda z: z.astype(str),
+        "objects": lambda z: z.astype(object),
+        "blocks": lambda z: z[:, :, None],
+    }.items()
+}
+for _name, _convert in FORMS.items():
 
-    @case(f"map and tensors as {_form}", AFTER)
+    @case(_name, AFTER)
     def _(adata: AnnData, convert: Callable[[Any], Any] = _convert) -> AnnData:
         for name in ("X_geoae", "geoae_metric", "geoae_metric_encoder", "X_umap", "umap_metric"):
             adata.obsm[name] = convert(adata.obsm[name])
