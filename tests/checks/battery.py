@@ -23,8 +23,8 @@ READERS = ("pl.", "get.")
 def in_default_suite(role: str, case: str, order: str) -> bool:
     """Where a case tells most; the other pairs are slow.
 
-    What makes a map meets it before there is one, what reads a map when it befalls one that was made. All read the forms
-    of maps and tensors by one function.
+    What makes a map meets it before there is one, what reads a map when it befalls one that was made. The forms of maps
+    and tensors are read by one function.
     """
     if case in FORMS:
         return role == "pl.indicatrices(adata)"
