@@ -14,7 +14,7 @@ from scanpy import logging as logg
 from .._arguments import check_adata
 from ..nn import Autoencoder
 from ..nn.arrays import ModelArrays, NewerFormatError, from_arrays
-from .finite import check_finite
+from .finite import check_finite, check_positive
 from .numbers import real_matrix
 from .slots import SIDES, Slots
 from .transaction import all_or_nothing
@@ -91,6 +91,7 @@ def write_results(adata: AnnData, key: str, results: Results) -> list[str]:
     """Write all slots, and return a line for each that says what it holds."""
     slots = Slots(key)
     check_finite(results.per_cell(slots))
+    check_positive({Slots(key, side).metric: tensors.metric for side, tensors in results.tensors.items()})
     with all_or_nothing(adata):
         return _write(adata, slots, results)
 

@@ -7,7 +7,7 @@ from scanpy import logging as logg
 from .._anndata.representation import choose_representation
 from .._anndata.results import has_own_decoder, writable, write_results
 from ..training import Settings
-from ._fit_embedding import check_shapes, find_embedding, fit_embedding
+from ._fit_embedding import check_fit, find_embedding, fit_embedding
 from ._seed import seed_of
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ def adopt(
         seed=seed_of(random_state),
     )
     representation = choose_representation(adata, use_rep=use_rep, n_pcs=n_pcs, layer=layer)
-    check_shapes(representation, slot, positions)
+    check_fit(representation, slot, positions)
     start = logg.info(f"fitting a model to adata.obsm[{slot!r}] as a map of {representation.name}")
     results = fit_embedding(
         representation, slot, positions, settings, method="decoder", device=device, progress_bar=progress_bar

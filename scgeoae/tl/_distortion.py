@@ -11,7 +11,7 @@ from .._anndata.results import has_own_decoder, read_params, writable, write_res
 from .._anndata.transaction import all_or_nothing
 from ..geometry import laplacian_metric, tears
 from ..training import Settings, environment
-from ._fit_embedding import check_shapes, find_embedding, fit_embedding
+from ._fit_embedding import check_fit, find_embedding, fit_embedding
 from ._seed import seed_of
 
 if TYPE_CHECKING:
@@ -186,7 +186,7 @@ def distortion(
         representation = stored_representation(adata, read_params(adata, key))
     else:
         representation = choose_representation(adata, use_rep=use_rep, n_pcs=n_pcs, layer=layer)
-    check_shapes(representation, slot, positions)
+    check_fit(representation, slot, positions)
     if method == "laplacian" and settings.n_neighbors <= d:
         msg = f"Expected `n_neighbors` to be at least {d + 1} for a metric of {d} dimensions, found {n_neighbors}."
         raise ValueError(msg)

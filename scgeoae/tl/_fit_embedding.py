@@ -10,6 +10,7 @@ from .._anndata.assemble import assemble
 from .._anndata.representation import embedding_positions
 from .._anndata.results import embedding_slot
 from ..training import fit_decoder
+from ..training.blocks import dense
 
 if TYPE_CHECKING:
     import torch
@@ -19,6 +20,11 @@ if TYPE_CHECKING:
     from .._anndata.representation import Representation
     from .._anndata.results import Results
     from ..training import Settings
+
+# Cells of which the scale of the data is taken.
+MAX_CELLS = 1000
+# Powers of ten between the scales of the data and of the embedding.
+MAX_RATIO = 15
 
 
 def find_embedding(adata: AnnData, basis: str) -> tuple[str, NDArray]:
@@ -44,8 +50,8 @@ def find_embedding(adata: AnnData, basis: str) -> tuple[str, NDArray]:
     return slot, embedding_positions(adata, slot)
 
 
-def check_shapes(representation: Representation, slot: str, positions: NDArray) -> None:
-    """Say if there are too few features or cells for a metric of this many dimensions."""
+def check_fit(representation: Representation, slot: str, positions: NDArray) -> None:
+    """Say if there are too few features or cells for a metric, or if float32 could not hold it."""
     n, d = positions.shape
     n_features = representation.matrix.shape[1]
     if d > n_features:
@@ -53,6 +59,15 @@ def check_shapes(representation: Representation, slot: str, positions: NDArray) 
         raise ValueError(msg)
     if n < d + 2:
         msg = f"A metric of {d} dimensions needs at least {d + 2} cells, found {n}."
+        raise ValueError(msg)
+    with np.errstate(all="ignore"):  # of values that are not finite, which is said elsewhere
+        spread = dense(representation.matrix[:MAX_CELLS]).astype(np.float64).std()
+        ratio = spread / positions.astype(np.float64).std()
+    if np.isfinite(ratio) and spread > 0 and abs(np.log10(ratio)) > MAX_RATIO:
+        msg = (
+            f"{representation.name} varies by {spread:.2g}, {ratio:.2g} times as much as adata.obsm[{slot!r}]: float32 "
+            "does not hold the square of this, which is the metric. Divide the larger of the two by one number."
+        )
         raise ValueError(msg)
 
 
