@@ -78,7 +78,7 @@ def provenance(
         for name in dict.fromkeys([*mine, *theirs])
     }
     differing = {name: row for name, row in rows.items() if row[1] != row[2]}
-    return pd.DataFrame.from_dict(differing, orient="index", columns=["kind", "value", "other"]).astype(object)
+    return pd.DataFrame.from_dict(differing, orient="index", columns=["kind", "value", "other"], dtype=object)
 
 
 def _entries(adata: AnnData, key: str) -> dict[str, tuple[str, Any]]:

@@ -63,6 +63,7 @@ def test_a_full_disk(source, tmp_path):
         subprocess.run(["umount", disk], check=True)
 
 
+@pytest.mark.slow
 def test_a_limit_of_memory(source, tmp_path):
     # enough to import everything and to read the file; not enough for 200 cells of 400,000 features
     code = "import scgeoae.tl, scgeoae.pl, anndata, numpy as np, torch"

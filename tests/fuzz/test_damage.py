@@ -109,7 +109,9 @@ def entry_of(adata: AnnData, key: str) -> str:
 def some_of(adata: AnnData) -> AnnData:
     """Return three cells, without `uns`, of which an entry may be too large to copy."""
     some = adata[:3]
-    return AnnData(some.X.copy(), obs=some.obs, var=some.var, obsm=dict(some.obsm), layers=dict(some.layers))
+    # anndata 0.13 has X among the layers
+    layers = {name: layer for name, layer in some.layers.items() if name is not None}
+    return AnnData(some.X.copy(), obs=some.obs, var=some.var, obsm=dict(some.obsm), layers=layers)
 
 
 CALLS = {

@@ -235,6 +235,7 @@ def test_representation_is_log1p_of_normalised_counts(made):
     np.testing.assert_allclose(np.expm1(decoded.X).sum(1), 1e4, rtol=1e-3)
 
 
+@pytest.mark.slow
 def test_a_file_carries_the_map_into_a_process_without_scvi(made, tmp_path):
     _, adata = made
     path = tmp_path / "a.h5ad"

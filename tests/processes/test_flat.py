@@ -84,6 +84,7 @@ def assert_flat(found: list[dict[str, float]], *, growth: float) -> None:
     assert {key: last[key] for key in in_mb if last[key] - first[key] > growth} == {}
 
 
+@pytest.mark.slow
 def test_eight_trainings(tmp_path):
     assert_flat(holds(tmp_path, 200, 20, (3, 11)), growth=20)
 

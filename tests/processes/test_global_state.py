@@ -65,7 +65,9 @@ def state() -> dict[str, Any]:
 
 def _attributes(settings: Any) -> list[tuple[str, Any]]:
     names = [name for name in dir(settings) if not name.startswith("__")]
-    return [(name, getattr(settings, name, None)) for name in names]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # some are deprecated
+        return [(name, getattr(settings, name, None)) for name in names]
 
 
 def _pandas_options() -> list[str]:

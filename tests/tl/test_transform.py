@@ -253,6 +253,7 @@ def test_outliers_are_found_and_calibrated(pair):
     assert found[1]["geoae_outlier"].mean() > 0.8
 
 
+@pytest.mark.slow
 def test_from_a_file_in_another_process(pair, tmp_path):
     known, new = pair
     known.write_h5ad(tmp_path / "known.h5ad")

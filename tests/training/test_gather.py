@@ -37,6 +37,7 @@ def process(rank: int, folder: str) -> None:
     distributed.destroy_process_group()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not distributed.is_gloo_available(), reason="torch without gloo")
 def test_loss_and_gradient_of_several_processes_are_those_of_one(tmp_path):
     multiprocessing.spawn(process, args=(str(tmp_path),), nprocs=len(SIZES))
