@@ -383,7 +383,8 @@ class Lives(RuleBasedStateMachine):
 
     @rule()
     def make_sparse(self):
-        if isinstance(self.adata.X, np.ndarray) and self.adata.X.dtype.kind == "f" and not self.adata.is_view:
+        # SciPy has no matrices of float16
+        if isinstance(self.adata.X, np.ndarray) and self.adata.X.dtype in ("f4", "f8") and not self.adata.is_view:
             self.adata.X = sparse.csr_matrix(self.adata.X)
 
     def changed(self, slot: str, but: str | None = None) -> None:
