@@ -187,7 +187,9 @@ def _checked(matrix: NDArray, name: str, *, may_be_equal: bool = False) -> NDArr
     _check_finite(matrix, name)
     if matrix.dtype == bool:
         matrix = matrix.astype(np.float32)
-    if not may_be_equal and (matrix == matrix[:1]).all():
+    # what varies by less is equal for models, which compute in float32
+    varies = np.subtract(matrix.max(0), matrix.min(0), dtype=np.float64) > np.finfo(np.float32).tiny
+    if not (may_be_equal or varies.any()):
         msg = f"All {len(matrix)} cells are equal in {name}, so there is no structure in it."
         raise ValueError(msg)
     return matrix
@@ -205,13 +207,19 @@ def _check_finite(matrix: Any, name: str) -> None:
     _check_real(matrix, name)
     if sparse.issparse(matrix):
         matrix = matrix.tocoo()
-        n_bad = len(np.unique(matrix.row[~np.isfinite(matrix.data)]))
+        values, n_bad = matrix.data, len(np.unique(matrix.row[_beyond_float32(matrix.data)]))
     else:
-        n_bad = np.count_nonzero(~np.isfinite(matrix).all(axis=1))
+        values, n_bad = matrix, np.count_nonzero(_beyond_float32(matrix).any(axis=1))
     if n_bad == 0:
         return
-    msg = f"{n_bad} of {matrix.shape[0]} cells have NaN or infinite values in {name}; drop these cells or recompute it."
+    what = "values beyond float32" if np.isfinite(values).all() else "NaN or infinite values"
+    msg = f"{n_bad} of {matrix.shape[0]} cells have {what} in {name}; drop these cells or recompute it."
     raise ValueError(msg)
+
+
+def _beyond_float32(values: NDArray) -> NDArray[np.bool_]:
+    # NaN is not either
+    return ~(np.abs(values) <= np.finfo(np.float32).max)
 
 
 def _known(mapping: Any) -> str:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from ..nn.arrays import CountArrays
     from .slots import Side
 
+SMALLEST_SPAN, LARGEST_POSITION = 1e-18, 1e18
 # What chooses the representation of a run, and what is a valid one.
 PARAMS = {
     "use_rep": ("name", lambda value: isinstance(value, str)),
@@ -207,8 +208,12 @@ def read_embedding(adata: AnnData, key: str) -> NDArray:
     if not len(z):
         msg = f"There are no cells in adata, so that adata.obsm[{slot!r}] shows nothing."
         raise ValueError(msg)
-    if bad := np.count_nonzero(~np.isfinite(z).all(1)):
-        raise ValueError(_not_finite(adata, key, slot, bad, "positions", "not finite"))
+    if bad := np.count_nonzero(~(np.abs(z) < LARGEST_POSITION).all(1)):
+        problem = "beyond 1e18, whose square float32 does not hold," if np.isfinite(z).all() else "not finite"
+        raise ValueError(_not_finite(adata, key, slot, bad, "positions", problem))
+    if 0 < np.ptp(z, axis=0).max() < SMALLEST_SPAN:
+        problem = "within 1e-18, whose square float32 does not hold,"
+        raise ValueError(_not_finite(adata, key, slot, len(z), "positions", problem))
     return z
 
 
@@ -229,7 +234,8 @@ def read_metric(adata: AnnData, key: str, side: Side = "decoder") -> NDArray:
     metric = np.empty((len(triangle), d, d), dtype=triangle.dtype)
     rows, columns = np.triu_indices(d)
     metric[:, rows, columns] = metric[:, columns, rows] = triangle
-    if bad := np.count_nonzero(~(np.isfinite(triangle).all(1) & (np.trace(metric, axis1=1, axis2=2) > 0))):
+    is_finite = (np.abs(triangle) <= np.finfo(np.float32).max).all(1)
+    if bad := np.count_nonzero(~(is_finite & (np.trace(metric, axis1=1, axis2=2) > 0))):
         raise ValueError(_not_finite(adata, key, slots.metric, bad, "tensors", "zero or not finite"))
     return metric
 

@@ -198,7 +198,7 @@ def _check_reference(adata: AnnData, key: str, model: Autoencoder, reference: Re
 
 
 def _scores(metrics: dict[str, Any], error: Any, unit_of_error: float) -> dict[str, float]:
-    scores = {"MSE": float(np.mean(error) / unit_of_error)}
+    scores = {"MSE": float(np.mean(error, dtype=np.float64) / unit_of_error)}
     if len(error) > 1:
         for side, suffix in (("decoder", ""), ("encoder", "_encoder")):
             measures = distortion(torch.from_numpy(metrics[side]))

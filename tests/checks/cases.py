@@ -73,6 +73,8 @@ matrix_case("integers", lambda x: np.rint(3 * x).astype(np.int64))
 matrix_case("unsigned bytes", lambda x: np.rint(np.abs(3 * x)).astype(np.uint8))
 matrix_case("booleans", lambda x: x > np.median(x, axis=0))
 matrix_case("complex numbers", lambda x: x.astype(np.complex64))
+matrix_case("float64 beyond float32", lambda x: x.astype(np.float64) * 1e300)
+matrix_case("float64 below float32", lambda x: x.astype(np.float64) * 1e-300)
 matrix_case("CSR matrix", sparse.csr_matrix)
 matrix_case("CSC matrix", sparse.csc_matrix)
 matrix_case("CSR array", sparse.csr_array)
@@ -432,6 +434,8 @@ FORMS = {
         "text": lambda z: z.astype(str),
         "objects": lambda z: z.astype(object),
         "blocks": lambda z: z[:, :, None],
+        "numbers beyond float32": lambda z: z.astype(np.float64) * 1e300,
+        "numbers below float32": lambda z: z.astype(np.float64) * 1e-300,
     }.items()
 }
 for _name, _convert in FORMS.items():
