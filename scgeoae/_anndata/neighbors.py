@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scanpy import logging as logg
-from scipy import sparse
 
 from .._arguments import check_name
+from .numbers import real_graph
 from .representation import components_slot
 
 if TYPE_CHECKING:
     from anndata import AnnData
     from numpy.typing import NDArray
+    from scipy import sparse
 
     from .representation import Representation
 
@@ -52,7 +53,7 @@ def choose_neighbors(
     if key is None and not _is_of(entry.get("params", {}), representation, adata):
         logg.info(f"    the graph in adata.uns['neighbors'] is not of {representation.name}: computing neighbours")
         return None
-    return _nearest(sparse.csr_matrix(adata.obsp[distances_key]), k)
+    return _nearest(real_graph(adata.obsp[distances_key], f"adata.obsp[{distances_key!r}]"), k)
 
 
 def _is_of(params: Any, representation: Representation, adata: AnnData) -> bool:

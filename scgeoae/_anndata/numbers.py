@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from scipy import sparse
 
 from ..training.blocks import dense
 
@@ -23,8 +24,27 @@ def real_matrix(values: Any, name: str) -> NDArray:
         If it is no matrix of real numbers.
     """
     values = dense(values)
-    if values.dtype.kind not in "biuf" or values.ndim != 2:
+    return np.array(values, dtype=_real_type(values, name), order="C")
+
+
+def real_graph(values: Any, name: str) -> sparse.csr_matrix:
+    """Return an (n, n) matrix of `obsp` as a sparse one, in float32 or float64.
+
+    Raises
+    ------
+    TypeError
+        If it is no matrix of real numbers.
+    """
+    values = values if sparse.issparse(values) else dense(values)
+    kind = _real_type(values, name)
+    # of arrays whose type SciPy does not know, such as float16
+    return sparse.csr_matrix(values if sparse.issparse(values) else values.astype(kind), dtype=kind)
+
+
+def _real_type(values: Any, name: str) -> type[np.floating]:
+    """Return the type that holds the numbers of a matrix, or say that it has none."""
+    kind, size = values.dtype.kind, values.dtype.itemsize
+    if kind not in "biuf" or values.ndim != 2:
         msg = f"Expected {name} to be a matrix of real numbers, found one of {values.dtype} and shape {values.shape}."
         raise TypeError(msg)
-    is_single = values.dtype.kind == "b" or (values.dtype.kind == "f" and values.itemsize <= 4)
-    return np.array(values, dtype=np.float32 if is_single else np.float64, order="C")
+    return np.float32 if kind == "b" or (kind == "f" and size <= 4) else np.float64

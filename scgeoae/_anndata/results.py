@@ -15,7 +15,7 @@ from .._arguments import check_adata
 from ..nn import Autoencoder
 from ..nn.arrays import ModelArrays, NewerFormatError, from_arrays
 from .finite import check_finite, check_positive
-from .numbers import real_matrix
+from .numbers import real_graph, real_matrix
 from .slots import SIDES, Slots
 from .transaction import all_or_nothing
 
@@ -245,7 +245,14 @@ def read_graph(adata: AnnData, key: str) -> Any:
     slots = Slots(key)
     if slots.distances not in adata.obsp:
         raise KeyError(_missing(adata, f"adata.obsp[{slots.distances!r}]", key))
-    return adata.obsp[slots.distances]
+    graph = real_graph(adata.obsp[slots.distances], f"adata.obsp[{slots.distances!r}]")
+    if not (np.isfinite(graph.data) & (graph.data >= 0)).all():
+        msg = (
+            f"adata.obsp[{slots.distances!r}] has lengths that are negative or not finite, as none was when they were "
+            f"written: run {_call(adata, key)} again."
+        )
+        raise ValueError(msg)
+    return graph
 
 
 def read_column(adata: AnnData, name: str, key: str, *, call: str | None = None) -> NDArray:
@@ -261,7 +268,7 @@ def read_torn(adata: AnnData, key: str) -> Any:
     if slots.torn not in adata.obsp:
         call = f"sg.tl.distortion(adata, basis={key!r})"
         raise KeyError(_missing(adata, f"adata.obsp[{slots.torn!r}]", key, call))
-    return adata.obsp[slots.torn]
+    return real_graph(adata.obsp[slots.torn], f"adata.obsp[{slots.torn!r}]")
 
 
 def read_uns(adata: AnnData, key: str, entry: str) -> Any:

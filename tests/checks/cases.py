@@ -438,6 +438,23 @@ FORMS = {
         "numbers below float32": lambda z: z.astype(np.float64) * 1e-300,
     }.items()
 }
+GRAPHS = {
+    f"graphs {form}": convert
+    for form, convert in {
+        "of text": lambda graph: graph.toarray().astype(str),
+        "of NaN": lambda graph: graph * np.nan,
+        "as float16": lambda graph: graph.toarray().astype(np.float16),
+    }.items()
+}
+for _name, _convert in GRAPHS.items():
+
+    @case(_name, AFTER)
+    def _(adata: AnnData, convert: Callable[[Any], Any] = _convert) -> AnnData:
+        for name in ("geoae_distances", "umap_torn"):
+            adata.obsp[name] = convert(adata.obsp[name])
+        return adata
+
+
 for _name, _convert in FORMS.items():
 
     @case(_name, AFTER)
