@@ -41,10 +41,8 @@ def choose_neighbors(
     check_name(key, "neighbors_key")
     name = "neighbors" if key is None else key
     entry = adata.uns.get(name)
-    if not isinstance(entry, Mapping):
-        entry = {}
-    distances_key = entry.get("distances_key", "distances")
-    if not entry or distances_key not in adata.obsp:
+    distances_key = entry.get("distances_key", "distances") if isinstance(entry, Mapping) else None
+    if not isinstance(distances_key, str) or distances_key not in adata.obsp:
         if key is None:
             return None
         given = "" if key == "neighbors" else f", key_added={key!r}"
@@ -53,16 +51,29 @@ def choose_neighbors(
     if key is None and not _is_of(entry.get("params", {}), representation, adata):
         logg.info(f"    the graph in adata.uns['neighbors'] is not of {representation.name}: computing neighbours")
         return None
-    return _nearest(real_graph(adata.obsp[distances_key], f"adata.obsp[{distances_key!r}]"), k)
+    distances = real_graph(adata.obsp[distances_key], f"adata.obsp[{distances_key!r}]")
+    if not (np.isfinite(distances.data) & (distances.data >= 0)).all():
+        msg = f"adata.obsp[{distances_key!r}] has distances that are negative or not finite; run sc.pp.neighbors again."
+        raise ValueError(msg)
+    return _nearest(distances, k)
 
 
 def _is_of(params: Any, representation: Representation, adata: AnnData) -> bool:
-    import scanpy as sc
-
+    """Return whether a graph with these parameters is of this representation; not if they are none of Scanpy's."""
     ours = representation.params
     if "layer" in ours:
         return False
     columns = representation.matrix.shape[1]
+    try:
+        return _recorded(params, adata, columns) == (ours["use_rep"], columns)
+    except (AttributeError, IndexError, TypeError, ValueError):
+        return False
+
+
+def _recorded(params: Any, adata: AnnData, columns: int) -> tuple[str | None, int]:
+    """Return which representation a graph is of, and how many columns of it, by default all of `columns`."""
+    import scanpy as sc
+
     # Scanpy records what it was given, and nothing of what it chose
     use_rep = params.get("use_rep")
     if use_rep is None:
@@ -77,7 +88,7 @@ def _is_of(params: Any, representation: Representation, adata: AnnData) -> bool:
     theirs = columns if n_pcs is None else int(n_pcs)
     if n_pcs is None and use_rep in adata.obsm:
         theirs = adata.obsm[use_rep].shape[1]
-    return use_rep == ours["use_rep"] and theirs == columns
+    return use_rep, theirs
 
 
 def _nearest(distances: sparse.csr_matrix, k: int) -> NDArray[np.intp]:
