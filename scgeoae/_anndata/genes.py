@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import torch
 from anndata import AnnData
+from scipy import sparse
 
 from .._arguments import checked_names
 from ..geometry import differentials
 from ..training.blocks import blocks, dense
-from .representation import stored_representation
+from .representation import check_real, in_memory, stored_representation
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -123,11 +124,12 @@ def measured_cells(adata: AnnData, params: dict[str, Any], genes: Sequence[str])
     """Return cells and the layer of them in which `genes` stand in the units that a run decodes them to."""
     layer = params.get("layer")
     columns = _known_genes(adata, genes)
+    matrix = adata.X if layer is None else adata.layers[layer]
     if "library_size" in params:
         x = stored_representation(adata, params).matrix[:, columns]
-    elif (adata.X if layer is None else adata.layers[layer]).dtype == bool:
-        # which Scanpy's plots do not colour by
-        x = (adata.X if layer is None else adata.layers[layer])[:, columns].astype(np.float32)
+    elif matrix.dtype == bool or not (isinstance(matrix, np.ndarray) or sparse.issparse(matrix)):
+        # of which Scanpy's plots take few
+        x = in_memory(matrix[:, columns]).astype(np.float32)
     else:
         return adata, layer
     return AnnData(x, obs=adata.obs, var=adata.var.iloc[columns], obsm=dict(adata.obsm), uns=dict(adata.uns)), None
@@ -143,8 +145,8 @@ def read_expression(adata: AnnData, params: dict[str, Any], genes: Sequence[str]
     ------
     KeyError
         If there is no such gene.
-    ValueError
-        If there is no X to read genes from.
+    TypeError, ValueError
+        If there is no X to read genes from, or no finite real numbers in it.
     """
     wanted = None if genes is None else _known_genes(adata, genes)
     x = stored_representation(adata, params).matrix
@@ -154,6 +156,8 @@ def read_expression(adata: AnnData, params: dict[str, Any], genes: Sequence[str]
     if matrix is None or 0 in matrix.shape:
         msg = "adata.X is empty, so there are no genes to decode to; give an AnnData that has them."
         raise ValueError(msg)
+    name = found.name if found is not None else "adata.X" if layer is None else f"adata.layers[{layer!r}]"
+    check_real(matrix, name)
     if params["use_rep"] == "X":
         columns = np.arange(adata.n_vars) if wanted is None else wanted
         return Expression(adata.var_names[columns], columns)
@@ -171,6 +175,9 @@ def read_expression(adata: AnnData, params: dict[str, Any], genes: Sequence[str]
     if not exact.all():
         loadings[:, ~exact] = _regression(x, matrix[:, columns[~exact]])
     mean = dense(matrix[:, columns].mean(axis=0)).ravel() - dense(x.mean(axis=0)).ravel() @ loadings
+    if bad := np.count_nonzero(~np.isfinite(mean)):
+        msg = f"{bad} of {len(mean)} genes cannot be decoded: {name} has NaN or infinite values; drop these cells."
+        raise ValueError(msg)
     return Expression(adata.var_names[columns], columns, loadings, mean)
 
 
@@ -184,6 +191,8 @@ def _regression(x: Any, y: Any) -> NDArray:
         here = np.column_stack([np.ones(len(here)), here])
         square += here.T @ here
         product += here.T @ block
+    if not (np.isfinite(square).all() and np.isfinite(product).all()):
+        return np.full((d, y.shape[1]), np.nan)
     return np.linalg.lstsq(square, product, rcond=None)[0][1:]
 
 

@@ -84,7 +84,7 @@ def choose_representation(
     name = "adata.X" if layer is None else f"adata.layers[{layer!r}]"
     given = {} if layer is None else {"layer": layer}
     if use_rep is None and adata.n_vars > sc.settings.N_PCS:
-        return _from_pca(adata, _in_memory(matrix), name, pca_key, n_pcs)
+        return _from_pca(adata, in_memory(matrix), name, pca_key, n_pcs)
     return Representation(_sliceable(matrix, name), name, {"use_rep": "X", **given})
 
 
@@ -167,17 +167,18 @@ def _sliceable(matrix: Any, name: str) -> Any:
         matrix = matrix.to_numpy()
     if sparse.issparse(matrix) and matrix.format != "csr":
         matrix = matrix.tocsr()
-    _check_real(matrix, name)
+    check_real(matrix, name)
     if 0 in matrix.shape:
         msg = f"{name} is empty: its shape is {matrix.shape}."
         raise ValueError(msg)
     return matrix
 
 
-def _in_memory(matrix: Any) -> Any:
+def in_memory(matrix: Any) -> Any:
     """Return a NumPy array or a SciPy sparse matrix, from disk or lazy forms too."""
-    if hasattr(matrix, "to_memory"):
-        return matrix.to_memory()
+    for to_memory in ("to_memory", "compute"):
+        if hasattr(matrix, to_memory):
+            matrix = getattr(matrix, to_memory)()
     return matrix if sparse.issparse(matrix) else dense(matrix)
 
 
@@ -195,7 +196,8 @@ def _checked(matrix: NDArray, name: str, *, may_be_equal: bool = False) -> NDArr
     return matrix
 
 
-def _check_real(matrix: Any, name: str) -> None:
+def check_real(matrix: Any, name: str) -> None:
+    """Say if a matrix does not hold real numbers."""
     if not (
         matrix.dtype == bool or np.issubdtype(matrix.dtype, np.integer) or np.issubdtype(matrix.dtype, np.floating)
     ):
@@ -204,7 +206,7 @@ def _check_real(matrix: Any, name: str) -> None:
 
 
 def _check_finite(matrix: Any, name: str) -> None:
-    _check_real(matrix, name)
+    check_real(matrix, name)
     if sparse.issparse(matrix):
         matrix = matrix.tocoo()
         values, n_bad = matrix.data, len(np.unique(matrix.row[_beyond_float32(matrix.data)]))
@@ -256,7 +258,7 @@ def stored_representation(adata: AnnData, params: dict[str, Any]) -> Representat
 
 def _normalized(counts: Representation, adata: AnnData, params: dict[str, Any]) -> Representation:
     """Return log1p of the normalised counts, the representation of a map of counts."""
-    matrix = _in_memory(counts.matrix)
+    matrix = in_memory(counts.matrix)
     matrix = sparse.csr_matrix(matrix, dtype=np.float32)
     sizes = adata.obs[params["size_factor_key"]] if "size_factor_key" in params else matrix.sum(1)
     sizes = np.asarray(sizes, dtype=np.float64).ravel()

@@ -131,7 +131,7 @@ def decoded_genes(
             evaluate=lambda positions, i=i: torch.from_numpy(decoded(positions)[:, i]),
             norm=norm,
             cmap=cmap,
-            label="expression, in units of X" if cells is adata else "log1p expression",
+            label="log1p expression" if "library_size" in params else "expression, in units of X",
             resolution=resolution,
             ruler=ruler,
             outliers=outliers,
