@@ -92,7 +92,7 @@ class Autoencoder(Framed):
 
     def standardize(self, x: Tensor) -> Tensor:
         """Bring (n, D) points of the representation to the units in which the networks work."""
-        return (x - self.center) / self.scale
+        return (self._points(x, self.n_features, "x") - self.center) / self.scale
 
     def restore(self, x: Tensor) -> Tensor:
         """Bring (n, D) standardised points back to the units of the representation."""

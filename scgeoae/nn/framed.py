@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 
 class Framed(nn.Module):
     """A module that knows how its latent space of d dimensions lies on the map: by a similarity.
+
+    Its methods take tensors or arrays, of any type of real numbers, and compute in the type of the weights, on their
+    device.
 
     Who derives from it gives `jet`, the decoder and its derivatives at positions on the map, in units of the
     representation; the Jacobian and the metric are made of that.
@@ -62,7 +66,29 @@ class Framed(nn.Module):
 
     def to_latent(self, z: Tensor) -> Tensor:
         """Return the latent coordinates of (n, d) positions on the map."""
-        return (z / self.unit) @ self.rotation.T + self.origin
+        return (self._points(z, self.n_components, "z") / self.unit) @ self.rotation.T + self.origin
+
+    def _points(self, values: Any, n_columns: int, name: str) -> Tensor:
+        """Return what a caller gave for (n, n_columns) numbers as a tensor of the type of the weights.
+
+        Raises
+        ------
+        TypeError
+            If these are no real numbers.
+        ValueError
+            If they are of another shape.
+        """
+        if not isinstance(values, torch.Tensor):
+            array = np.array(values)
+            if array.dtype.kind not in "biuf":
+                msg = f"Expected `{name}` to be a tensor or an array of real numbers, found a {type(values).__name__}."
+                raise TypeError(msg)
+            values = torch.from_numpy(array.astype(np.float64))
+        # one point alone is what torch.func.vmap passes
+        if values.ndim not in (1, 2) or values.shape[-1] != n_columns:
+            msg = f"Expected `{name}` to be of shape (n, {n_columns}), found {tuple(values.shape)}."
+            raise ValueError(msg)
+        return values.to(self.unit)
 
     def jet(self, z: Tensor, *, order: int = 1) -> Jet:
         """Return the decoder and its derivatives up to `order` (1 or 2) at (n, d) positions."""

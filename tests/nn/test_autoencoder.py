@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
+import pytest
 import torch
 from sklearn.decomposition import PCA
 from torch.func import hessian, jacfwd, vmap
@@ -44,6 +46,24 @@ def test_derivatives_are_those_of_decode_in_any_frame():
         jet = model.jet(z, order=2)
         torch.testing.assert_close(jet.values, model.decode(z))
         torch.testing.assert_close(jet.second, vmap(hessian(model.decode))(z))
+
+
+def test_positions_and_cells_are_taken_in_any_form():
+    model = bent().float()
+    for name, n in {"decode": 2, "metric": 2, "jacobian": 2, "encode": 9, "encoder_metric": 9}.items():
+        call = getattr(model, name)
+        rows = np.random.default_rng(0).normal(size=(4, n)).round(2)
+        expected = call(torch.from_numpy(rows).float())
+        read_only = rows.astype(np.float32)
+        read_only.flags.writeable = False
+        for form in (rows, rows.tolist(), rows[:, ::-1][:, ::-1], rows.astype(">f8"), pd.DataFrame(rows), read_only):
+            assert torch.equal(call(form), expected), name
+        assert torch.equal(call(torch.from_numpy(rows)), expected)
+        with pytest.raises(ValueError, match=rf"`[xz]` to be of shape \(n, {n}\), found \(4, 5\)"):
+            call(torch.zeros(4, 5))
+        for wrong in (None, "text", np.array([["a"] * n]), rows * 1j):
+            with pytest.raises(TypeError, match=r"`[xz]` to be a tensor or an array of real numbers, found a"):
+                call(wrong)
 
 
 def test_frame_is_inverted():
