@@ -18,6 +18,8 @@ def checked_generator(n_obs: int, noise: float, random_state: int | None) -> np.
     """Check the arguments that all manifolds take, and start their generator."""
     n_obs = checked_integer(n_obs, "n_obs", 1)
     checked_number(noise, "noise")
+    if random_state is not None:
+        checked_integer(random_state, "random_state", 0, or_="None")
     return np.random.default_rng(random_state)
 
 

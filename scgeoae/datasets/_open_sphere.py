@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .._arguments import checked_number
 from ._sphere_patch import sphere_patch
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def open_sphere(
     >>> bool(sg.datasets.open_sphere().X[:, 2].min() > -0.71)
     True
     """
-    if not 0 <= opening < np.pi:
+    if not checked_number(opening, "opening") < np.pi:
         msg = f"Expected 0 <= `opening` < π, found {opening!r}."
         raise ValueError(msg)
     return sphere_patch(n_obs=n_obs, angle=np.pi - opening, noise=noise, random_state=random_state)

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.spatial.distance import pdist, squareform
 
+from .._arguments import checked_number
 from ._manifold import checked_generator, manifold
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ def sphere_patch(
     0.25
     """
     generator = checked_generator(n_obs, noise, random_state)
-    if not 0 < radius < np.inf or not 0 < angle <= np.pi:
+    if not checked_number(radius, "radius") > 0 or not 0 < checked_number(angle, "angle") <= np.pi:
         msg = f"Expected `radius` > 0 and 0 < `angle` <= π, found {radius!r} and {angle!r}."
         raise ValueError(msg)
     height = generator.uniform(np.cos(angle), 1, size=n_obs)

@@ -6,6 +6,7 @@ import numpy as np
 from scipy import sparse
 from scipy.sparse.csgraph import dijkstra
 
+from .._arguments import checked_number
 from ._manifold import checked_generator, manifold
 
 if TYPE_CHECKING:
@@ -73,7 +74,9 @@ def torus_patch(
     True
     """
     generator = checked_generator(n_obs, noise, random_state)
-    if not 0 < minor < major < np.inf or not 0 < angle <= np.pi:
+    for name, value in {"major": major, "minor": minor, "angle": angle}.items():
+        checked_number(value, name)
+    if not 0 < minor < major or not 0 < angle <= np.pi:
         msg = f"Expected `major` > `minor` > 0 and 0 < `angle` <= π, found {major!r}, {minor!r} and {angle!r}."
         raise ValueError(msg)
 
