@@ -8,6 +8,8 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ._replacing import check_target, replacing
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -15,11 +17,14 @@ if TYPE_CHECKING:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line and return its exit status: 0, or 2 for what the user can mend."""
+    """Run the command line and return its exit status: 0, 2 for what the user can mend, or 130 after Ctrl-C."""
     options = _parser().parse_args(arguments)
     try:
         run(options)
-    except (OSError, KeyError, ValueError, RuntimeError, MemoryError) as error:
+    except KeyboardInterrupt:
+        print("scgeoae: interrupted", file=sys.stderr)
+        return 130
+    except (OSError, KeyError, TypeError, ValueError, RuntimeError, MemoryError) as error:
         # str() of a KeyError is a repr
         message = error.args[0] if isinstance(error, KeyError) and error.args else error
         print("scgeoae: error: " + " ".join(str(message).split()), file=sys.stderr)
@@ -33,9 +38,11 @@ def run(options: argparse.Namespace) -> None:
     if options.input is not None and not options.input.is_file():
         msg = f"there is no file {options.input}"
         raise FileNotFoundError(msg)
-    if options.output is not None and not options.output.parent.is_dir():
-        msg = f"there is no folder {options.output.parent} to write {options.output.name} to"
-        raise FileNotFoundError(msg)
+    if options.output is not None:
+        check_target(options.output)
+    if options.figures is not None and options.figures.exists() and not options.figures.is_dir():
+        msg = f"{options.figures} is no folder to write figures into"
+        raise NotADirectoryError(msg)
 
     import scanpy as sc
 
@@ -62,6 +69,9 @@ def run(options: argparse.Namespace) -> None:
     for name, value in get.scores(adata).items():
         print(f"  {name:<15}{value:10.4f}")
 
+    if options.output is not None:
+        _write(adata, options.output)
+        print(f"wrote {options.output}")
     if options.figures is not None:
         import matplotlib as mpl
 
@@ -73,16 +83,6 @@ def run(options: argparse.Namespace) -> None:
         pl.indicatrices(adata, color=color, save=paths["indicatrices"])
         pl.jacobian_heatmap(adata, save=paths["jacobian_heatmap"])
         print("\n".join(f"wrote {path}" for path in paths.values()))
-    if options.output is not None:
-        from .nn.replacing import replacing
-
-        try:
-            with replacing(options.output) as scratch:
-                adata.write_h5ad(scratch)
-        except (OSError, RuntimeError) as error:
-            msg = f"could not write {options.output}, which is as it was ({str(error).splitlines()[0]})"
-            raise OSError(msg) from error
-        print(f"wrote {options.output}")
 
 
 def _read(path: Path | None) -> AnnData:
@@ -101,8 +101,21 @@ def _read(path: Path | None) -> AnnData:
         raise ValueError(msg) from error
 
 
+def _write(adata: AnnData, path: Path) -> None:
+    try:
+        with replacing(path) as scratch:
+            adata.write_h5ad(scratch)
+    except (OSError, RuntimeError) as error:
+        msg = f"could not write {path}, which is as it was ({str(error).splitlines()[0]})"
+        raise OSError(msg) from error
+
+
 def _strength(text: str) -> float | str:
-    return text if text == "auto" else float(text)
+    try:
+        return text if text == "auto" else float(text)
+    except ValueError:
+        msg = f"expected a number or 'auto', found {text!r}"
+        raise argparse.ArgumentTypeError(msg) from None
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -43,7 +43,10 @@ def test_no_regularizer(small, tmp_path):
     ("arguments", "message"),
     [
         (["nope.h5ad"], "there is no file nope.h5ad"),
-        (["-o", "nope/out.h5ad"], "there is no folder nope to write out.h5ad to"),
+        (["-o", "nope/out.h5ad"], "nope' to write 'out.h5ad' to."),
+        (["{good}", "-o", "{folder}"], "' is a folder."),
+        (["{good}", "-o", "/dev/null"], "'/dev/null' is a device."),
+        (["{good}", "--figures", "{good}"], "good.h5ad is no folder to write figures into"),
         (["{broken}"], "broken.h5ad is not a readable h5ad file"),
         (["{good}", "--color", "spam"], "did not find 'spam' in adata.obs, which has 'side', nor among the genes"),
         (["{good}", "--use-rep", "spam"], "Did not find 'spam' in adata.obsm"),
@@ -55,7 +58,7 @@ def test_no_regularizer(small, tmp_path):
 def test_errors_are_one_line_and_status_2(arguments, message, small, tmp_path, capsys):
     small.write_h5ad(tmp_path / "good.h5ad")
     (tmp_path / "broken.h5ad").write_bytes(b"spam")
-    places = {"good": tmp_path / "good.h5ad", "broken": tmp_path / "broken.h5ad"}
+    places = {"good": tmp_path / "good.h5ad", "broken": tmp_path / "broken.h5ad", "folder": tmp_path}
     assert main([a.format(**places) for a in arguments]) == 2
     captured = capsys.readouterr()
     assert captured.out == ""
@@ -64,10 +67,50 @@ def test_errors_are_one_line_and_status_2(arguments, message, small, tmp_path, c
     assert message in captured.err
 
 
-def test_unknown_option():
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--spam"], "unrecognized arguments: --spam"),
+        (["--strength", "spam"], "argument --strength: expected a number or 'auto', found 'spam'"),
+    ],
+)
+def test_unknown_option(arguments, message, capsys):
     with pytest.raises(SystemExit) as error:
-        main(["--spam"])
+        main(arguments)
     assert error.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+def test_what_is_no_representation_is_said(small, tmp_path, capsys):
+    small.obsm["X_complex"] = small.X * 1j
+    small.write_h5ad(tmp_path / "in.h5ad")
+    assert main([str(tmp_path / "in.h5ad"), "--use-rep", "X_complex"]) == 2
+    assert capsys.readouterr().err.startswith("scgeoae: error: Expected adata.obsm['X_complex'] to hold real numbers")
+
+
+def test_an_interrupt_while_writing(small, tmp_path, monkeypatch, capsys):
+    small.write_h5ad(tmp_path / "in.h5ad")
+
+    def interrupted(self, path, **kwargs):
+        path.write_bytes(b"half")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(anndata.AnnData, "write_h5ad", interrupted)
+    assert main([str(tmp_path / "in.h5ad"), "-o", str(tmp_path / "out.h5ad")]) == 130
+    assert capsys.readouterr().err == "scgeoae: interrupted\n"
+    assert [path.name for path in tmp_path.iterdir()] == ["in.h5ad"]
+
+
+def test_a_map_is_written_before_its_figures(small, tmp_path, monkeypatch):
+    small.write_h5ad(tmp_path / "in.h5ad")
+
+    def broken(*args, **kwargs):
+        msg = "no figure"
+        raise ValueError(msg)
+
+    monkeypatch.setattr("scgeoae.pl.indicatrices", broken)
+    assert main([str(tmp_path / "in.h5ad"), "-o", str(tmp_path / "out.h5ad"), "--figures", str(tmp_path)]) == 2
+    assert "X_geoae" in anndata.read_h5ad(tmp_path / "out.h5ad").obsm
 
 
 def test_a_failed_write_leaves_the_old_file(small, tmp_path, monkeypatch):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,8 +11,8 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from .._replacing import replacing
 from .arrays import excerpt, from_arrays, to_arrays
-from .replacing import replacing
 
 if TYPE_CHECKING:
     from .framed import Framed
@@ -71,6 +72,8 @@ def load(path: str | Path) -> Framed:
     ------
     FileNotFoundError
         If there is no such file.
+    TypeError
+        If it is no path.
     ValueError
         If it is not a safetensors file, cut off, not of scgeoae, of a newer version, or damaged. Nothing in a file is
         ever executed.
@@ -85,6 +88,9 @@ def load(path: str | Path) -> Framed:
     >>> torch.equal(loaded.decode(torch.zeros(1, 2)), model.decode(torch.zeros(1, 2)))
     True
     """
+    if not isinstance(path, str | os.PathLike):
+        msg = f"Expected `path` to name a file, found {path!r}."
+        raise TypeError(msg)
     path = Path(path)
     if not path.is_file():
         msg = f"Did not find the file {str(path)!r}."

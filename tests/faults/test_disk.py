@@ -15,7 +15,7 @@ from anndata import AnnData
 
 import scgeoae as sg
 from scgeoae.__main__ import main
-from scgeoae.nn.replacing import replacing
+from scgeoae._replacing import replacing
 
 resource = pytest.importorskip("resource")
 
