@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 
 from .._arguments import check_name
+from .columns import obs_labels
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -21,18 +21,17 @@ def group_rows(adata: AnnData, groupby: str) -> dict[str, NDArray[np.intp]]:
     ------
     KeyError
         If there is no such column.
+    TypeError
+        If it holds no labels.
     ValueError
-        If no cell has a group.
+        If no cell has a group, or two groups have one name.
     """
     check_name(groupby, "groupby")
-    if groupby not in adata.obs:
-        msg = f"Did not find {groupby!r} in adata.obs, which has {', '.join(map(repr, adata.obs)) or 'nothing'}."
-        raise KeyError(msg)
-    column = adata.obs[groupby]
-    if not isinstance(column.dtype, pd.CategoricalDtype):
-        column = column.astype("category")
-    codes = column.cat.codes.to_numpy()
-    rows = {str(name): np.flatnonzero(codes == i) for i, name in enumerate(column.cat.categories)}
+    labels = obs_labels(adata, groupby)
+    rows = {str(name): np.flatnonzero(labels.codes == i) for i, name in enumerate(labels.categories)}
+    if len(rows) < len(labels.categories):
+        msg = f"adata.obs[{groupby!r}] has labels that differ by their type alone, such as 1 and '1'; make them text."
+        raise ValueError(msg)
     rows = {name: found for name, found in rows.items() if len(found)}
     if not rows:
         msg = f"No cell has a group in adata.obs[{groupby!r}]."

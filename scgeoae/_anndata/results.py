@@ -9,11 +9,13 @@ from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 from scanpy import logging as logg
 
 from .._arguments import check_adata
 from ..nn import Autoencoder
 from ..nn.arrays import ModelArrays, NewerFormatError, from_arrays
+from .columns import obs_column
 from .finite import check_finite, check_positive
 from .numbers import real_graph, real_matrix
 from .slots import SIDES, Slots
@@ -82,10 +84,24 @@ class Results:
 
 
 def writable(adata: AnnData, *, copy: bool) -> AnnData:
-    """Return the AnnData to write into: `adata`, or a copy in memory."""
-    if not copy:
-        return adata
-    return adata.to_memory() if adata.isbacked else adata.copy()
+    """Return the AnnData to write into: `adata`, or a copy in memory.
+
+    Raises
+    ------
+    TypeError
+        If it cannot be written into, since it was read lazily.
+    """
+    check_adata(adata)
+    is_lazy = not isinstance(adata.obs, pd.DataFrame)
+    if copy:
+        return adata.to_memory() if adata.isbacked or is_lazy else adata.copy()
+    if is_lazy:
+        msg = (
+            "This AnnData was read lazily, so that no results can be written into it; "
+            "give copy=True, or run adata = adata.to_memory() first."
+        )
+        raise TypeError(msg)
+    return adata
 
 
 def write_results(adata: AnnData, key: str, results: Results) -> list[str]:
@@ -211,7 +227,7 @@ def read_embedding(adata: AnnData, key: str) -> NDArray:
     if bad := np.count_nonzero(~(np.abs(z) < LARGEST_POSITION).all(1)):
         problem = "beyond 1e18, whose square float32 does not hold," if np.isfinite(z).all() else "not finite"
         raise ValueError(_not_finite(adata, key, slot, bad, "positions", problem))
-    if 0 < np.ptp(z, axis=0).max() < SMALLEST_SPAN:
+    if 0 < np.ptp(z, axis=0).max(initial=0) < SMALLEST_SPAN:
         problem = "within 1e-18, whose square float32 does not hold,"
         raise ValueError(_not_finite(adata, key, slot, len(z), "positions", problem))
     return z
@@ -256,10 +272,19 @@ def read_graph(adata: AnnData, key: str) -> Any:
 
 
 def read_column(adata: AnnData, name: str, key: str, *, call: str | None = None) -> NDArray:
-    """Return one column of `obs`; `call` is what writes it, by default what makes or measures the map."""
+    """Return a column of finite numbers of `obs`; `call` writes it, by default what makes or measures the map."""
     if name not in adata.obs:
         raise KeyError(_missing(adata, f"adata.obs[{name!r}]", key, call))
-    return adata.obs[name].to_numpy()
+    column = obs_column(adata, name)
+    is_number = pd.api.types.is_numeric_dtype(column)
+    values = column.to_numpy(dtype=np.float64, na_value=np.nan) if is_number else np.full(len(column), np.nan)
+    if bad := np.count_nonzero(~np.isfinite(values)):
+        msg = (
+            f"{bad} of {adata.n_obs} cells have no finite number in adata.obs[{name!r}], as all had when it was "
+            f"written: drop these cells or run {call or _call(adata, key)} again."
+        )
+        raise ValueError(msg)
+    return values
 
 
 def read_torn(adata: AnnData, key: str) -> Any:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Mapping
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 import scanpy as sc
 from matplotlib.artist import ArtistInspector
 from matplotlib.axes import Axes
 from matplotlib.collections import PathCollection
+from pandas.api.types import infer_dtype, is_numeric_dtype, is_string_dtype
 
+from .._anndata.columns import check_columns, obs_column
 from .._anndata.results import embedding_slot
 from .._arguments import as_list
 
@@ -20,6 +24,8 @@ if TYPE_CHECKING:
 
 # points beyond this number make a vector file that no viewer opens
 MAX_VECTOR_POINTS = 200_000
+# What `pandas.api.types.infer_dtype` says of objects that are numbers.
+NUMBERS = ("integer", "floating", "mixed-integer-float", "boolean")
 
 
 def scatter(adata: AnnData, basis: str, *, ax: Axes | None, **kwargs: Any) -> list[Axes]:
@@ -34,6 +40,9 @@ def scatter(adata: AnnData, basis: str, *, ax: Axes | None, **kwargs: Any) -> li
     if unknown := sorted(kwargs.keys() - _keywords()):
         msg = f"Unknown keyword {', '.join(map(repr, unknown))}: neither this plot nor scanpy.pl.embedding has it."
         raise TypeError(msg)
+    for attribute in ("obs", "var"):
+        # Scanpy would write over them, when it makes categories of text
+        check_columns(adata, attribute)
     _check_colors(adata, kwargs.get("color"), kwargs.get("gene_symbols"))
     drawn = _plots().embedding(adata, basis=slot, ax=ax, show=False, **kwargs)
     axes = drawn if isinstance(drawn, list) else [drawn]
@@ -49,7 +58,7 @@ def _plots() -> Any:
 
 
 def _check_colors(adata: AnnData, color: Any, gene_symbols: str | None) -> None:
-    """Say which colour is neither a column of `obs` nor a gene."""
+    """Say which colour is neither a column of `obs` that Scanpy can colour by nor a gene."""
     named = as_list(color)
     places = [adata.obs, adata.var_names]
     places += [] if adata.raw is None else [adata.raw.var_names]
@@ -59,6 +68,26 @@ def _check_colors(adata: AnnData, color: Any, gene_symbols: str | None) -> None:
             columns = ", ".join(map(repr, adata.obs)) or "nothing"
             msg = f"Did not find color={name!r} in adata.obs, which has {columns}, nor among the genes."
             raise KeyError(msg)
+        if name in adata.obs:
+            _check_column(adata, name)
+
+
+def _check_column(adata: AnnData, name: str) -> None:
+    column, colors = obs_column(adata, name), f"{name}_colors"
+    if column.dtype == object:
+        # of text Scanpy makes categories, whatever is missing
+        is_drawn = infer_dtype(column) == "string" or infer_dtype(column, skipna=False) in NUMBERS
+    else:
+        is_drawn = isinstance(column.dtype, pd.CategoricalDtype) or is_numeric_dtype(column) or is_string_dtype(column)
+    if not is_drawn:
+        msg = (
+            f"Expected the column adata.obs[{name!r}] to colour by to hold text, categories or numbers, found "
+            f"{infer_dtype(column)!r}; make it text: adata.obs[{name!r}] = adata.obs[{name!r}].astype(str)."
+        )
+        raise TypeError(msg)
+    if np.ndim(adata.uns.get(colors, ())) == 0 and not isinstance(adata.uns[colors], Mapping):
+        msg = f"Expected adata.uns[{colors!r}] to be a list of colours, found {adata.uns[colors]!r}; delete it."
+        raise TypeError(msg)
 
 
 @cache

@@ -117,11 +117,11 @@ def adopt(
     )
     representation = choose_representation(adata, use_rep=use_rep, n_pcs=n_pcs, layer=layer)
     check_fit(representation, slot, positions)
+    adata = writable(adata, copy=copy)
     start = logg.info(f"fitting a model to adata.obsm[{slot!r}] as a map of {representation.name}")
     results = fit_embedding(
         representation, slot, positions, settings, method="decoder", device=device, progress_bar=progress_bar
     )
-    adata = writable(adata, copy=copy)
     written = write_results(adata, key, results)
     logg.info("    finished", time=start, deep="added\n" + "\n".join(f"    {line}" for line in written))
     return adata if copy else None

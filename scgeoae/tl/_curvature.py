@@ -73,6 +73,7 @@ def curvature(adata: AnnData, *, key: str = "geoae", copy: bool = False) -> AnnD
     slots = Slots(key)
     # second derivatives divided by metrics lose half of float32's digits
     model, z = read_model(adata, key).double(), torch.from_numpy(read_embedding(adata, key)).double()
+    adata = writable(adata, copy=copy)
     start = logg.info(f"computing curvature of the map in adata.obsm[{slots.embedding!r}]")
     measures = {slots.mean_curvature: mean_curvature, slots.extrinsic_curvature: extrinsic_curvature}
     if z.shape[1] == 2:
@@ -84,7 +85,6 @@ def curvature(adata: AnnData, *, key: str = "geoae", copy: bool = False) -> AnnD
             columns[name][rows] = measure(jet).float()
 
     check_finite(columns)
-    adata = writable(adata, copy=copy)
     with all_or_nothing(adata):
         for name, column in columns.items():
             adata.obs[name] = column.numpy()

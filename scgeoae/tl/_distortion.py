@@ -191,6 +191,7 @@ def distortion(
         msg = f"Expected `n_neighbors` to be at least {d + 1} for a metric of {d} dimensions, found {n_neighbors}."
         raise ValueError(msg)
 
+    adata = writable(adata, copy=copy)
     start = logg.info(f"computing distortion of adata.obsm[{slot!r}] as a map of {representation.name}")
     k = min(settings.n_neighbors, n - 1)
     lengths, neighbors = NearestNeighbors(n_neighbors=k).fit(representation.dense()).kneighbors()
@@ -207,7 +208,6 @@ def distortion(
         results = fit_embedding(
             representation, slot, positions, settings, method=method, device=device, progress_bar=progress_bar
         )
-    adata = writable(adata, copy=copy)
     with all_or_nothing(adata):
         written = [] if results is None else write_results(adata, key, results)
         written += write_tears(adata, key, found, {"n_neighbors": k, **representation.params})

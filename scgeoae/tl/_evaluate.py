@@ -8,9 +8,10 @@ import pandas as pd
 import torch
 from scanpy import logging as logg
 
+from .._anndata.columns import obs_labels
 from .._anndata.evaluation import COLUMNS, checked_table_key, find_bases, stored_params, write_evaluation
 from .._anndata.representation import choose_representation, read_points, stored_representation
-from .._anndata.results import read_metric, read_scores
+from .._anndata.results import read_metric, read_scores, writable
 from .._anndata.slots import Slots
 from .._arguments import check_name
 from ..geometry import distortion
@@ -191,6 +192,7 @@ def evaluate(
     points = {name: read_points(adata, key) for name, key in bases.items()}
     decoders = {name: _decoder_scores(adata, name) for name, key in bases.items() if key == Slots(name).embedding}
 
+    adata = writable(adata, copy=False)
     start = logg.info(f"evaluating {', '.join(points)} against {representation.name}")
     found = measure(
         representation.dense(),
@@ -219,11 +221,7 @@ def evaluate(
 
 def _labels(adata: AnnData, groupby: str) -> NDArray[np.intp]:
     check_name(groupby, "groupby")
-    if groupby not in adata.obs:
-        known = ", ".join(map(repr, adata.obs)) or "nothing"
-        msg = f"Did not find `groupby` {groupby!r} in adata.obs, which has {known}."
-        raise KeyError(msg)
-    codes, kinds = pd.factorize(adata.obs[groupby])
+    codes, kinds = pd.factorize(obs_labels(adata, groupby))
     if n_missing := np.count_nonzero(codes < 0):
         msg = (
             f"{n_missing} of {adata.n_obs} cells have no label in adata.obs[{groupby!r}]; "

@@ -81,10 +81,10 @@ def pseudotime(
     else:
         place = find_place(adata, z, root, groupby, "root")
         name, cells = place.name, [place.cell]
+    adata = writable(adata, copy=copy)
     start = logg.info(f"computing geodesic distances from {name}")
     distance = dijkstra(metric_graph_of(adata, z, key, model), indices=cells, min_only=True)
     check_finite({slots.pseudotime: distance})
-    adata = writable(adata, copy=copy)
     adata.obs[slots.pseudotime] = distance.astype(np.float32)
     logg.info("    finished", time=start, deep=f"added\n    obs[{slots.pseudotime!r}]")
     return adata if copy else None

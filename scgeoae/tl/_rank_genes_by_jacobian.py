@@ -139,6 +139,7 @@ def rank_genes_by_jacobian(
         if not direction.any():
             msg = "Expected `direction` to be other than 0."
             raise ValueError(msg)
+    adata = writable(adata, copy=copy)
     start = logg.info("ranking genes by the Jacobian of the decoder")
     expression = read_expression(adata, read_params(adata, key), genes)
 
@@ -164,7 +165,6 @@ def rank_genes_by_jacobian(
         "direction": "steepest" if direction is None else direction,
         "key": key,
     }
-    adata = writable(adata, copy=copy)
     adata.uns[key_added] = result
     logg.info("    finished", time=start, deep=f"added\n    uns[{key_added!r}], ranked genes")
     return adata if copy else None

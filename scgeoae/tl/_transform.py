@@ -135,6 +135,7 @@ def transform(
     representation = incoming_representation(
         adata_new, adata, params, use_rep=use_rep, layer=layer, impute=missing == "mean", key=key
     )
+    adata_new = writable(adata_new, copy=copy)
     start = logg.info(f"placing {adata_new.n_obs} cells on the map in adata.obsm[{embedding_slot(adata, key)!r}]")
     x = representation.dense(may_be_equal=True)
     placed = placement(model, x)
@@ -170,7 +171,6 @@ def transform(
         outlier=found.is_outlier,
         computed=representation.computed,
     )
-    adata_new = writable(adata_new, copy=copy)
     written = write_results(adata_new, key, results)
     n_outliers = int(found.is_outlier.sum())
     logg.info(

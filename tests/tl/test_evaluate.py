@@ -180,7 +180,7 @@ def test_labels_of_any_kind(maps):
         ({"use_rep": "X_spam"}, KeyError, "Did not find 'X_spam'"),
         ({"layer": "spam"}, KeyError, r"Did not find 'spam' in adata\.layers"),
         ({"n_pcs": -1}, ValueError, "`n_pcs`"),
-        ({"groupby": "spam"}, KeyError, r"`groupby` 'spam' in adata\.obs, which has"),
+        ({"groupby": "spam"}, KeyError, r"find 'spam' in adata\.obs, which has"),
         ({"groupby": "one"}, ValueError, r"adata\.obs\['one'\] to have at least two labels .* found a single one, 'a'"),
         ({"groupby": "each"}, ValueError, "found a different one for each cell"),
         (
