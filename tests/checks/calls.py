@@ -31,6 +31,8 @@ ROLES = {
 }
 # What makes a call take milliseconds.
 QUICK = {"n_steps": 6, "hidden": (8, 8), "n_neighbors": 4, "progress_bar": False, "show": False, "resolution": 12}
+# What an argument is beside its default.
+QUICK |= {"color": "group"}
 # The value of each argument that has no default.
 EXAMPLES: dict[str, Callable[[AnnData], Any]] = {
     "adata": lambda _: good(),

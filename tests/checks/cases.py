@@ -104,6 +104,39 @@ def _(adata: AnnData) -> AnnData:
     return adata
 
 
+@case("Dask array of sparse blocks")
+def _(adata: AnnData) -> AnnData:
+    import dask.array as da
+
+    adata.X = da.from_array(np.asarray(adata.X), chunks=(16, adata.n_vars)).map_blocks(sparse.csr_matrix)
+    return adata
+
+
+@case("Dask arrays in blocks of columns, in obsm too")
+def _(adata: AnnData) -> AnnData:
+    import dask.array as da
+
+    adata.X = da.from_array(np.asarray(adata.X), chunks=(16, 3))
+    for name in list(adata.obsm):
+        adata.obsm[name] = da.from_array(np.asarray(adata.obsm[name]), chunks=(16, 1))
+    return adata
+
+
+@case("masked array")
+def _(adata: AnnData) -> AnnData:
+    adata.X = np.ma.masked_array(adata.X, mask=np.asarray(adata.X) > 4)
+    return adata
+
+
+@case("read lazily")
+def _(adata: AnnData) -> AnnData:
+    from anndata.experimental import read_lazy
+
+    file = Path(mkdtemp(prefix="scgeoae-checks-")) / "data.h5ad"
+    adata.write_h5ad(file)
+    return read_lazy(file)
+
+
 @case("view")
 def _(adata: AnnData) -> AnnData:
     return adata[: adata.n_obs - 5]
@@ -215,6 +248,98 @@ def _(adata: AnnData) -> AnnData:
     return adata
 
 
+@case("groups that are dates")
+def _(adata: AnnData) -> AnnData:
+    adata.obs["group"] = pd.date_range("2020-01-01", periods=3, unit="ns")[adata.obs["group"].cat.codes]
+    return adata
+
+
+@case("groups of nullable text")
+def _(adata: AnnData) -> AnnData:
+    column = adata.obs["group"].astype("string")
+    column.iloc[::4] = pd.NA
+    adata.obs["group"] = column
+    return adata
+
+
+@case("groups of text and numbers")
+def _(adata: AnnData) -> AnnData:
+    adata.obs["group"] = np.resize(np.array(["a", 1, 2.5, None], dtype=object), adata.n_obs)
+    return adata
+
+
+@case("groups 1 and '1'")
+def _(adata: AnnData) -> AnnData:
+    adata.obs["group"] = pd.Categorical(np.resize(np.array([1, "1"], dtype=object), adata.n_obs))
+    return adata
+
+
+@case("groups that are lists")
+def _(adata: AnnData) -> AnnData:
+    adata.obs["group"] = [[i] for i in range(adata.n_obs)]
+    return adata
+
+
+@case("the column of groups twice")
+def _(adata: AnnData) -> AnnData:
+    adata.obs = pd.concat([adata.obs, adata.obs[["group"]]], axis=1)
+    return adata
+
+
+@case("colors of groups are a number")
+def _(adata: AnnData) -> AnnData:
+    adata.uns["group_colors"] = 3
+    return adata
+
+
+@case("colors of groups are no colors")
+def _(adata: AnnData) -> AnnData:
+    adata.uns["group_colors"] = ["spam", "spam", "spam"]
+    return adata
+
+
+@case("raw of other genes")
+def _(adata: AnnData) -> AnnData:
+    adata.raw = anndata.AnnData(np.ones((adata.n_obs, 3), np.float32), obs=adata.obs[[]].copy())
+    return adata
+
+
+# --- a neighbour graph
+def neighbors_case(name: str, change: Callable[[AnnData], None]) -> None:
+    def change_graph(adata: AnnData) -> AnnData:
+        import scanpy as sc
+
+        sc.pp.neighbors(adata, n_neighbors=5, use_rep="X", method="gauss")
+        change(adata)
+        return adata
+
+    CASES[f"neighbor graph {name}"] = change_graph
+
+
+def recorded(**params: Any) -> Callable[[AnnData], None]:
+    return lambda adata: adata.uns["neighbors"].update(params)
+
+
+def graph_as(convert: Callable[[Any], Any]) -> Callable[[AnnData], None]:
+    def change(adata: AnnData) -> None:
+        adata.obsp["distances"] = convert(adata.obsp["distances"])
+
+    return change
+
+
+neighbors_case("as it is", lambda _: None)
+neighbors_case("without parameters", lambda adata: adata.uns["neighbors"].pop("params"))
+neighbors_case("whose parameters are a number", recorded(params=3))
+neighbors_case("of a representation 3", recorded(params={"use_rep": 3}))
+neighbors_case("of a representation in a list", recorded(params={"use_rep": ["spam"]}))
+neighbors_case("of NaN components", recorded(params={"n_pcs": float("nan")}))
+neighbors_case("under a name in a list", recorded(distances_key=["distances"]))
+neighbors_case("of NaN", graph_as(lambda graph: graph * np.nan))
+neighbors_case("of negative numbers", graph_as(lambda graph: -graph))
+neighbors_case("of zeros", graph_as(lambda graph: graph * 0))
+neighbors_case("that is dense", graph_as(lambda graph: graph.toarray()))
+
+
 # --- sizes
 for _n in (0, 1, 2, 3, 4, 5):
 
@@ -279,6 +404,22 @@ def _(_adata: AnnData) -> AnnData:
 def _(_adata: AnnData) -> AnnData:
     adata = made(components())
     adata.X = None
+    return adata
+
+
+@case("map of components with X of objects", AFTER)
+def _(_adata: AnnData) -> AnnData:
+    adata = made(components())
+    del adata.varm["PCs"]
+    adata.X = adata.X.astype(object)
+    return adata
+
+
+@case("map of components with NaN in X", AFTER)
+def _(_adata: AnnData) -> AnnData:
+    adata = made(components())
+    del adata.varm["PCs"]
+    adata.X[0, 0] = np.nan
     return adata
 
 
@@ -350,6 +491,12 @@ def _(adata: AnnData) -> AnnData:
     return adata
 
 
+@case("layout without columns")
+def _(adata: AnnData) -> AnnData:
+    adata.obsm["X_umap"] = adata.obsm["X_umap"][:, :0]
+    return adata
+
+
 @case("layout on a line")
 def _(adata: AnnData) -> AnnData:
     adata.obsm["X_umap"] = np.outer(np.arange(adata.n_obs), [1.0, 2.0]).astype(np.float32)
@@ -398,6 +545,29 @@ for _value in (3, "text", None, [], np.zeros(3)):
 @case("NaN in the map", AFTER)
 def _(adata: AnnData) -> AnnData:
     adata.obsm["X_geoae"][0, 0] = np.nan
+    return adata
+
+
+COLUMNS = ("geoae_log_area", "geoae_log_area_encoder", "geoae_gaussian_curvature", "umap_broken", "umap_log_area")
+
+
+@case("NaN in the columns", AFTER)
+def _(adata: AnnData) -> AnnData:
+    for name in COLUMNS:
+        adata.obs[name] = adata.obs[name].astype(float).where(np.arange(adata.n_obs) > 0)
+    return adata
+
+
+@case("columns of text", AFTER)
+def _(adata: AnnData) -> AnnData:
+    for name in COLUMNS:
+        adata.obs[name] = adata.obs[name].astype(str)
+    return adata
+
+
+@case("columns twice", AFTER)
+def _(adata: AnnData) -> AnnData:
+    adata.obs = pd.concat([adata.obs, adata.obs[list(COLUMNS)]], axis=1)
     return adata
 
 

@@ -36,8 +36,11 @@ def slots(adata: AnnData) -> dict[str, Any]:
     def add(path: str, value: Any) -> None:
         if isinstance(value, pd.DataFrame):
             found[f"{path}.index"] = value.index
-            for name in value:
-                add(f"{path}[{name!r}]", value[name])
+            names: list[Any] = []
+            for name, column in value.items():
+                names.append(name)
+                # one name may be that of several columns
+                add(f"{path}[{name!r}]{'´' * (names.count(name) - 1)}", column)
         elif isinstance(value, Mapping):
             for name, entry in value.items():
                 add(f"{path}[{name!r}]", entry)

@@ -9,9 +9,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import scgeoae as sg
+
 from .battery import READERS, duplicate
 from .calls import FUNCTIONS, ROLES, call, good
-from .judge import fingerprints, judged
+from .judge import check_error, fingerprints, judged
 
 # What matplotlib draws with is handed to it as it is, and what is wrong with it matplotlib says.
 STYLE = ("alpha", "arrow_color", "ax", "cmap", "edgecolor", "facecolor", "line_color", "linewidth", "outlier_color")
@@ -96,3 +98,22 @@ def test_a_copy_is_what_would_be_written(name):
     assert fingerprints(adata) == before
     assert call(name, written, role) is None
     assert fingerprints(copied) == fingerprints(written)
+
+
+@pytest.mark.parametrize("name", ["open_sphere", "s_shape", "sine_curve", "sphere_patch", "swiss_roll", "torus_patch"])
+def test_wrong_argument_of_a_surface(name):
+    surface = getattr(sg.datasets, name)
+    for argument in inspect.signature(surface).parameters:
+        for value in WRONG.values():
+            try:
+                surface(**{argument: value})
+            except Exception as error:  # noqa: BLE001
+                check_error(error)
+
+
+@pytest.mark.parametrize("value", [3, None, b"x", 1.5, [], ".", "", "/nowhere/map.safetensors"])
+def test_wrong_path_of_a_model(value):
+    for call_with in (sg.load, sg.nn.Autoencoder(3, 2).save):
+        with pytest.raises((TypeError, OSError)) as caught:
+            call_with(value)
+        check_error(caught.value)

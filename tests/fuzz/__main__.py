@@ -75,7 +75,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as seeds:
         write_seeds(Path(seeds))
         # what the fuzzer finds goes to the first folder that it is given
-        options = [sys.argv[0], "-len_control=0", "-max_len=2048", *sys.argv[1:], seeds]
+        # and long inputs, which are more edits, stay as long as they are
+        options = [sys.argv[0], "-len_control=0", "-max_len=2048", "-reduce_inputs=0", *sys.argv[1:], seeds]
         atheris.Setup(options, lambda content: run(target, content))
         atheris.Fuzz()
 

@@ -34,7 +34,8 @@ from scgeoae._anndata.slots import SIDES, Slots
 from scgeoae.geometry import anisotropy, gaussian_curvature, relative_log_area
 from scgeoae.geometry.regularizers import REGULARIZERS
 
-from ..checks.judge import check_error, fingerprints
+from ..checks.calls import FUNCTIONS
+from ..checks.judge import COMPUTED, check_error, fingerprints
 from .damage import TURNS
 
 MINUTES = float(os.environ.get("SCGEOAE_FUZZ_MINUTES", "0"))
@@ -114,22 +115,28 @@ CALLS = {
     "pl.curvature_heatmap": {"resolution": st.integers(2, 9)},
     "pl.broken_neighborhoods": {},
     "pl.decoded_genes": {"genes": st.just("g0"), "resolution": st.integers(2, 9)},
+    "pl.gene_compass": {"groupby": st.just("group"), "group": st.sampled_from(["a", "b", "z"]), "genes": GENES,
+                        "n_genes": st.integers(1, 9)},
+    "pl.evaluation": {"sort": st.sampled_from([None, "rank", "basis", "Trust"])},
 }  # fmt: skip
+MAKERS = ("tl.geoae", "tl.distortion", "tl.adopt")
 REQUIRED = {
-    "coordinates", "source", "target", "root", "genes", "n_neighbors", "hidden", "n_steps", "batch_size", "device",
+    "coordinates", "source", "target", "root", "genes", "group", "n_neighbors", "hidden", "n_steps", "batch_size", "device",
     "progress_bar", "resolution", "n_tiles", "n_grid",
 }  # fmt: skip
 # those whose `groupby` has no default
-GROUPED = {"tl.geodesic_distances", "tl.rank_genes_by_jacobian"}
+GROUPED = {"tl.geodesic_distances", "tl.rank_genes_by_jacobian", "pl.gene_compass"}
+# the rules `place` and `draw_path` call the others
+PAIRED = {"tl.transform", "pl.transform", "pl.geodesics", "pl.geodesic_genes"}
 
 
 @st.composite
 def arguments(draw: Any, name: str) -> dict[str, Any]:
     """Draw arguments for a function, most of them valid."""
     options = dict(CALLS[name])
-    if name.startswith("pl."):
+    if name.startswith("pl.") and name != "pl.evaluation":
         options["basis"] = st.sampled_from(KEYS)
-    elif name not in ("tl.geoae", "tl.distortion", "tl.adopt", "tl.evaluate"):
+    elif name not in (*MAKERS, "tl.evaluate"):
         options["key"] = st.sampled_from(KEYS)
     optional = sorted(set(options) - REQUIRED - ({"groupby"} if name in GROUPED else set()))
     given = set(draw(st.lists(st.sampled_from(optional), unique=True, max_size=4))) if optional else set()
@@ -195,7 +202,7 @@ class Lives(RuleBasedStateMachine):
         finally:
             plt.close("all")
 
-    @rule(data=st.data(), name=st.sampled_from(["tl.geoae", "tl.distortion", "tl.adopt"]))
+    @rule(data=st.data(), name=st.sampled_from(MAKERS))
     def fit(self, data, name):
         self.call(data, name)
 
@@ -223,7 +230,7 @@ class Lives(RuleBasedStateMachine):
         kwargs = data.draw(arguments(name), label=name)
         if name.startswith("pl."):
             kwargs["show"] = False
-        first = {"coordinates", "source", "target", "root"} | ({"groupby"} if name in GROUPED else set())
+        first = {"coordinates", "source", "target", "root", "group"} | ({"groupby"} if name in GROUPED else set())
         if name == "pl.decoded_genes":
             first.add("genes")
         args = [kwargs.pop(option) for option in list(kwargs) if option in first]
@@ -234,17 +241,31 @@ class Lives(RuleBasedStateMachine):
         if kwargs.get("copy"):
             assert state_of(self.adata) == before, "copy=True changed its argument"
             self.adata = found
-        elif name.startswith(("pl.", "get.")) or found is not None:
-            changed = dict(before.items() ^ state_of(self.adata).items())
-            assert name == "tl.evaluate" or not changed, f"{name} changed {sorted(changed)}"
-        if name in ("tl.geoae", "tl.distortion", "tl.adopt"):
+        changed = {path for path, _ in before.items() ^ state_of(self.adata).items()}
+        if name in MAKERS:
             key = kwargs.get("key_added") or "geoae" if name == "tl.geoae" else kwargs.get("basis", "X_umap")
             key = key.removeprefix("X_")
-            if name == "tl.geoae" or not has_own_decoder(self.adata, key):
-                self.written.add(key)
-                self.encoded.add(key)
-                # the map that was replaced may be what another was made of
-                self.changed(f"X_{key}", but=key)
+        else:
+            key = kwargs.get("key_added") or kwargs.get("key", "geoae")
+        if name.startswith(("pl.", "get.")) or (found is not None and not kwargs.get("copy") and name != "tl.evaluate"):
+            assert not changed, f"{name} changed {sorted(changed)}"
+        stray = [path for path in changed if key not in path and not path.startswith(COMPUTED)]
+        assert name == "tl.evaluate" or not stray, f"{name} of {key} changed {stray}"
+        if name == "tl.geoae" or (name in MAKERS and not has_own_decoder(self.adata, key)):
+            self.written.add(key)
+            self.encoded.add(key)
+            # the map that was replaced may be what another was made of
+            self.changed(f"X_{key}", but=key)
+
+    @rule(key=st.sampled_from(KEYS), start=PLACE, end=PLACE, genes=GENES)
+    def draw_path(self, key, start, end, genes):
+        path = self.attempt("tl.geodesic", self.adata, start, end, key=key, groupby="group", genes=genes, n_points=5)
+        if isinstance(path, Exception):
+            return
+        before = state_of(self.adata)
+        self.attempt("pl.geodesics", self.adata, path, basis=key, show=False)
+        self.attempt("pl.geodesic_genes", self.adata, path, show=False)
+        assert state_of(self.adata) == before
 
     @rule(data=st.data(), key=st.sampled_from(KEYS), use_rep=st.sampled_from([None, None, "X", "X_pca"]))
     def place(self, data, key, use_rep):
@@ -256,6 +277,7 @@ class Lives(RuleBasedStateMachine):
         options = {"key": key, "use_rep": use_rep, "missing": missing}
         if isinstance(self.attempt("tl.transform", new, self.adata, **options), Exception):
             return
+        self.attempt("pl.transform", new, self.adata, basis=key, show=False)
         if key in self.encoded and use_rep is None and list(columns) == sorted(columns) and new.n_vars > 3:
             self.adata, self.storable = new, True
             self.written, self.encoded = {key}, {key}
@@ -471,6 +493,10 @@ SETTINGS = settings(
 )
 TestLives = Lives.TestCase
 TestLives.settings = SETTINGS
+
+
+def test_every_function_is_called():
+    assert CALLS.keys() | PAIRED == FUNCTIONS.keys()
 
 
 @pytest.mark.slow
