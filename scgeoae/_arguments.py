@@ -23,12 +23,12 @@ def check_name(value: Any, argument: str) -> None:
 
 
 def checked_names(names: Any, argument: str) -> list[str]:
-    """Return the names in one or several, or say that the argument is none."""
+    """Return the names in one or several, each once, or say that the argument is none."""
     found = as_list(names)
     if not all(isinstance(name, str) for name in found):
         msg = f"Expected `{argument}` to be a name or a list of names, found {names!r}."
         raise TypeError(msg)
-    return found
+    return list(dict.fromkeys(found))
 
 
 def checked_integer(value: Any, argument: str, least: int, *, or_: str | None = None) -> int:

@@ -119,7 +119,7 @@ def evaluation(
 
 def _measures(table: pd.DataFrame, measures: Sequence[str] | None, key: str) -> list[str]:
     known = list(dict.fromkeys(table["measure"]))
-    names = known if measures is None else list(dict.fromkeys(checked_names(measures, "measures")))
+    names = known if measures is None else checked_names(measures, "measures")
     unknown = [name for name in names if name not in known]
     if unknown:
         hint = "; labels need `groupby`" if MEASURES.get(unknown[0], ("", ""))[1] == "labels" else ""

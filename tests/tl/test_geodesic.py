@@ -190,6 +190,13 @@ def test_errors(fitted):
         sg.tl.geodesic_distances(one, "all")
 
 
+def test_a_gene_that_is_asked_for_twice_is_drawn_once(fitted):
+    path = sg.tl.geodesic(fitted, [0, 0], [1, 0], genes=["CST3", "CD79A", "CST3"])
+    assert list(path.expression) == ["CST3", "CD79A"]
+    _, heat = sg.pl.geodesic_genes(fitted, path, genes=["CD79A", "CD79A"], show=False)
+    assert [label.get_text() for label in heat.get_yticklabels()] == ["CD79A"]
+
+
 def test_plots(fitted):
     path = sg.tl.geodesic(fitted, "CD14+ Monocyte", "CD19+ B", groupby="bulk_labels")
     ax = sg.pl.geodesics(fitted, [path, path._replace(length=7.0)], color="bulk_labels", show=False)
