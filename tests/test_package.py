@@ -59,7 +59,8 @@ def imports_of(path: Path) -> set[str]:
     return found
 
 
-FLOORS = {"_arguments": 0, "_replacing": 0, "nn": 1, "geometry": 1, "quality": 1, "training": 2, "_anndata": 3}
+FLOORS = dict.fromkeys(("_arguments", "_modes", "_replacing"), 0)
+FLOORS |= {"nn": 1, "geometry": 1, "quality": 1, "training": 2, "_anndata": 3}
 FLOORS |= dict.fromkeys(("tl", "pl", "get", "datasets", "model"), 4)
 
 

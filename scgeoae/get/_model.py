@@ -3,6 +3,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .._anndata.results import read_model
+from .._modes import in_own_modes
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -10,6 +11,7 @@ if TYPE_CHECKING:
     from ..nn import Framed
 
 
+@in_own_modes
 def model(adata: AnnData, *, key: str = "geoae") -> Framed:
     """Rebuild the trained model from the arrays stored in ``adata.uns``.
 

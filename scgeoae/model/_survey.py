@@ -52,7 +52,7 @@ def survey(module: GeoVAE, minibatches: Iterable[dict[str, Tensor]], n: int) -> 
     device = module.device
     kept: dict[str, Tensor] = {}
     rows = torch.arange(0, n, -(-n // N_POSED))
-    posed = torch.empty(len(rows), module.n_input)
+    posed = torch.empty(len(rows), module.n_input, dtype=torch.float32)
     start = end = 0
     for tensors in minibatches:
         tensors = {name: part.to(device) for name, part in tensors.items() if part is not None}  # noqa: PLW2901

@@ -11,6 +11,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from .._modes import in_own_modes
 from .._replacing import replacing
 from .arrays import excerpt, from_arrays, to_arrays
 
@@ -55,6 +56,7 @@ def save(model: Framed, path: str | Path) -> None:
         save_file(tensors, scratch, metadata={HEADER: json.dumps(description)})
 
 
+@in_own_modes
 def load(path: str | Path) -> Framed:
     """Read a model that `save` wrote.
 

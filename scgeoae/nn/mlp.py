@@ -84,8 +84,9 @@ class Mlp(nn.Module):
         self.biases = nn.ParameterList()
         for fan_in, fan_out in pairwise(widths):
             bound = 1 / math.sqrt(fan_in)
-            self.weights.append(torch.empty(fan_out, fan_in).uniform_(-bound, bound, generator=generator))
-            self.biases.append(torch.empty(fan_out).uniform_(-bound, bound, generator=generator))
+            for drawn, shape in ((self.weights, (fan_out, fan_in)), (self.biases, (fan_out,))):
+                empty = torch.empty(shape, dtype=torch.float32)
+                drawn.append(empty.uniform_(-bound, bound, generator=generator))
         if zero_last:
             with torch.no_grad():
                 self.weights[-1].zero_()

@@ -10,6 +10,7 @@ from matplotlib.colors import Normalize
 from .._anndata.genes import measured_cells, read_expression
 from .._anndata.results import read_model, read_params
 from .._anndata.symbols import find_genes, shown_names
+from .._modes import in_own_modes
 from ._finish import finish
 from ._heatmap import heatmap
 from ._map import read_map
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
+@in_own_modes
 def decoded_genes(
     adata: AnnData,
     genes: str | Sequence[str],

@@ -10,6 +10,7 @@ from .._anndata.groups import group_rows
 from .._anndata.results import read_model, read_params
 from .._anndata.symbols import find_genes, shown_names
 from .._arguments import checked_integer
+from .._modes import in_own_modes
 from ..geometry import inverse
 from ._finish import finish
 from ._map import read_map, read_unit
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 MAX_CELLS = 500
 
 
+@in_own_modes
 def gene_compass(
     adata: AnnData,
     groupby: str,

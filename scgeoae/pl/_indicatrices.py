@@ -9,6 +9,7 @@ from matplotlib.collections import EllipseCollection
 
 from .._anndata.results import read_metric, read_model
 from .._arguments import checked_integer
+from .._modes import in_own_modes
 from ..geometry import indicatrix_axes
 from ._finish import finish
 from ._map import read_map, read_unit
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from .._anndata.slots import Side
 
 
+@in_own_modes
 def indicatrices(
     adata: AnnData,
     *,

@@ -9,6 +9,7 @@ from matplotlib.colors import TwoSlopeNorm
 from .._anndata.area import relative_area
 from .._anndata.results import has_model, read_column, read_model
 from .._anndata.slots import Slots
+from .._modes import in_own_modes
 from ._finish import finish
 from ._heatmap import heatmap
 from ._map import read_map
@@ -33,6 +34,7 @@ LABELS = {
 }
 
 
+@in_own_modes
 def jacobian_heatmap(
     adata: AnnData,
     *,

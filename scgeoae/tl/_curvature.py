@@ -9,12 +9,14 @@ from .._anndata.finite import check_finite
 from .._anndata.results import read_embedding, read_model, writable
 from .._anndata.slots import Slots
 from .._anndata.transaction import all_or_nothing
+from .._modes import in_own_modes
 from ..geometry import extrinsic_curvature, gaussian_curvature, mean_curvature
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
 
+@in_own_modes
 def curvature(adata: AnnData, *, key: str = "geoae", copy: bool = False) -> AnnData | None:
     r"""Measure how the surface bends that the decoder spans in the representation.
 
@@ -78,7 +80,7 @@ def curvature(adata: AnnData, *, key: str = "geoae", copy: bool = False) -> AnnD
     measures = {slots.mean_curvature: mean_curvature, slots.extrinsic_curvature: extrinsic_curvature}
     if z.shape[1] == 2:
         measures = {slots.gaussian_curvature: gaussian_curvature} | measures
-    columns = {name: torch.empty(len(z)) for name in measures}
+    columns = {name: torch.empty(len(z), dtype=torch.float32) for name in measures}
     for rows in torch.arange(len(z)).split(4096):
         jet = model.jet(z[rows], order=2)
         for name, measure in measures.items():

@@ -9,6 +9,7 @@ from .._anndata.assemble import assemble_estimate
 from .._anndata.representation import choose_representation, stored_representation
 from .._anndata.results import has_own_decoder, read_params, writable, write_results, write_tears
 from .._anndata.transaction import all_or_nothing
+from .._modes import in_own_modes
 from ..geometry import laplacian_metric, tears
 from ..training import Settings, environment
 from ._fit_embedding import check_fit, find_embedding, fit_embedding
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 METHODS = ("decoder", "laplacian")
 
 
+@in_own_modes
 def distortion(
     adata: AnnData,
     *,

@@ -14,6 +14,7 @@ from .._anndata.representation import choose_representation, read_points, stored
 from .._anndata.results import read_metric, read_scores, writable
 from .._anndata.slots import Slots
 from .._arguments import check_name
+from .._modes import in_own_modes
 from ..geometry import distortion
 from ..quality import MEASURES, MIN_CELLS, Estimate
 from ..quality import evaluate as measure
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
+@in_own_modes
 def evaluate(
     adata: AnnData,
     *,

@@ -12,6 +12,7 @@ from .._anndata.neighbors import choose_neighbors
 from .._anndata.representation import choose_representation
 from .._anndata.results import writable, write_results
 from .._anndata.slots import Slots, checked_key
+from .._modes import in_own_modes
 from ..geometry import Ambient
 from ..training import N_PARTNERS, Settings, choose_ambient, digest, fit
 from ._seed import seed_of
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from ..training import Fit
 
 
+@in_own_modes
 def geoae(
     adata: AnnData,
     *,

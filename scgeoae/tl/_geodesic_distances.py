@@ -8,6 +8,7 @@ import pandas as pd
 import torch
 
 from .._anndata.results import read_embedding, read_model
+from .._modes import in_own_modes
 from ..geometry import chords, shorten
 from ._places import group_places
 from ._routes import along_cells, metric_graph_of, straight
@@ -29,6 +30,7 @@ class GeodesicDistances(NamedTuple):
     """In the representation, through the air between the decoded positions; at most that along the surface."""
 
 
+@in_own_modes
 def geodesic_distances(adata: AnnData, groupby: str, *, key: str = "geoae") -> GeodesicDistances:
     r"""Measure how far groups of cells are from each other along the surface of a map.
 

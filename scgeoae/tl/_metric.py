@@ -9,6 +9,7 @@ from .._anndata.representation import stored_representation
 from .._anndata.results import read_embedding, read_model, read_params
 from .._anndata.slots import checked_side
 from .._arguments import checked_integer
+from .._modes import in_own_modes
 from ..geometry import distortion
 from ..training import choose_ambient
 from ..training.blocks import blocks
@@ -37,6 +38,7 @@ class MetricField(NamedTuple):
     """``CN``, ``VPres``, ``ISO``"""
 
 
+@in_own_modes
 def metric(
     adata: AnnData,
     *,

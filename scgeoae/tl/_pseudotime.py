@@ -10,6 +10,7 @@ from .._anndata.finite import check_finite
 from .._anndata.groups import group_rows
 from .._anndata.results import read_embedding, read_model, writable
 from .._anndata.slots import Slots
+from .._modes import in_own_modes
 from ._places import find_place
 from ._routes import metric_graph_of
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
 
+@in_own_modes
 def pseudotime(
     adata: AnnData, root: str | ArrayLike, *, groupby: str | None = None, key: str = "geoae", copy: bool = False
 ) -> AnnData | None:

@@ -12,6 +12,7 @@ from .._anndata.groups import group_rows
 from .._anndata.results import read_embedding, read_model, read_params, writable
 from .._anndata.slots import Slots, checked_key
 from .._arguments import as_list, checked_integer
+from .._modes import in_own_modes
 from ..geometry import along, steepest
 from ._positions import checked_positions
 
@@ -31,6 +32,7 @@ BLOCK = 2**23
 DIRECTIONS = ("into", "first", "second")
 
 
+@in_own_modes
 def rank_genes_by_jacobian(
     adata: AnnData,
     groupby: str,

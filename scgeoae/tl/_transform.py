@@ -21,6 +21,7 @@ from .._anndata.results import (
     write_results,
 )
 from .._anndata.slots import SIDES, Slots
+from .._modes import in_own_modes
 from ..geometry import anisotropy, distortion
 from ..nn.arrays import to_arrays
 from ..quality import outliers
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 N_CHECKED, MAX_STRAY = 1000, 0.01
 
 
+@in_own_modes
 def transform(
     adata_new: AnnData,
     adata: AnnData,

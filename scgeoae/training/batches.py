@@ -116,7 +116,7 @@ def batches_of_cells(
             partners = cells.x.index_select(0, partners[:, 0])
         added = None
         if noise:
-            added = torch.randn(x.shape, generator=on_device, device=x.device).mul_(noise)
+            added = torch.randn(x.shape, generator=on_device, dtype=x.dtype, device=x.device).mul_(noise)
             if measured and geometry is None:
                 added[:GEOMETRY_POINTS] = 0
         yield Batch(

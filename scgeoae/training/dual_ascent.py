@@ -85,8 +85,8 @@ class DualAscent:
         self.n_steps = n_steps
         self.contrast = contrast
         self.branch, self.begin, self.end = (int(share * n_steps) for share in (BRANCH, BEGIN, END))
-        self.log_factor = torch.zeros((), device=device)
-        self.slack = torch.zeros((), device=device)
+        self.log_factor = torch.zeros((), dtype=torch.float32, device=device)
+        self.slack = torch.zeros((), dtype=torch.float32, device=device)
         self.vanilla: Descent | None = None
         self.optimizer: AdamW | None = None
 

@@ -44,7 +44,7 @@ def encode(model: Autoencoder, raw: Any) -> NDArray[np.float32]:
         cells = torch.from_numpy(np.ascontiguousarray(block, dtype=np.float32))
         if device.type == "cuda":
             cells = cells.pin_memory()
-        placed = torch.empty(len(block), model.n_components, device=device)
+        placed = torch.empty(len(block), model.n_components, dtype=torch.float32, device=device)
         parts = zip(cells.to(device, non_blocking=True).split(BATCH_SIZE), placed.split(BATCH_SIZE), strict=True)
         for part, out in parts:
             place(part, out)

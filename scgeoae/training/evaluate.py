@@ -42,7 +42,7 @@ def evaluate(prepared: Prepared, raw: Any, *, codes: Tensor | None = None) -> Ev
     model, device = prepared.model, prepared.x.device
     n, d = raw.shape[0], model.n_components
     shapes = {"latent": (n, d), "metric": (n, d, d), "encoder_metric": (n, d, d), "error": (n,), "principal": (n, d)}
-    found = Evaluation(**{name: torch.empty(shape) for name, shape in shapes.items()})
+    found = Evaluation(**{name: torch.empty(shape, dtype=torch.float32) for name, shape in shapes.items()})
     for start, block in blocks(raw):
         cells = torch.from_numpy(prepared.standardization.standardize(block))
         if device.type == "cuda":

@@ -69,7 +69,7 @@ def place(init_pos: NDArray[np.float64], x: Tensor, principal: Tensor) -> Tensor
     """
     y = torch.as_tensor(init_pos - init_pos.mean(0), device="cpu")
     cells = x.cpu()
-    some = torch.linspace(0, len(y) - 1, min(len(y), N_SCALE_CELLS)).long()
+    some = torch.linspace(0, len(y) - 1, min(len(y), N_SCALE_CELLS), dtype=torch.float32).long()
     index = NearestNeighbors(n_neighbors=min(N_SCALE_NEIGHBORS + 1, len(y))).fit(cells.numpy())
     # the first is the cell itself, or a duplicate of it
     near = torch.from_numpy(index.kneighbors(cells[some].numpy(), return_distance=False)[:, 1:])

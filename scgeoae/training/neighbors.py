@@ -73,6 +73,6 @@ def suitable_noise(x: Tensor, partners: Tensor, of: Tensor) -> float:
     0.25, but so that the noise on the (n, D) cells is at most two thirds as long as the median
     distance of a cell in rows `of` to those in its row of the (n, k) table `partners`.
     """
-    some = of[torch.linspace(0, len(of) - 1, min(len(of), N_NOISE_CELLS), device=x.device).long()]
+    some = of[torch.linspace(0, len(of) - 1, min(len(of), N_NOISE_CELLS), dtype=torch.float32, device=x.device).long()]
     distance = (x[partners[some]] - x[some, None]).norm(dim=2).mean(1).median().item()
     return min(NOISE, MAX_NOISE_LENGTH * distance / x.shape[1] ** 0.5)

@@ -131,7 +131,7 @@ def optimize(
     ascent = None
     if tolerance is not None:
         ascent = DualAscent(tolerance, n_steps=n_steps, device=x.device, contrast=contrast)
-    factor = torch.ones((), device=x.device)
+    factor = torch.ones((), dtype=x.dtype, device=x.device)
 
     kinds = {"reconstruction": True, "encoding": cells.codes is not None, "contrast": contrast is not None}
     kinds = [kind for kind, there in kinds.items() if there]
@@ -154,7 +154,7 @@ def optimize(
     # autograd's penalties are those of the papers, and the weights that `ascent` adapts would swing with them
     is_lazy = descend.is_by_hand and ascent is None and n_steps >= MIN_LAZY_STEPS
     lazy = STEPS_A_PENALTY if is_lazy else 1
-    running, since, n_penalized, step = torch.zeros(len(names), device=x.device), 0, 0, 0
+    running, since, n_penalized, step = torch.zeros(len(names), dtype=x.dtype, device=x.device), 0, 0, 0
     bar = tqdm(total=n_steps, desc="training", unit="step", delay=1, disable=not progress_bar, leave=False)
     try:
         for step in range(1, n_steps + 1):

@@ -22,7 +22,7 @@ def mixup(z: Tensor, generator: torch.Generator) -> Tensor:
     reaches the gaps between the data (Lee, Yoon, Son & Park, ICLR 2022).
     """
     partner = z[torch.randperm(len(z), generator=generator, device=z.device)]
-    alpha = torch.rand(len(z), 1, generator=generator, device=z.device) * (1 + 2 * REACH) - REACH
+    alpha = torch.rand(len(z), 1, generator=generator, dtype=z.dtype, device=z.device) * (1 + 2 * REACH) - REACH
     return partner + alpha * (z - partner)
 
 
@@ -31,14 +31,14 @@ def gaussian(z: Tensor, generator: torch.Generator) -> Tensor:
     z = z.detach()
     centered = z - z.mean(0)
     # a random mixture of the centred codes has their covariance, with no factorisation of it
-    mixture = torch.randn(len(z), len(z), generator=generator, device=z.device) / len(z) ** 0.5
+    mixture = torch.randn(len(z), len(z), generator=generator, dtype=z.dtype, device=z.device) / len(z) ** 0.5
     return z.mean(0) + mixture @ centered
 
 
 def uniform(z: Tensor, generator: torch.Generator) -> Tensor:
     """Return as many draws from the box that holds the codes."""
     low, high = z.detach().aminmax(dim=0)
-    return low + (high - low) * torch.rand(z.shape, generator=generator, device=z.device)
+    return low + (high - low) * torch.rand(z.shape, generator=generator, dtype=z.dtype, device=z.device)
 
 
 SAMPLINGS: dict[str, Callable[[Tensor, torch.Generator], Tensor] | None] = {

@@ -41,10 +41,10 @@ def unit_isometric(metric: Tensor) -> Tensor:
 
 def _directions(m: int) -> Tensor:
     if m == 1:
-        return torch.ones(1, 1)
+        return torch.ones(1, 1, dtype=torch.float32)
     if m == 2:
-        angle = torch.arange(N_DIRECTIONS) * (math.pi / N_DIRECTIONS)
+        angle = torch.arange(N_DIRECTIONS, dtype=torch.float32) * (math.pi / N_DIRECTIONS)
         return torch.stack([angle.cos(), angle.sin()], dim=1)
-    draw = torch.randn(16, m, m, generator=torch.Generator().manual_seed(0))
+    draw = torch.randn(16, m, m, generator=torch.Generator().manual_seed(0), dtype=torch.float32)
     # orthonormal bases, so that the mean of uuᵀ is exactly isotropic
     return torch.linalg.qr(draw).Q.mT.reshape(-1, m)
