@@ -15,9 +15,9 @@ def check_adata(adata: Any) -> None:
         raise TypeError(msg)
 
 
-def check_name(value: Any, argument: str) -> None:
-    """Say if what should name a slot is no text; None names none."""
-    if value is not None and not isinstance(value, str):
+def check_name(value: Any, argument: str, *, required: bool = False) -> None:
+    """Say if what should name a slot is no text; None names none, unless it is `required`."""
+    if (required or value is not None) and not isinstance(value, str):
         msg = f"Expected `{argument}` to be a name, found {value!r}, {_kind(value)}."
         raise TypeError(msg)
 

@@ -101,7 +101,7 @@ def write_evaluation(
 def read_evaluation(adata: AnnData, key: str) -> pd.DataFrame:
     """Return the table, or say what is wrong with it."""
     check_adata(adata)
-    check_name(key, "key")
+    check_name(key, "key", required=True)
     call = "sg.tl.evaluate(adata)" if key == EVALUATION else f"sg.tl.evaluate(adata, key_added={key!r})"
     if key not in adata.uns:
         msg = f"Did not find adata.uns[{key!r}]; run {call} first."

@@ -26,7 +26,7 @@ def group_rows(adata: AnnData, groupby: str) -> dict[str, NDArray[np.intp]]:
     ValueError
         If no cell has a group, or two groups have one name.
     """
-    check_name(groupby, "groupby")
+    check_name(groupby, "groupby", required=True)
     labels = obs_labels(adata, groupby)
     rows = {str(name): np.flatnonzero(labels.codes == i) for i, name in enumerate(labels.categories)}
     if len(rows) < len(labels.categories):

@@ -82,7 +82,7 @@ def broken_neighborhoods(
     >>> sg.tl.distortion(adata, method="laplacian")
     >>> ax = sg.pl.broken_neighborhoods(adata, color="bulk_labels", show=False)
     """
-    check_name(basis, "basis")
+    check_name(basis, "basis", required=True)
     basis = basis.removeprefix("X_")
     z = read_map(adata, basis, "sg.pl.broken_neighborhoods")
     max_edges = checked_integer(max_edges, "max_edges", 0)

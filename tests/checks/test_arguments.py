@@ -28,6 +28,7 @@ class Thing:
 
 
 WRONG = {
+    "None": None,
     "a thing": Thing(),
     "text": "spam",
     "-1": -1,
@@ -43,7 +44,7 @@ WRONG = {
     "a dict": {},
 }
 # In the default suite.
-FIRST = ["a thing", "text", "-1", "an empty list"]
+FIRST = ["None", "a thing", "text", "-1", "an empty list"]
 NO_ADATA = {
     "None": None,
     "a data frame": pd.DataFrame({"a": [1]}),
