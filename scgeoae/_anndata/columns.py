@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pandas as pd
 
 if TYPE_CHECKING:
     from anndata import AnnData
+    from numpy.typing import NDArray
 
 
 def obs_column(adata: AnnData, name: str) -> pd.Series:
@@ -28,6 +31,14 @@ def obs_column(adata: AnnData, name: str) -> pd.Series:
     if isinstance(obs[name], pd.DataFrame):
         check_columns(adata, "obs")
     return obs[name]
+
+
+def obs_numbers(adata: AnnData, name: str) -> NDArray[np.float64]:
+    """Return the numbers in a column of `obs`, NaN where it holds none."""
+    column = obs_column(adata, name)
+    if not pd.api.types.is_numeric_dtype(column):
+        return np.full(len(column), np.nan)
+    return column.to_numpy(dtype=np.float64, na_value=np.nan)
 
 
 def check_columns(adata: AnnData, attribute: str) -> None:
@@ -60,5 +71,6 @@ def obs_labels(adata: AnnData, name: str) -> pd.Categorical:
     try:
         return pd.Categorical(column)
     except TypeError:
-        msg = f"Expected adata.obs[{name!r}] to hold labels, found a {type(column.iloc[0]).__name__} among them."
+        kind = next(type(value).__name__ for value in column if not isinstance(value, Hashable))
+        msg = f"Expected adata.obs[{name!r}] to hold labels, found a {kind} among them."
         raise TypeError(msg) from None

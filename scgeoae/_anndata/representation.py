@@ -12,6 +12,7 @@ from scipy import sparse
 
 from .._arguments import check_adata, check_name
 from ..training.blocks import dense
+from .columns import obs_numbers
 from .numbers import real_matrix
 
 if TYPE_CHECKING:
@@ -260,8 +261,14 @@ def _normalized(counts: Representation, adata: AnnData, params: dict[str, Any]) 
     """Return log1p of the normalised counts, the representation of a map of counts."""
     matrix = in_memory(counts.matrix)
     matrix = sparse.csr_matrix(matrix, dtype=np.float32)
-    sizes = adata.obs[params["size_factor_key"]] if "size_factor_key" in params else matrix.sum(1)
-    sizes = np.asarray(sizes, dtype=np.float64).ravel()
+    if "size_factor_key" in params:
+        key = params["size_factor_key"]
+        sizes = obs_numbers(adata, key)
+        if not np.isfinite(sizes).all():
+            msg = f"Expected adata.obs[{key!r}], the size factors of this map, to hold finite numbers; bring them back."
+            raise ValueError(msg)
+    else:
+        sizes = np.asarray(matrix.sum(1), dtype=np.float64).ravel()
     factors = np.divide(float(params["library_size"]), sizes, out=np.zeros_like(sizes), where=sizes > 0)
     normalized = sparse.csr_matrix(sparse.diags(factors.astype(np.float32)) @ matrix).log1p()
     return Representation(normalized, f"log1p of the normalised {counts.name}", counts.params)

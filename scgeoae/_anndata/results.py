@@ -15,7 +15,7 @@ from scanpy import logging as logg
 from .._arguments import check_adata
 from ..nn import Autoencoder
 from ..nn.arrays import ModelArrays, NewerFormatError, from_arrays
-from .columns import obs_column
+from .columns import obs_numbers
 from .finite import check_finite, check_positive
 from .numbers import real_graph, real_matrix
 from .slots import SIDES, Slots
@@ -275,9 +275,7 @@ def read_column(adata: AnnData, name: str, key: str, *, call: str | None = None)
     """Return a column of finite numbers of `obs`; `call` writes it, by default what makes or measures the map."""
     if name not in adata.obs:
         raise KeyError(_missing(adata, f"adata.obs[{name!r}]", key, call))
-    column = obs_column(adata, name)
-    is_number = pd.api.types.is_numeric_dtype(column)
-    values = column.to_numpy(dtype=np.float64, na_value=np.nan) if is_number else np.full(len(column), np.nan)
+    values = obs_numbers(adata, name)
     if bad := np.count_nonzero(~np.isfinite(values)):
         msg = (
             f"{bad} of {adata.n_obs} cells have no finite number in adata.obs[{name!r}], as all had when it was "

@@ -8,7 +8,7 @@ from anndata import AnnData, read_h5ad
 from scipy import sparse
 from sklearn.metrics.pairwise import euclidean_distances
 
-from scgeoae._anndata.representation import choose_representation
+from scgeoae._anndata.representation import choose_representation, stored_representation
 
 
 def choose(adata, *, use_rep=None, n_pcs=None, layer=None):
@@ -188,3 +188,18 @@ def test_constant_features_are_fine():
     adata = make()
     adata.obsm["X_pca"][:, 4] = 3.0
     assert choose(adata).matrix.shape == (30, 10)
+
+
+def test_size_factors(small):
+    counts = np.random.default_rng(0).poisson(3, size=small.shape).astype(np.float32)
+    small.X, small.obs["factor"] = counts, np.linspace(1, 2, small.n_obs)
+    params = {"use_rep": "X", "library_size": 100.0, "size_factor_key": "factor"}
+    found = stored_representation(small, params).dense()
+    np.testing.assert_allclose(found, np.log1p(100 * counts / small.obs["factor"].to_numpy()[:, None]), rtol=1e-5)
+    for values in ("text", np.nan):
+        small.obs["factor"] = values
+        with pytest.raises(ValueError, match=r"adata\.obs\['factor'\], the size factors of this map, to hold finite"):
+            stored_representation(small, params)
+    del small.obs["factor"]
+    with pytest.raises(KeyError, match=r"Did not find 'factor' in adata\.obs, which has 'side'"):
+        stored_representation(small, params)
