@@ -127,6 +127,7 @@ def gene_compass(
     start = np.median(z[rows], axis=0)
     drawn_arrows = arrows[longest] * (scale * 0.2 * box.longest / max(length.max(), np.finfo(np.float32).tiny))
     names = shown_names(adata, expression.genes[longest], gene_symbols)
+    unit = read_unit(adata, basis) if ruler else None
     drawn = []
     kwargs = {"size": 40_000 / len(z)} | kwargs
     for panel in scatter(adata, basis, ax=ax, color=groupby if color is None else color, **kwargs):
@@ -148,8 +149,8 @@ def gene_compass(
                 bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.75, "pad": 0.8},
                 zorder=7,
             )
-        if ruler:
-            add_ruler(panel, read_unit(adata, basis), z)
+        if unit is not None:
+            add_ruler(panel, unit, z)
         drawn.append(panel)
     return finish(drawn, f"gene_compass_{basis}", show=show, save=save)
 

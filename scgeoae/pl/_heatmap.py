@@ -45,6 +45,7 @@ def heatmap(
 ) -> Axes:
     """Draw column `column` of `obs` on the cells and `evaluate` of (n, 2) positions around them."""
     resolution = checked_integer(resolution, "resolution", 2)
+    unit = read_unit(adata, basis) if ruler else None
     box = data_box(z, outliers=outliers)
     # a thin outline tells the cells from a background of nearly their colour; they are a third of
     # Scanpy's size, so that it is seen between them
@@ -61,8 +62,8 @@ def heatmap(
         # the last pixels reach beyond the edge
         panel.set(xlim=view[0], ylim=view[1])
     panel.figure.colorbar(panel.collections[0], ax=panel, label=label, extend=extend, fraction=0.05)
-    if ruler:
-        add_ruler(panel, read_unit(adata, basis), z)
+    if unit is not None:
+        add_ruler(panel, unit, z)
     return panel
 
 

@@ -150,6 +150,7 @@ def indicatrices(
 
     if linewidth is None:
         linewidth = 0.3 if where == "cells" else 0.8
+    unit = read_unit(adata, basis) if ruler else None
     drawn = []
     for s, axes in ellipses.items():
         kept = slice(None) if where == "cells" else without_overlap(centers, axes * radius)
@@ -171,8 +172,8 @@ def indicatrices(
                     zorder=5,
                 )
             )
-            if ruler:
-                add_ruler(panel, read_unit(adata, basis), z)
+            if unit is not None:
+                add_ruler(panel, unit, z)
             drawn.append(panel)
     return finish(drawn, f"indicatrices_{basis}", show=show, save=save)
 

@@ -92,6 +92,7 @@ def transform(
     both = np.concatenate([z, z_new])
     box = data_box(both, outliers=outliers)
     kwargs = {"size": min(120_000 / len(z_new), 60)} | kwargs
+    unit = read_unit(adata, basis) if ruler else None
     drawn = []
     for panel in scatter(adata_new, basis, ax=ax, color=color, **kwargs):
         set_view(panel, both, box)
@@ -105,7 +106,7 @@ def transform(
             panel.set_xlabel(
                 f"{panel.get_xlabel()}     ○ {is_outlier.sum():,} of {len(z_new):,} new cells are outliers"
             )
-        if ruler:
-            add_ruler(panel, read_unit(adata, basis), both)
+        if unit is not None:
+            add_ruler(panel, unit, both)
         drawn.append(panel)
     return finish(drawn, f"transform_{basis}", show=show, save=save)
