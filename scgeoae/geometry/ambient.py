@@ -12,6 +12,18 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+def is_metric(h: Tensor, *, diagonal: bool) -> bool:
+    """Return whether (..., D) diagonals, or (..., D, D) matrices, are symmetric, definite and have an inverse."""
+    if not h.isfinite().all():
+        return False
+    if diagonal:
+        return bool((h > 0).all())
+    is_symmetric = torch.allclose(h, h.mT, rtol=1e-4, atol=1e-4 * float(h.abs().max()))
+    is_definite = torch.linalg.cholesky_ex(h.double()).info.eq(0).all()
+    # float32 may not tell the smallest eigenvalue from 0
+    return bool(is_symmetric and is_definite and torch.linalg.inv_ex(h).info.eq(0).all())
+
+
 class Ambient:
     r"""A metric H of the representation, which measures the squared length of a step v as vᵀHv.
 
@@ -53,7 +65,14 @@ class Ambient:
     def raise_(self, covectors: Tensor, x: Tensor) -> Tensor:
         """Return H⁻¹ w for (n, D, m) covectors at (n, D) points."""
         h = self.at(x)
-        return covectors / h[..., None] if h.ndim == 2 else torch.linalg.solve(h, covectors)
+        if h.ndim == 2:
+            return covectors / h[..., None]
+        try:
+            return torch.linalg.solve(h, covectors)
+        except torch.linalg.LinAlgError:
+            # a function was tried at a few points only
+            msg = "The `ambient` metric has no inverse at some point, or none in float32; give one that is definite."
+            raise ValueError(msg) from None
 
     def mean(self, x: Tensor) -> float:
         """Return the mean diagonal entry of H over (n, D) points: its unit."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NotRequired, TypedDict
 import numpy as np
 import torch
 
-from ..geometry.ambient import Ambient
+from ..geometry.ambient import Ambient, is_metric
 from .autoencoder import Autoencoder
 from .count_decoder import LAYERS, CountDecoder
 
@@ -224,8 +224,7 @@ def _ambient(stored: Any, n_features: int) -> Ambient:
             raise ValueError(msg)
         return Ambient(_Forgotten(stored))
     tensor = _tensor(stored, "the ambient metric", (n_features,), (n_features, n_features))
-    matrix = tensor if tensor.ndim == 2 else tensor.diag()
-    if torch.linalg.cholesky_ex(matrix.double()).info != 0:
+    if not is_metric(tensor, diagonal=tensor.ndim == 1):
         msg = "the ambient metric is not positive definite"
         raise ValueError(msg)
     return Ambient(tensor)

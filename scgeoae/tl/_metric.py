@@ -131,6 +131,12 @@ def metric(
     else:
         parts = [model.metric_of(side, part) for part in points.split(4096)]
     tensors = torch.cat(parts)
+    if bad := int((~tensors.isfinite()).flatten(1).any(1).sum()):
+        msg = (
+            f"{bad} of {len(tensors)} tensors of the {side} are beyond float32; give positions `at` that are nearer to "
+            "the cells, or an `ambient` metric in which steps between cells are near to 1."
+        )
+        raise ValueError(msg)
     measures = distortion(tensors, keep=KEEP if isinstance(at, str) and at == "grid" else 1.0)
     scores = {"CN": measures.cn, "VPres": measures.vpres, "ISO": measures.iso}
     return MetricField(points.numpy(), tensors.numpy(), scores)

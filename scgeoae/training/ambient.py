@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from sklearn.covariance import ledoit_wolf
 
-from ..geometry.ambient import Ambient
+from ..geometry.ambient import Ambient, is_metric
 from .blocks import dense
 
 if TYPE_CHECKING:
@@ -42,13 +42,15 @@ def choose_ambient(ambient: str | ArrayLike | Callable[[Tensor], Tensor] | None,
             raise ValueError(msg)
         some = dense(raw[:: -(-raw.shape[0] // MAX_CELLS)])
         covariance, _ = ledoit_wolf(some.astype(np.float64))
-        if np.linalg.matrix_rank(covariance) < n_features:
+        full = np.linalg.matrix_rank(covariance) == n_features
+        tensor = _as_tensor(np.linalg.inv(covariance) if full else np.zeros_like(covariance))
+        if not is_metric(tensor, diagonal=False):
             msg = (
                 "ambient='mahalanobis' inverts the covariance, and this one has no inverse: the features do not vary "
-                "enough; give another `ambient`."
+                "enough, or too differently; give another `ambient`."
             )
             raise ValueError(msg)
-        return Ambient(_as_tensor(np.linalg.inv(covariance)))
+        return Ambient(tensor)
     if callable(ambient):
         points = torch.from_numpy(np.ascontiguousarray(dense(raw[:3]), dtype=np.float32))
         _check(ambient(points), f"ambient(x) for {len(points)} points", (len(points), n_features))
@@ -72,13 +74,6 @@ def _check(tensor: Any, name: str, diagonal: tuple[int, ...]) -> None:
         found = tuple(tensor.shape) if hasattr(tensor, "shape") else type(tensor).__name__
         msg = f"Expected {name} to be of shape {diagonal}, a diagonal, or {full}, found {found}."
         raise ValueError(msg)
-    tensor = tensor.detach()
-    positive = tensor.isfinite().all()
-    if tuple(tensor.shape) == diagonal:
-        positive = positive and (tensor > 0).all()
-    elif positive:
-        symmetric = torch.allclose(tensor, tensor.mT, rtol=1e-4, atol=1e-4 * float(tensor.abs().max()))
-        positive = symmetric and torch.linalg.cholesky_ex(tensor.double()).info.eq(0).all()
-    if not positive:
+    if not is_metric(tensor.detach(), diagonal=tuple(tensor.shape) == diagonal):
         msg = f"Expected {name} to be a metric: finite, symmetric and positive definite."
         raise ValueError(msg)

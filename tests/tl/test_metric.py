@@ -236,3 +236,23 @@ def test_representation_in_any_memory_layout(fitted):
     adata.obsm["X_pca"] = np.ascontiguousarray(adata.obsm["X_pca"][:, ::-1])[:, ::-1]
     np.testing.assert_array_equal(sg.tl.metric(adata, side="encoder").tensors, expected)
     run(adata, ambient=lambda x: 1 + x.square())
+
+
+def test_an_ambient_metric_that_float32_cannot_invert_is_named(small):
+    sg.tl.geoae(small, n_steps=5, progress_bar=False)
+    with pytest.raises(ValueError, match="The `ambient` metric has no inverse at some point"):
+        # positive where it is tried, and singular further on
+        sg.tl.metric(
+            small,
+            side="encoder",
+            ambient=lambda x: torch.eye(8) * (1.0 if len(x) == 3 else 0.0) + torch.zeros(len(x), 8, 8),
+        )
+    small.X = small.X * np.float32(1e25)
+    with pytest.raises(ValueError, match=r"has no inverse: the features do not vary enough, or too differently"):
+        sg.tl.metric(small, ambient="mahalanobis")
+
+
+def test_tensors_beyond_float32_are_named(small):
+    sg.tl.geoae(small, n_steps=5, progress_bar=False)
+    with pytest.raises(ValueError, match="60 of 60 tensors of the decoder are beyond float32"):
+        sg.tl.metric(small, ambient=lambda x: torch.full_like(x, 1.0 if len(x) == 3 else np.inf))
