@@ -84,24 +84,31 @@ class Results:
 
 
 def writable(adata: AnnData, *, copy: bool) -> AnnData:
-    """Return the AnnData to write into: `adata`, or a copy in memory.
+    """Return the AnnData to write into: `adata`, or a copy in memory."""
+    if not copy:
+        return adata
+    return adata.to_memory() if adata.isbacked or _is_lazy(adata) else adata.copy()
+
+
+def check_writable(adata: AnnData, *, copy: bool) -> None:
+    """Say if results cannot be written, before they are computed.
 
     Raises
     ------
     TypeError
-        If it cannot be written into, since it was read lazily.
+        If it was read lazily.
     """
     check_adata(adata)
-    is_lazy = not isinstance(adata.obs, pd.DataFrame)
-    if copy:
-        return adata.to_memory() if adata.isbacked or is_lazy else adata.copy()
-    if is_lazy:
+    if _is_lazy(adata) and not copy:
         msg = (
             "This AnnData was read lazily, so that no results can be written into it; "
             "give copy=True, or run adata = adata.to_memory() first."
         )
         raise TypeError(msg)
-    return adata
+
+
+def _is_lazy(adata: AnnData) -> bool:
+    return not isinstance(adata.obs, pd.DataFrame)
 
 
 def write_results(adata: AnnData, key: str, results: Results) -> list[str]:

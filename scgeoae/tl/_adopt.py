@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from scanpy import logging as logg
 
 from .._anndata.representation import choose_representation
-from .._anndata.results import has_own_decoder, writable, write_results
+from .._anndata.results import check_writable, has_own_decoder, writable, write_results
 from .._modes import in_own_modes
 from ..training import Settings
 from ._fit_embedding import check_fit, find_embedding, fit_embedding
@@ -119,11 +119,12 @@ def adopt(
     )
     representation = choose_representation(adata, use_rep=use_rep, n_pcs=n_pcs, layer=layer)
     check_fit(representation, slot, positions)
-    adata = writable(adata, copy=copy)
+    check_writable(adata, copy=copy)
     start = logg.info(f"fitting a model to adata.obsm[{slot!r}] as a map of {representation.name}")
     results = fit_embedding(
         representation, slot, positions, settings, method="decoder", device=device, progress_bar=progress_bar
     )
+    adata = writable(adata, copy=copy)
     written = write_results(adata, key, results)
     logg.info("    finished", time=start, deep="added\n" + "\n".join(f"    {line}" for line in written))
     return adata if copy else None

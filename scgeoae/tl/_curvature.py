@@ -6,7 +6,7 @@ import torch
 from scanpy import logging as logg
 
 from .._anndata.finite import check_finite
-from .._anndata.results import read_embedding, read_model, writable
+from .._anndata.results import check_writable, read_embedding, read_model, writable
 from .._anndata.slots import Slots
 from .._anndata.transaction import all_or_nothing
 from .._modes import in_own_modes
@@ -75,7 +75,7 @@ def curvature(adata: AnnData, *, key: str = "geoae", copy: bool = False) -> AnnD
     slots = Slots(key)
     # second derivatives divided by metrics lose half of float32's digits
     model, z = read_model(adata, key).double(), torch.from_numpy(read_embedding(adata, key)).double()
-    adata = writable(adata, copy=copy)
+    check_writable(adata, copy=copy)
     start = logg.info(f"computing curvature of the map in adata.obsm[{slots.embedding!r}]")
     measures = {slots.mean_curvature: mean_curvature, slots.extrinsic_curvature: extrinsic_curvature}
     if z.shape[1] == 2:
@@ -87,6 +87,7 @@ def curvature(adata: AnnData, *, key: str = "geoae", copy: bool = False) -> AnnD
             columns[name][rows] = measure(jet).float()
 
     check_finite(columns)
+    adata = writable(adata, copy=copy)
     with all_or_nothing(adata):
         for name, column in columns.items():
             adata.obs[name] = column.numpy()

@@ -7,7 +7,7 @@ from sklearn.neighbors import NearestNeighbors
 
 from .._anndata.assemble import assemble_estimate
 from .._anndata.representation import choose_representation, stored_representation
-from .._anndata.results import has_own_decoder, read_params, writable, write_results, write_tears
+from .._anndata.results import check_writable, has_own_decoder, read_params, writable, write_results, write_tears
 from .._anndata.transaction import all_or_nothing
 from .._modes import in_own_modes
 from ..geometry import laplacian_metric, tears
@@ -193,7 +193,7 @@ def distortion(
         msg = f"Expected `n_neighbors` to be at least {d + 1} for a metric of {d} dimensions, found {n_neighbors}."
         raise ValueError(msg)
 
-    adata = writable(adata, copy=copy)
+    check_writable(adata, copy=copy)
     start = logg.info(f"computing distortion of adata.obsm[{slot!r}] as a map of {representation.name}")
     k = min(settings.n_neighbors, n - 1)
     lengths, neighbors = NearestNeighbors(n_neighbors=k).fit(representation.dense()).kneighbors()
@@ -210,6 +210,7 @@ def distortion(
         results = fit_embedding(
             representation, slot, positions, settings, method=method, device=device, progress_bar=progress_bar
         )
+    adata = writable(adata, copy=copy)
     with all_or_nothing(adata):
         written = [] if results is None else write_results(adata, key, results)
         written += write_tears(adata, key, found, {"n_neighbors": k, **representation.params})

@@ -11,7 +11,7 @@ from scanpy import logging as logg
 from .._anndata.columns import obs_labels
 from .._anndata.evaluation import COLUMNS, checked_table_key, find_bases, stored_params, write_evaluation
 from .._anndata.representation import choose_representation, read_points, stored_representation
-from .._anndata.results import read_metric, read_scores, writable
+from .._anndata.results import check_writable, read_metric, read_scores
 from .._anndata.slots import Slots
 from .._arguments import check_name
 from .._modes import in_own_modes
@@ -194,7 +194,7 @@ def evaluate(
     points = {name: read_points(adata, key) for name, key in bases.items()}
     decoders = {name: _decoder_scores(adata, name) for name, key in bases.items() if key == Slots(name).embedding}
 
-    adata = writable(adata, copy=False)
+    check_writable(adata, copy=False)
     start = logg.info(f"evaluating {', '.join(points)} against {representation.name}")
     found = measure(
         representation.dense(),

@@ -10,7 +10,7 @@ from scanpy import logging as logg
 from .._anndata.assemble import assemble
 from .._anndata.neighbors import choose_neighbors
 from .._anndata.representation import choose_representation
-from .._anndata.results import writable, write_results
+from .._anndata.results import check_writable, writable, write_results
 from .._anndata.slots import Slots, checked_key
 from .._modes import in_own_modes
 from ..geometry import Ambient
@@ -282,7 +282,7 @@ def geoae(
         msg = f"neighbors_key={neighbors_key!r} has no effect without the neighbour term; give `neighbors_weight` > 0."
         raise ValueError(msg)
 
-    adata = writable(adata, copy=copy)
+    check_writable(adata, copy=copy)
     start = logg.info(f"computing geometric autoencoder of {representation.name}")
     fitted = fit(
         representation.matrix,
@@ -300,6 +300,7 @@ def geoae(
         chosen = chosen | {"neighbors_key": neighbors_key or "neighbors", "neighbors": digest(neighbors)}
     params = _params(settings, chosen, ambient, init_pos, n_neighbors=k, fitted=fitted)
     results = assemble(fitted, representation=representation, params=params, n_neighbors=k, ours=True)
+    adata = writable(adata, copy=copy)
     written = write_results(adata, key, results)
     logg.info("    finished", time=start, deep="added\n" + "\n".join(f"    {line}" for line in written))
     return adata if copy else None

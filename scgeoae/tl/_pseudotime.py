@@ -8,7 +8,7 @@ from scipy.sparse.csgraph import dijkstra
 
 from .._anndata.finite import check_finite
 from .._anndata.groups import group_rows
-from .._anndata.results import read_embedding, read_model, writable
+from .._anndata.results import check_writable, read_embedding, read_model, writable
 from .._anndata.slots import Slots
 from .._modes import in_own_modes
 from ._places import find_place
@@ -83,10 +83,11 @@ def pseudotime(
     else:
         place = find_place(adata, z, root, groupby, "root")
         name, cells = place.name, [place.cell]
-    adata = writable(adata, copy=copy)
+    check_writable(adata, copy=copy)
     start = logg.info(f"computing geodesic distances from {name}")
     distance = dijkstra(metric_graph_of(adata, z, key, model), indices=cells, min_only=True)
     check_finite({slots.pseudotime: distance})
+    adata = writable(adata, copy=copy)
     adata.obs[slots.pseudotime] = distance.astype(np.float32)
     logg.info("    finished", time=start, deep=f"added\n    obs[{slots.pseudotime!r}]")
     return adata if copy else None

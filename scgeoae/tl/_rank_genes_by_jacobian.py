@@ -9,7 +9,7 @@ from scanpy import logging as logg
 
 from .._anndata.genes import read_expression
 from .._anndata.groups import group_rows
-from .._anndata.results import read_embedding, read_model, read_params, writable
+from .._anndata.results import check_writable, read_embedding, read_model, read_params, writable
 from .._anndata.slots import Slots, checked_key
 from .._arguments import as_list, checked_integer
 from .._modes import in_own_modes
@@ -141,7 +141,7 @@ def rank_genes_by_jacobian(
         if not direction.any():
             msg = "Expected `direction` to be other than 0."
             raise ValueError(msg)
-    adata = writable(adata, copy=copy)
+    check_writable(adata, copy=copy)
     start = logg.info("ranking genes by the Jacobian of the decoder")
     expression = read_expression(adata, read_params(adata, key), genes)
 
@@ -167,6 +167,7 @@ def rank_genes_by_jacobian(
         "direction": "steepest" if direction is None else direction,
         "key": key,
     }
+    adata = writable(adata, copy=copy)
     adata.uns[key_added] = result
     logg.info("    finished", time=start, deep=f"added\n    uns[{key_added!r}], ranked genes")
     return adata if copy else None

@@ -12,6 +12,7 @@ from .._anndata.representation import stored_representation
 from .._anndata.results import (
     Results,
     Tensors,
+    check_writable,
     embedding_slot,
     has_own_decoder,
     read_embedding,
@@ -137,7 +138,7 @@ def transform(
     representation = incoming_representation(
         adata_new, adata, params, use_rep=use_rep, layer=layer, impute=missing == "mean", key=key
     )
-    adata_new = writable(adata_new, copy=copy)
+    check_writable(adata_new, copy=copy)
     start = logg.info(f"placing {adata_new.n_obs} cells on the map in adata.obsm[{embedding_slot(adata, key)!r}]")
     x = representation.dense(may_be_equal=True)
     placed = placement(model, x)
@@ -173,6 +174,7 @@ def transform(
         outlier=found.is_outlier,
         computed=representation.computed,
     )
+    adata_new = writable(adata_new, copy=copy)
     written = write_results(adata_new, key, results)
     n_outliers = int(found.is_outlier.sum())
     logg.info(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import warnings
 
 import numpy as np
@@ -38,8 +39,9 @@ MODES = {
     "deterministic algorithms": lambda: setting(torch.use_deterministic_algorithms, True, False),  # noqa: FBT003
     "NumPy raises": lambda: np.errstate(all="raise"),
     "copy on write": lambda: pd.option_context("mode.copy_on_write", True),  # noqa: FBT003
-    "text of pandas 3": lambda: pd.option_context("future.infer_string", True),  # noqa: FBT003
 }
+if importlib.util.find_spec("pyarrow") or pd.__version__ >= "2.3":  # the first versions with the option need it
+    MODES["text of pandas 3"] = lambda: pd.option_context("future.infer_string", True)  # noqa: FBT003
 FIRST = ("tl.geoae(adata)", "tl.transform(adata_new)", "tl.geodesic(adata)", "pl.jacobian_heatmap(adata)")
 
 
