@@ -83,7 +83,7 @@ class Framed(nn.Module):
             if array.dtype.kind not in "biuf":
                 msg = f"Expected `{name}` to be a tensor or an array of real numbers, found a {type(values).__name__}."
                 raise TypeError(msg)
-            values = torch.from_numpy(array.astype(np.float64))
+            values = torch.from_numpy(array.astype(np.float64, order="C"))
         # one point alone is what torch.func.vmap passes
         if values.ndim not in (1, 2) or values.shape[-1] != n_columns:
             msg = f"Expected `{name}` to be of shape (n, {n_columns}), found {tuple(values.shape)}."

@@ -41,6 +41,12 @@ def choose_ambient(ambient: str | ArrayLike | Callable[[Tensor], Tensor] | None,
             msg = f"Expected `ambient` to be None, 'mahalanobis', an array or a function, found {ambient!r}."
             raise ValueError(msg)
         some = dense(raw[:: -(-raw.shape[0] // MAX_CELLS)])
+        if not (np.abs(some) <= np.finfo(np.float32).max).all():
+            msg = (
+                "ambient='mahalanobis' needs a covariance, and the data have values that are NaN, infinite or beyond "
+                "float32; drop these cells."
+            )
+            raise ValueError(msg)
         covariance, _ = ledoit_wolf(some.astype(np.float64))
         full = np.linalg.matrix_rank(covariance) == n_features
         tensor = _as_tensor(np.linalg.inv(covariance) if full else np.zeros_like(covariance))

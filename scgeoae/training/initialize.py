@@ -35,7 +35,7 @@ LEARNING_RATE = 5e-3
 
 
 def check_init(init_pos: NDArray, n: int, d: int) -> NDArray[np.float64]:
-    """Return `init_pos` as an (n, d) array of finite numbers.
+    """Return `init_pos` as an (n, d) array of finite numbers, in a unit in which the largest is near to 1.
 
     Raises
     ------
@@ -57,7 +57,8 @@ def check_init(init_pos: NDArray, n: int, d: int) -> NDArray[np.float64]:
     if np.linalg.matrix_rank(init_pos - init_pos.mean(0)) < d:
         msg = f"Expected the positions of `init_pos` to fill {d} dimensions; they lie in fewer."
         raise ValueError(msg)
-    return init_pos
+    # their squares are numbers too; a power of two changes no digit
+    return np.ldexp(init_pos, -np.frexp(np.abs(init_pos).max())[1])
 
 
 def place(init_pos: NDArray[np.float64], x: Tensor, principal: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 import pytest
 
-from .calls import MAKERS, ROLES, call, good, made, placed, raw
+from .calls import MAKERS, ROLES, VARIANTS, call, good, made, placed, raw
 from .cases import AFTER, CASES, FORMS
 from .judge import judged
 
@@ -27,6 +27,8 @@ def in_default_suite(role: str, case: str, order: str) -> bool:
     What makes a map meets it before there is one, what reads a map when it befalls one that was made. The forms of maps
     and tensors are read by one function.
     """
+    if role in VARIANTS:
+        return False
     if case in FORMS:
         return role == "pl.indicatrices(adata)"
     if role in {f"{maker}(adata)" for maker in MAKERS}:
@@ -40,20 +42,20 @@ def pairs(*floors: str) -> list[Any]:
         pytest.param(role, case, order, marks=[] if in_default_suite(role, case, order) else pytest.mark.slow)
         for order, cases in ORDERS.items()
         for case in cases
-        for role in ROLES
+        for role in [*ROLES, *VARIANTS]
         if role.split(".")[0] in floors
     ]
 
 
 def check(role: str, case: str, order: str) -> str:
     """Call a function with a case, and return what came of it."""
-    name, which = ROLES[role]
+    name, which, options = (*ROLES[role], {}) if role in ROLES else (VARIANTS[role][0], "adata", VARIANTS[role][1])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         adata = duplicate(prepared(case, order))
         if role == "pl.transform(adata_new)":
             adata = placed(adata)
-    return judged(lambda: call(name, adata, which), adata, may_write=not name.startswith(READERS))
+    return judged(lambda: call(name, adata, which, **options), adata, may_write=not name.startswith(READERS))
 
 
 @cache

@@ -29,6 +29,38 @@ ROLES = {
     for role in ("adata", "adata_new")
     if role in inspect.signature(function).parameters
 }
+# The same with arguments beside the defaults, which other code meets.
+VARIANTS = {
+    f"{name}({', '.join(['adata', *(f'{option}={value!r}' for option, value in options.items())])})": (name, options)
+    for name, options in [
+        ("tl.geoae", {"ambient": "mahalanobis"}),
+        ("tl.geoae", {"strength": "auto", "side": "both"}),
+        ("tl.geoae", {"regularizer": "curvature", "sampling": "gaussian", "init_pos": "X_umap"}),
+        ("tl.geoae", {"regularizer": "nrae", "neighbors_weight": 0}),
+        ("tl.geoae", {"regularizer": "topoae", "n_components": 1}),
+        ("tl.geoae", {"use_rep": "X_umap", "n_components": 1}),
+        ("tl.distortion", {"method": "laplacian"}),
+        ("tl.distortion", {"basis": "geoae"}),
+        ("tl.adopt", {"use_rep": "X", "copy": True}),
+        ("tl.evaluate", {"groupby": "group", "local_scores": True}),
+        ("tl.evaluate", {"basis": ["umap", "geoae"], "use_rep": "X"}),
+        ("tl.metric", {"at": "grid", "side": "encoder", "n_grid": 4}),
+        ("tl.metric", {"ambient": "mahalanobis"}),
+        ("tl.metric", {"ambient": "mahalanobis", "side": "encoder"}),
+        ("tl.curvature", {"key": "umap"}),
+        ("tl.geodesic", {"groupby": "group", "genes": []}),
+        ("tl.pseudotime", {"groupby": "group", "key": "umap"}),
+        ("tl.rank_genes_by_jacobian", {"direction": "into", "key": "umap"}),
+        ("pl.indicatrices", {"where": "grid", "side": "both", "n_tiles": 4}),
+        ("pl.indicatrices", {"where": "cells", "basis": "umap", "color": None}),
+        ("pl.jacobian_heatmap", {"side": "both"}),
+        ("pl.jacobian_heatmap", {"basis": "umap", "background": False}),
+        ("pl.curvature_heatmap", {"kind": "mean", "background": False}),
+        ("pl.decoded_genes", {"basis": "umap"}),
+        ("get.metric_tensors", {"side": "encoder", "key": "umap"}),
+        ("get.provenance", {"key": "umap"}),
+    ]
+}
 # What makes a call take milliseconds.
 QUICK = {"n_steps": 6, "hidden": (8, 8), "n_neighbors": 4, "progress_bar": False, "show": False, "resolution": 12}
 # What an argument is beside its default.

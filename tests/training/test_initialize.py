@@ -95,3 +95,14 @@ def test_every_kind_of_term_takes_part(regularizer, small, monkeypatch):
     maps = [fit(small.X, settings, init_pos=init).embedding for _ in range(2)]
     assert np.isfinite(maps[0]).all()
     np.testing.assert_array_equal(*maps)
+
+
+@pytest.mark.parametrize("power", [-1000, 0, 900])
+def test_a_layout_may_have_any_unit(roll, power):
+    _, x, flat = roll
+    flat = flat[:100].astype(np.float64)
+    starts = [
+        place(check_init(init, 100, 2), torch.from_numpy(x[:100]), torch.from_numpy(x[:100, :2]))
+        for init in (flat, np.ldexp(flat, power))
+    ]
+    assert torch.equal(*starts)
