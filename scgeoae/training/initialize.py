@@ -43,6 +43,8 @@ def check_init(init_pos: NDArray, n: int, d: int) -> NDArray[np.float64]:
         If it is not, or if its positions lie in fewer than d dimensions.
     """
     try:
+        if np.iscomplexobj(init_pos):
+            raise TypeError
         init_pos = np.asarray(init_pos, dtype=np.float64)
     except (TypeError, ValueError):
         msg = f"Expected `init_pos` to be an array of numbers of shape ({n}, {d}), found {type(init_pos).__name__}."

@@ -77,6 +77,7 @@ def test_duplicates_have_a_scale_too():
         (np.zeros((50, 3)), r"`init_pos` to have shape \(50, 2\), one position for each cell, found \(50, 3\)"),
         (np.zeros(50), r"`init_pos` to have shape \(50, 2\), one position for each cell, found \(50,\)"),
         ([["a", "b"]] * 50, r"`init_pos` to be an array of numbers of shape \(50, 2\), found list"),
+        (np.ones((50, 2)) * 1j, r"`init_pos` to be an array of numbers of shape \(50, 2\), found ndarray"),
         (np.full((50, 2), np.nan), r"`init_pos` to be finite, found NaN or infinite values in 50 of 50 rows"),
         (np.repeat(np.arange(50.0)[:, None], 2, 1), r"the positions of `init_pos` to fill 2 dimensions"),
     ],
