@@ -169,8 +169,11 @@ def _sliceable(matrix: Any, name: str) -> Any:
     if sparse.issparse(matrix) and matrix.format != "csr":
         matrix = matrix.tocsr()
     check_real(matrix, name)
-    if len(matrix.shape) != 2 or 0 in matrix.shape:  # a sparse matrix on disk has no ndim
-        msg = f"Expected {name} to be a matrix with rows and columns, found one of shape {matrix.shape}."
+    if len(matrix.shape) != 2:  # a sparse matrix on disk has no ndim
+        msg = f"Expected {name} to be a matrix, found an array of shape {matrix.shape}."
+        raise ValueError(msg)
+    if 0 in matrix.shape:
+        msg = f"{name} is empty: its shape is {matrix.shape}."
         raise ValueError(msg)
     return matrix
 
