@@ -49,6 +49,15 @@ def checked_number(value: Any, argument: str, *, or_: str | None = None) -> floa
     return float(value)
 
 
+def check_flag(value: Any, argument: str) -> None:
+    """Say if what should be true or false is neither, as an array is."""
+    try:
+        bool(value)
+    except (TypeError, ValueError):
+        msg = f"Expected `{argument}` to be True or False, found {_kind(value)}."
+        raise TypeError(msg) from None
+
+
 def as_list(value: Any) -> list[Any]:
     """Return one thing or several as a list."""
     is_one = isinstance(value, str) or not isinstance(value, Iterable) or getattr(value, "ndim", 1) == 0

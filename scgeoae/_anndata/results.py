@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from scanpy import logging as logg
 
-from .._arguments import check_adata
+from .._arguments import check_adata, check_flag
 from ..nn import Autoencoder
 from ..nn.arrays import ModelArrays, NewerFormatError, from_arrays
 from .columns import obs_numbers
@@ -96,9 +96,10 @@ def check_writable(adata: AnnData, *, copy: bool) -> None:
     Raises
     ------
     TypeError
-        If it was read lazily.
+        If it was read lazily, or `copy` is neither true nor false.
     """
     check_adata(adata)
+    check_flag(copy, "copy")
     if _is_lazy(adata) and not copy:
         msg = (
             "This AnnData was read lazily, so that no results can be written into it; "

@@ -8,6 +8,7 @@ from matplotlib.colors import Normalize, TwoSlopeNorm
 
 from .._anndata.results import read_column, read_model
 from .._anndata.slots import Slots
+from .._arguments import check_flag
 from .._modes import in_own_modes
 from ..geometry import extrinsic_curvature, gaussian_curvature, mean_curvature
 from ._finish import finish
@@ -99,6 +100,7 @@ def curvature_heatmap(
     if vmax is not None and not (isinstance(vmax, Real) and vmax > 0):
         msg = f"Expected `vmax` to be None or > 0, found {vmax!r}."
         raise ValueError(msg)
+    check_flag(background, "background")
     column = getattr(Slots(basis), f"{kind}_curvature")
     given = "" if basis == "geoae" else f", key={basis!r}"
     values = read_column(adata, column, basis, call=f"sg.tl.curvature(adata{given})")

@@ -13,7 +13,7 @@ from .._arguments import checked_integer
 from .._modes import in_own_modes
 from ..geometry import inverse
 from ._finish import finish
-from ._map import read_map, read_unit
+from ._map import read_map, unit_of_ruler
 from ._ruler import add_ruler
 from ._scanpy import scatter
 from ._view import data_box, set_view
@@ -127,7 +127,7 @@ def gene_compass(
     start = np.median(z[rows], axis=0)
     drawn_arrows = arrows[longest] * (scale * 0.2 * box.longest / max(length.max(), np.finfo(np.float32).tiny))
     names = shown_names(adata, expression.genes[longest], gene_symbols)
-    unit = read_unit(adata, basis) if ruler else None
+    unit = unit_of_ruler(adata, basis, ruler)
     drawn = []
     kwargs = {"size": 40_000 / len(z)} | kwargs
     for panel in scatter(adata, basis, ax=ax, color=groupby if color is None else color, **kwargs):

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .._arguments import as_list
+from .._arguments import as_list, check_flag
 from ._finish import finish
 from ._map import read_map, read_unit
 from ._ruler import add_ruler
@@ -95,6 +95,8 @@ def geodesics(
     if not paths or not all(hasattr(path, "coordinates") for path in paths):
         msg = "Expected `paths` to be what sg.tl.geodesic returned, or a list of such."
         raise ValueError(msg)
+    check_flag(ruler, "ruler")
+    check_flag(straight, "straight")
     box, unit = data_box(z, outliers=outliers), read_unit(adata, basis)
     drawn = []
     for panel in scatter(adata, basis, ax=ax, color=color, **({"size": 40_000 / len(z)} | kwargs)):

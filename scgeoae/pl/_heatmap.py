@@ -9,7 +9,7 @@ import torch
 from scipy.spatial import cKDTree
 
 from .._arguments import checked_integer
-from ._map import read_unit
+from ._map import unit_of_ruler
 from ._ruler import add_ruler
 from ._scanpy import scatter
 from ._view import data_box, set_view
@@ -45,7 +45,7 @@ def heatmap(
 ) -> Axes:
     """Draw column `column` of `obs` on the cells and `evaluate` of (n, 2) positions around them."""
     resolution = checked_integer(resolution, "resolution", 2)
-    unit = read_unit(adata, basis) if ruler else None
+    unit = unit_of_ruler(adata, basis, ruler)
     box = data_box(z, outliers=outliers)
     # a thin outline tells the cells from a background of nearly their colour; they are a third of
     # Scanpy's size, so that it is seen between them

@@ -12,7 +12,7 @@ from .._arguments import checked_integer
 from .._modes import in_own_modes
 from ..geometry import indicatrix_axes
 from ._finish import finish
-from ._map import read_map, read_unit
+from ._map import read_map, unit_of_ruler
 from ._ruler import add_ruler
 from ._scanpy import scatter
 from ._sides import panels_by_side
@@ -150,7 +150,7 @@ def indicatrices(
 
     if linewidth is None:
         linewidth = 0.3 if where == "cells" else 0.8
-    unit = read_unit(adata, basis) if ruler else None
+    unit = unit_of_ruler(adata, basis, ruler)
     drawn = []
     for s, axes in ellipses.items():
         kept = slice(None) if where == "cells" else without_overlap(centers, axes * radius)

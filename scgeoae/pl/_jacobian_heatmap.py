@@ -9,6 +9,7 @@ from matplotlib.colors import TwoSlopeNorm
 from .._anndata.area import relative_area
 from .._anndata.results import has_model, read_column, read_model
 from .._anndata.slots import Slots
+from .._arguments import check_flag
 from .._modes import in_own_modes
 from ._finish import finish
 from ._heatmap import heatmap
@@ -111,6 +112,7 @@ def jacobian_heatmap(
         msg = f"Expected `vmax` to be None or > 0, found {vmax!r}."
         raise ValueError(msg)
     panels = panels_by_side(side, ax)
+    check_flag(background, "background")
     background = background and has_model(adata, basis)
     columns = {s: read_column(adata, Slots(basis, s).log_area, basis) for s in panels}
     limit = vmax or max(*(float(np.quantile(np.abs(column), 0.99)) for column in columns.values()), MIN_LIMIT)

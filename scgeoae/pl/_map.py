@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from .._anndata.results import embedding_slot, has_own_decoder, read_embedding, read_metric, read_params
+from .._arguments import check_flag
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -47,6 +48,12 @@ def read_unit(adata: AnnData, basis: str) -> Unit:
     metric = read_metric(adata, basis)
     mean = np.trace(metric, axis1=1, axis2=2).mean(dtype=np.float64) / metric.shape[-1]
     return Unit(name, float(np.sqrt(mean)), is_mean=True)
+
+
+def unit_of_ruler(adata: AnnData, basis: str, ruler: bool) -> Unit | None:  # noqa: FBT001
+    """Return what a ruler is to measure in, or None if none is to be drawn."""
+    check_flag(ruler, "ruler")
+    return read_unit(adata, basis) if ruler else None
 
 
 def _unit_name(params: Any) -> str:

@@ -7,7 +7,7 @@ import numpy as np
 from .._anndata.results import read_column
 from .._anndata.slots import Slots
 from ._finish import finish
-from ._map import read_map, read_unit
+from ._map import read_map, unit_of_ruler
 from ._ruler import add_ruler
 from ._scanpy import scatter
 from ._view import data_box, set_view
@@ -92,7 +92,7 @@ def transform(
     both = np.concatenate([z, z_new])
     box = data_box(both, outliers=outliers)
     kwargs = {"size": min(120_000 / len(z_new), 60)} | kwargs
-    unit = read_unit(adata, basis) if ruler else None
+    unit = unit_of_ruler(adata, basis, ruler)
     drawn = []
     for panel in scatter(adata_new, basis, ax=ax, color=color, **kwargs):
         set_view(panel, both, box)

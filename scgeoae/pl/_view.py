@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from .._arguments import check_flag
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from numpy.typing import NDArray
@@ -34,6 +36,7 @@ def data_box(z: NDArray, *, outliers: bool = False) -> Box:
     distance between the two. A handful of them would press all others into a corner; where there
     are any, the box ends a fifth beyond the quantile.
     """
+    check_flag(outliers, "outliers")
     low, high = z.min(0), z.max(0)
     if not outliers:
         inner_low, inner_high = np.quantile(z, [0.01, 0.99], axis=0)

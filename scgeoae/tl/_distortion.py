@@ -159,7 +159,7 @@ def distortion(
     >>> sg.get.metric_tensors(adata, key="umap").shape
     (700, 2, 2)
     """
-    if method not in METHODS:
+    if not isinstance(method, str) or method not in METHODS:
         msg = f"Expected `method` to be one of {', '.join(map(repr, METHODS))}, found {method!r}."
         raise ValueError(msg)
     slot, positions = find_embedding(adata, basis)

@@ -13,7 +13,7 @@ from .._anndata.evaluation import COLUMNS, checked_table_key, find_bases, stored
 from .._anndata.representation import choose_representation, read_points, stored_representation
 from .._anndata.results import check_writable, read_metric, read_scores
 from .._anndata.slots import Slots
-from .._arguments import check_name
+from .._arguments import check_flag, check_name
 from .._modes import in_own_modes
 from ..geometry import distortion
 from ..quality import MEASURES, MIN_CELLS, Estimate
@@ -172,6 +172,7 @@ def evaluate(
     >>> bool(wide.loc["geoae", "Spear"] > wide.loc["umap", "Spear"])
     True
     """
+    check_flag(local_scores, "local_scores")
     table_key = checked_table_key(adata, key_added)
     if adata.n_obs < MIN_CELLS:
         msg = f"Expected at least {MIN_CELLS} cells, twice a neighborhood of 10, found {adata.n_obs}."

@@ -130,7 +130,7 @@ def transform(
     >>> new.obsm["X_geoae"].shape
     (100, 2)
     """
-    if missing not in ("raise", "mean"):
+    if not isinstance(missing, str) or missing not in ("raise", "mean"):
         msg = f"Expected `missing` to be 'raise' or 'mean', found {missing!r}."
         raise ValueError(msg)
     read_embedding(adata, key)

@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 
 def choose_device(device: str | torch.device = "auto") -> torch.device:
     """Return the device named, or for ``"auto"`` the best of CUDA, MPS and CPU that is there."""
-    if device == "auto":
+    if isinstance(device, str) and device == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda")
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     try:
         device = torch.device(device)
-    except (RuntimeError, TypeError):
+    except (RuntimeError, TypeError, ValueError):
         msg = f"Expected `device` to be 'auto' or a torch device such as 'cpu' or 'cuda:0', found {device!r}."
         raise ValueError(msg) from None
     available = {"cuda": torch.cuda.is_available, "mps": torch.backends.mps.is_available}

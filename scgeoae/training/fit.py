@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from .._arguments import check_flag
 from ..geometry.frame import fit_frame
 from .batches import Cells
 from .conclude import conclude
@@ -75,6 +76,7 @@ def fit(
     (100, 2)
     """
     given = {"init_pos": init_pos, "neighbors": neighbors, "ambient": ambient}
+    check_flag(progress_bar, "progress_bar")
     return compute_on(device, partial(_fit, raw, settings, progress_bar=progress_bar, name=name, **given))
 
 

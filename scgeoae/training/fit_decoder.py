@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from .._arguments import check_flag
 from ..geometry.frame import Frame, procrustes
 from .batches import Cells
 from .conclude import conclude
@@ -80,6 +81,7 @@ def fit_decoder(
     array([[9., 0.],
            [0., 1.]], dtype=float32)
     """
+    check_flag(progress_bar, "progress_bar")
     fit_on = partial(_fit_decoder, raw, positions, settings, progress_bar=progress_bar, name=name)
     return compute_on(device, fit_on)
 

@@ -127,7 +127,7 @@ class Settings:
     def _check_side(self) -> None:
         if self.side is None:
             return
-        if self.side not in SIDES:
+        if not isinstance(self.side, str) or self.side not in SIDES:
             msg = f"Expected `side` to be None or one of {SIDES}, found {self.side!r}."
             raise ValueError(msg)
         for name in self._given:
