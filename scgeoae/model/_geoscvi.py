@@ -13,7 +13,7 @@ from scvi.model import SCVI
 from .._anndata.assemble import assemble_counts
 from .._anndata.results import writable, write_results
 from .._anndata.slots import checked_key
-from .._arguments import checked_integer, checked_number
+from .._arguments import check_name, checked_integer, checked_number
 from ..geometry import fit_frame, procrustes
 from ..geometry.regularizers import REGULARIZERS, canonical_name
 from ..training import Settings, environment
@@ -340,6 +340,7 @@ def _penalties(
     if isinstance(strength, str) and strength == "auto":
         msg = "strength='auto' is there in sg.tl.geoae only; give a number."
         raise ValueError(msg)
+    check_name(sampling, "sampling", required=True)
     if strength is None and isinstance(regularizer, str):
         strength = STRENGTHS.get(canonical_name(regularizer))
     terms = Settings(
