@@ -127,7 +127,7 @@ def gene_compass(
     start = np.median(z[rows], axis=0)
     drawn_arrows = arrows[longest] * (scale * 0.2 * box.longest / max(length.max(), np.finfo(np.float32).tiny))
     names = shown_names(adata, expression.genes[longest], gene_symbols)
-    unit = unit_of_ruler(adata, basis, ruler)
+    unit = unit_of_ruler(adata, basis, ruler=ruler)
     drawn = []
     kwargs = {"size": 40_000 / len(z)} | kwargs
     for panel in scatter(adata, basis, ax=ax, color=groupby if color is None else color, **kwargs):

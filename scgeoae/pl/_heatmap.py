@@ -45,7 +45,7 @@ def heatmap(
 ) -> Axes:
     """Draw column `column` of `obs` on the cells and `evaluate` of (n, 2) positions around them."""
     resolution = checked_integer(resolution, "resolution", 2)
-    unit = unit_of_ruler(adata, basis, ruler)
+    unit = unit_of_ruler(adata, basis, ruler=ruler)
     box = data_box(z, outliers=outliers)
     # a thin outline tells the cells from a background of nearly their colour; they are a third of
     # Scanpy's size, so that it is seen between them

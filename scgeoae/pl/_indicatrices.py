@@ -150,7 +150,7 @@ def indicatrices(
 
     if linewidth is None:
         linewidth = 0.3 if where == "cells" else 0.8
-    unit = unit_of_ruler(adata, basis, ruler)
+    unit = unit_of_ruler(adata, basis, ruler=ruler)
     drawn = []
     for s, axes in ellipses.items():
         kept = slice(None) if where == "cells" else without_overlap(centers, axes * radius)

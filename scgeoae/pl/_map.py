@@ -50,7 +50,7 @@ def read_unit(adata: AnnData, basis: str) -> Unit:
     return Unit(name, float(np.sqrt(mean)), is_mean=True)
 
 
-def unit_of_ruler(adata: AnnData, basis: str, ruler: bool) -> Unit | None:  # noqa: FBT001
+def unit_of_ruler(adata: AnnData, basis: str, *, ruler: bool) -> Unit | None:
     """Return what a ruler is to measure in, or None if none is to be drawn."""
     check_flag(ruler, "ruler")
     return read_unit(adata, basis) if ruler else None

@@ -92,7 +92,7 @@ def transform(
     both = np.concatenate([z, z_new])
     box = data_box(both, outliers=outliers)
     kwargs = {"size": min(120_000 / len(z_new), 60)} | kwargs
-    unit = unit_of_ruler(adata, basis, ruler)
+    unit = unit_of_ruler(adata, basis, ruler=ruler)
     drawn = []
     for panel in scatter(adata_new, basis, ax=ax, color=color, **kwargs):
         set_view(panel, both, box)
