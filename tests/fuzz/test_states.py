@@ -235,13 +235,16 @@ class Lives(RuleBasedStateMachine):
             first.add("genes")
         args = [kwargs.pop(option) for option in list(kwargs) if option in first]
         before = state_of(self.adata)
+        # what is written to becomes a copy first, and that has the masks of arrays which anndata's views lack
+        copied = state_of(self.adata.copy()) if self.adata.is_view else before
         found = self.attempt(name, self.adata, *args, **kwargs)
         if isinstance(found, Exception):
             return
         if kwargs.get("copy"):
             assert state_of(self.adata) == before, "copy=True changed its argument"
             self.adata = found
-        changed = {path for path, _ in before.items() ^ state_of(self.adata).items()}
+        after = state_of(self.adata)
+        changed = {path for path in before | after if after.get(path) not in (before.get(path), copied.get(path))}
         if name in MAKERS:
             key = kwargs.get("key_added") or "geoae" if name == "tl.geoae" else kwargs.get("basis", "X_umap")
             key = key.removeprefix("X_")
