@@ -108,6 +108,7 @@ class Autoencoder(Framed):
 
     def jet(self, z: Tensor, *, order: int = 1) -> Jet:
         """Return `decode` and its derivatives up to `order` (1 or 2) at (n, d) positions."""
+        z = self._points(z, self.n_components, "z", may_be_one=False)
         latent = self.decoder.jet(self.to_latent(z), order=order)
         second = latent.second
         if second is not None:
@@ -116,6 +117,7 @@ class Autoencoder(Framed):
 
     def encoder_jacobian(self, x: Tensor) -> Tensor:
         """Return the derivative B of `encode` at (n, D) cells, (n, d, D)."""
+        x = self._points(x, self.n_features, "x", may_be_one=False)
         return self.unit / self.scale * (self.rotation.T @ self.encoder.rows(self.standardize(x)).first)
 
     def encoder_metric(self, x: Tensor) -> Tensor:

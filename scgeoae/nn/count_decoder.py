@@ -101,6 +101,7 @@ class CountDecoder(Framed):
 
     def jet(self, z: Tensor, *, order: int = 1) -> Jet:
         """Return `decode` and its derivatives up to `order` (1 or 2) at (n, d) positions."""
+        z = self._points(z, self.n_components, "z", may_be_one=False)
         values, first = forward_jacobian(self.decode, z)
         if order == 1:
             return Jet(values, first)

@@ -68,7 +68,7 @@ class Framed(nn.Module):
         """Return the latent coordinates of (n, d) positions on the map."""
         return (self._points(z, self.n_components, "z") / self.unit) @ self.rotation.T + self.origin
 
-    def _points(self, values: Any, n_columns: int, name: str) -> Tensor:
+    def _points(self, values: Any, n_columns: int, name: str, *, may_be_one: bool = True) -> Tensor:
         """Return what a caller gave for (n, n_columns) numbers as a tensor of the type of the weights.
 
         Raises
@@ -85,7 +85,7 @@ class Framed(nn.Module):
                 raise TypeError(msg)
             values = torch.from_numpy(array.astype(np.float64, order="C"))
         # one point alone is what torch.func.vmap passes
-        if values.ndim not in (1, 2) or values.shape[-1] != n_columns:
+        if values.ndim not in ((1, 2) if may_be_one else (2,)) or values.shape[-1] != n_columns:
             msg = f"Expected `{name}` to be of shape (n, {n_columns}), found {tuple(values.shape)}."
             raise ValueError(msg)
         return values.to(self.unit)

@@ -66,6 +66,13 @@ def test_positions_and_cells_are_taken_in_any_form():
                 call(wrong)
 
 
+def test_derivatives_are_those_of_several_points():
+    model = bent()
+    for name, n in {"jet": 2, "jacobian": 2, "metric": 2, "encoder_jacobian": 9, "encoder_metric": 9}.items():
+        with pytest.raises(ValueError, match=rf"`[xz]` to be of shape \(n, {n}\), found \({n},\)"):
+            getattr(model, name)(torch.zeros(n))
+
+
 def test_frame_is_inverted():
     model = bent()
     z = torch.randn(5, 2, dtype=torch.float64)

@@ -36,6 +36,15 @@ def test_derivatives_and_metric_are_those_of_autodiff(fisher, d):
     torch.testing.assert_close(decoder.metric(z), torch.einsum("nga,ng,ngb->nab", jet.first, h, jet.first))
 
 
+def test_positions_are_taken_in_any_form():
+    decoder = made()
+    z = torch.randn(4, 2)
+    for form in (z.numpy(), z.tolist(), z.double()):
+        assert torch.equal(decoder.metric(form), decoder.metric(z))
+    with pytest.raises(ValueError, match=r"`z` to be of shape \(n, 2\), found \(2,\)"):
+        decoder.metric(z[0])
+
+
 @pytest.mark.parametrize("fisher", [False, True])
 def test_a_file_brings_it_back(tmp_path, fisher):
     decoder = made(fisher=fisher)
