@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from numbers import Integral, Real
+from os import PathLike
 from typing import Any
 
 
@@ -19,6 +20,13 @@ def check_name(value: Any, argument: str, *, required: bool = False) -> None:
     """Say if what should name a slot is no text; None names none, unless it is `required`."""
     if (required or value is not None) and not isinstance(value, str):
         msg = f"Expected `{argument}` to be a name, found {value!r}, {_kind(value)}."
+        raise TypeError(msg)
+
+
+def check_path(path: Any) -> None:
+    """Say if what should name a file is no path."""
+    if not isinstance(path, str | PathLike):
+        msg = f"Expected `path` to name a file, found {path!r}."
         raise TypeError(msg)
 
 

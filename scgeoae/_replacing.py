@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ._arguments import check_path
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -24,9 +26,7 @@ def check_target(path: str | Path) -> Path:
     TypeError
         If it is no path.
     """
-    if not isinstance(path, str | os.PathLike):
-        msg = f"Expected `path` to name a file, found {path!r}."
-        raise TypeError(msg)
+    check_path(path)
     target = Path(os.path.realpath(path))
     if not target.parent.is_dir():
         msg = f"There is no folder {str(target.parent)!r} to write {target.name!r} to."

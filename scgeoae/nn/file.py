@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +10,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from .._arguments import check_path
 from .._modes import in_own_modes
 from .._replacing import replacing
 from .arrays import excerpt, from_arrays, to_arrays
@@ -90,9 +90,7 @@ def load(path: str | Path) -> Framed:
     >>> torch.equal(loaded.decode(torch.zeros(1, 2)), model.decode(torch.zeros(1, 2)))
     True
     """
-    if not isinstance(path, str | os.PathLike):
-        msg = f"Expected `path` to name a file, found {path!r}."
-        raise TypeError(msg)
+    check_path(path)
     path = Path(path)
     if not path.is_file():
         msg = f"Did not find the file {str(path)!r}."
