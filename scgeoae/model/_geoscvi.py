@@ -11,7 +11,7 @@ from scvi.dataloaders import CollectionAdapter
 from scvi.model import SCVI
 
 from .._anndata.assemble import assemble_counts
-from .._anndata.results import writable, write_results
+from .._anndata.results import check_writable, writable, write_results
 from .._anndata.slots import checked_key
 from .._arguments import check_name, checked_integer, checked_number
 from ..geometry import fit_frame, procrustes
@@ -247,7 +247,7 @@ class GeoSCVI(SCVI):
             If other cells are to be placed before those of the model, or data were minified before; if the
             minibatches are of another number of cells than `adata`, or the model has no AnnData and none is given.
         TypeError
-            If an AnnCollection is to be written into.
+            If an AnnCollection, or an AnnData that was read lazily, is to be written into.
 
         Examples
         --------
@@ -259,7 +259,9 @@ class GeoSCVI(SCVI):
         n_neighbors = checked_integer(n_neighbors, "n_neighbors", 1)
         own = dataloader is None and (adata is None or adata is self.adata)
         adata, minibatches = self._cells(adata, dataloader, batch_size)
-        if isinstance(adata, CollectionAdapter) and not copy:
+        if not isinstance(adata, CollectionAdapter):
+            check_writable(adata, copy=copy)
+        elif not copy:
             msg = "An AnnCollection cannot be written into: call adata = model.to_anndata(copy=True)."
             raise TypeError(msg)
         is_laid = bool(self.module.map.unit > 0)

@@ -437,7 +437,7 @@ class Streamed(LightningDataModule):
         return self.make()
 
 
-def test_cells_of_a_data_module():
+def test_cells_of_a_data_module(tmp_path):
     source = counted()
     cells = Streamed(source)
     model = GeoSCVI(registry=cells.registry)
@@ -447,6 +447,10 @@ def test_cells_of_a_data_module():
     adata = AnnData(obs=source.obs[["side"]], var=source.var)
     with pytest.raises(ValueError, match="minibatches of 10 cells in all, found more"):
         model.to_anndata(adata[:10].copy(), dataloader=cells.inference_dataloader())
+    adata.write_h5ad(tmp_path / "cells.h5ad")
+    lazy = anndata.experimental.read_lazy(tmp_path / "cells.h5ad")
+    with pytest.raises(TypeError, match=r"read lazily, .* run adata = adata\.to_memory\(\) first"):
+        model.to_anndata(lazy, dataloader=cells.inference_dataloader())
     model.to_anndata(adata, dataloader=cells.inference_dataloader())
     latent = model.get_latent_representation(dataloader=cells.inference_dataloader())
     stored = sg.get.model(adata, key="geoscvi")
