@@ -31,7 +31,8 @@ class Ambient:
     ----------
     tensor
         The diagonal of H, (D,), or H, (D, D), the same everywhere; or a function of (n, D)
-        points that returns (n, D) diagonals or (n, D, D) matrices, differentiable by torch.
+        points that returns (n, D) diagonals or (n, D, D) matrices, differentiable by torch, of any
+        type of real numbers.
 
     Examples
     --------
@@ -52,10 +53,26 @@ class Ambient:
         return getattr(self.tensor, "__qualname__", type(self.tensor).__name__)
 
     def at(self, x: Tensor) -> Tensor:
-        """Return H at (n, D) points: diagonals (n or 1, D), or matrices (n or 1, D, D)."""
-        if callable(self.tensor):
-            return self.tensor(x)
-        return self.tensor.to(x)[None]
+        """Return H at (n, D) points: diagonals (n or 1, D), or matrices (n or 1, D, D).
+
+        Raises
+        ------
+        ValueError
+            If a function returns something else.
+        """
+        if not callable(self.tensor):
+            return self.tensor.to(x)[None]
+        h = self.tensor(x)
+        diagonal, full = tuple(x.shape), (*x.shape, x.shape[-1])
+        is_real = isinstance(h, torch.Tensor) and h.layout == torch.strided and not h.is_complex()
+        if not is_real or tuple(h.shape) not in (diagonal, full):
+            found = f"{tuple(h.shape)}, {h.dtype}, {h.layout}" if isinstance(h, torch.Tensor) else type(h).__name__
+            msg = (
+                f"Expected `ambient(x)` for {len(x)} points to be a dense tensor of real numbers of shape {diagonal}, "
+                f"a diagonal, or {full}, found {found}."
+            )
+            raise ValueError(msg)
+        return h.to(x)
 
     def lower(self, vectors: Tensor, x: Tensor) -> Tensor:
         """Return H v for (n, D, m) vectors at (n, D) points."""
@@ -81,5 +98,4 @@ class Ambient:
 
     def divided_by(self, factor: float) -> Ambient:
         """Return H/factor."""
-        tensor = self.tensor
-        return Ambient((lambda x: tensor(x) / factor) if callable(tensor) else tensor / factor)
+        return Ambient((lambda x: self.at(x) / factor) if callable(self.tensor) else self.tensor / factor)

@@ -137,6 +137,13 @@ def metric(
             "the cells, or an `ambient` metric in which steps between cells are near to 1."
         )
         raise ValueError(msg)
+    eigenvalues = torch.linalg.eigvalsh(tensors)
+    if bad := int((eigenvalues[:, 0] < -1e-4 * eigenvalues[:, -1].abs()).sum()):
+        msg = (
+            f"{bad} of {len(tensors)} tensors of the {side} are not positive, so that the `ambient` metric is not "
+            "definite there; give another."
+        )
+        raise ValueError(msg)
     measures = distortion(tensors, keep=KEEP if isinstance(at, str) and at == "grid" else 1.0)
     scores = {"CN": measures.cn, "VPres": measures.vpres, "ISO": measures.iso}
     return MetricField(points.numpy(), tensors.numpy(), scores)

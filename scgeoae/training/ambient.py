@@ -59,10 +59,15 @@ def choose_ambient(ambient: str | ArrayLike | Callable[[Tensor], Tensor] | None,
         return Ambient(tensor)
     if callable(ambient):
         points = torch.from_numpy(np.ascontiguousarray(dense(raw[:3]), dtype=np.float32))
-        _check(ambient(points), f"ambient(x) for {len(points)} points", (len(points), n_features))
-        return Ambient(ambient)
+        found = Ambient(ambient)
+        _check(found.at(points).detach(), f"`ambient(x)` for {len(points)} points", diagonal=points.shape)
+        return found
     tensor = _as_tensor(ambient)
-    _check(tensor, "`ambient`", (n_features,))
+    diagonal, full = (n_features,), (n_features, n_features)
+    if tuple(tensor.shape) not in (diagonal, full):
+        msg = f"Expected `ambient` to be of shape {diagonal}, a diagonal, or {full}, found {tuple(tensor.shape)}."
+        raise ValueError(msg)
+    _check(tensor, "`ambient`", diagonal=diagonal)
     return Ambient(tensor)
 
 
@@ -74,12 +79,7 @@ def _as_tensor(array: Any) -> Tensor:
         raise ValueError(msg) from None
 
 
-def _check(tensor: Any, name: str, diagonal: tuple[int, ...]) -> None:
-    full = (*diagonal, diagonal[-1])
-    if not torch.is_tensor(tensor) or tuple(tensor.shape) not in (diagonal, full):
-        found = tuple(tensor.shape) if hasattr(tensor, "shape") else type(tensor).__name__
-        msg = f"Expected {name} to be of shape {diagonal}, a diagonal, or {full}, found {found}."
-        raise ValueError(msg)
-    if not is_metric(tensor.detach(), diagonal=tuple(tensor.shape) == diagonal):
+def _check(tensor: Tensor, name: str, *, diagonal: tuple[int, ...]) -> None:
+    if not is_metric(tensor, diagonal=tensor.shape == diagonal):
         msg = f"Expected {name} to be a metric: finite, symmetric and positive definite."
         raise ValueError(msg)

@@ -49,6 +49,7 @@ WRONG = {
     "True": True,
     "bytes": b"x",
     "a dict": {},
+    "a function": len,
 }
 # In the default suite.
 FIRST = ["None", "a thing", "text", "-1", "an empty list"]

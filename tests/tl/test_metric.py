@@ -211,9 +211,17 @@ def test_refused(fitted, given, message):
         (np.full(8, np.nan), "to be a metric"),
         (np.triu(np.ones((8, 8))), "to be a metric"),
         (np.ones((8, 8)), "to be a metric"),
-        (lambda x: x[:, :2], r"ambient\(x\) for 3 points to be of shape \(3, 8\), a diagonal, or \(3, 8, 8\), found"),
-        (lambda x: -x.square(), r"ambient\(x\) for 3 points to be a metric"),
-        (lambda _: 1.0, "found float"),
+        (
+            lambda x: x[:, :2],
+            r"`ambient\(x\)` for 3 points to be a dense .* shape \(3, 8\), a diagonal, or \(3, 8, 8\), found",
+        ),
+        (lambda x: -x.square(), r"`ambient\(x\)` for 3 points to be a metric"),
+        (lambda x: x.square().numpy(), "found ndarray"),
+        (lambda x: x.square().to_sparse(), "real numbers .*torch.sparse_coo"),
+        (lambda x: x.square() + 0j, "real numbers .*torch.complex64"),
+        (lambda x: x.square() + 1 if len(x) == 3 else None, "found NoneType"),
+        (lambda x: x.square()[:3] + 1, r"for 60 points .* found \(3, 8\), torch.float32"),
+        (len, "found int"),
     ],
 )
 def test_ambient_refused(small, ambient, message):
@@ -221,6 +229,19 @@ def test_ambient_refused(small, ambient, message):
     with pytest.raises(ValueError, match=message):
         run(small, ambient=ambient)
     assert set(small.obsm) == before
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.int64, torch.bool])
+@pytest.mark.parametrize("side", ["decoder", "encoder"])
+def test_ambient_function_of_any_type(small, side, dtype):
+    run(small, n_steps=2)
+    expected = sg.tl.metric(small, side=side, ambient=np.ones(8)).tensors
+    for form in (torch.ones(8, dtype=dtype), torch.eye(8, dtype=dtype)):
+        ambient = lambda x: form.expand(len(x), *form.shape)  # noqa: B023, E731
+        found = sg.tl.metric(small, side=side, ambient=ambient).tensors
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
+        run(small, n_steps=2, ambient=ambient, key_added="mine")
+        assert small.obsm["mine_metric"].dtype == np.float32
 
 
 def test_grid_needs_two_dimensions(small):
@@ -247,6 +268,10 @@ def test_an_ambient_metric_that_float32_cannot_invert_is_named(small):
             side="encoder",
             ambient=lambda x: torch.eye(8) * (1.0 if len(x) == 3 else 0.0) + torch.zeros(len(x), 8, 8),
         )
+    with pytest.raises(
+        ValueError, match="60 of 60 tensors of the decoder are not positive, so that the `ambient` metric"
+    ):
+        sg.tl.metric(small, ambient=lambda x: torch.full_like(x, 1.0 if len(x) == 3 else -1.0))
     small.X = small.X * np.float32(1e25)
     with pytest.raises(ValueError, match=r"has no inverse: the features do not vary enough, or too differently"):
         sg.tl.metric(small, ambient="mahalanobis")
