@@ -287,7 +287,8 @@ class Lives(RuleBasedStateMachine):
 
     @rule(data=st.data(), view=st.booleans())
     def subset_cells(self, data, view):
-        rows = data.draw(st.lists(st.integers(0, self.adata.n_obs - 1), min_size=3, unique=True))
+        n = self.adata.n_obs
+        rows = data.draw(st.lists(st.integers(0, n - 1), min_size=min(3, n), unique=True))
         self.adata = self.adata[rows] if view else self.adata[rows].copy()
 
     @rule(data=st.data())
