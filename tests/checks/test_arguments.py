@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Hashable
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
@@ -88,6 +90,26 @@ def test_wrong_argument(name, argument, values):
         may_write = not name.startswith(READERS)
         told = judged(lambda: call(name, adata, **{argument: value}), adata, may_write=may_write)  # noqa: B023
         assert told == "done" or told.split(":")[0] in ("KeyError", "ValueError", "TypeError"), (value, told)
+
+
+def within(value):
+    """Yield what a list, a matrix or a mapping may have in it."""
+    yield [value]
+    yield (value, value)
+    yield [[value, value]]
+    yield {"isometric": value}
+    if isinstance(value, Hashable):
+        yield {value: 1.0}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "argument"), ARGUMENTS)
+def test_wrong_value_within_an_argument(name, argument):
+    for value in [form for wrong in WRONG.values() for form in within(wrong)]:
+        adata = duplicate(good())
+        told = judged(lambda: call(name, adata, **{argument: value}), adata, may_write=not name.startswith(READERS))  # noqa: B023
+        assert told == "done" or told.split(":")[0] in ("KeyError", "ValueError", "TypeError"), (value, told)
+        plt.close("all")
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
