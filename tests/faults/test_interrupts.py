@@ -31,6 +31,14 @@ WRITERS = {
 }
 
 
+@pytest.fixture(autouse=True)
+def _listening():
+    """Hear Ctrl-C, which a shell has its background processes ignore."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def fresh(name):
     """Return data with a map, but without what is about to be written."""
     adata = duplicate(good())
