@@ -140,7 +140,7 @@ def metric(
     eigenvalues = torch.linalg.eigvalsh(tensors)
     if bad := int((eigenvalues[:, 0] < -1e-4 * eigenvalues[:, -1].abs()).sum()):
         msg = (
-            f"{bad} of {len(tensors)} tensors of the {side} are not positive, so that the `ambient` metric is not "
+            f"{bad} of {len(tensors)} tensors of the {side} are not positive: the `ambient` metric is not positive "
             "definite there; give another."
         )
         raise ValueError(msg)

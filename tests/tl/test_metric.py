@@ -268,9 +268,7 @@ def test_an_ambient_metric_that_float32_cannot_invert_is_named(small):
             side="encoder",
             ambient=lambda x: torch.eye(8) * (1.0 if len(x) == 3 else 0.0) + torch.zeros(len(x), 8, 8),
         )
-    with pytest.raises(
-        ValueError, match="60 of 60 tensors of the decoder are not positive, so that the `ambient` metric"
-    ):
+    with pytest.raises(ValueError, match="60 of 60 tensors of the decoder are not positive: the `ambient` metric"):
         sg.tl.metric(small, ambient=lambda x: torch.full_like(x, 1.0 if len(x) == 3 else -1.0))
     small.X = small.X * np.float32(1e25)
     with pytest.raises(ValueError, match=r"has no inverse: the features do not vary enough, or too differently"):
