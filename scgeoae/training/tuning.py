@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
+from _thread import start_new_thread
 from contextlib import contextmanager
 from threading import Lock
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 # Measured on two cores with the default networks, milliseconds a step of 128 cells, medians: one
 # thread 5.9, two threads 6.3 on an idle machine; 7.5 and 25.6 beside one other busy process,
@@ -48,7 +48,12 @@ def _one_thread() -> Iterator[None]:
         _compute_on(1)
         yield
     finally:
-        _compute_on(threads)
+        try:
+            _compute_on(threads)
+        except KeyboardInterrupt:
+            # a Ctrl-C at this moment must not leave the caller with one thread
+            _compute_on(threads)
+            raise
 
 
 def _compute_on(threads: int) -> None:
@@ -57,12 +62,32 @@ def _compute_on(threads: int) -> None:
     PyTorch gives the number that was set last to every thread that first uses it later. Such a thread would keep the
     one of a training that was under way, so that number is put back, from another thread.
     """
-    with _lock, ThreadPoolExecutor(1) as elsewhere:
-        of_later_threads = elsewhere.submit(torch.get_num_threads).result()
+    with _lock:
+        of_later_threads = _elsewhere(torch.get_num_threads)
         try:
             torch.set_num_threads(threads)
         finally:
-            elsewhere.submit(torch.set_num_threads, of_later_threads).result()
+            _elsewhere(torch.set_num_threads, of_later_threads)
+
+
+def _elsewhere(function: Callable[..., Any], *args: Any) -> Any:
+    """Return what a function returns in a thread of its own.
+
+    Ctrl-C in the middle of what `threading` or `concurrent.futures` do can leave one of their locks taken, on which
+    the next call then waits for ever. A bare lock is taken and given back in one instruction.
+    """
+    found, at_work = [], Lock()
+
+    def run() -> None:
+        try:
+            found.append(function(*args))
+        finally:
+            at_work.release()
+
+    at_work.acquire()
+    start_new_thread(run, ())
+    at_work.acquire()
+    return found[0]
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -203,3 +204,29 @@ def test_an_interrupt_while_training_keeps_the_best_state(small):
         sg.tl.geoae(small, n_steps=100_000, progress_bar=False)
     timer.join()
     assert np.isfinite(small.obsm["X_geoae"]).all()
+
+
+def test_interrupts_while_threads_are_set_neither_hang_nor_leave_one():
+    """In a process of its own, since what is interrupted at a wrong moment waits for ever."""
+    code = """
+import random, signal, torch
+from scgeoae.training.tuning import tuned_for
+
+def interrupt(*_):
+    raise KeyboardInterrupt
+
+signal.signal(signal.SIGALRM, interrupt)
+torch.set_num_threads(2)
+rng, n_interrupted = random.Random(0), 0
+for _ in range(3000):
+    try:
+        signal.setitimer(signal.ITIMER_REAL, rng.uniform(1e-5, 8e-4))
+        with tuned_for(64, torch.device("cpu")):
+            assert torch.get_num_threads() == 1
+        signal.setitimer(signal.ITIMER_REAL, 0)
+    except KeyboardInterrupt:
+        n_interrupted += 1
+    assert torch.get_num_threads() == 2
+assert n_interrupted > 100, n_interrupted
+"""
+    subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True, timeout=120)
