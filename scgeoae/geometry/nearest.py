@@ -48,7 +48,8 @@ def nearest_others(z: NDArray, k: int) -> NDArray[np.integer]:
     # in the order of the tree's leaves, a cell finds in the cache what the one before it read: half the time
     for start in range(0, n, BLOCK):
         cells = tree.indices[start : start + BLOCK]
-        _, found = tree.query(z[cells], k + 1, workers=-1)
+        # on one thread: after a Ctrl-C the others would write on into memory that is given back, and the process ends
+        _, found = tree.query(z[cells], k + 1)
         itself = found == cells[:, None]
         # where more than k others lie on the cell's place they may be found instead of it
         itself[~itself.any(axis=1), -1] = True
