@@ -230,3 +230,33 @@ for _ in range(3000):
 assert n_interrupted > 100, n_interrupted
 """
     subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True, timeout=120)
+
+
+def test_interrupts_while_neighbors_are_searched_for_do_not_end_the_process():
+    """Threads that go on after a Ctrl-C write into memory that is given back."""
+    code = """
+import random, signal, time
+import numpy as np
+from scgeoae.geometry import nearest_others
+
+def interrupt(*_):
+    raise KeyboardInterrupt
+
+z = np.random.default_rng(0).normal(size=(20_000, 2))
+expected = nearest_others(z, 15)
+start = time.perf_counter()
+nearest_others(z, 15)
+took = time.perf_counter() - start
+signal.signal(signal.SIGALRM, interrupt)
+rng, n_interrupted = random.Random(0), 0
+for _ in range(40):
+    try:
+        signal.setitimer(signal.ITIMER_REAL, rng.uniform(0.05, 1) * took)
+        nearest_others(z, 15)
+        signal.setitimer(signal.ITIMER_REAL, 0)
+    except KeyboardInterrupt:
+        n_interrupted += 1
+assert n_interrupted > 3, n_interrupted
+assert np.array_equal(nearest_others(z, 15), expected)
+"""
+    subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True, timeout=120)
