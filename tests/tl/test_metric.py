@@ -221,6 +221,7 @@ def test_refused(fitted, given, message):
         (lambda x: x.square() + 0j, "real numbers .*torch.complex64"),
         (lambda x: x.square() + 1 if len(x) == 3 else None, "found NoneType"),
         (lambda x: x.square()[:3] + 1, r"for 60 points .* found \(3, 8\), torch.float32"),
+        (lambda _: 1.0, "found float"),
         (len, "found int"),
     ],
 )
