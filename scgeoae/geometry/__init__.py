@@ -2,6 +2,7 @@
 
 from .ambient import Ambient
 from .bridges import bridged
+from .chord_ratio import ChordRatio, chord_ratio
 from .curvature import extrinsic_curvature, gaussian_curvature, mean_curvature, second_fundamental_form
 from .differential import along, differentials, steepest
 from .distortion import Distortion, anisotropy, distortion, relative_log_area
@@ -18,6 +19,7 @@ from .tears import Tears, tears
 
 __all__ = [
     "Ambient",
+    "ChordRatio",
     "Distortion",
     "Frame",
     "MetricGraph",
@@ -25,6 +27,7 @@ __all__ = [
     "along",
     "anisotropy",
     "bridged",
+    "chord_ratio",
     "chords",
     "cometric",
     "differentials",

@@ -57,7 +57,7 @@ class Descent:
         if not self.is_by_hand:
             parts = self._by_autograd(batch, factor, terms)
         elif batch.codes is not None:
-            parts = self._of_given_codes(batch)
+            parts = self._of_given_codes(batch, factor, terms)
         else:
             parts = self._of_map(batch, factor, terms)
         return Loss(*(part.detach() for part in parts))
@@ -70,13 +70,23 @@ class Descent:
         return parts
 
     @torch.no_grad()
-    def _of_given_codes(self, batch: Batch) -> Loss:
+    def _of_given_codes(self, batch: Batch, factor: float | Tensor, terms: Sequence[Term]) -> Loss:
         seen = batch.x if batch.noise is None else batch.x + batch.noise
         encoding, to_codes = _mean_square(self.encoder.forward(seen)[0], batch.codes)
-        error, to_values = _mean_square(self.decoder.forward(batch.codes)[0], batch.x)
-        self.decoder.backward(to_values, to_input=False)
         self.encoder.backward(to_codes, to_input=False)
-        return Loss(error + encoding, error, encoding, error.new_zeros(0), error.new_zeros(()))
+        n_at = 0
+        if terms:
+            n_at = len(batch.x) if batch.n_at is None else min(batch.n_at, len(batch.x))
+        values, tangents = self.decoder.forward(batch.codes, n_tangents=n_at)
+        error, to_values = _mean_square(values, batch.x)
+        total, penalties, to_tangents = error + encoding, error.new_zeros(0), None
+        if terms:
+            penalties, weighted, to_points, to_tangents = self._penalties(values[:n_at], tangents, factor)
+            total = total + weighted
+            if to_points is not None:
+                to_values[:n_at] += to_points
+        self.decoder.backward(to_values, to_tangents, to_input=False)
+        return Loss(total, error, encoding, penalties, error.new_zeros(()))
 
     @torch.no_grad()
     def _of_map(self, batch: Batch, factor: float | Tensor, terms: Sequence[Term]) -> Loss:

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from .._arguments import check_flag
+from ..geometry.chord_ratio import chord_ratio
 from ..geometry.frame import fit_frame
 from .batches import Cells
+from .blocks import blocks
 from .conclude import conclude
 from .device import compute_on
 from .evaluate import evaluate
@@ -17,15 +19,27 @@ from .initialize import check_init, place, start_from
 from .neighbors import MAX_SEARCHED, N_PARTNERS, find_neighbors, suitable_noise, within
 from .optimize import optimize
 from .prepare import prepare
+from .search import Neighbors, nearest_neighbors
+from .settle import settle
 from .tuning import tuned_for
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+    from torch import Tensor
 
     from ..geometry import Ambient
     from .conclude import Fit
+    from .prepare import Prepared
     from .settings import Settings
+
+# Neighbors whose affinities are counted, for each of the perplexity; t-SNE's customary number.
+NEIGHBORS_PER_PERPLEXITY = 3
+# Steps of the second stage, and the weight of its chords (docs/defaults.md).
+N_SETTLE_STEPS = 300
+CHORD_WEIGHT = 1.0
+# Cells encoded at a time.
+BLOCK = 4096
 
 
 def default_steps(n_cells: int, batch_size: int) -> int:
@@ -42,6 +56,7 @@ def fit(
     *,
     init_pos: NDArray | None = None,
     neighbors: NDArray[np.integer] | None = None,
+    graph: Neighbors | None = None,
     ambient: Ambient | None = None,
     device: str | torch.device = "auto",
     progress_bar: bool = False,
@@ -75,7 +90,7 @@ def fit(
     >>> fit(raw, Settings(n_steps=10)).embedding.shape
     (100, 2)
     """
-    given = {"init_pos": init_pos, "neighbors": neighbors, "ambient": ambient}
+    given = {"init_pos": init_pos, "neighbors": neighbors, "graph": graph, "ambient": ambient}
     check_flag(progress_bar, "progress_bar")
     return compute_on(device, partial(_fit, raw, settings, progress_bar=progress_bar, name=name, **given))
 
@@ -87,6 +102,7 @@ def _fit(
     *,
     init_pos: NDArray | None,
     neighbors: NDArray[np.integer] | None,
+    graph: Neighbors | None,
     ambient: Ambient | None,
     progress_bar: bool,
     name: str,
@@ -98,6 +114,13 @@ def _fit(
     if ambient is not None:
         # some regularisers depend on the unit of H, and the networks start at a unit of about 1
         model.ambient = ambient.divided_by(ambient.mean(model.restore(x[:1000])))
+    all_cells = neighbors_of_all = None
+    if settings.refine:
+        all_cells = x.cpu() if len(x) == len(raw) else standardized(prepared, raw)
+        neighbors_of_all = graph
+        if graph is None:
+            k = min(int(NEIGHBORS_PER_PERPLEXITY * settings.perplexity), len(all_cells) - 1)
+            neighbors_of_all = nearest_neighbors(all_cells.numpy(), k, seed=settings.seed)
     around = partners = pulled = None
     if any(term.regularizer.of == "neighbors" for term in settings.terms):
         around = find_neighbors(x, train, settings.n_neighbors)
@@ -141,8 +164,69 @@ def _fit(
         )
 
     model.ambient = ambient
-    evaluation = evaluate(prepared, raw)
+    codes = None
+    if settings.refine:
+        prepared, codes = _settled(
+            prepared, raw, all_cells, neighbors_of_all, settings, factor=factor, noise=noise, progress_bar=progress_bar
+        )
+    evaluation = evaluate(prepared, raw, codes=codes)
+    unit = displacement = None
+    if codes is not None:
+        if settings.keeps_lengths and ambient is None:
+            # distances across the surface, not along it, are what a reader measures
+            unit = 1 / chord_ratio(codes, model.decoder).median
+        displacement = ((evaluation.latent - codes).square().mean(1) / codes.var(0, correction=0).mean()).numpy()
+        evaluation = evaluation._replace(latent=codes)
     frame = fit_frame(evaluation.latent, evaluation.metric, evaluation.principal)
     # the metric measures standardised units, of which one is `scale` units of the representation
-    frame = frame._replace(unit=frame.unit * prepared.standardization.scale)
-    return conclude(prepared, evaluation, frame, history=history, step=step, factor=factor, noise=noise)
+    frame = frame._replace(unit=(frame.unit if unit is None else unit) * prepared.standardization.scale)
+    fitted = conclude(prepared, evaluation, frame, history=history, step=step, factor=factor, noise=noise)
+    return fitted._replace(displacement=displacement)
+
+
+def standardized(prepared: Prepared, raw: Any) -> Tensor:
+    """Return all (n, D) cells of a matrix in standardized units, on the CPU."""
+    x = torch.empty(raw.shape, dtype=torch.float32)
+    for start, block in blocks(raw):
+        x[start : start + len(block)] = torch.from_numpy(prepared.standardization.standardize(block))
+    return x
+
+
+def _settled(
+    prepared: Prepared,
+    raw: Any,
+    x: Tensor,
+    neighbors: Neighbors,
+    settings: Settings,
+    *,
+    factor: float,
+    noise: float,
+    progress_bar: bool,
+) -> tuple[Prepared, Tensor]:
+    """Move each cell to a place of its own, and return what was trained, on the CPU, and the (n, d) codes."""
+    model = prepared.model.cpu()
+    with torch.no_grad():
+        codes = torch.cat([model.encoder(part) for part in x.split(BLOCK)]).numpy()
+    train = torch.from_numpy(prepared.rows)[prepared.train.cpu()]
+    n_threads = torch.get_num_threads()
+    with tuned_for(settings.batch_size, torch.device("cpu")):
+        found = settle(
+            model,
+            x,
+            codes,
+            neighbors,
+            terms=settings.terms,
+            factor=factor,
+            train=train,
+            perplexity=settings.perplexity,
+            divergence_weight=settings.tsne_weight,
+            chord_weight=CHORD_WEIGHT if settings.keeps_lengths and model.ambient is None else 0.0,
+            n_steps=N_SETTLE_STEPS,
+            batch_size=settings.batch_size,
+            noise=noise,
+            seed=settings.seed,
+            n_threads=n_threads,
+            progress_bar=progress_bar,
+        )
+    on_cpu = prepared._replace(x=prepared.x.cpu(), axes=prepared.axes.cpu())
+    return on_cpu, torch.from_numpy(found)

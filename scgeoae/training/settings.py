@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .._arguments import as_list, checked_integer, checked_number
+from .._arguments import as_list, check_flag, checked_integer, checked_number
 from ..geometry.regularizers import REGULARIZERS, canonical_name
 from ..nn import ACTIVATIONS
 from .contrast import Contrast
@@ -18,6 +18,8 @@ SIDES = ("decoder", "encoder", "both")
 # (docs/defaults.md).
 GEOMETRIC = {"isometric", "volume", "conformal"}
 NEIGHBORS_WEIGHT = 0.2
+# Regularizers that keep lengths.
+LENGTHS = {"isometric", "unit_isometric"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +41,10 @@ class Settings:
     noise: float | None = None
     """After construction a number, the strength of "denoising" where that is among the regularisers; or None for what
     suits the neighbour term (``scgeoae.training.neighbors.suitable_noise``)."""
+    refine: bool | None = None
+    """After construction true or false."""
+    tsne_weight: float = 0.25
+    perplexity: float = 20.0
     n_neighbors: int = 15
     hidden: tuple[int, ...] = (128, 128)
     activation: str = "silu"
@@ -64,6 +70,7 @@ class Settings:
         self._settle_weights()
         self._settle_neighbors_and_noise()
         self._check_side()
+        self._settle_refinement()
         if self.sampling is None:
             customary = {REGULARIZERS[name].sampling for name in self._given}
             self._settle("sampling", customary.pop() if len(customary) == 1 else "data")
@@ -124,6 +131,19 @@ class Settings:
         if noise is not None:
             self._settle("noise", checked_number(noise, "noise"))
 
+    def _settle_refinement(self) -> None:
+        for name in ("tsne_weight", "perplexity"):
+            self._settle(name, checked_number(getattr(self, name), name))
+        if self.perplexity <= 1:
+            msg = f"Expected `perplexity` to be a finite number > 1, found {self.perplexity!r}."
+            raise ValueError(msg)
+        if self.refine is None:
+            # the baselines stay what their papers describe
+            self._settle("refine", bool(GEOMETRIC & self._given.keys()) and self.side in (None, "decoder"))
+        else:
+            check_flag(self.refine, "refine")
+            self._settle("refine", bool(self.refine))
+
     def _check_side(self) -> None:
         if self.side is None:
             return
@@ -164,6 +184,11 @@ class Settings:
             if len(regularizer.sides) > 1 and side != "decoder":
                 terms.append(Term(name, weight, on_encoder=True))
         return terms
+
+    @property
+    def keeps_lengths(self) -> bool:
+        """Whether distances are what the decoder is held to, besides areas or angles."""
+        return bool(LENGTHS & self._given.keys())
 
     @property
     def contrast(self) -> Contrast | None:

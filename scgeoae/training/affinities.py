@@ -1,0 +1,65 @@
+"""t-SNE's affinities: how strongly neighbors belong together."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy import sparse
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from .search import Neighbors
+
+# Bisections of the width of a cell's kernel: to four digits of its perplexity.
+N_BISECTIONS = 40
+
+
+def affinities(neighbors: Neighbors, perplexity: float) -> sparse.csr_matrix:
+    r"""Return the symmetric affinities p of n cells, (n, n), whose sum is n.
+
+    .. math:: p_{j|i} \propto \exp(-\beta_i d_{ij}^2), \quad p_{ij} = (p_{j|i} + p_{i|j})/2
+
+    over the neighbors j of cell i, with the width :math:`\beta_i` at which the perplexity of :math:`p_{\cdot|i}`, the
+    exponential of its entropy, is `perplexity`; the source is van der Maaten & Hinton 2008, *Visualizing Data using
+    t-SNE*. It counts how many neighbors matter. Where a cell has fewer than 3/2 times as many, it is two thirds of
+    their number.
+
+    Parameters
+    ----------
+    neighbors
+        The k nearest others of each cell.
+    perplexity
+        Above 1.
+    """
+    n, k = neighbors.indices.shape
+    weights = conditional(neighbors.distances, perplexity)
+    directed = sparse.csr_matrix((weights.ravel(), neighbors.indices.ravel(), np.arange(0, n * k + 1, k)), shape=(n, n))
+    both = ((directed + directed.T) / 2).tocsr()
+    both.sort_indices()
+    return both
+
+
+def conditional(distances: NDArray[np.float32], perplexity: float) -> NDArray[np.float32]:
+    """Return p of each neighbor given the cell, (n, k), from the (n, k) distances in ascending order; rows sum to 1."""
+    k = distances.shape[1]
+    if k == 1:
+        return np.ones_like(distances)
+    square = np.square(distances, dtype=np.float64)
+    square -= square[:, :1]
+    scale = square.mean(1, keepdims=True)
+    # of neighbors that are all equally far every width gives the same
+    square /= np.where(scale > 0, scale, 1)
+    target = np.log(min(perplexity, max(2 * k / 3, 1)))
+    low, high = np.zeros((len(square), 1)), np.full((len(square), 1), np.inf)
+    width = np.ones_like(low)
+    for _ in range(N_BISECTIONS):
+        weights = np.exp(-width * square)
+        total = weights.sum(1, keepdims=True)
+        entropy = np.log(total) + width * (weights * square).sum(1, keepdims=True) / total
+        is_wide = entropy > target
+        low, high = np.where(is_wide, width, low), np.where(is_wide, high, width)
+        width = np.where(np.isinf(high), np.minimum(2 * width, 1e12), (low + high) / 2)
+    weights = np.exp(-width * square)
+    return (weights / weights.sum(1, keepdims=True)).astype(np.float32)

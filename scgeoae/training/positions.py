@@ -1,0 +1,220 @@
+"""Positions as free parameters of the cells."""
+
+from __future__ import annotations
+
+import math
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from scipy.spatial import KDTree
+
+from .forces import chord_forces, neighbor_forces
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import TracebackType
+
+    from numpy.typing import NDArray
+    from scipy import sparse
+    from torch import Tensor
+
+    from ..nn import Autoencoder
+
+# Cells near on the map whose repulsion is summed, and others that are drawn in each step for the rest.
+N_NEAR, N_FAR = 40, 10
+# The local width τ of a cell is its distance to this neighbor on the map (docs/defaults.md).
+WIDTH_NEIGHBOR = 6
+# It is never below this quantile, nor below this share of its median: equal cells have a distance of 0.
+LEAST_QUANTILE, LEAST_SHARE = 0.02, 0.01
+# How much attraction and repulsion are balanced cell by cell; see `scgeoae.training.forces.neighbor_forces`.
+LOCALITY = 0.5
+# Steps after which neighbors on the map and widths are renewed, and after which the decoder is asked again.
+RENEW_EVERY, DECODE_EVERY = 20, 10
+# Cells to which chords are drawn, another sample each time the decoder is asked.
+N_LANDMARKS = 32
+# Length of a step in units of the median width, at first and in the end; moments as in Adam.
+RATE, LAST_RATE = 0.2, 0.02
+MEAN, SQUARE = 0.9, 0.99
+# How much of the normalizer a step renews.
+SMOOTHING = 0.2
+# Cells that a thread takes at a time, and cells whose decoder is evaluated at a time.
+BLOCK, DECODED = 2048, 2048
+
+
+class Positions:
+    r"""Positions of the cells, moved down the gradient of
+
+    .. math:: \frac1n \sum_i \frac{\|D(z_i) - x_i\|^2}{D}
+        + \kappa\, \mathrm{KL}(P \| Q)
+        + \chi \frac{\operatorname{mean}_{ij} (\|z_i - z_j\| - c \|D(z_i) - D(z_j)\|)^2}{\operatorname{mean}_{ij} \|z_i - z_j\|^2}
+
+    The first term is linearized where the decoder was last asked. Q is t-SNE's, with a kernel as wide as the cells are
+    apart where they are, so that it sorts cells among their neighbors and leaves the rest to the other terms. The
+    third makes distances across the surface true, too; it takes the decoded points for given.
+
+    Parameters
+    ----------
+    start
+        (n, d) positions in latent space.
+    x
+        (n, D) standardized cells.
+    affinities
+        P of n cells, (n, n), whose sum is n.
+    n_steps
+        Over which the length of the steps falls.
+    divergence_weight, chord_weight
+        κ and χ.
+    seed
+        Of the samples.
+    n_threads
+        Threads to compute on. Every number gives the same bits.
+    """
+
+    def __init__(
+        self,
+        start: NDArray[np.float32],
+        x: Tensor,
+        affinities: sparse.csr_matrix,
+        *,
+        n_steps: int,
+        divergence_weight: float,
+        chord_weight: float,
+        seed: int,
+        n_threads: int = 1,
+    ) -> None:
+        self.values = np.array(start, dtype=np.float32, order="C")
+        self.x = x
+        self.n_steps = n_steps
+        self.divergence_weight, self.chord_weight = divergence_weight, chord_weight
+        self.offsets = affinities.indptr.astype(np.int64)
+        self.partners = affinities.indices.astype(np.int32)
+        self.affinity = affinities.data.astype(np.float32)
+        self.random = np.random.default_rng(seed)
+        self.pool = ThreadPoolExecutor(n_threads) if n_threads > 1 else None
+        self.n_done = 0
+        self.total = 0.0
+        """Z, the sum of all kernels."""
+        self.chord_scale: float | None = None
+        """c, the least squares scale of chords at the start."""
+        self.mean, self.square, self.force = (np.zeros_like(self.values) for _ in range(3))
+        self._totals = np.zeros(len(self.values), dtype=np.float32)
+
+    def __enter__(self) -> Positions:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self.pool is not None:
+            self.pool.shutdown()
+
+    def step(self, model: Autoencoder) -> None:
+        """Move all cells once; `model` has the decoder."""
+        if self.n_done % RENEW_EVERY == 0:
+            self.renew()
+        if self.n_done % DECODE_EVERY == 0:
+            self.ask(model)
+        if not self.total:
+            self.divergence_gradient()
+        self.total += (self.divergence_gradient() - self.total) * (SMOOTHING if self.n_done else 1)
+        gradient = self.force
+        gradient *= 4 * self.divergence_weight
+        if self.chord_weight:
+            weight = np.float32(4 * self.chord_weight / self.mean_square_chord)
+            self._in_blocks(lambda a, b: chord_forces(a, b, self.values, self.landmarks, self.chords, weight, gradient))
+        moved = (self.metric @ (self.values - self.asked_at)[:, :, None])[:, :, 0]
+        gradient += (self.slope + moved) * np.float32(2 / self.x.shape[1])
+        self._descend(gradient)
+
+    def renew(self) -> None:
+        """Search the near cells on the map, and set the local widths."""
+        n = len(self.values)
+        k = min(N_NEAR, n - 1)
+        self.near, distance = self._near_on_map(k)
+        width = distance[:, min(WIDTH_NEIGHBOR, k) - 1].copy()
+        positive = width[width > 0]
+        median = float(np.median(positive)) if len(positive) else 1.0
+        width = np.maximum(width, max(float(np.quantile(width, LEAST_QUANTILE)), LEAST_SHARE * median))
+        self.median_width = float(np.median(width))
+        self.narrowness = (1 / width).astype(np.float32)
+        self.near_at = self.values.copy()
+        # somewhat more, so that rounding does not count the last one twice
+        self.reach = (np.square(distance[:, -1]) * (1 + 1e-5)).astype(np.float32)
+
+    @torch.no_grad()
+    def ask(self, model: Autoencoder) -> None:
+        """Evaluate the decoder: the slope of the reconstruction error, and the chords of a new sample."""
+        n, d = self.values.shape
+        self.asked_at = self.values.copy()
+        self.slope, self.metric = np.empty((n, d), dtype=np.float32), np.empty((n, d, d), dtype=np.float32)
+        decoded = torch.empty_like(self.x)
+        latent = torch.from_numpy(self.asked_at)
+        for start in range(0, n, DECODED):
+            rows = slice(start, start + DECODED)
+            jet = model.decoder.jet(latent[rows])
+            decoded[rows] = jet.values
+            transposed = jet.first.mT
+            self.slope[rows] = (transposed @ (jet.values - self.x[rows])[:, :, None])[:, :, 0]
+            self.metric[rows] = transposed @ jet.first
+        sample = torch.from_numpy(self.random.integers(n, size=N_LANDMARKS))
+        self.landmarks = self.asked_at[sample]
+        chords = _distances(decoded, decoded[sample]).numpy()
+        lengths = _distances(latent, latent[sample]).numpy()
+        if self.chord_scale is None:
+            self.chord_scale = float((chords * lengths).sum() / max(np.square(chords).sum(), 1e-30))
+        self.chords = np.ascontiguousarray(self.chord_scale * chords, dtype=np.float32)
+        self.mean_square_chord = max(float(np.square(lengths).mean()), 1e-30)
+
+    def divergence_gradient(self) -> float:
+        """Write the gradient of the divergence, times n/4, into `force`, and return the sum of all kernels."""
+        n = len(self.values)
+        n_far = N_FAR if n - 1 > self.near.shape[1] else 0
+        key = self.random.integers(2**63)
+        per_total = np.float32(n / self.total if self.total else 0)
+        self._in_blocks(
+            lambda a, b: neighbor_forces(
+                a, b, self.values, self.narrowness, self.offsets, self.partners, self.affinity, self.near, self.reach,
+                self.near_at, n_far, key, per_total, np.float32(LOCALITY), self.force, self._totals,
+            )
+        )  # fmt: skip
+        return float(self._totals.sum(dtype=np.float64))
+
+    def _descend(self, gradient: NDArray[np.float32]) -> None:
+        falling = (1 + math.cos(math.pi * self.n_done / self.n_steps)) / 2
+        rate = RATE * self.median_width * (LAST_RATE + (1 - LAST_RATE) * falling)
+        self.n_done += 1
+        self.mean += (1 - MEAN) * (gradient - self.mean)
+        self.square += (1 - SQUARE) * (np.square(gradient) - self.square)
+        root = np.sqrt(self.square / np.float32(1 - SQUARE**self.n_done))
+        self.values -= np.float32(rate / (1 - MEAN**self.n_done)) * self.mean / (root + np.float32(1e-12))
+
+    def _near_on_map(self, k: int) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+        n = len(self.values)
+        tree = KDTree(self.values, balanced_tree=False)
+        near, distance = np.empty((n, k), dtype=np.int32), np.empty((n, k), dtype=np.float32)
+
+        def search(start: int, stop: int) -> None:
+            cells = tree.indices[start:stop]
+            lengths, found = tree.query(self.values[cells], k + 1)
+            itself = found == cells[:, None]
+            itself[~itself.any(1), -1] = True
+            near[cells] = found[~itself].reshape(-1, k)
+            distance[cells] = lengths[~itself].reshape(-1, k)
+
+        self._in_blocks(search)
+        return near, distance
+
+    def _in_blocks(self, work: Callable[[int, int], None]) -> None:
+        n = len(self.values)
+        blocks = [(start, min(start + BLOCK, n)) for start in range(0, n, BLOCK)]
+        if self.pool is None or len(blocks) == 1:
+            for block in blocks:
+                work(*block)
+        else:
+            list(self.pool.map(lambda block: work(*block), blocks))
+
+
+def _distances(a: Tensor, b: Tensor) -> Tensor:
+    return torch.cdist(a, b, compute_mode="use_mm_for_euclid_dist")
