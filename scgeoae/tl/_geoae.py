@@ -9,12 +9,13 @@ from scanpy import logging as logg
 
 from .._anndata.assemble import assemble
 from .._anndata.neighbors import choose_neighbors
+from .._anndata.paga import paga_positions
 from .._anndata.representation import choose_representation
 from .._anndata.results import check_writable, writable, write_results
 from .._anndata.slots import Slots, checked_key
 from .._modes import in_own_modes
 from ..geometry import Ambient
-from ..training import N_PARTNERS, Settings, choose_ambient, digest, fit
+from ..training import MAX_UNROLLED, N_PARTNERS, Settings, choose_ambient, digest, fit
 from ._seed import seed_of
 
 if TYPE_CHECKING:
@@ -139,10 +140,20 @@ def geoae(
           diagonals or (n, D, D) matrices, which torch can differentiate. No file can hold it:
           the tensors at the cells are stored, elsewhere `scgeoae.tl.metric` must be given it again.
     init_pos
-        Where training starts: ``"pca"``, the first principal components of the representation; or a
-        layout to be made geometric, a key of `obsm` such as ``"X_umap"`` or an (n, d) array, whose
-        unit, position and orientation do not matter. Give one where the data are rolled up, as no
-        bending of a projection unrolls them; it costs a warm-up of 500 steps.
+        Where training starts.
+
+        - ``"pca"``: the first principal components of the representation.
+        - ``"isomap"``: positions whose distances are those along the data, by landmark Isomap. It unrolls data
+          that are rolled up, such as a curled trajectory, which no bending of a projection does. It follows the
+          five nearest neighbors of each cell, in the graph that is there (see `neighbors_key`) or computed. Of more
+          than 4,000 cells it unrolls a random 4,000, whose neighbors are computed among these, and places the others
+          between them. What the graph does not connect is unrolled piece by piece.
+        - ``"paga"``: around the positions of the groups in ``uns["paga"]``, as for `scanpy.tl.umap`. Run
+          `scanpy.tl.paga` and `scanpy.pl.paga` first; for maps of two dimensions.
+        - a layout to be made geometric: another key of `obsm`, such as ``"X_umap"``, or an (n, d) array, whose unit,
+          position and orientation do not matter.
+
+        All but ``"pca"`` cost a warm-up of 500 steps.
     neighbors_weight
         Weight of the neighbour term, which pulls each cell to its nearest ten in the representation and
         away from random others: −log q(z_i, z_j) + log Σ_k q(z_i, z_k), q = 1/(1 + ‖z_i − z_k‖²/τ²). By
@@ -153,8 +164,8 @@ def geoae(
         Its length τ, in units of the standardised representation, in which features have a mean
         variance of 1. Cells much nearer to each other count as together.
     neighbors_key
-        Key of `uns` of the neighbour graph to use for it. By default that of `scanpy.pp.neighbors`,
-        ``"neighbors"``, if it was made from the same representation; where there is none the
+        Key of `uns` of the neighbour graph to use for it, and for ``init_pos="isomap"``. By default that of
+        `scanpy.pp.neighbors`, ``"neighbors"``, if it was made from the same representation; where there is none the
         neighbours are computed, beyond 10,000 cells those of a random 10,000 among these.
     noise
         Standard deviation of the noise that is added to a cell before it is encoded, in the same
@@ -228,7 +239,8 @@ def geoae(
     Raises
     ------
     KeyError
-        If `use_rep`, `layer`, `init_pos` or `neighbors_key` does not exist.
+        If `use_rep`, `layer`, `init_pos` or `neighbors_key` does not exist, or there are no positions in
+        ``uns["paga"]`` for ``init_pos="paga"``.
     ValueError
         If an argument is out of its range, the representation has NaN or infinite values,
         fewer than d + 2 cells or d features, or if all cells are equal.
@@ -274,9 +286,10 @@ def geoae(
         raise ValueError(msg)
     measure = choose_ambient(_by_name(ambient, adata, representation.matrix), representation.matrix)
 
-    positions = _positions(init_pos, adata)
+    positions = _positions(init_pos, adata, settings)
     neighbors = None
-    if settings.contrast is not None:
+    unrolls_graph = isinstance(init_pos, str) and init_pos == "isomap" and adata.n_obs <= MAX_UNROLLED
+    if settings.contrast is not None or unrolls_graph:
         neighbors = choose_neighbors(adata, representation, key=neighbors_key, k=N_PARTNERS)
     elif neighbors_key is not None:
         msg = f"neighbors_key={neighbors_key!r} has no effect without the neighbour term; give `neighbors_weight` > 0."
@@ -306,14 +319,19 @@ def geoae(
     return adata if copy else None
 
 
-def _positions(init_pos: Any, adata: AnnData) -> Any:
-    if not isinstance(init_pos, str):
+def _positions(init_pos: Any, adata: AnnData, settings: Settings) -> Any:
+    if not isinstance(init_pos, str) or init_pos == "isomap":
         return init_pos
     if init_pos == "pca":
         return None
+    if init_pos == "paga":
+        return paga_positions(adata, n_components=settings.n_components, seed=settings.seed)
     if init_pos not in adata.obsm:
         known = ", ".join(map(repr, adata.obsm)) or "nothing"
-        msg = f"Did not find {init_pos!r} in adata.obsm, which has {known}; give 'pca', one of these or an array."
+        msg = (
+            f"Did not find {init_pos!r} in adata.obsm, which has {known}; "
+            "give 'pca', 'isomap', 'paga', one of these or an array."
+        )
         raise KeyError(msg)
     return adata.obsm[init_pos]
 

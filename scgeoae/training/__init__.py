@@ -9,12 +9,14 @@ from .encode import encode
 from .environment import environment
 from .fit import default_steps, fit
 from .fit_decoder import fit_decoder
+from .isomap import MAX_UNROLLED
 from .loss import Batch, Loss, Term, loss
 from .neighbors import N_PARTNERS
 from .placement import Placement, placement
 from .settings import Settings
 
 __all__ = [
+    "MAX_UNROLLED",
     "N_PARTNERS",
     "Batch",
     "Contrast",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
@@ -16,6 +16,7 @@ from .conclude import conclude
 from .device import compute_on
 from .evaluate import evaluate
 from .initialize import check_init, place, start_from
+from .isomap import isomap
 from .neighbors import MAX_SEARCHED, N_PARTNERS, find_neighbors, suitable_noise, within
 from .optimize import optimize
 from .prepare import prepare
@@ -54,7 +55,7 @@ def fit(
     raw: Any,
     settings: Settings,
     *,
-    init_pos: NDArray | None = None,
+    init_pos: NDArray | Literal["isomap"] | None = None,
     neighbors: NDArray[np.integer] | None = None,
     graph: Neighbors | None = None,
     ambient: Ambient | None = None,
@@ -65,11 +66,12 @@ def fit(
     """Fit a geometric autoencoder to an (n, D) matrix of finite numbers.
 
     The stages are: standardise, start at PCA, or at the (n, d) positions `init_pos`, whose unit and pose
-    do not matter, train, evaluate all cells, and lay latent space into its frame. A twentieth of the
+    do not matter, or with ``"isomap"`` at those of `scgeoae.training.isomap`, train, evaluate all cells, and lay
+    latent space into its frame. A twentieth of the
     cells, at most 1,000, is held out of the gradients and chooses the state that is kept; below 20
     cells none is. Training draws its batches from the others, from a random 100,000 of them where there are more.
     The neighbour term pulls each cell to those in its row of the (n, k) row numbers
-    `neighbors`, −1 for none, by default to the ten nearest.
+    `neighbors`, −1 for none, by default to the ten nearest. Isomap follows them too.
 
     The matrix is read twice, block by block, and never held as a whole: besides arrays of NumPy and SciPy it may be
     one of Dask, or a dataset on disk.
@@ -78,7 +80,8 @@ def fit(
     ------
     ValueError
         If there are more components than features, or fewer cells than components + 2, if all cells are equal or some
-        are not finite (`name` is what the message calls the matrix), or if `init_pos` is not (n, d) finite numbers.
+        are not finite (`name` is what the message calls the matrix), or if `init_pos` is neither ``"isomap"`` nor
+        (n, d) finite numbers.
     RuntimeError
         If training diverges, or the `device` that was asked for has too little memory.
 
@@ -100,7 +103,7 @@ def _fit(
     settings: Settings,
     device: torch.device,
     *,
-    init_pos: NDArray | None,
+    init_pos: NDArray | Literal["isomap"] | None,
     neighbors: NDArray[np.integer] | None,
     graph: Neighbors | None,
     ambient: Ambient | None,
@@ -109,7 +112,9 @@ def _fit(
 ) -> Fit:
     prepared = prepare(raw, settings, device, name=name)
     model, x, train = prepared.model, prepared.x, prepared.train
-    if init_pos is not None:
+    if isinstance(init_pos, str) and init_pos == "isomap":
+        init_pos = isomap(x.cpu().numpy(), settings.n_components, neighbors=neighbors, seed=settings.seed, name=name)
+    elif init_pos is not None:
         init_pos = check_init(init_pos, raw.shape[0], settings.n_components)[prepared.rows]
     if ambient is not None:
         # some regularisers depend on the unit of H, and the networks start at a unit of about 1

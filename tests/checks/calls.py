@@ -36,6 +36,7 @@ VARIANTS = {
         ("tl.geoae", {"ambient": "mahalanobis"}),
         ("tl.geoae", {"strength": "auto", "side": "both"}),
         ("tl.geoae", {"regularizer": "curvature", "sampling": "gaussian", "init_pos": "X_umap"}),
+        ("tl.geoae", {"init_pos": "isomap"}),
         ("tl.geoae", {"regularizer": "nrae", "neighbors_weight": 0}),
         ("tl.geoae", {"regularizer": "topoae", "n_components": 1}),
         ("tl.geoae", {"use_rep": "X_umap", "n_components": 1}),

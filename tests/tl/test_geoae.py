@@ -4,6 +4,7 @@ import io
 import re
 import subprocess
 import sys
+from importlib import import_module
 
 import numpy as np
 import pytest
@@ -11,7 +12,9 @@ import scanpy as sc
 import torch
 from anndata import AnnData, read_h5ad, read_zarr
 from scipy import sparse
+from scipy.spatial.distance import pdist
 from scipy.spatial.transform import Rotation
+from scipy.stats import spearmanr
 
 import scgeoae as sg
 from scgeoae.training import initialize
@@ -386,6 +389,77 @@ def test_starts_at_a_layout(reduced, monkeypatch):
         run(adata, init_pos="X_tsne")
     with pytest.raises(ValueError, match=r"`init_pos` to have shape \(700, 2\), .* found \(700, 50\)"):
         run(adata, init_pos="X_pca")
+
+
+def rank_correlation(adata):
+    true = pdist(adata.obsm["X_true"])
+    return spearmanr(pdist(adata.obsm["X_geoae"]), true).statistic
+
+
+def test_isomap_unrolls_what_no_projection_does(monkeypatch):
+    monkeypatch.setattr(initialize, "N_WARM_UP_STEPS", 300)
+    roll = sg.datasets.swiss_roll(n_obs=600)
+    run(roll, n_steps=100)
+    assert rank_correlation(roll) < 0.5
+    run(roll, init_pos="isomap", n_steps=100)
+    assert rank_correlation(roll) > 0.95
+    assert roll.uns["geoae"]["params"]["init_pos"] == "isomap"
+    first = roll.obsm["X_geoae"].copy()
+    run(roll, init_pos="isomap", n_steps=100)
+    np.testing.assert_array_equal(roll.obsm["X_geoae"], first)
+
+
+@pytest.mark.parametrize("n_components", [1, 3])
+def test_isomap_has_any_number_of_dimensions(small, monkeypatch, n_components):
+    monkeypatch.setattr(initialize, "N_WARM_UP_STEPS", 5)
+    run(small, init_pos="isomap", n_components=n_components)
+    assert small.obsm["X_geoae"].shape == (60, n_components)
+    assert np.isfinite(small.obsm["X_geoae"]).all()
+
+
+def test_isomap_unrolls_the_graph_that_is_there(monkeypatch):
+    monkeypatch.setattr(initialize, "N_WARM_UP_STEPS", 5)
+    roll = sg.datasets.swiss_roll(n_obs=300)
+    given = []
+    monkeypatch.setattr(
+        import_module("scgeoae.training.fit"),
+        "isomap",
+        lambda x, d, *, neighbors, **_: given.append(neighbors) or x[:, :d].astype(float),
+    )
+    run(roll, init_pos="isomap", neighbors_weight=0)
+    assert given.pop() is None
+    assert "neighbors" not in roll.uns["geoae"]["params"]
+    sc.pp.neighbors(roll, use_rep="X", n_neighbors=4, method="gauss")
+    run(roll, init_pos="isomap", neighbors_weight=0)
+    # three others, as Scanpy counts the cell itself
+    assert given[0].shape == (300, 10)
+    assert ((given.pop() >= 0).sum(1) == 3).all()
+    assert roll.uns["geoae"]["params"]["neighbors_key"] == "neighbors"
+
+    sc.pp.neighbors(roll, use_rep="X", n_neighbors=6, key_added="other", method="gauss")
+    run(roll, init_pos="isomap", neighbors_weight=0, neighbors_key="other")
+    assert ((given.pop() >= 0).sum(1) == 5).all()
+    monkeypatch.setattr(import_module("scgeoae.tl._geoae"), "MAX_UNROLLED", 299)
+    with pytest.raises(ValueError, match=r"neighbors_key='other' has no effect"):
+        run(roll, init_pos="isomap", neighbors_weight=0, neighbors_key="other")
+
+
+def test_paga_starts_at_its_groups(reduced, monkeypatch):
+    monkeypatch.setattr(initialize, "N_WARM_UP_STEPS", 300)
+    adata = reduced.copy()
+    with pytest.raises(KeyError, match=r"run sc\.tl\.paga\(adata\) and sc\.pl\.paga\(adata\) first"):
+        run(adata, init_pos="paga")
+    sc.tl.paga(adata, groups="bulk_labels")
+    sc.pl.paga(adata, show=False)
+    run(adata, init_pos="paga", n_steps=1, batch_size=64)
+    z, groups = adata.obsm["X_geoae"], adata.obs["bulk_labels"]
+    centers = np.array([z[groups == name].mean(axis=0) for name in groups.cat.categories])
+    assert np.corrcoef(pdist(centers), pdist(adata.uns["paga"]["pos"]))[0, 1] > 0.9
+    assert adata.uns["geoae"]["params"]["init_pos"] == "paga"
+    run(adata, init_pos="paga", n_steps=1, batch_size=64, key_added="again")
+    np.testing.assert_array_equal(adata.obsm["X_again"], z)
+    with pytest.raises(ValueError, match=r"Expected `n_components` to be 2 for init_pos='paga'"):
+        run(adata, init_pos="paga", n_components=3)
 
 
 def test_neighbor_term_uses_the_graph_that_is_there(reduced):
