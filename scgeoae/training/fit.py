@@ -21,7 +21,7 @@ from .neighbors import MAX_SEARCHED, N_PARTNERS, find_neighbors, suitable_noise,
 from .optimize import optimize
 from .prepare import prepare
 from .search import Neighbors, nearest_neighbors
-from .settle import settle
+from .settle import Effort, Weights, settle
 from .tuning import tuned_for
 
 if TYPE_CHECKING:
@@ -36,8 +36,7 @@ if TYPE_CHECKING:
 
 # Neighbors whose affinities are counted, for each of the perplexity; t-SNE's customary number.
 NEIGHBORS_PER_PERPLEXITY = 3
-# Steps of the second stage, and the weight of its chords (docs/defaults.md).
-N_SETTLE_STEPS = 300
+# Weight of the chords (docs/defaults.md).
 CHORD_WEIGHT = 1.0
 # Cells encoded at a time.
 BLOCK = 4096
@@ -121,7 +120,7 @@ def _fit(
         model.ambient = ambient.divided_by(ambient.mean(model.restore(x[:1000])))
     all_cells = neighbors_of_all = None
     if settings.refine:
-        all_cells = x.cpu() if len(x) == len(raw) else standardized(prepared, raw)
+        all_cells = x.cpu() if len(x) == raw.shape[0] else standardized(prepared, raw)
         neighbors_of_all = graph
         if graph is None:
             k = min(int(NEIGHBORS_PER_PERPLEXITY * settings.perplexity), len(all_cells) - 1)
@@ -130,6 +129,9 @@ def _fit(
     if any(term.regularizer.of == "neighbors" for term in settings.terms):
         around = find_neighbors(x, train, settings.n_neighbors)
     if settings.contrast is not None:
+        if neighbors is None and neighbors_of_all is not None:
+            # of a sample few cells have their nearest in it
+            neighbors = neighbors_of_all.indices if raw.shape[0] > len(x) else neighbors_of_all.indices[:, :N_PARTNERS]
         if neighbors is not None:
             partners = within(neighbors, prepared.rows, train)
         else:
@@ -213,25 +215,21 @@ def _settled(
     with torch.no_grad():
         codes = torch.cat([model.encoder(part) for part in x.split(BLOCK)]).numpy()
     train = torch.from_numpy(prepared.rows)[prepared.train.cpu()]
-    n_threads = torch.get_num_threads()
-    with tuned_for(settings.batch_size, torch.device("cpu")):
-        found = settle(
-            model,
-            x,
-            codes,
-            neighbors,
-            terms=settings.terms,
-            factor=factor,
-            train=train,
-            perplexity=settings.perplexity,
-            divergence_weight=settings.tsne_weight,
-            chord_weight=CHORD_WEIGHT if settings.keeps_lengths and model.ambient is None else 0.0,
-            n_steps=N_SETTLE_STEPS,
-            batch_size=settings.batch_size,
-            noise=noise,
-            seed=settings.seed,
-            n_threads=n_threads,
-            progress_bar=progress_bar,
-        )
+    keeps_chords = settings.keeps_lengths and model.ambient is None
+    weights = Weights(
+        terms=settings.terms,
+        factor=factor,
+        divergence=settings.tsne_weight,
+        perplexity=settings.perplexity,
+        chord=CHORD_WEIGHT if keeps_chords else 0.0,
+    )
+    effort = Effort(
+        batch_size=settings.batch_size,
+        noise=noise,
+        seed=settings.seed,
+        n_threads=torch.get_num_threads(),
+        progress_bar=progress_bar,
+    )
+    found = settle(model, x, codes, neighbors, train=train, weights=weights, effort=effort)
     on_cpu = prepared._replace(x=prepared.x.cpu(), axes=prepared.axes.cpu())
     return on_cpu, torch.from_numpy(found)

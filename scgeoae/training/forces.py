@@ -7,10 +7,23 @@ PyTorch, which writes each of some fifteen intermediate results for a hundred pa
 
 from __future__ import annotations
 
+from functools import cache
+from typing import TYPE_CHECKING, NamedTuple
+
 import numpy as np
 from numba import float32, njit, uint64
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 COMPILED = {"nogil": True, "fastmath": True, "cache": True}
+
+
+class Forces(NamedTuple):
+    """Compiled for a number of dimensions."""
+
+    of_neighbors: Callable[..., None]
+    of_chords: Callable[..., None]
 
 
 @njit(inline="always")
@@ -21,110 +34,97 @@ def _mixed(x):
     return x ^ (x >> uint64(31))
 
 
-@njit(**COMPILED)
-def neighbor_forces(
-    start,
-    stop,
-    y,
-    narrowness,
-    offsets,
-    partners,
-    affinity,
-    near,
-    reach,
-    y_near,
-    n_far,
-    key,
-    per_total,
-    locality,
-    force,
-    total,
-):
-    r"""Write the gradient of the Kullback–Leibler divergence, times n/4, of the cells from `start` to `stop`.
+@cache
+def forces(d: int) -> Forces:
+    """Compile the forces for d dimensions: with a known d the compiler unrolls the loops over it."""
 
-    .. math:: F_i = \sum_j p_{ij} w_{ij} \frac{z_i - z_j}{\tau_i \tau_j}
-        - c_i \sum_j w_{ij}^2 \frac{z_i - z_j}{\tau_i \tau_j}, \quad
-        w_{ij} = \frac{1}{1 + \|z_i - z_j\|^2/(\tau_i \tau_j)}
+    @njit(**COMPILED)
+    def of_neighbors(
+        start,
+        stop,
+        y,
+        narrowness,
+        offsets,
+        partners,
+        affinity,
+        near,
+        reach,
+        y_near,
+        n_far,
+        key,
+        per_total,
+        force,
+        total,
+    ):
+        r"""Write the gradient of the Kullback–Leibler divergence, times n/4, of the cells from `start` to `stop`.
 
-    The first sum is over the edges of the affinities. The second is over the cells that are near on the map, and over
-    a sample of the others, which is weighted by how many each of them stands for.
+        .. math:: F_i = \sum_j p_{ij} w_{ij} \frac{z_i - z_j}{\tau_i \tau_j}
+            - \frac nZ \sum_j w_{ij}^2 \frac{z_i - z_j}{\tau_i \tau_j}, \quad
+            w_{ij} = \frac{1}{1 + \|z_i - z_j\|^2/(\tau_i \tau_j)}, \quad Z = \sum_{ij} w_{ij}
 
-    :math:`c_i = (n/Z)^{1-a} (A_i/R_i)^a` with :math:`Z = \sum w`, the locality a, and the virials A and R of the
-    attraction and the repulsion of cell i, :math:`\sum_j F_{ij} \cdot (z_i - z_j)`. a = 0 is the gradient for fixed
-    widths τ. It makes dense groups expand, however wide they are, because their widths grow with them; at a = 1 attraction
-    and repulsion of each cell balance, so that nothing expands.
-    """
-    n, d = y.shape
-    n_near = near.shape[1]
-    per_far = float32((n - 1 - n_near) / max(n_far, 1))
-    step, pull, push = np.empty(d, np.float32), np.empty(d, np.float32), np.empty(d, np.float32)
-    for i in range(start, stop):
-        pull[:] = 0
-        push[:] = 0
-        kernels, attraction, repulsion = float32(0), float32(0), float32(0)
-        for edge in range(offsets[i], offsets[i + 1]):
-            j = partners[edge]
-            square = float32(0)
+        The first sum is over the edges of the affinities. The second is over the cells that are near on the map, and
+        over a sample of the others, which is weighted by how many each of them stands for. ``total`` gets
+        :math:`\sum_j w_{ij}`.
+        """
+        n = len(y)
+        n_near = near.shape[1]
+        per_far = float32((n - 1 - n_near) / max(n_far, 1))
+        for i in range(start, stop):
+            kernels = float32(0)
             for a in range(d):
-                step[a] = y[i, a] - y[j, a]
-                square += step[a] * step[a]
-            per_square = narrowness[i] * narrowness[j]
-            strength = affinity[edge] * per_square / (1 + square * per_square)
-            attraction += strength * square
-            for a in range(d):
-                pull[a] += strength * step[a]
-        for column in range(n_near):
-            j = near[i, column]
-            square = float32(0)
-            for a in range(d):
-                step[a] = y[i, a] - y[j, a]
-                square += step[a] * step[a]
-            per_square = narrowness[i] * narrowness[j]
-            kernel = 1 / (1 + square * per_square)
-            strength = kernel * kernel * per_square
-            kernels += kernel
-            repulsion += strength * square
-            for a in range(d):
-                push[a] += strength * step[a]
-        state = uint64(key) + uint64(i) * uint64(0x9E3779B97F4A7C15)
-        for _ in range(n_far):
-            state += uint64(0xD1342543DE82EF95)
-            j = np.int64(((_mixed(state) >> uint64(32)) * uint64(n)) >> uint64(32))
-            square, square_near = float32(0), float32(0)
-            for a in range(d):
-                step[a] = y[i, a] - y[j, a]
-                square += step[a] * step[a]
-                square_near += (y_near[i, a] - y_near[j, a]) ** 2
-            # the near ones, and the cell itself, are counted already
-            if square_near > reach[i]:
+                force[i, a] = 0
+            for edge in range(offsets[i], offsets[i + 1]):
+                j = partners[edge]
+                square = float32(0)
+                for a in range(d):
+                    square += (y[i, a] - y[j, a]) ** 2
+                per_square = narrowness[i] * narrowness[j]
+                strength = affinity[edge] * per_square / (1 + square * per_square)
+                for a in range(d):
+                    force[i, a] += strength * (y[i, a] - y[j, a])
+            for column in range(n_near):
+                j = near[i, column]
+                square = float32(0)
+                for a in range(d):
+                    square += (y[i, a] - y[j, a]) ** 2
                 per_square = narrowness[i] * narrowness[j]
                 kernel = 1 / (1 + square * per_square)
-                strength = per_far * kernel * kernel * per_square
-                kernels += per_far * kernel
-                repulsion += strength * square
+                kernels += kernel
+                strength = per_total * kernel * kernel * per_square
                 for a in range(d):
-                    push[a] += strength * step[a]
-        total[i] = kernels
-        scale = per_total
-        if locality > 0:
-            scale = per_total ** (1 - locality) * (attraction / max(repulsion, float32(1e-30))) ** locality
-        for a in range(d):
-            force[i, a] = pull[a] - scale * push[a]
-
-
-@njit(**COMPILED)
-def chord_forces(start, stop, y, landmarks, decoded_distance, weight, force):
-    r"""Add the gradient of :math:`\frac{w}{2} \operatorname{mean}_l (\|z_i - z_l\| - D_{il})^2` over landmarks l."""
-    d = y.shape[1]
-    n_landmarks = len(landmarks)
-    for i in range(start, stop):
-        for column in range(n_landmarks):
-            square = float32(0)
-            for a in range(d):
-                square += (y[i, a] - landmarks[column, a]) ** 2
-            if square > 0:
-                strength = weight / n_landmarks * (1 - decoded_distance[i, column] / np.sqrt(square))
-                # two cells on one place that ought to be far apart are pushed by no more than the way between them
-                strength = max(strength, -4 * weight / n_landmarks)
+                    force[i, a] -= strength * (y[i, a] - y[j, a])
+            state = uint64(key) + uint64(i) * uint64(0x9E3779B97F4A7C15)
+            for _ in range(n_far):
+                state += uint64(0xD1342543DE82EF95)
+                j = np.int64(((_mixed(state) >> uint64(32)) * uint64(n)) >> uint64(32))
+                square, square_near = float32(0), float32(0)
                 for a in range(d):
-                    force[i, a] += strength * (y[i, a] - landmarks[column, a])
+                    square += (y[i, a] - y[j, a]) ** 2
+                    square_near += (y_near[i, a] - y_near[j, a]) ** 2
+                # the near ones, and the cell itself, are counted already
+                if square_near > reach[i]:
+                    per_square = narrowness[i] * narrowness[j]
+                    kernel = 1 / (1 + square * per_square)
+                    kernels += per_far * kernel
+                    strength = per_total * per_far * kernel * kernel * per_square
+                    for a in range(d):
+                        force[i, a] -= strength * (y[i, a] - y[j, a])
+            total[i] = kernels
+
+    @njit(**COMPILED)
+    def of_chords(start, stop, y, landmarks, decoded_distance, weight, force):
+        r"""Add the gradient of :math:`\frac w2 \operatorname{mean}_l (\|z_i - z_l\| - D_{il})^2` over landmarks l."""
+        n_landmarks = len(landmarks)
+        per_landmark = float32(weight / n_landmarks)
+        for i in range(start, stop):
+            for column in range(n_landmarks):
+                square = float32(0)
+                for a in range(d):
+                    square += (y[i, a] - landmarks[column, a]) ** 2
+                if square > 0:
+                    # two cells on one place that ought to be far apart are pushed by no more than the way between them
+                    strength = per_landmark * max(1 - decoded_distance[i, column] / np.sqrt(square), float32(-4))
+                    for a in range(d):
+                        force[i, a] += strength * (y[i, a] - landmarks[column, a])
+
+    return Forces(of_neighbors, of_chords)

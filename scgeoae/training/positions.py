@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from scipy.spatial import KDTree
 
-from .forces import chord_forces, neighbor_forces
+from .forces import forces
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,18 +24,18 @@ if TYPE_CHECKING:
 
 # Cells near on the map whose repulsion is summed, and others that are drawn in each step for the rest.
 N_NEAR, N_FAR = 40, 10
-# The local width τ of a cell is its distance to this neighbor on the map (docs/defaults.md).
-WIDTH_NEIGHBOR = 6
+# The kernel of a cell is as wide as the geometric mean of its distance to this neighbor on the map and the median of
+# these distances (docs/defaults.md). With one width for all, dense groups spread until they are as sparse as others;
+# with local widths alone, groups that lie on each other hardly come apart.
+WIDTH_NEIGHBOR = 3
 # It is never below this quantile, nor below this share of its median: equal cells have a distance of 0.
 LEAST_QUANTILE, LEAST_SHARE = 0.02, 0.01
-# How much attraction and repulsion are balanced cell by cell; see `scgeoae.training.forces.neighbor_forces`.
-LOCALITY = 0.5
 # Steps after which neighbors on the map and widths are renewed, and after which the decoder is asked again.
-RENEW_EVERY, DECODE_EVERY = 20, 10
+RENEW_EVERY, DECODE_EVERY = 20, 20
 # Cells to which chords are drawn, another sample each time the decoder is asked.
-N_LANDMARKS = 32
-# Length of a step in units of the median width, at first and in the end; moments as in Adam.
-RATE, LAST_RATE = 0.2, 0.02
+N_LANDMARKS = 24
+# Length of the last steps against the first; moments as in Adam.
+LAST_RATE = 0.02
 MEAN, SQUARE = 0.9, 0.99
 # How much of the normalizer a step renews.
 SMOOTHING = 0.2
@@ -44,14 +44,15 @@ BLOCK, DECODED = 2048, 2048
 
 
 class Positions:
-    r"""Positions of the cells, moved down the gradient of
+    r"""Positions of the cells, that move down a gradient.
 
-    .. math:: \frac1n \sum_i \frac{\|D(z_i) - x_i\|^2}{D}
-        + \kappa\, \mathrm{KL}(P \| Q)
-        + \chi \frac{\operatorname{mean}_{ij} (\|z_i - z_j\| - c \|D(z_i) - D(z_j)\|)^2}{\operatorname{mean}_{ij} \|z_i - z_j\|^2}
+    Minimized is
 
-    The first term is linearized where the decoder was last asked. Q is t-SNE's, with a kernel as wide as the cells are
-    apart where they are, so that it sorts cells among their neighbors and leaves the rest to the other terms. The
+    .. math:: \frac1n \sum_i \frac{\|D(z_i) - x_i\|^2}{D} + \kappa\, \mathrm{KL}(P \| Q)
+        + \chi \frac{\langle (\|z_i - z_j\| - c \|D(z_i) - D(z_j)\|)^2 \rangle_{ij}}{\langle \|z_i - z_j\|^2 \rangle_{ij}}
+
+    The first term is linearized where the decoder was last asked. Q is t-SNE's, with a kernel that is wider where
+    cells are further apart, so that it sorts cells among their neighbors and leaves the rest to the other terms. The
     third makes distances across the surface true, too; it takes the decoded points for given.
 
     Parameters
@@ -62,8 +63,8 @@ class Positions:
         (n, D) standardized cells.
     affinities
         P of n cells, (n, n), whose sum is n.
-    n_steps
-        Over which the length of the steps falls.
+    n_steps, rate
+        Length of the first steps, in units of the median width; it falls over so many steps.
     divergence_weight, chord_weight
         κ and χ.
     seed
@@ -79,6 +80,7 @@ class Positions:
         affinities: sparse.csr_matrix,
         *,
         n_steps: int,
+        rate: float,
         divergence_weight: float,
         chord_weight: float,
         seed: int,
@@ -86,7 +88,8 @@ class Positions:
     ) -> None:
         self.values = np.array(start, dtype=np.float32, order="C")
         self.x = x
-        self.n_steps = n_steps
+        self.forces = forces(self.values.shape[1])
+        self.n_steps, self.rate = n_steps, rate
         self.divergence_weight, self.chord_weight = divergence_weight, chord_weight
         self.offsets = affinities.indptr.astype(np.int64)
         self.partners = affinities.indices.astype(np.int32)
@@ -123,8 +126,10 @@ class Positions:
         gradient *= 4 * self.divergence_weight
         if self.chord_weight:
             weight = np.float32(4 * self.chord_weight / self.mean_square_chord)
-            self._in_blocks(lambda a, b: chord_forces(a, b, self.values, self.landmarks, self.chords, weight, gradient))
-        moved = (self.metric @ (self.values - self.asked_at)[:, :, None])[:, :, 0]
+            self._in_blocks(
+                lambda a, b: self.forces.of_chords(a, b, self.values, self.landmarks, self.chords, weight, gradient)
+            )
+        moved = np.einsum("nab,nb->na", self.metric, self.values - self.asked_at)
         gradient += (self.slope + moved) * np.float32(2 / self.x.shape[1])
         self._descend(gradient)
 
@@ -138,7 +143,7 @@ class Positions:
         median = float(np.median(positive)) if len(positive) else 1.0
         width = np.maximum(width, max(float(np.quantile(width, LEAST_QUANTILE)), LEAST_SHARE * median))
         self.median_width = float(np.median(width))
-        self.narrowness = (1 / width).astype(np.float32)
+        self.narrowness = (1 / np.sqrt(width * self.median_width)).astype(np.float32)
         self.near_at = self.values.copy()
         # somewhat more, so that rounding does not count the last one twice
         self.reach = (np.square(distance[:, -1]) * (1 + 1e-5)).astype(np.float32)
@@ -174,16 +179,16 @@ class Positions:
         key = self.random.integers(2**63)
         per_total = np.float32(n / self.total if self.total else 0)
         self._in_blocks(
-            lambda a, b: neighbor_forces(
+            lambda a, b: self.forces.of_neighbors(
                 a, b, self.values, self.narrowness, self.offsets, self.partners, self.affinity, self.near, self.reach,
-                self.near_at, n_far, key, per_total, np.float32(LOCALITY), self.force, self._totals,
+                self.near_at, n_far, key, per_total, self.force, self._totals,
             )
         )  # fmt: skip
         return float(self._totals.sum(dtype=np.float64))
 
     def _descend(self, gradient: NDArray[np.float32]) -> None:
         falling = (1 + math.cos(math.pi * self.n_done / self.n_steps)) / 2
-        rate = RATE * self.median_width * (LAST_RATE + (1 - LAST_RATE) * falling)
+        rate = self.rate * self.median_width * (LAST_RATE + (1 - LAST_RATE) * falling)
         self.n_done += 1
         self.mean += (1 - MEAN) * (gradient - self.mean)
         self.square += (1 - SQUARE) * (np.square(gradient) - self.square)

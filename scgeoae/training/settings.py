@@ -44,7 +44,7 @@ class Settings:
     refine: bool | None = None
     """After construction true or false."""
     tsne_weight: float = 0.25
-    perplexity: float = 20.0
+    perplexity: float = 25.0
     n_neighbors: int = 15
     hidden: tuple[int, ...] = (128, 128)
     activation: str = "silu"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,10 +11,12 @@ from tqdm.auto import tqdm
 
 from ..nn import flatten
 from .adamw import AdamW
-from .affinities import affinities
+from .affinities import affinities, conditional
 from .batches import Cells, batches_of_cells
 from .descent import Descent
 from .positions import Positions
+from .search import nearest_neighbors
+from .tuning import tuned_for
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,6 +32,47 @@ if TYPE_CHECKING:
 LEARNING_RATE, CLIMB = 3e-3, 0.1
 # Weight of the penalties against that of the first stage: here they cost hardly any error (docs/defaults.md).
 PENALTY_FACTOR = 5.0
+# Beyond so many cells a random sample of this size moves first: it travels further, as its cells are further apart,
+# and its neighbors are those of a wider neighborhood. The others then start among the nearest of them.
+N_COARSE = 10_000
+# Steps, and their first length in widths, of the sample and of all cells; without a sample all cells move as far as
+# it does.
+COARSE_STEPS, COARSE_RATE = 300, 1.0
+ALL_STEPS, ALL_RATE = 150, 0.5
+FEW_STEPS, FEW_RATE = 300, 0.5
+# Nearest cells of the sample that another one starts among, and how many of these count.
+N_NEAREST, N_COUNTED = 10, 5
+# Cells that are compared with the sample at a time.
+BLOCK = 2048
+
+
+@dataclass(frozen=True, kw_only=True)
+class Weights:
+    """What the second stage minimizes, besides the reconstruction error."""
+
+    terms: Sequence[Term]
+    """The penalties on the decoder,"""
+    factor: float
+    """and what their weights are multiplied by."""
+    divergence: float
+    """Of t-SNE's divergence."""
+    perplexity: float
+    """Of its affinities."""
+    chord: float
+    """Of the misfit of distances across the surface."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Effort:
+    """How it is minimized."""
+
+    batch_size: int
+    noise: float
+    seed: int
+    n_threads: int
+    progress_bar: bool
+    n_steps: int = 0
+    rate: float = 0.0
 
 
 def settle(
@@ -37,23 +81,13 @@ def settle(
     codes: NDArray[np.float32],
     neighbors: Neighbors,
     *,
-    terms: Sequence[Term],
-    factor: float,
     train: Tensor,
-    perplexity: float,
-    divergence_weight: float,
-    chord_weight: float,
-    n_steps: int,
-    batch_size: int,
-    noise: float,
-    seed: int,
-    n_threads: int,
-    progress_bar: bool,
+    weights: Weights,
+    effort: Effort,
 ) -> NDArray[np.float32]:
     """Move each cell among its neighbors, the networks along with it, and return the (n, d) positions.
 
-    In each step all cells move once (`Positions`), and both networks learn from a batch of the cells `train` where
-    these now lie: the decoder what is there, the encoder where a cell goes.
+    Beyond 10,000 cells a random sample of these moves first.
 
     Parameters
     ----------
@@ -63,42 +97,94 @@ def settle(
         (n, D) standardized cells, and the (n, d) latent positions where they start.
     neighbors
         Of the cells in the representation.
-    terms, factor
-        The penalties on the decoder, and what their weights are multiplied by.
+    train
+        Row numbers of the cells that the networks learn from.
     """
-    generator = torch.Generator().manual_seed(seed)
-    optimizer = AdamW(flatten(model), peak=LEARNING_RATE, n_steps=n_steps, climb=CLIMB)
-    descend = Descent(model, terms=terms)
-    bar = tqdm(total=n_steps, desc="settling", unit="step", delay=1, disable=not progress_bar, leave=False)
-    with (
-        bar,
-        Positions(
-            codes,
-            x,
-            affinities(neighbors, perplexity),
-            n_steps=n_steps,
-            divergence_weight=divergence_weight,
-            chord_weight=chord_weight,
-            seed=seed,
-            n_threads=n_threads,
-        ) as positions,
-    ):
-        # a view of the positions, which move
-        cells = Cells(x, codes=torch.from_numpy(positions.values))
-        stream = batches_of_cells(
-            cells,
-            train,
-            noise=noise,
-            measured=False,
-            batch_size=batch_size,
-            generator=generator,
-            on_device=generator,
-        )
-        for _ in range(n_steps):
+    n = len(x)
+    if n <= N_COARSE:
+        return _settle(model, x, codes, neighbors, train, weights, replace(effort, n_steps=FEW_STEPS, rate=FEW_RATE))
+    rows = np.sort(np.random.default_rng(effort.seed).choice(n, N_COARSE, replace=False))
+    sample = x[rows]
+    is_train = torch.zeros(n, dtype=torch.bool).index_fill_(0, train, value=True)
+    moved = _settle(
+        model,
+        sample,
+        codes[rows],
+        nearest_neighbors(sample.numpy(), neighbors.indices.shape[1], seed=effort.seed),
+        is_train[rows].nonzero()[:, 0],
+        weights,
+        replace(effort, n_steps=COARSE_STEPS, rate=COARSE_RATE),
+    )
+    codes = among_nearest(x, sample, moved)
+    codes[rows] = moved
+    return _settle(model, x, codes, neighbors, train, weights, replace(effort, n_steps=ALL_STEPS, rate=ALL_RATE))
+
+
+def _settle(
+    model: Autoencoder,
+    x: Tensor,
+    codes: NDArray[np.float32],
+    neighbors: Neighbors,
+    train: Tensor,
+    weights: Weights,
+    effort: Effort,
+) -> NDArray[np.float32]:
+    """Let all cells move.
+
+    In each step all move once (`Positions`), and both networks learn from a batch of the cells `train` where these
+    now lie: the decoder what is there, the encoder where a cell goes.
+    """
+    generator = torch.Generator().manual_seed(effort.seed)
+    optimizer = AdamW(flatten(model), peak=LEARNING_RATE, n_steps=effort.n_steps, climb=CLIMB)
+    descend = Descent(model, terms=weights.terms)
+    shown = {"desc": f"settling {len(x):,} cells", "unit": "step", "delay": 1, "leave": False}
+    bar = tqdm(total=effort.n_steps, disable=not effort.progress_bar, **shown)
+    positions = Positions(
+        codes,
+        x,
+        affinities(neighbors, weights.perplexity),
+        n_steps=effort.n_steps,
+        rate=effort.rate,
+        divergence_weight=weights.divergence,
+        chord_weight=weights.chord,
+        seed=effort.seed,
+        n_threads=effort.n_threads,
+    )
+    # a view of the positions, which move
+    cells = Cells(x, codes=torch.from_numpy(positions.values))
+    stream = batches_of_cells(
+        cells,
+        train,
+        noise=effort.noise,
+        measured=False,
+        batch_size=effort.batch_size,
+        generator=generator,
+        on_device=generator,
+    )
+    with bar, positions, tuned_for(effort.batch_size, x.device):
+        for _ in range(effort.n_steps):
             positions.step(model)
-            descend(next(stream), PENALTY_FACTOR * factor)
+            descend(next(stream), PENALTY_FACTOR * weights.factor)
             optimizer.step()
             bar.update()
     for p in model.parameters():
         p.grad = None
     return positions.values
+
+
+@torch.no_grad()
+def among_nearest(x: Tensor, known: Tensor, positions: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return for each of the (n, D) cells the mean position, (n, d), of the nearest of the (m, D) `known` ones.
+
+    They count as t-SNE's affinities do.
+    """
+    square = known.square().sum(1)
+    k = min(N_NEAREST, len(known))
+    found = np.empty((len(x), positions.shape[1]), dtype=np.float32)
+    for start in range(0, len(x), BLOCK):
+        cells = x[start : start + BLOCK]
+        compared, near = torch.addmm(square, cells, known.T, alpha=-2).topk(k, largest=False)
+        distance = (compared + cells.square().sum(1, keepdim=True)).clamp_(min=0).sqrt_()
+        share = conditional(distance.numpy(), N_COUNTED)
+        found[start : start + BLOCK] = (share[:, :, None] * positions[near.numpy()]).sum(1)
+    return found
