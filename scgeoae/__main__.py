@@ -61,6 +61,7 @@ def run(options: argparse.Namespace) -> None:
         strength=options.strength,
         side=options.side,
         neighbors_weight=options.neighbors_weight,
+        refine=options.refine,
         use_rep=options.use_rep,
         random_state=options.seed,
         progress_bar=sys.stderr.isatty(),
@@ -133,6 +134,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--strength", type=_strength, metavar="WEIGHT", help="weight of the regularizer, or auto")
     parser.add_argument(
         "--neighbors-weight", type=float, metavar="WEIGHT", help="weight of the neighbour term; 0: pure geometry"
+    )
+    parser.add_argument(
+        "--refine",
+        action=argparse.BooleanOptionalAction,
+        help="give each cell a place of its own (default: with isometric, volume and conformal)",
     )
     parser.add_argument("--side", choices=("decoder", "encoder", "both"), help="the network that it holds")
     parser.add_argument("--color", metavar="NAME", help="column of obs, or gene, to colour the cells by")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from ..geometry import anisotropy, distortion, metric_graph, nearest_others, relative_log_area
+from ..geometry import anisotropy, chord_ratio, distortion, metric_graph, nearest_others, relative_log_area
 from ..nn.arrays import to_arrays
 from .finite import check_finite
 from .results import Results, Tensors
@@ -15,7 +15,7 @@ from .results import Results, Tensors
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from ..nn import CountDecoder
+    from ..nn import Autoencoder, CountDecoder
     from ..training import Fit
     from .representation import Representation
 
@@ -29,6 +29,8 @@ def assemble(
     scores |= _errors(fitted.error, fitted)
     if fitted.displacement is not None:
         scores |= _errors(fitted.displacement, fitted, "_encoder")
+    if fitted.model.ambient is None:
+        scores |= _chords(fitted.embedding, fitted.model)
     return Results(
         tensors={"decoder": _tensors(fitted.metric), "encoder": _tensors(fitted.encoder_metric)},
         graph=_graph(fitted.embedding, fitted.metric, n_neighbors),
@@ -95,6 +97,11 @@ def _graph(embedding: NDArray, metric: NDArray, k: int) -> Any:
 def _distortion(metric: NDArray, suffix: str = "") -> dict[str, float]:
     measures = distortion(torch.from_numpy(metric))
     return {f"CN{suffix}": measures.cn, f"VPres{suffix}": measures.vpres, f"ISO{suffix}": measures.iso}
+
+
+def _chords(embedding: NDArray, model: Autoencoder) -> dict[str, float]:
+    found = chord_ratio(torch.from_numpy(np.asarray(embedding, dtype=np.float32)), model.decode)
+    return {"chord": float(found.median), "chord_spread": float(found.spread)}
 
 
 def _errors(error: NDArray, fitted: Fit, suffix: str = "") -> dict[str, float]:

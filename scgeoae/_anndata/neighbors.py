@@ -10,6 +10,7 @@ import numpy as np
 from scanpy import logging as logg
 
 from .._arguments import check_name
+from ..training import Neighbors
 from .numbers import real_graph
 from .representation import components_slot
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 def choose_neighbors(
     adata: AnnData, representation: Representation, *, key: str | None, k: int
-) -> NDArray[np.intp] | None:
+) -> NDArray[np.int32] | None:
     """Return the at most k nearest neighbours of each cell in a graph that `adata` has.
 
     That of ``uns[key]``, as `scanpy.pp.neighbors` writes it; without a key that of
@@ -51,11 +52,33 @@ def choose_neighbors(
     if key is None and not _is_of(entry.get("params", {}), representation, adata):
         logg.info(f"    the graph in adata.uns['neighbors'] is not of {representation.name}: computing neighbours")
         return None
-    distances = real_graph(adata.obsp[distances_key], f"adata.obsp[{distances_key!r}]")
+    return _nearest(_distances(adata, distances_key), k).indices
+
+
+def choose_graph(adata: AnnData, *, key: str | None, k: int) -> Neighbors | None:
+    """Return the at most k nearest neighbors of each cell in the graph that the second stage is to follow.
+
+    That of ``uns[key]``. Without a key that of ``uns["neighbors"]`` if its metric is not the Euclidean one, as that
+    is what was asked for then; else `None`: the neighbors in the representation are searched.
+    """
+    name = "neighbors" if key is None else key
+    entry = adata.uns.get(name)
+    if not isinstance(entry, Mapping):
+        return None
+    params = entry.get("params")
+    metric = params.get("metric", "euclidean") if isinstance(params, Mapping) else "euclidean"
+    distances_key = entry.get("distances_key", "distances")
+    if distances_key not in adata.obsp or (key is None and metric == "euclidean"):
+        return None
+    return _nearest(_distances(adata, distances_key), k)
+
+
+def _distances(adata: AnnData, slot: str) -> sparse.csr_matrix:
+    distances = real_graph(adata.obsp[slot], f"adata.obsp[{slot!r}]")
     if not (np.isfinite(distances.data) & (distances.data >= 0)).all():
-        msg = f"adata.obsp[{distances_key!r}] has distances that are negative or not finite; run sc.pp.neighbors again."
+        msg = f"adata.obsp[{slot!r}] has distances that are negative or not finite; run sc.pp.neighbors again."
         raise ValueError(msg)
-    return _nearest(distances, k)
+    return distances
 
 
 def _is_of(params: Any, representation: Representation, adata: AnnData) -> bool:
@@ -91,14 +114,16 @@ def _recorded(params: Any, adata: AnnData, columns: int) -> tuple[str | None, in
     return use_rep, theirs
 
 
-def _nearest(distances: sparse.csr_matrix, k: int) -> NDArray[np.intp]:
+def _nearest(distances: sparse.csr_matrix, k: int) -> Neighbors:
     distances = distances.tocoo()
     other = distances.row != distances.col
-    rows, columns = distances.row[other], distances.col[other]
-    order = np.lexsort([distances.data[other], rows])
-    rows, columns = rows[order], columns[order]
+    rows, columns, lengths = distances.row[other], distances.col[other], distances.data[other]
+    order = np.lexsort([lengths, rows])
+    rows, columns, lengths = rows[order], columns[order], lengths[order]
     position = np.arange(len(rows)) - np.searchsorted(rows, rows)
     near = position < k
-    table = np.full((distances.shape[0], k), -1, dtype=np.intp)
-    table[rows[near], position[near]] = columns[near]
-    return table
+    shape = (distances.shape[0], k)
+    found = Neighbors(np.full(shape, -1, dtype=np.int32), np.full(shape, np.inf, dtype=np.float32))
+    found.indices[rows[near], position[near]] = columns[near]
+    found.distances[rows[near], position[near]] = lengths[near]
+    return found

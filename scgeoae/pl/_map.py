@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from .._anndata.results import embedding_slot, has_own_decoder, read_embedding, read_metric, read_params
+from .._anndata.results import embedding_slot, has_own_decoder, read_embedding, read_metric, read_params, read_scores
 from .._arguments import check_flag
 
 if TYPE_CHECKING:
@@ -23,6 +23,8 @@ class Unit(NamedTuple):
     """How many of them one unit of length on the map is."""
     is_mean: bool
     """Whether it is that on average only, and not by construction."""
+    spread: float | None = None
+    """By what share it is longer or shorter between two thirds of all pairs of cells, where that is known."""
 
 
 def read_map(adata: AnnData, basis: str, caller: str) -> NDArray:
@@ -39,10 +41,14 @@ def read_map(adata: AnnData, basis: str, caller: str) -> NDArray:
 def read_unit(adata: AnnData, basis: str) -> Unit:
     """Return what one unit of length on the map is.
 
-    A map of `scgeoae.tl.geoae` has the unit of its representation. Of any other the length in the representation of a
-    step of 1 is the root of the mean of tr G/d over these cells.
+    It is measured between cells: the distance on the map against that between the points that the decoder has there,
+    in the median over pairs. Where that was not measured, a map of `scgeoae.tl.geoae` has the unit of its
+    representation, and on any other the length of a step of 1 is the root of the mean of tr G/d over these cells.
     """
     name = _unit_name(read_params(adata, basis))
+    scores = read_scores(adata, basis)
+    if scores.get("chord", 0) > 0:
+        return Unit(name, 1 / scores["chord"], is_mean=True, spread=scores.get("chord_spread"))
     if has_own_decoder(adata, basis):
         return Unit(name, 1.0, is_mean=False)
     metric = read_metric(adata, basis)

@@ -22,11 +22,13 @@ def add_ruler(ax: Axes, unit: Unit, z: NDArray) -> AnchoredSizeBar:
     """Add a bar of a round number of units, about a sixth of the width of the axes, where it hides few cells `z`."""
     (left, right), (bottom, top) = ax.get_xlim(), ax.get_ylim()
     length = round_length((right - left) / 6 * unit.per_length)
-    label = f"{length:g} {unit.name}"
+    label = f"≈ {length:g} {unit.name}, on average" if unit.is_mean else f"{length:g} {unit.name}"
+    if unit.spread is not None:
+        label = f"≈ {length:g} {unit.name}, ± {100 * unit.spread:.0f}%"
     bar = AnchoredSizeBar(
         ax.transData,
         length / unit.per_length,
-        f"≈ {label}, on average" if unit.is_mean else label,
+        label,
         _emptiest_corner(ax, z),
         frameon=True,
         pad=0.3,

@@ -8,7 +8,7 @@ import pandas as pd
 from scanpy import logging as logg
 
 from .._anndata.assemble import assemble
-from .._anndata.neighbors import choose_neighbors
+from .._anndata.neighbors import choose_graph, choose_neighbors
 from .._anndata.paga import paga_positions
 from .._anndata.representation import choose_representation
 from .._anndata.results import check_writable, writable, write_results
@@ -43,6 +43,9 @@ def geoae(
     neighbors_weight: float | None = None,
     neighbors_scale: float = 0.3,
     neighbors_key: str | None = None,
+    refine: bool | None = None,
+    tsne_weight: float = 0.25,
+    perplexity: float = 25,
     noise: float | None = None,
     use_rep: str | None = None,
     n_pcs: int | None = None,
@@ -64,8 +67,9 @@ def geoae(
     Trains an autoencoder whose decoder (or encoder) is held close to an isometry (or to preserving
     areas, or angles), so that distances (areas, angles) on the map are those of the representation,
     and stores how far from it each cell still is. The networks start at PCA and bend from
-    there; the map has the units of the representation and lies along its first principal
-    components.
+    there. In a second stage each cell moves to a place of its own among its neighbors, and the
+    networks follow. The map has the units of the representation and lies along its first
+    principal components.
 
     Parameters
     ----------
@@ -166,7 +170,25 @@ def geoae(
     neighbors_key
         Key of `uns` of the neighbour graph to use for it, and for ``init_pos="isomap"``. By default that of
         `scanpy.pp.neighbors`, ``"neighbors"``, if it was made from the same representation; where there is none the
-        neighbours are computed, beyond 10,000 cells those of a random 10,000 among these.
+        neighbours are computed, beyond 10,000 cells those of a random 10,000 among these. The second
+        stage follows the graph that you name here, and one in ``"neighbors"`` whose metric is not Euclidean.
+        Otherwise it searches three neighbors for each of its `perplexity`, which Scanpy's graph does not have.
+    refine
+        Whether to run the second stage, in which the position of each cell is a parameter of its own. An
+        encoder cannot place each of many cells exactly. The second stage minimizes the reconstruction error, the
+        penalties of the `regularizer`, and t-SNE's divergence of the neighbors on the map from those in the
+        representation, with kernels that are wider where cells are further apart. With ``"isometric"`` it also
+        holds distances between far cells to those straight through the representation, and sets the unit of the
+        map by them.
+        It keeps the ten nearest neighbors as t-SNE does. By default it runs with ``"isometric"``, ``"volume"`` and
+        ``"conformal"`` on the decoder. ``refine=False`` is the map of the encoder alone.
+    tsne_weight
+        Weight κ of t-SNE's divergence in the second stage, against the reconstruction error: a dial from
+        geometry to t-SNE. At 0 each cell goes where the decoder reconstructs it best; up to 0.1 distances count most;
+        from 1 on neighborhoods do, and far distances and the reconstruction error get worse.
+    perplexity
+        Of t-SNE's affinities: how many neighbors count. Fewer keep the very nearest better, more
+        keep wider neighborhoods better. Useful values are 10 to 50.
     noise
         Standard deviation of the noise that is added to a cell before it is encoded, in the same
         units. It keeps the encoder from memorising cells, so that new ones find their place. With the
@@ -212,7 +234,9 @@ def geoae(
     `None`, or the copy with ``copy=True``. With ``key = key_added or "geoae"`` it sets:
 
     ``adata.obsm["X_{key}"]`` : (n, d) float32
-        The map. On average, one unit on it is one unit of the representation.
+        The map. One unit on it is one unit of the representation: of the distance between two cells straight through
+        it, in the median over pairs of cells, where the second stage has held them; else along the surface of the
+        decoder, on average.
     ``adata.obsm["{key}_metric"]`` : (n, d(d+1)/2) float32
         Metric tensor of the decoder at each cell, upper triangle row by row.
     ``adata.obsp["{key}_metric"]`` : (n, n) float32 csr, k a row
@@ -269,6 +293,9 @@ def geoae(
         sampling=sampling,
         neighbors_weight=neighbors_weight,
         neighbors_scale=neighbors_scale,
+        refine=refine,
+        tsne_weight=tsne_weight,
+        perplexity=perplexity,
         noise=noise,
         n_neighbors=n_neighbors,
         hidden=hidden,
@@ -289,9 +316,10 @@ def geoae(
     positions = _positions(init_pos, adata, settings)
     neighbors = None
     unrolls_graph = isinstance(init_pos, str) and init_pos == "isomap" and adata.n_obs <= MAX_UNROLLED
+    graph = choose_graph(adata, key=neighbors_key, k=settings.n_affinities) if settings.refine else None
     if settings.contrast is not None or unrolls_graph:
         neighbors = choose_neighbors(adata, representation, key=neighbors_key, k=N_PARTNERS)
-    elif neighbors_key is not None:
+    elif graph is None and neighbors_key is not None:
         msg = f"neighbors_key={neighbors_key!r} has no effect without the neighbour term; give `neighbors_weight` > 0."
         raise ValueError(msg)
 
@@ -302,6 +330,7 @@ def geoae(
         settings,
         init_pos=positions,
         neighbors=neighbors,
+        graph=graph,
         ambient=measure,
         device=device,
         progress_bar=progress_bar,

@@ -26,17 +26,18 @@ from .._modes import in_own_modes
 from ..geometry import anisotropy, distortion
 from ..nn.arrays import to_arrays
 from ..quality import outliers
-from ..training import placement
+from ..training import Settled, place, placement
 
 if TYPE_CHECKING:
     from anndata import AnnData
+    from numpy.typing import NDArray
 
     from .._anndata.representation import Representation
     from ..nn import Autoencoder
 
 # Cells of the reference that are enough to tell whether its representation is still that of the map, and how far on it,
-# as a share of its size, one may be encoded from where it lies.
-N_CHECKED, MAX_STRAY = 1000, 0.01
+# as a share of its size, one may be encoded from where it lies; in the median where cells have places of their own.
+N_CHECKED, MAX_STRAY, MAX_MEDIAN_STRAY = 1000, 0.01, 0.1
 
 
 @in_own_modes
@@ -52,8 +53,10 @@ def transform(
 ) -> AnnData | None:
     r"""Place new cells on the map of others.
 
-    The encoder of the map takes the new cells as they are: nothing is trained, the reference stays as it is, and a
-    cell lands on the same place whatever cells come with it.
+    Each new cell starts where its nearest cells of the reference lie, and settles among them as these did in the
+    second stage of `scgeoae.tl.geoae`. Where that was left out, and on a map that somebody else made, the encoder
+    places it. Nothing is trained, the reference stays as it is, and a cell lands on the same place whatever cells come
+    with it; cells of the reference land on their own places.
 
     Parameters
     ----------
@@ -141,15 +144,16 @@ def transform(
     check_writable(adata_new, copy=copy)
     start = logg.info(f"placing {adata_new.n_obs} cells on the map in adata.obsm[{embedding_slot(adata, key)!r}]")
     x = representation.dense(may_be_equal=True)
-    placed = placement(model, x)
+    reference = stored_representation(adata, params)
+    _check_reference(adata, key, model, reference)
+    positions = _settled(adata, key, model, x, reference, params) if params.get("refine", False) else None
+    placed = placement(model, x, positions=positions)
     if bad := np.count_nonzero(~np.isfinite(placed.error)):
         msg = (
             f"{bad} of {len(x)} cells in {representation.name} are too far from those of the map for float32; "
             "are they in other units? Preprocess them as the reference was."
         )
         raise ValueError(msg)
-    reference = stored_representation(adata, params)
-    _check_reference(adata, key, model, reference)
     found = outliers(x, reference.dense())
 
     metrics = {"decoder": placed.metric, "encoder": placed.encoder_metric}
@@ -185,13 +189,32 @@ def transform(
     return adata_new if copy else None
 
 
+def _settled(
+    adata: AnnData, key: str, model: Autoencoder, x: NDArray, reference: Representation, params: dict[str, Any]
+) -> NDArray[np.float32]:
+    """Return where new cells come to lie among those of the reference, which stay."""
+    known = Settled(model.standardize(reference.dense()).numpy(), model.to_latent(read_embedding(adata, key)).numpy())
+    codes = place(
+        model,
+        model.standardize(x).numpy(),
+        known,
+        perplexity=float(params["perplexity"]),
+        divergence_weight=float(params["tsne_weight"]),
+    )
+    return model.to_map(torch.from_numpy(codes)).numpy()
+
+
 def _check_reference(adata: AnnData, key: str, model: Autoencoder, reference: Representation) -> None:
     """Say if the representation of the reference is another than the map was made of; some cells tell."""
     rows = np.unique(np.linspace(0, adata.n_obs - 1, min(adata.n_obs, N_CHECKED)).astype(np.intp))
     z = read_embedding(adata, key)
     known = placement(model, reference.matrix[rows])
-    # an encoder that was fitted to an embedding is only near to it
-    strayed = has_own_decoder(adata, key) and np.abs(known.embedding - z[rows]).max() > MAX_STRAY * np.ptp(z, 0).max()
+    stray = np.linalg.norm(known.embedding - z[rows], axis=1) / np.ptp(z, 0).max()
+    # an encoder that was fitted to an embedding is only near to it, and one that follows cells nearer
+    is_settled = bool(read_params(adata, key).get("refine", False))
+    strayed = has_own_decoder(adata, key) and (
+        np.median(stray) > MAX_MEDIAN_STRAY if is_settled else stray.max() > MAX_STRAY
+    )
     if strayed or not np.isfinite(known.error).all():
         slot = embedding_slot(adata, key)
         msg = (

@@ -12,7 +12,9 @@ from .fit_decoder import fit_decoder
 from .isomap import MAX_UNROLLED
 from .loss import Batch, Loss, Term, loss
 from .neighbors import N_PARTNERS
+from .place import Settled, place
 from .placement import Placement, placement
+from .search import Neighbors, nearest_neighbors
 from .settings import Settings
 
 __all__ = [
@@ -23,8 +25,10 @@ __all__ = [
     "DualAscent",
     "Fit",
     "Loss",
+    "Neighbors",
     "Placement",
     "Settings",
+    "Settled",
     "Term",
     "choose_ambient",
     "default_steps",
@@ -34,5 +38,7 @@ __all__ = [
     "fit",
     "fit_decoder",
     "loss",
+    "nearest_neighbors",
+    "place",
     "placement",
 ]

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 # Bisections of the width of a cell's kernel: to four digits of its perplexity.
 N_BISECTIONS = 40
+TINY, WIDEST = 1e-300, 1e12
 
 
 def affinities(neighbors: Neighbors, perplexity: float) -> sparse.csr_matrix:
@@ -35,31 +36,36 @@ def affinities(neighbors: Neighbors, perplexity: float) -> sparse.csr_matrix:
     """
     n, k = neighbors.indices.shape
     weights = conditional(neighbors.distances, perplexity)
-    directed = sparse.csr_matrix((weights.ravel(), neighbors.indices.ravel(), np.arange(0, n * k + 1, k)), shape=(n, n))
+    # what is not there has no weight, and goes
+    columns = np.where(neighbors.indices < 0, np.arange(n, dtype=np.int32)[:, None], neighbors.indices)
+    directed = sparse.csr_matrix((weights.ravel(), columns.ravel(), np.arange(0, n * k + 1, k)), shape=(n, n))
     both = ((directed + directed.T) / 2).tocsr()
+    both.eliminate_zeros()
     both.sort_indices()
     return both
 
 
 def conditional(distances: NDArray[np.float32], perplexity: float) -> NDArray[np.float32]:
-    """Return p of each neighbor given the cell, (n, k), from the (n, k) distances in ascending order; rows sum to 1."""
-    k = distances.shape[1]
-    if k == 1:
-        return np.ones_like(distances)
-    square = np.square(distances, dtype=np.float64)
+    """Return p of each neighbor given the cell, (n, k), from the (n, k) distances in ascending order.
+
+    Rows sum to 1; an infinite distance is no neighbor.
+    """
+    is_there = np.isfinite(distances)
+    count = is_there.sum(1, keepdims=True)
+    square = np.square(np.where(is_there, distances, 0), dtype=np.float64)
     square -= square[:, :1]
-    scale = square.mean(1, keepdims=True)
+    scale = np.where(is_there, square, 0).sum(1, keepdims=True) / np.maximum(count, 1)
     # of neighbors that are all equally far every width gives the same
     square /= np.where(scale > 0, scale, 1)
-    target = np.log(min(perplexity, max(2 * k / 3, 1)))
+    target = np.log(np.clip(2 * count / 3, 1, perplexity))
     low, high = np.zeros((len(square), 1)), np.full((len(square), 1), np.inf)
     width = np.ones_like(low)
     for _ in range(N_BISECTIONS):
-        weights = np.exp(-width * square)
-        total = weights.sum(1, keepdims=True)
+        weights = np.where(is_there, np.exp(-width * square), 0)
+        total = np.maximum(weights.sum(1, keepdims=True), TINY)
         entropy = np.log(total) + width * (weights * square).sum(1, keepdims=True) / total
         is_wide = entropy > target
         low, high = np.where(is_wide, width, low), np.where(is_wide, high, width)
-        width = np.where(np.isinf(high), np.minimum(2 * width, 1e12), (low + high) / 2)
-    weights = np.exp(-width * square)
-    return (weights / weights.sum(1, keepdims=True)).astype(np.float32)
+        width = np.where(np.isinf(high), np.minimum(2 * width, WIDEST), (low + high) / 2)
+    weights = np.where(is_there, np.exp(-width * square), 0)
+    return (weights / np.maximum(weights.sum(1, keepdims=True), TINY)).astype(np.float32)

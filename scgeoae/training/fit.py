@@ -34,8 +34,6 @@ if TYPE_CHECKING:
     from .prepare import Prepared
     from .settings import Settings
 
-# Neighbors whose affinities are counted, for each of the perplexity; t-SNE's customary number.
-NEIGHBORS_PER_PERPLEXITY = 3
 # Weight of the chords (docs/defaults.md).
 CHORD_WEIGHT = 1.0
 # Cells encoded at a time.
@@ -123,7 +121,7 @@ def _fit(
         all_cells = x.cpu() if len(x) == raw.shape[0] else standardized(prepared, raw)
         neighbors_of_all = graph
         if graph is None:
-            k = min(int(NEIGHBORS_PER_PERPLEXITY * settings.perplexity), len(all_cells) - 1)
+            k = min(settings.n_affinities, len(all_cells) - 1)
             neighbors_of_all = nearest_neighbors(all_cells.numpy(), k, seed=settings.seed)
     around = partners = pulled = None
     if any(term.regularizer.of == "neighbors" for term in settings.terms):

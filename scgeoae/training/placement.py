@@ -32,8 +32,10 @@ class Placement(NamedTuple):
 
 
 @torch.no_grad()
-def placement(model: Autoencoder, raw: Any) -> Placement:
+def placement(model: Autoencoder, raw: Any, *, positions: NDArray[np.float32] | None = None) -> Placement:
     """Encode the (n, D) cells of a matrix, block by block, and evaluate both networks there.
+
+    With (n, d) `positions` the decoder is evaluated at these.
 
     In any form that `scgeoae.training.fit` takes.
 
@@ -47,9 +49,12 @@ def placement(model: Autoencoder, raw: Any) -> Placement:
     True
     """
     parts = []
-    for _, block in blocks(raw):
-        for x in torch.from_numpy(np.ascontiguousarray(block, dtype=np.float32)).split(BATCH_SIZE):
-            z = model.encode(x)
+    for start, block in blocks(raw):
+        cells = torch.from_numpy(np.ascontiguousarray(block, dtype=np.float32))
+        for first in range(0, len(cells), BATCH_SIZE):
+            x = cells[first : first + BATCH_SIZE]
+            at = start + first
+            z = model.encode(x) if positions is None else torch.from_numpy(positions[at : at + len(x)])
             error = (model.decode(z) - x).square().sum(1)
             parts.append((z, model.metric(z), model.encoder_metric(x), error))
     return Placement(*(torch.cat(part).numpy() for part in zip(*parts, strict=True)))

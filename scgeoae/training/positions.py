@@ -49,7 +49,8 @@ class Positions:
     Minimized is
 
     .. math:: \frac1n \sum_i \frac{\|D(z_i) - x_i\|^2}{D} + \kappa\, \mathrm{KL}(P \| Q)
-        + \chi \frac{\langle (\|z_i - z_j\| - c \|D(z_i) - D(z_j)\|)^2 \rangle_{ij}}{\langle \|z_i - z_j\|^2 \rangle_{ij}}
+        + \chi \frac{\langle (\|z_i - z_j\| - c \|D(z_i) - D(z_j)\|)^2 \rangle_{ij}}
+        {\langle \|z_i - z_j\|^2 \rangle_{ij}}
 
     The first term is linearized where the decoder was last asked. Q is t-SNE's, with a kernel that is wider where
     cells are further apart, so that it sorts cells among their neighbors and leaves the rest to the other terms. The
@@ -138,12 +139,8 @@ class Positions:
         n = len(self.values)
         k = min(N_NEAR, n - 1)
         self.near, distance = self._near_on_map(k)
-        width = distance[:, min(WIDTH_NEIGHBOR, k) - 1].copy()
-        positive = width[width > 0]
-        median = float(np.median(positive)) if len(positive) else 1.0
-        width = np.maximum(width, max(float(np.quantile(width, LEAST_QUANTILE)), LEAST_SHARE * median))
-        self.median_width = float(np.median(width))
-        self.narrowness = (1 / np.sqrt(width * self.median_width)).astype(np.float32)
+        width, self.median_width = kernel_widths(distance[:, min(WIDTH_NEIGHBOR, k) - 1])
+        self.narrowness = 1 / width
         self.near_at = self.values.copy()
         # somewhat more, so that rounding does not count the last one twice
         self.reach = (np.square(distance[:, -1]) * (1 + 1e-5)).astype(np.float32)
@@ -219,6 +216,15 @@ class Positions:
                 work(*block)
         else:
             list(self.pool.map(lambda block: work(*block), blocks))
+
+
+def kernel_widths(local: NDArray) -> tuple[NDArray[np.float32], float]:
+    """Return how wide the kernel of each cell is, from its distance to a near one, and the median of these."""
+    positive = local[local > 0]
+    median = float(np.median(positive)) if len(positive) else 1.0
+    local = np.maximum(local, max(float(np.quantile(local, LEAST_QUANTILE)), LEAST_SHARE * median))
+    median = float(np.median(local))
+    return np.sqrt(local * median).astype(np.float32), median
 
 
 def _distances(a: Tensor, b: Tensor) -> Tensor:

@@ -11,30 +11,32 @@ from sklearn.neighbors import NearestNeighbors
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+    from torch import Tensor
 
 # Up to so many cells all pairs are compared, which takes two seconds on two cores.
 MAX_EXACT = 20_000
 # Cells of the sample, for each list, from which k-means finds the centers of the lists, and its iterations.
 SAMPLE_PER_LIST, N_ITERATIONS = 30, 8
-# Lists that a cell is compared with. 68,000 cells, 60 neighbors, two cores: 10 lists take 2 s and find 91% of the 15
-# nearest of cells with no groups, 99% of an atlas of 200 types; 30 lists take 5 s and find 98% and over 99%.
-# pynndescent takes 10 to 45 s for 30 neighbors.
+# Lists that a cell is compared with: 68,000 cells take 2 to 5 s on two cores for 60 neighbors, pynndescent 10 to 45 s
+# for 30.
 N_PROBED = 24
 # Cells compared at a time.
 BLOCK = 1024
 
 
 class Neighbors(NamedTuple):
-    """The nearest others of each cell."""
+    """The nearest cells to each of some."""
 
     indices: NDArray[np.int32]
-    """(n, k) row numbers, nearest first."""
+    """(n, k) row numbers, nearest first; −1 where a cell has fewer."""
     distances: NDArray[np.float32]
-    """(n, k)"""
+    """(n, k); infinite where a cell has fewer."""
 
 
-def nearest_neighbors(x: NDArray[np.float32], k: int, *, seed: int = 0) -> Neighbors:
-    """Return the `k` nearest others of each of the (n, D) cells.
+def nearest_neighbors(
+    x: NDArray[np.float32], k: int, *, of: NDArray[np.float32] | None = None, seed: int = 0
+) -> Neighbors:
+    """Return the `k` nearest others of each of the (n, D) cells, or the `k` nearest of them to each of the (m, D) `of`.
 
     Exact up to 20,000 cells. Beyond, the cells are sorted into √n lists around the centers of a k-means clustering,
     and each cell is compared with those in the lists nearest to its own (an inverted file; Jégou, Douze & Schmid 2011).
@@ -48,43 +50,66 @@ def nearest_neighbors(x: NDArray[np.float32], k: int, *, seed: int = 0) -> Neigh
     array([1, 0, 1], dtype=int32)
     """
     if len(x) <= MAX_EXACT:
-        distances, indices = NearestNeighbors(n_neighbors=k).fit(x).kneighbors()
+        distances, indices = NearestNeighbors(n_neighbors=k).fit(x).kneighbors(of)
         return Neighbors(indices.astype(np.int32), distances.astype(np.float32))
-    return _inverted_file(x, k, seed)
+    return InvertedFile(x, seed).nearest(k, of)
 
 
-@torch.no_grad()
-def _inverted_file(x: NDArray[np.float32], k: int, seed: int) -> Neighbors:
-    n = len(x)
-    n_lists = int(n**0.5)
-    sample = np.random.default_rng(seed).choice(n, SAMPLE_PER_LIST * n_lists, replace=False)
-    means = KMeans(n_lists, init="random", n_init=1, max_iter=N_ITERATIONS, random_state=seed).fit(x[np.sort(sample)])
-    list_of = means.predict(x)
-    centers = torch.from_numpy(means.cluster_centers_.astype(np.float32))
+class InvertedFile:
+    """Cells in lists of near ones."""
 
-    # the cells in the order of their lists, so that a list is a slice
-    order = np.argsort(list_of, kind="stable")
-    ends = np.concatenate([[0], np.cumsum(np.bincount(list_of, minlength=n_lists))])
-    cells, row = torch.from_numpy(x[order]), torch.from_numpy(order)
-    square = cells.square().sum(1)
-    nearest_lists = torch.cdist(centers, centers).argsort(1).numpy()
+    def __init__(self, x: NDArray[np.float32], seed: int) -> None:
+        n = len(x)
+        n_lists = int(n**0.5)
+        sample = np.random.default_rng(seed).choice(n, min(SAMPLE_PER_LIST * n_lists, n), replace=False)
+        clustering = KMeans(n_lists, init="random", n_init=1, max_iter=N_ITERATIONS, random_state=seed)
+        self.means = clustering.fit(x[np.sort(sample)])
+        list_of = self.means.predict(x)
+        self.ends = np.concatenate([[0], np.cumsum(np.bincount(list_of, minlength=n_lists))])
+        # the cells in the order of their lists, so that a list is a slice
+        self.order = np.argsort(list_of, kind="stable")
+        self.cells = torch.from_numpy(x[self.order])
+        self.square = self.cells.square().sum(1)
+        centers = torch.from_numpy(self.means.cluster_centers_.astype(np.float32))
+        self.nearest_lists = torch.cdist(centers, centers).argsort(1).numpy()
 
-    indices, distances = np.empty((n, k), dtype=np.int32), np.empty((n, k), dtype=np.float32)
-    enough = max(N_PROBED * n // n_lists, k + 1)
-    for own in range(n_lists):
-        sizes = np.diff(ends)[nearest_lists[own]]
-        probed = nearest_lists[own, : np.searchsorted(np.cumsum(sizes), enough) + 1]
-        others = torch.cat([torch.arange(ends[which], ends[which + 1]) for which in probed])
-        candidates, candidate_square = cells[others], square[others]
-        for start in range(ends[own], ends[own + 1], BLOCK):
-            asked = slice(start, min(start + BLOCK, ends[own + 1]))
-            compared = torch.addmm(candidate_square, cells[asked], candidates.T, alpha=-2)
-            found, column = compared.topk(k + 1, largest=False)
-            near = row[others[column]]
-            itself = near == row[asked, None]
+    def nearest(self, k: int, of: NDArray[np.float32] | None = None) -> Neighbors:
+        """Return the `k` nearest others of each cell, or the `k` nearest cells to each of the points `of`."""
+        if of is None:
+            points, order, ends = self.cells, self.order, self.ends
+        else:
+            list_of = self.means.predict(of)
+            order = np.argsort(list_of, kind="stable")
+            ends = np.concatenate([[0], np.cumsum(np.bincount(list_of, minlength=len(self.nearest_lists)))])
+            points = torch.from_numpy(of[order])
+        indices, distances = np.empty((len(points), k), dtype=np.int32), np.empty((len(points), k), dtype=np.float32)
+        for own in np.flatnonzero(np.diff(ends)):
+            candidates = self._candidates(own, k + 1)
+            for start in range(ends[own], ends[own + 1], BLOCK):
+                asked = slice(start, min(start + BLOCK, ends[own + 1]))
+                itself = None if of is not None else torch.arange(asked.start, asked.stop)
+                near, distance = self._compare(points[asked], candidates, k, itself)
+                indices[order[asked]] = self.order[near]
+                distances[order[asked]] = distance
+        return Neighbors(indices, distances)
+
+    def _candidates(self, own: int, least: int) -> Tensor:
+        """Return the positions of the cells in the lists nearest to one of them."""
+        n_lists = len(self.nearest_lists)
+        enough = max(N_PROBED * len(self.cells) // n_lists, least)
+        lists = self.nearest_lists[own]
+        probed = lists[: np.searchsorted(np.cumsum(np.diff(self.ends)[lists]), enough) + 1]
+        return torch.cat([torch.arange(self.ends[which], self.ends[which + 1]) for which in probed])
+
+    @torch.no_grad()
+    def _compare(self, points: Tensor, candidates: Tensor, k: int, itself: Tensor | None) -> tuple[NDArray, NDArray]:
+        compared = torch.addmm(self.square[candidates], points, self.cells[candidates].T, alpha=-2)
+        found, column = compared.topk(k if itself is None else k + 1, largest=False)
+        near = candidates[column]
+        if itself is not None:
+            is_itself = near == itself[:, None]
             # where more than k others are equal to the cell they may be found instead of it
-            itself[~itself.any(1), -1] = True
-            found = (found + square[asked, None]).clamp_(min=0).sqrt_()
-            indices[order[asked]] = near[~itself].view(-1, k).numpy()
-            distances[order[asked]] = found[~itself].view(-1, k).numpy()
-    return Neighbors(indices, distances)
+            is_itself[~is_itself.any(1), -1] = True
+            near, found = near[~is_itself].view(-1, k), found[~is_itself].view(-1, k)
+        distance = (found + points.square().sum(1, keepdim=True)).clamp_(min=0).sqrt_()
+        return near.numpy(), distance.numpy()

@@ -18,6 +18,8 @@ SIDES = ("decoder", "encoder", "both")
 # (docs/defaults.md).
 GEOMETRIC = {"isometric", "volume", "conformal"}
 NEIGHBORS_WEIGHT = 0.2
+# Neighbors whose affinities are counted, for each of the perplexity.
+NEIGHBORS_PER_PERPLEXITY = 3
 # Regularizers that keep lengths.
 LENGTHS = {"isometric", "unit_isometric"}
 
@@ -139,7 +141,8 @@ class Settings:
             raise ValueError(msg)
         if self.refine is None:
             # the baselines stay what their papers describe
-            self._settle("refine", bool(GEOMETRIC & self._given.keys()) and self.side in (None, "decoder"))
+            keeps_metric = bool(GEOMETRIC & self._given.keys()) and self.side in (None, "decoder")
+            self._settle("refine", keeps_metric and self.neighbors_weight > 0)
         else:
             check_flag(self.refine, "refine")
             self._settle("refine", bool(self.refine))
@@ -184,6 +187,11 @@ class Settings:
             if len(regularizer.sides) > 1 and side != "decoder":
                 terms.append(Term(name, weight, on_encoder=True))
         return terms
+
+    @property
+    def n_affinities(self) -> int:
+        """Of how many neighbors of each cell the affinities are, three for each of the perplexity as is customary."""
+        return int(NEIGHBORS_PER_PERPLEXITY * self.perplexity)
 
     @property
     def keeps_lengths(self) -> bool:

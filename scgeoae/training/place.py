@@ -1,0 +1,143 @@
+"""Where new cells come to lie among settled ones."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import torch
+from scipy.spatial import KDTree
+
+from .affinities import conditional
+from .positions import LAST_RATE, LEAST_SHARE, MEAN, N_NEAR, SQUARE, WIDTH_NEIGHBOR, kernel_widths
+from .search import nearest_neighbors
+from .settings import NEIGHBORS_PER_PERPLEXITY
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from ..nn import Autoencoder
+
+# Steps, their first length in widths, and after how many the near cells and the decoder are asked for again.
+N_STEPS, RATE, RENEW_EVERY = 150, 0.2, 10
+# Cells of the reference that stand for all that are not near.
+N_FAR = 400
+# A new cell that is so much nearer to one of the reference than this one's neighbors are is the same cell.
+SAME = 1e-3
+# Cells at a time. Blocks are filled up, because a matrix product of another size may round otherwise.
+BLOCK = 512
+
+
+class Settled(NamedTuple):
+    """The cells of a map, in standardized units and latent space."""
+
+    x: NDArray[np.float32]
+    """(n, D)"""
+    codes: NDArray[np.float32]
+    """(n, d)"""
+
+
+def place(
+    model: Autoencoder,
+    x: NDArray[np.float32],
+    reference: Settled,
+    *,
+    perplexity: float,
+    divergence_weight: float,
+) -> NDArray[np.float32]:
+    """Return the (m, d) codes of the (m, D) cells, which settle among those of the `reference`.
+
+    A cell starts where the nearest cells of the reference lie, and moves down the gradient of the second stage
+    (`scgeoae.training.positions.Positions`) while all others stay. It takes no notice of other new cells, so that it
+    lands on the same place whatever cells come with it. One that is in the reference gets the place it has there.
+    """
+    neighbors = nearest_neighbors(reference.x, min(int(NEIGHBORS_PER_PERPLEXITY * perplexity), len(reference.x)), of=x)
+    field = _Field(model, reference, divergence_weight)
+    placed = np.empty((len(x), reference.codes.shape[1]), dtype=np.float32)
+    for start in range(0, len(x), BLOCK):
+        rows = np.arange(start, start + BLOCK).clip(max=len(x) - 1)
+        near, distances = neighbors.indices[rows], neighbors.distances[rows]
+        found = field.settle(x[rows], near, conditional(distances, perplexity))
+        same = distances[:, 0] <= SAME * distances[:, -1]
+        found[same] = reference.codes[near[same, 0]]
+        placed[start : start + BLOCK] = found[: len(x) - start]
+    return placed
+
+
+class _Field:
+    """The forces of settled cells on others."""
+
+    def __init__(self, model: Autoencoder, reference: Settled, divergence_weight: float) -> None:
+        self.model = model
+        self.divergence_weight = divergence_weight
+        self.codes = reference.codes
+        n = len(self.codes)
+        self.tree = KDTree(self.codes)
+        self.k = min(N_NEAR, n)
+        # the nearest is the cell itself
+        distance, _ = self.tree.query(self.codes, [min(WIDTH_NEIGHBOR + 1, n)])
+        self.width, self.median_width = kernel_widths(distance[:, 0])
+        self.far = np.sort(np.random.default_rng(0).choice(n, min(N_FAR, n), replace=False))
+        # the normalizer of the map: the kernels of a cell sum to Z/n in the mean
+        distance, near = self.tree.query(self.codes[self.far], self.k + 1 if n > self.k else n)
+        totals = self._repulsion(self.codes[self.far], self.width[self.far], near[:, 1:], distance[:, -1])[1]
+        self.per_total = 1 / max(float(totals.mean()), 1e-12)
+
+    def settle(self, x: NDArray[np.float32], partners: NDArray, affinity: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the (m, d) codes of (m, D) cells, from the affinities to their partners, (m, k)."""
+        z = np.einsum("mk,mkd->md", affinity, self.codes[partners]).astype(np.float32)
+        target = torch.from_numpy(x)
+        mean, square = np.zeros_like(z), np.zeros_like(z)
+        for step in range(N_STEPS):
+            if step % RENEW_EVERY == 0:
+                distance, near = self.tree.query(z, self.k)
+                distance, near = distance.reshape(len(z), -1), near.reshape(len(z), -1)
+                width = self._width_at(distance)
+                reach = distance[:, -1]
+                slope, metric = self._reconstruction(z, target)
+                asked_at = z.copy()
+            delta, per_square, kernel = self._kernels(z, width, partners)
+            pull = np.einsum("mk,mkd->md", affinity * kernel * per_square, delta)
+            push, _ = self._repulsion(z, width, near, reach)
+            gradient = 4 * self.divergence_weight * (pull - self.per_total * push)
+            gradient += 2 / x.shape[1] * (slope + np.einsum("mab,mb->ma", metric, z - asked_at))
+            mean += (1 - MEAN) * (gradient - mean)
+            square += (1 - SQUARE) * (np.square(gradient) - square)
+            falling = (1 + np.cos(np.pi * step / N_STEPS)) / 2
+            rate = RATE * self.median_width * (LAST_RATE + (1 - LAST_RATE) * falling) / (1 - MEAN ** (step + 1))
+            z -= (rate * mean / (np.sqrt(square / (1 - SQUARE ** (step + 1))) + 1e-12)).astype(np.float32)
+        return z
+
+    def _width_at(self, distance: NDArray) -> NDArray[np.float32]:
+        local = distance[:, min(WIDTH_NEIGHBOR, distance.shape[1]) - 1]
+        return np.sqrt(np.maximum(local, LEAST_SHARE * self.median_width) * self.median_width).astype(np.float32)
+
+    def _kernels(
+        self, z: NDArray[np.float32], width: NDArray[np.float32], others: NDArray
+    ) -> tuple[NDArray, NDArray, NDArray]:
+        delta = z[:, None] - self.codes[others]
+        per_square = 1 / (width[:, None] * self.width[others])
+        return delta, per_square, 1 / (1 + np.square(delta).sum(2) * per_square)
+
+    def _repulsion(
+        self, z: NDArray[np.float32], width: NDArray[np.float32], near: NDArray, reach: NDArray
+    ) -> tuple[NDArray, NDArray]:
+        """Return the sum of the forces of near and far cells, and that of their kernels."""
+        delta, per_square, kernel = self._kernels(z, width, near)
+        force, total = np.einsum("mk,mkd->md", kernel**2 * per_square, delta), kernel.sum(1)
+        n_others = len(self.codes) - near.shape[1]
+        if n_others > 0:
+            delta, per_square, kernel = self._kernels(z, width, np.broadcast_to(self.far, (len(z), len(self.far))))
+            kernel = np.where(np.square(delta).sum(2) > np.square(reach[:, None]), kernel, 0)
+            each = len(self.codes) / len(self.far)
+            force = force + each * np.einsum("mk,mkd->md", kernel**2 * per_square, delta)
+            total = total + each * kernel.sum(1)
+        return force, total
+
+    @torch.no_grad()
+    def _reconstruction(self, z: NDArray[np.float32], x: Tensor) -> tuple[NDArray, NDArray]:
+        """Return the slope of half the squared error at (m, d) codes, and the metric, by which it changes."""
+        jet = self.model.decoder.jet(torch.from_numpy(z))
+        transposed = jet.first.mT
+        return (transposed @ (jet.values - x)[:, :, None])[:, :, 0].numpy(), (transposed @ jet.first).numpy()
