@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 LEARNING_RATE, CLIMB = 3e-3, 0.1
 # Weight of the penalties against that of the first stage: here they cost hardly any error (docs/defaults.md).
 PENALTY_FACTOR = 5.0
+# Weight of the misfit of distances across the surface (docs/defaults.md).
+CHORD_WEIGHT = 1.0
 # Beyond so many cells a random sample of this size moves first: it travels further, as its cells are further apart,
 # and its neighbors are those of a wider neighborhood. The others then start among the nearest of them.
 N_COARSE = 10_000
@@ -58,8 +60,8 @@ class Weights:
     """Of t-SNE's divergence."""
     perplexity: float
     """Of its affinities."""
-    chord: float
-    """Of the misfit of distances across the surface."""
+    keeps_chords: bool
+    """Whether distances across the surface are held, too."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,7 +148,7 @@ def _settle(
         n_steps=effort.n_steps,
         rate=effort.rate,
         divergence_weight=weights.divergence,
-        chord_weight=weights.chord,
+        chord_weight=CHORD_WEIGHT if weights.keeps_chords else 0.0,
         seed=effort.seed,
         n_threads=effort.n_threads,
     )
