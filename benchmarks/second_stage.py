@@ -49,7 +49,7 @@ VARIANTS: dict[str, tuple[dict, dict]] = {
     "no reconstruction of positions": ({}, {f"{TRAINING}.positions.Positions.ask": ask_without_reconstruction}),
     "no isometry": ({}, {f"{TRAINING}.settle.PENALTY_FACTOR": 0.0}),
     "no chords": ({}, {f"{TRAINING}.settle.CHORD_WEIGHT": 0.0}),
-    "chords × 3": ({}, {f"{TRAINING}.settle.CHORD_WEIGHT": 3.0}),
+    "chords × 2": ({}, {f"{TRAINING}.settle.CHORD_WEIGHT": 3.0}),
     "local widths alone": ({}, {f"{TRAINING}.positions.SHARED": 0.0}),
     "one width for all": ({}, {f"{TRAINING}.positions.SHARED": 1.0}),
     "widths never renewed": ({}, {f"{TRAINING}.positions.RENEW_EVERY": 10**6}),

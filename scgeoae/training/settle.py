@@ -33,7 +33,7 @@ LEARNING_RATE, CLIMB = 3e-3, 0.1
 # Weight of the penalties against that of the first stage: here they cost hardly any error (docs/defaults.md).
 PENALTY_FACTOR = 5.0
 # Weight of the misfit of distances across the surface (docs/defaults.md).
-CHORD_WEIGHT = 1.0
+CHORD_WEIGHT = 1.5
 # Beyond so many cells a random sample of this size moves first: it travels further, as its cells are further apart,
 # and its neighbors are those of a wider neighborhood. The others then start among the nearest of them.
 N_COARSE = 10_000
