@@ -37,11 +37,12 @@ CHORD_WEIGHT = 1.5
 # Beyond so many cells a random sample of this size moves first: it travels further, as its cells are further apart,
 # and its neighbors are those of a wider neighborhood. The others then start among the nearest of them.
 N_COARSE = 10_000
-# Steps, and their first length in widths, of the sample and of all cells; without a sample all cells move as far as
-# it does.
+# Steps, and their first length in widths: of the sample, of all cells after it, and of all where there is no sample.
 COARSE_STEPS, COARSE_RATE = 300, 1.0
 ALL_STEPS, ALL_RATE = 150, 0.5
 FEW_STEPS, FEW_RATE = 300, 0.5
+# Beyond so many cells there are fewer steps in proportion, but at least so many: a million cells then take minutes.
+MAX_FULL, LEAST_STEPS = 200_000, 50
 # Nearest cells of the sample that another one starts among, and how many of these count.
 N_NEAREST, N_COUNTED = 10, 5
 # Cells that are compared with the sample at a time.
@@ -119,7 +120,8 @@ def settle(
     )
     codes = among_nearest(x, sample, moved)
     codes[rows] = moved
-    return _settle(model, x, codes, neighbors, train, weights, replace(effort, n_steps=ALL_STEPS, rate=ALL_RATE))
+    n_steps = max(int(ALL_STEPS * min(MAX_FULL / n, 1)), LEAST_STEPS)
+    return _settle(model, x, codes, neighbors, train, weights, replace(effort, n_steps=n_steps, rate=ALL_RATE))
 
 
 def _settle(
