@@ -45,17 +45,13 @@ VARIANTS: dict[str, tuple[dict, dict]] = {
     "the default": ({}, {}),
     "no second stage": ({"refine": False}, {}),
     "no divergence": ({"tsne_weight": 0}, {}),
-    "divergence × 4": ({"tsne_weight": 1.0}, {}),
     "no reconstruction of positions": ({}, {f"{TRAINING}.positions.Positions.ask": ask_without_reconstruction}),
     "no isometry": ({}, {f"{TRAINING}.settle.PENALTY_FACTOR": 0.0}),
     "no chords": ({}, {f"{TRAINING}.settle.CHORD_WEIGHT": 0.0}),
-    "chords × 2": ({}, {f"{TRAINING}.settle.CHORD_WEIGHT": 3.0}),
     "local widths alone": ({}, {f"{TRAINING}.positions.SHARED": 0.0}),
     "one width for all": ({}, {f"{TRAINING}.positions.SHARED": 1.0}),
-    "widths never renewed": ({}, {f"{TRAINING}.positions.RENEW_EVERY": 10**6}),
-    "perplexity 10": ({"perplexity": 10}, {}),
+    "no jumps": ({}, {f"{TRAINING}.positions.ELSEWHERE": np.inf}),
     "perplexity 50": ({"perplexity": 50}, {}),
-    "half of the steps": ({}, {f"{TRAINING}.settle.FEW_STEPS": 150}),
 }
 
 TEXT = """# The second stage on {name}, one part changed at a time

@@ -32,9 +32,10 @@ WIDTH_NEIGHBOR, SHARED = 3, 0.5
 # It is never below this quantile, nor below this share of its median: equal cells have a distance of 0.
 LEAST_QUANTILE, LEAST_SHARE = 0.02, 0.01
 # A cell jumps to its nearest neighbors of the representation, this many, where these lie together elsewhere: further
-# from it than so many times the distance at which they lie around their middle. Gradients cannot carry it across the
-# cells between. In the last part of the steps none does.
-N_TOGETHER, ELSEWHERE, LAST_JUMP = 10, 4.0, 0.7
+# from it than so many times the distance at which they lie around their middle, and where the decoder reconstructs it
+# with at most so many times the error. Gradients cannot carry it across the cells between. In the last part of the
+# steps none does.
+N_TOGETHER, ELSEWHERE, MORE_ERROR, LAST_JUMP = 10, 3.0, 1.25, 0.7
 # Steps after which neighbors on the map and widths are renewed, and after which the decoder is asked again.
 RENEW_EVERY, DECODE_EVERY = 20, 20
 # Cells to which chords are drawn, another sample each time the decoder is asked.
@@ -125,7 +126,7 @@ class Positions:
         """Move all cells once; `model` has the decoder."""
         if self.n_done % RENEW_EVERY == 0:
             if 0 < self.n_done < LAST_JUMP * self.n_steps:
-                self.jump()
+                self.jump(model)
             self.renew()
         if self.n_done % DECODE_EVERY == 0:
             self.ask(model)
@@ -143,7 +144,7 @@ class Positions:
         gradient += (self.slope + moved) * np.float32(2 / self.x.shape[1])
         self._descend(gradient)
 
-    def jump(self) -> None:
+    def jump(self, model: Autoencoder) -> None:
         """Move cells whose neighbors in the representation lie together elsewhere on the map to these."""
         n = len(self.values)
         for start in range(0, n, BLOCK):
@@ -155,7 +156,9 @@ class Positions:
             middle = np.median(places, axis=1)
             around = np.median(np.linalg.norm(places - middle[:, None], axis=2), axis=1)
             away = np.linalg.norm(cells - middle, axis=1)
-            jumps = away > ELSEWHERE * np.maximum(around, self.median_width)
+            jumps = np.flatnonzero(away > ELSEWHERE * np.maximum(around, self.median_width))
+            x = self.x[rows][jumps]
+            jumps = jumps[self._error(model, middle[jumps], x) < MORE_ERROR * self._error(model, cells[jumps], x)]
             cells[jumps] = middle[jumps]
             self.mean[rows][jumps] = 0
 
@@ -207,6 +210,10 @@ class Positions:
             )
         )  # fmt: skip
         return float(self._totals.sum(dtype=np.float64))
+
+    @torch.no_grad()
+    def _error(self, model: Autoencoder, codes: NDArray[np.float32], x: Tensor) -> NDArray[np.float32]:
+        return (model.decoder(torch.from_numpy(codes)) - x).square().mean(1).numpy()
 
     def _descend(self, gradient: NDArray[np.float32]) -> None:
         falling = (1 + math.cos(math.pi * self.n_done / self.n_steps)) / 2
