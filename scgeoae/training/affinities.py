@@ -60,10 +60,14 @@ def conditional(distances: NDArray[np.float32], perplexity: float) -> NDArray[np
     count = is_there.sum(1, keepdims=True)
     square = np.square(np.where(is_there, distances, 0), dtype=np.float64)
     square -= square[:, :1]
-    scale = np.where(is_there, square, 0).sum(1, keepdims=True) / np.maximum(count, 1)
+    counted = np.clip(2 * count / 3, 1, perplexity)
+    target = np.log(counted)
+    # the width is near that of the last that counts, however far others are
+    last = np.minimum(np.ceil(counted), np.maximum(count, 1)).astype(np.intp) - 1
+    scale = np.take_along_axis(square, last, axis=1)
+    mean = np.where(is_there, square, 0).sum(1, keepdims=True) / np.maximum(count, 1)
     # of neighbors that are all equally far every width gives the same
-    square /= np.where(scale > 0, scale, 1)
-    target = np.log(np.clip(2 * count / 3, 1, perplexity))
+    square /= np.where(scale > 0, scale, np.where(mean > 0, mean, 1))
     low, high = np.zeros((len(square), 1)), np.full((len(square), 1), np.inf)
     width = np.ones_like(low)
     for _ in range(N_BISECTIONS):

@@ -68,7 +68,8 @@ def forces(d: int) -> Forces:
         """
         n = len(y)
         n_near = near.shape[1]
-        per_far = float32((n - 1 - n_near) / max(n_far, 1))
+        # drawn are all cells, of which the near ones are left out
+        per_far = float32(n / max(n_far, 1))
         for i in range(start, stop):
             kernels = float32(0)
             for a in range(d):

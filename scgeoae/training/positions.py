@@ -130,9 +130,10 @@ class Positions:
             self.renew()
         if self.n_done % DECODE_EVERY == 0:
             self.ask(model)
-        if not self.total:
-            self.divergence_gradient()
-        self.total += (self.divergence_gradient() - self.total) * (SMOOTHING if self.n_done else 1)
+        if not self.n_done:
+            # without it there is no repulsion
+            self.total = self.divergence_gradient()
+        self.total += (self.divergence_gradient() - self.total) * SMOOTHING
         gradient = self.force
         gradient *= 4 * self.divergence_weight
         if self.chord_weight:
@@ -192,10 +193,11 @@ class Positions:
         self.landmarks = self.asked_at[sample]
         chords = _distances(decoded, decoded[sample]).numpy()
         lengths = _distances(latent, latent[sample]).numpy()
-        if self.chord_scale is None:
+        if self.chord_scale is None and lengths.any():
             self.chord_scale = float((chords * lengths).sum() / max(np.square(chords).sum(), 1e-30))
-        self.chords = np.ascontiguousarray(self.chord_scale * chords, dtype=np.float32)
-        self.mean_square_chord = max(float(np.square(lengths).mean()), 1e-30)
+        self.chords = np.ascontiguousarray((self.chord_scale or 0) * chords, dtype=np.float32)
+        # while all cells lie on one place there is no distance that could be true
+        self.mean_square_chord = float(np.square(lengths).mean()) or math.inf
 
     def divergence_gradient(self) -> float:
         """Write the gradient of the divergence, times n/4, into `force`, and return the sum of all kernels."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
 from sklearn.cluster import KMeans
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.neighbors import NearestNeighbors
 
 if TYPE_CHECKING:
@@ -22,6 +24,9 @@ SAMPLE_PER_LIST, N_ITERATIONS = 30, 8
 N_PROBED = 24
 # Cells compared at a time.
 BLOCK = 1024
+# So many more are found by matrix products, whose rounding depends on how many cells are asked for, before their
+# distances are computed one by one.
+N_SPARE = 8
 
 
 class Neighbors(NamedTuple):
@@ -63,33 +68,47 @@ class InvertedFile:
         n_lists = int(n**0.5)
         sample = np.random.default_rng(seed).choice(n, min(SAMPLE_PER_LIST * n_lists, n), replace=False)
         clustering = KMeans(n_lists, init="random", n_init=1, max_iter=N_ITERATIONS, random_state=seed)
-        self.means = clustering.fit(x[np.sort(sample)])
+        with warnings.catch_warnings():
+            # of cells that are equal there are fewer clusters, and empty lists do no harm
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            self.means = clustering.fit(x[np.sort(sample)])
         list_of = self.means.predict(x)
         self.ends = np.concatenate([[0], np.cumsum(np.bincount(list_of, minlength=n_lists))])
         # the cells in the order of their lists, so that a list is a slice
         self.order = np.argsort(list_of, kind="stable")
         self.cells = torch.from_numpy(x[self.order])
-        self.square = self.cells.square().sum(1)
-        centers = torch.from_numpy(self.means.cluster_centers_.astype(np.float32))
-        self.nearest_lists = torch.cdist(centers, centers).argsort(1).numpy()
+        self.centers = torch.from_numpy(self.means.cluster_centers_.astype(np.float32))
+        self.nearest_lists = torch.cdist(self.centers, self.centers).argsort(1).numpy()
 
     def nearest(self, k: int, of: NDArray[np.float32] | None = None) -> Neighbors:
         """Return the `k` nearest others of each cell, or the `k` nearest cells to each of the points `of`."""
         if of is None:
             points, order, ends = self.cells, self.order, self.ends
         else:
-            list_of = self.means.predict(of)
+            # pair by pair, so that a point gets into the same list whatever others are asked for
+            to_centers = torch.cdist(torch.from_numpy(of), self.centers, compute_mode="donot_use_mm_for_euclid_dist")
+            list_of = to_centers.argmin(1).numpy()
             order = np.argsort(list_of, kind="stable")
             ends = np.concatenate([[0], np.cumsum(np.bincount(list_of, minlength=len(self.nearest_lists)))])
             points = torch.from_numpy(of[order])
         indices, distances = np.empty((len(points), k), dtype=np.int32), np.empty((len(points), k), dtype=np.float32)
         for own in np.flatnonzero(np.diff(ends)):
-            candidates = self._candidates(own, k + 1)
+            candidates = self._candidates(own, k + 1 + N_SPARE)
+            # from the middle of the list, as squares of long vectors leave no digits to distances between near cells
+            middle = self.centers[own]
+            compared = self.cells[candidates] - middle
+            square = compared.square().sum(1)
             for start in range(ends[own], ends[own + 1], BLOCK):
                 asked = slice(start, min(start + BLOCK, ends[own + 1]))
-                itself = None if of is not None else torch.arange(asked.start, asked.stop)
-                near, distance = self._compare(points[asked], candidates, k, itself)
-                indices[order[asked]] = self.order[near]
+                products = torch.addmm(square, points[asked] - middle, compared.T, alpha=-2)
+                if of is None:
+                    itself = torch.arange(asked.start, asked.stop)[:, None]
+                    products.masked_fill_(candidates == itself, torch.inf)
+                columns = products.topk(min(k + N_SPARE, len(candidates)), largest=False, sorted=False).indices
+                # of equally far ones the first is found
+                columns = columns.sort(dim=1).values
+                near, distance = self._nearest(points[asked], candidates[columns], k)
+                indices[order[asked]] = near
                 distances[order[asked]] = distance
         return Neighbors(indices, distances)
 
@@ -101,15 +120,8 @@ class InvertedFile:
         probed = lists[: np.searchsorted(np.cumsum(np.diff(self.ends)[lists]), enough) + 1]
         return torch.cat([torch.arange(self.ends[which], self.ends[which + 1]) for which in probed])
 
-    @torch.no_grad()
-    def _compare(self, points: Tensor, candidates: Tensor, k: int, itself: Tensor | None) -> tuple[NDArray, NDArray]:
-        compared = torch.addmm(self.square[candidates], points, self.cells[candidates].T, alpha=-2)
-        found, column = compared.topk(k if itself is None else k + 1, largest=False)
-        near = candidates[column]
-        if itself is not None:
-            is_itself = near == itself[:, None]
-            # where more than k others are equal to the cell they may be found instead of it
-            is_itself[~is_itself.any(1), -1] = True
-            near, found = near[~is_itself].view(-1, k), found[~is_itself].view(-1, k)
-        distance = (found + points.square().sum(1, keepdim=True)).clamp_(min=0).sqrt_()
-        return near.numpy(), distance.numpy()
+    def _nearest(self, points: Tensor, found: Tensor, k: int) -> tuple[NDArray, NDArray]:
+        """Return row numbers and distances of the k nearest to each of m points among those found, (m, k + spare)."""
+        distance = torch.linalg.vector_norm(points[:, None] - self.cells[found], dim=2)
+        distance, nearest = distance.sort(dim=1, stable=True)
+        return self.order[found.gather(1, nearest[:, :k]).numpy()], distance[:, :k].numpy()
