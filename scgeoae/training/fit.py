@@ -227,6 +227,7 @@ def _settled(
         seed=settings.seed,
         n_threads=torch.get_num_threads(),
         progress_bar=progress_bar,
+        n_steps=settings.n_steps,
     )
     found = settle(model, x, codes, neighbors, train=train, weights=weights, effort=effort)
     on_cpu = prepared._replace(x=prepared.x.cpu(), axes=prepared.axes.cpu())

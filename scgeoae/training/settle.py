@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -35,11 +36,6 @@ PENALTY_FACTOR = 5.0
 # Beyond so many cells a random sample of this size moves first: it travels further, as its cells are further apart,
 # and its neighbors are those of a wider neighborhood. The others then start among the nearest of them.
 N_COARSE = 10_000
-# Steps, and their first length in widths, of the sample and of all cells; without a sample all cells move as far as
-# it does.
-COARSE_STEPS, COARSE_RATE = 300, 1.0
-ALL_STEPS, ALL_RATE = 150, 0.5
-FEW_STEPS, FEW_RATE = 300, 0.5
 # Nearest cells of the sample that another one starts among, and how many of these count.
 N_NEAREST, N_COUNTED = 10, 5
 # Cells that are compared with the sample at a time.
@@ -71,8 +67,24 @@ class Effort:
     seed: int
     n_threads: int
     progress_bar: bool
-    n_steps: int = 0
-    rate: float = 0.0
+    n_steps: int | None = None
+    """At most, of each run; None for the usual number."""
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How many steps there are, and their first length in widths."""
+
+    n_steps: int
+    rate: float
+
+    def at_most(self, n_steps: int | None) -> Pace:
+        """Return the same with fewer steps, if these are fewer."""
+        return self if n_steps is None else replace(self, n_steps=min(self.n_steps, n_steps))
+
+
+# Of the sample, of all cells after it, and of all where they are few.
+COARSE, ALL, FEW = Pace(300, 1.0), Pace(150, 0.5), Pace(300, 0.5)
 
 
 def settle(
@@ -87,7 +99,7 @@ def settle(
 ) -> NDArray[np.float32]:
     """Move each cell among its neighbors, the networks along with it, and return the (n, d) positions.
 
-    Beyond 10,000 cells a random sample of these moves first.
+    Beyond 10,000 cells a random sample of these moves first. Ctrl-C keeps the positions so far, with a warning.
 
     Parameters
     ----------
@@ -102,22 +114,23 @@ def settle(
     """
     n = len(x)
     if n <= N_COARSE:
-        return _settle(model, x, codes, neighbors, train, weights, replace(effort, n_steps=FEW_STEPS, rate=FEW_RATE))
+        return _settle(model, x, codes, neighbors, train, weights, effort, FEW)[0]
     rows = np.sort(np.random.default_rng(effort.seed).choice(n, N_COARSE, replace=False))
     sample = x[rows]
     is_train = torch.zeros(n, dtype=torch.bool).index_fill_(0, train, value=True)
-    moved = _settle(
+    moved, is_complete = _settle(
         model,
         sample,
         codes[rows],
         nearest_neighbors(sample.numpy(), neighbors.indices.shape[1], seed=effort.seed),
         is_train[rows].nonzero()[:, 0],
         weights,
-        replace(effort, n_steps=COARSE_STEPS, rate=COARSE_RATE),
+        effort,
+        COARSE,
     )
     codes = among_nearest(x, sample, moved)
     codes[rows] = moved
-    return _settle(model, x, codes, neighbors, train, weights, replace(effort, n_steps=ALL_STEPS, rate=ALL_RATE))
+    return _settle(model, x, codes, neighbors, train, weights, effort, ALL)[0] if is_complete else codes
 
 
 def _settle(
@@ -128,23 +141,25 @@ def _settle(
     train: Tensor,
     weights: Weights,
     effort: Effort,
-) -> NDArray[np.float32]:
-    """Let all cells move.
+    pace: Pace,
+) -> tuple[NDArray[np.float32], bool]:
+    """Let all cells move, and return where they are and whether no interrupt came before the last step.
 
     In each step all move once (`Positions`), and both networks learn from a batch of the cells `train` where these
     now lie: the decoder what is there, the encoder where a cell goes.
     """
+    pace = pace.at_most(effort.n_steps)
     generator = torch.Generator().manual_seed(effort.seed)
-    optimizer = AdamW(flatten(model), peak=LEARNING_RATE, n_steps=effort.n_steps, climb=CLIMB)
+    optimizer = AdamW(flatten(model), peak=LEARNING_RATE, n_steps=pace.n_steps, climb=CLIMB)
     descend = Descent(model, terms=weights.terms)
     shown = {"desc": f"settling {len(x):,} cells", "unit": "step", "delay": 1, "leave": False}
-    bar = tqdm(total=effort.n_steps, disable=not effort.progress_bar, **shown)
+    bar = tqdm(total=pace.n_steps, disable=not effort.progress_bar, **shown)
     positions = Positions(
         codes,
         x,
         affinities(neighbors, weights.perplexity),
-        n_steps=effort.n_steps,
-        rate=effort.rate,
+        n_steps=pace.n_steps,
+        rate=pace.rate,
         divergence_weight=weights.divergence,
         chord_weight=weights.chord,
         seed=effort.seed,
@@ -161,15 +176,24 @@ def _settle(
         generator=generator,
         on_device=generator,
     )
-    with bar, positions, tuned_for(effort.batch_size, x.device):
-        for _ in range(effort.n_steps):
-            positions.step(model)
-            descend(next(stream), PENALTY_FACTOR * weights.factor)
-            optimizer.step()
-            bar.update()
+    is_complete = False
+    with bar, tuned_for(effort.batch_size, x.device):
+        try:
+            for _ in range(pace.n_steps):
+                positions.step(model)
+                descend(next(stream), PENALTY_FACTOR * weights.factor)
+                optimizer.step()
+                bar.update()
+            is_complete = True
+        except KeyboardInterrupt:
+            warnings.warn(
+                f"The second stage was interrupted at step {positions.n_done} of {pace.n_steps}; the positions so far "
+                "are kept.",
+                stacklevel=2,
+            )
     for p in model.parameters():
         p.grad = None
-    return positions.values
+    return positions.values, is_complete
 
 
 @torch.no_grad()
