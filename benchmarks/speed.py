@@ -50,7 +50,7 @@ def draw(n: int, path: Path) -> None:
     AnnData(np.zeros((n, 0), dtype=np.float32), obsm={"X_pca": cells}).write_h5ad(path)
 
 
-def embed(method: str, path: str, out: str) -> None:
+def embed(method: str, path: str, out: str, n_kept: int | None) -> None:
     """Do what a user does; the rest of the process is the measurement."""
     import anndata
     import scanpy as sc
@@ -65,13 +65,14 @@ def embed(method: str, path: str, out: str) -> None:
 
         sg.tl.geoae(adata, use_rep="X_pca", progress_bar=False)
         embedding = adata.obsm["X_geoae"]
-    np.save(out, embedding[:N_JUDGED])
+    np.save(out, embedding[:n_kept])
 
 
-def run(method: str, path: Path, out: Path) -> tuple[float, float]:
-    """Return wall seconds and peak resident gigabytes of a whole process."""
+def run(method: str, path: Path, out: Path, *, whole: bool = False) -> tuple[float, float]:
+    """Return wall seconds and peak resident gigabytes of a process; `whole` keeps its map of all cells."""
     start = time.perf_counter()
-    command = [sys.executable, "-W", "ignore", __file__, "--embed", method, str(path), str(out)]
+    embedding = ["--embed-whole" if whole else "--embed", method, str(path), str(out)]
+    command = [sys.executable, "-W", "ignore", __file__, *embedding]
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)
     seconds = time.perf_counter() - start
@@ -245,9 +246,13 @@ def main() -> None:
     parser.add_argument("--step", action="store_true")
     parser.add_argument("--write", action="store_true")
     parser.add_argument("--embed", nargs=3, help=argparse.SUPPRESS)
+    parser.add_argument("--embed-whole", nargs=3, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.embed:
-        embed(*args.embed)
+        embed(*args.embed, N_JUDGED)
+        return
+    if args.embed_whole:
+        embed(*args.embed_whole, None)
         return
     packages = {name: version(name) for name in ("torch", "scanpy", "umap-learn", "pynndescent", "numpy")}
     lines = [

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 # Bisections of the width of a cell's kernel: to four digits of its perplexity.
 N_BISECTIONS = 40
 TINY, WIDEST = 1e-300, 1e12
+# Cells whose widths are found at a time.
+BLOCK = 2**15
 
 
 def affinities(neighbors: Neighbors, perplexity: float) -> sparse.csr_matrix:
@@ -35,11 +37,15 @@ def affinities(neighbors: Neighbors, perplexity: float) -> sparse.csr_matrix:
         Above 1.
     """
     n, k = neighbors.indices.shape
-    weights = conditional(neighbors.distances, perplexity)
+    weights = np.empty((n, k), dtype=np.float32)
+    for start in range(0, n, BLOCK):
+        rows = slice(start, start + BLOCK)
+        weights[rows] = conditional(neighbors.distances[rows], perplexity)
     # what is not there has no weight, and goes
     columns = np.where(neighbors.indices < 0, np.arange(n, dtype=np.int32)[:, None], neighbors.indices)
     directed = sparse.csr_matrix((weights.ravel(), columns.ravel(), np.arange(0, n * k + 1, k)), shape=(n, n))
-    both = ((directed + directed.T) / 2).tocsr()
+    both = (directed + directed.T).tocsr()
+    both.data /= 2
     both.eliminate_zeros()
     both.sort_indices()
     return both

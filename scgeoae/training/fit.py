@@ -34,8 +34,6 @@ if TYPE_CHECKING:
     from .prepare import Prepared
     from .settings import Settings
 
-# Weight of the chords (docs/defaults.md).
-CHORD_WEIGHT = 1.0
 # Cells encoded at a time.
 BLOCK = 4096
 
@@ -218,13 +216,12 @@ def _settled(
     with torch.no_grad():
         codes = torch.cat([model.encoder(part) for part in x.split(BLOCK)]).numpy()
     train = torch.from_numpy(prepared.rows)[prepared.train.cpu()]
-    keeps_chords = settings.keeps_lengths and model.ambient is None
     weights = Weights(
         terms=settings.terms,
         factor=factor,
         divergence=settings.tsne_weight,
         perplexity=settings.perplexity,
-        chord=CHORD_WEIGHT if keeps_chords else 0.0,
+        keeps_chords=settings.keeps_lengths and model.ambient is None,
     )
     effort = Effort(
         batch_size=settings.batch_size,
@@ -232,7 +229,7 @@ def _settled(
         seed=settings.seed,
         n_threads=torch.get_num_threads(),
         progress_bar=progress_bar,
-        n_steps=settings.n_steps,
+        most_steps=settings.n_steps,
     )
     found = settle(model, x, codes, neighbors, train=train, weights=weights, effort=effort)
     on_cpu = prepared._replace(x=prepared.x.cpu(), axes=prepared.axes.cpu())

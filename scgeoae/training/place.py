@@ -9,7 +9,7 @@ import torch
 from scipy.spatial import KDTree
 
 from .affinities import conditional
-from .positions import LAST_RATE, LEAST_SHARE, MEAN, N_NEAR, SQUARE, WIDTH_NEIGHBOR, kernel_widths
+from .positions import LAST_RATE, LEAST_SHARE, MEAN, N_NEAR, SHARED, SQUARE, WIDTH_NEIGHBOR, kernel_widths
 from .search import nearest_neighbors
 from .settings import n_affinities
 
@@ -111,7 +111,8 @@ class _Field:
 
     def _width_at(self, distance: NDArray) -> NDArray[np.float32]:
         local = distance[:, min(WIDTH_NEIGHBOR, distance.shape[1]) - 1]
-        return np.sqrt(np.maximum(local, LEAST_SHARE * self.median_width) * self.median_width).astype(np.float32)
+        local = np.maximum(local, LEAST_SHARE * self.median_width)
+        return (local ** (1 - SHARED) * self.median_width**SHARED).astype(np.float32)
 
     def _kernels(
         self, z: NDArray[np.float32], width: NDArray[np.float32], others: NDArray

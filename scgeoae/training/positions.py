@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 
 # Cells near on the map whose repulsion is summed, and others that are drawn in each step for the rest.
 N_NEAR, N_FAR = 40, 10
-# The kernel of a cell is as wide as the geometric mean of its distance to this neighbor on the map and the median of
+# The kernel of a cell is as wide as its distance to this neighbor on the map, halfway (in logarithms) to the median of
 # these distances (docs/defaults.md). With one width for all, dense groups spread until they are as sparse as others;
 # with local widths alone, groups that lie on each other hardly come apart.
-WIDTH_NEIGHBOR = 3
+WIDTH_NEIGHBOR, SHARED = 3, 0.5
 # It is never below this quantile, nor below this share of its median: equal cells have a distance of 0.
 LEAST_QUANTILE, LEAST_SHARE = 0.02, 0.01
 # Steps after which neighbors on the map and widths are renewed, and after which the decoder is asked again.
@@ -208,7 +208,7 @@ def kernel_widths(local: NDArray) -> tuple[NDArray[np.float32], float]:
     median = float(np.median(positive)) if len(positive) else 1.0
     local = np.maximum(local, max(float(np.quantile(local, LEAST_QUANTILE)), LEAST_SHARE * median))
     median = float(np.median(local))
-    return np.sqrt(local * median).astype(np.float32), median
+    return (local ** (1 - SHARED) * median**SHARED).astype(np.float32), median
 
 
 def _distances(a: Tensor, b: Tensor) -> Tensor:

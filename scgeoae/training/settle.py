@@ -33,9 +33,17 @@ if TYPE_CHECKING:
 LEARNING_RATE, CLIMB = 3e-3, 0.1
 # Weight of the penalties against that of the first stage: here they cost hardly any error (docs/defaults.md).
 PENALTY_FACTOR = 5.0
+# Weight of the misfit of distances across the surface (docs/defaults.md).
+CHORD_WEIGHT = 1.5
 # Beyond so many cells a random sample of this size moves first: it travels further, as its cells are further apart,
 # and its neighbors are those of a wider neighborhood. The others then start among the nearest of them.
 N_COARSE = 10_000
+# Steps, and their first length in widths: of the sample, of all cells after it, and of all where there is no sample.
+COARSE_STEPS, COARSE_RATE = 300, 1.0
+ALL_STEPS, ALL_RATE = 150, 0.5
+FEW_STEPS, FEW_RATE = 300, 0.5
+# Beyond so many cells there are fewer steps in proportion, but at least so many: a million cells then take minutes.
+MAX_FULL, LEAST_STEPS = 200_000, 50
 # Nearest cells of the sample that another one starts among, and how many of these count.
 N_NEAREST, N_COUNTED = 10, 5
 # Cells that are compared with the sample at a time.
@@ -54,8 +62,8 @@ class Weights:
     """Of t-SNE's divergence."""
     perplexity: float
     """Of its affinities."""
-    chord: float
-    """Of the misfit of distances across the surface."""
+    keeps_chords: bool
+    """Whether distances across the surface are held, too."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,24 +75,14 @@ class Effort:
     seed: int
     n_threads: int
     progress_bar: bool
-    n_steps: int | None = None
-    """At most, of each run; None for the usual number."""
+    most_steps: int | None = None
+    """At most, whatever suits the number of cells."""
+    n_steps: int = 0
+    rate: float = 0.0
 
-
-@dataclass(frozen=True)
-class Pace:
-    """How many steps there are, and their first length in widths."""
-
-    n_steps: int
-    rate: float
-
-    def at_most(self, n_steps: int | None) -> Pace:
-        """Return the same with fewer steps, if these are fewer."""
-        return self if n_steps is None else replace(self, n_steps=min(self.n_steps, n_steps))
-
-
-# Of the sample, of all cells after it, and of all where they are few.
-COARSE, ALL, FEW = Pace(300, 1.0), Pace(150, 0.5), Pace(300, 0.5)
+    def at_pace(self, n_steps: int, rate: float) -> Effort:
+        """Return the same with so many steps, or fewer, and their first length in widths."""
+        return replace(self, n_steps=n_steps if self.most_steps is None else min(n_steps, self.most_steps), rate=rate)
 
 
 def settle(
@@ -114,7 +112,7 @@ def settle(
     """
     n = len(x)
     if n <= N_COARSE:
-        return _settle(model, x, codes, neighbors, train, weights, effort, FEW)[0]
+        return _settle(model, x, codes, neighbors, train, weights, effort.at_pace(FEW_STEPS, FEW_RATE))[0]
     rows = np.sort(np.random.default_rng(effort.seed).choice(n, N_COARSE, replace=False))
     sample = x[rows]
     is_train = torch.zeros(n, dtype=torch.bool).index_fill_(0, train, value=True)
@@ -125,12 +123,14 @@ def settle(
         nearest_neighbors(sample.numpy(), neighbors.indices.shape[1], seed=effort.seed),
         is_train[rows].nonzero()[:, 0],
         weights,
-        effort,
-        COARSE,
+        effort.at_pace(COARSE_STEPS, COARSE_RATE),
     )
     codes = among_nearest(x, sample, moved)
     codes[rows] = moved
-    return _settle(model, x, codes, neighbors, train, weights, effort, ALL)[0] if is_complete else codes
+    if not is_complete:
+        return codes
+    n_steps = max(int(ALL_STEPS * min(MAX_FULL / n, 1)), LEAST_STEPS)
+    return _settle(model, x, codes, neighbors, train, weights, effort.at_pace(n_steps, ALL_RATE))[0]
 
 
 def _settle(
@@ -141,27 +141,25 @@ def _settle(
     train: Tensor,
     weights: Weights,
     effort: Effort,
-    pace: Pace,
 ) -> tuple[NDArray[np.float32], bool]:
-    """Let all cells move, and return where they are and whether no interrupt came before the last step.
+    """Let all cells move, and return where they are and whether they took all steps.
 
     In each step all move once (`Positions`), and both networks learn from a batch of the cells `train` where these
     now lie: the decoder what is there, the encoder where a cell goes.
     """
-    pace = pace.at_most(effort.n_steps)
     generator = torch.Generator().manual_seed(effort.seed)
-    optimizer = AdamW(flatten(model), peak=LEARNING_RATE, n_steps=pace.n_steps, climb=CLIMB)
+    optimizer = AdamW(flatten(model), peak=LEARNING_RATE, n_steps=effort.n_steps, climb=CLIMB)
     descend = Descent(model, terms=weights.terms)
     shown = {"desc": f"settling {len(x):,} cells", "unit": "step", "delay": 1, "leave": False}
-    bar = tqdm(total=pace.n_steps, disable=not effort.progress_bar, **shown)
+    bar = tqdm(total=effort.n_steps, disable=not effort.progress_bar, **shown)
     positions = Positions(
         codes,
         x,
         affinities(neighbors, weights.perplexity),
-        n_steps=pace.n_steps,
-        rate=pace.rate,
+        n_steps=effort.n_steps,
+        rate=effort.rate,
         divergence_weight=weights.divergence,
-        chord_weight=weights.chord,
+        chord_weight=CHORD_WEIGHT if weights.keeps_chords else 0.0,
         seed=effort.seed,
         n_threads=effort.n_threads,
     )
@@ -179,7 +177,7 @@ def _settle(
     is_complete = False
     with bar, tuned_for(effort.batch_size, x.device):
         try:
-            for _ in range(pace.n_steps):
+            for _ in range(effort.n_steps):
                 positions.step(model)
                 descend(next(stream), PENALTY_FACTOR * weights.factor)
                 optimizer.step()
@@ -187,8 +185,8 @@ def _settle(
             is_complete = True
         except KeyboardInterrupt:
             warnings.warn(
-                f"The second stage was interrupted at step {positions.n_done} of {pace.n_steps}; the positions so far "
-                "are kept.",
+                f"The second stage was interrupted at step {positions.n_done} of {effort.n_steps}; the positions so "
+                "far are kept.",
                 stacklevel=2,
             )
     for p in model.parameters():

@@ -1,0 +1,156 @@
+"""What each part of the second stage does: ``python benchmarks/second_stage.py [DATA ...]``.
+
+One part is changed at a time; medians over the seeds. Then the fifth of the cells that was left out and placed by
+`scgeoae.training.place`, the cells of the reference placed again, and the correlation of maps of ten seeds. Written
+into ``benchmarks/results/second_stage_{data}.md``.
+"""
+
+from __future__ import annotations
+
+import argparse
+from contextlib import ExitStack
+from itertools import combinations
+from pathlib import Path
+from typing import TYPE_CHECKING
+from unittest.mock import patch
+
+import numpy as np
+import pandas as pd
+import torch
+from compare_embeddings import table
+from reference_data import LABELS, read
+from ruler import read_ruler
+from sklearn.neighbors import NearestNeighbors
+
+import scgeoae as sg
+from scgeoae.quality import evaluate
+from scgeoae.training import Settings, Settled, fit, place
+from scgeoae.training.positions import Positions
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+def ask_without_reconstruction(positions: Positions, model: sg.nn.Autoencoder) -> None:
+    ask(positions, model)
+    positions.slope[:], positions.metric[:] = 0, 0
+
+
+ask = Positions.ask
+RESULTS = Path(__file__).parent / "results"
+MEASURES = ("kNN_10", "AUC_RNX", "kNN", "Trust", "Spear", "Stress_scale_free", "KL_0.1")
+TRAINING = "scgeoae.training"
+# settings of the fit, and constants that are patched
+VARIANTS: dict[str, tuple[dict, dict]] = {
+    "the default": ({}, {}),
+    "no second stage": ({"refine": False}, {}),
+    "no divergence": ({"tsne_weight": 0}, {}),
+    "divergence × 4": ({"tsne_weight": 1.0}, {}),
+    "no reconstruction of positions": ({}, {f"{TRAINING}.positions.Positions.ask": ask_without_reconstruction}),
+    "no isometry": ({}, {f"{TRAINING}.settle.PENALTY_FACTOR": 0.0}),
+    "no chords": ({}, {f"{TRAINING}.settle.CHORD_WEIGHT": 0.0}),
+    "chords × 2": ({}, {f"{TRAINING}.settle.CHORD_WEIGHT": 3.0}),
+    "local widths alone": ({}, {f"{TRAINING}.positions.SHARED": 0.0}),
+    "one width for all": ({}, {f"{TRAINING}.positions.SHARED": 1.0}),
+    "widths never renewed": ({}, {f"{TRAINING}.positions.RENEW_EVERY": 10**6}),
+    "perplexity 10": ({"perplexity": 10}, {}),
+    "perplexity 50": ({"perplexity": 50}, {}),
+    "half of the steps": ({}, {f"{TRAINING}.settle.FEW_STEPS": 150}),
+}
+
+TEXT = """# The second stage on {name}, one part changed at a time
+
+Medians of {seeds} seeds. The ruler is the distance between group means on the map, against that in the
+representation, over pairs of groups.
+
+{parts}
+
+A fifth of the cells left out and placed afterwards, medians of five seeds; recall and trustworthiness are counted
+among all cells:
+
+{unseen}
+
+Maps of {maps} seeds correlate with each other, with no alignment, at {median:.4f} (median), at least {least:.4f}.
+"""
+
+
+def measure(x: NDArray, z: NDArray) -> dict[str, float]:
+    scores = evaluate(x, {"map": z}, n_sample=len(x))["map"].scores
+    return {which: scores[which].value for which in MEASURES}
+
+
+def run(x: NDArray, labels: NDArray, seed: int, settings: dict, patches: dict) -> dict[str, float]:
+    with ExitStack() as stack:
+        for name, value in patches.items():
+            stack.enter_context(patch(name, value))
+        fitted = fit(x, Settings(seed=seed, **settings))
+    distortion = sg.geometry.distortion(torch.from_numpy(fitted.metric))
+    row = measure(x, fitted.embedding)
+    row |= {"CN": distortion.cn, "VPres": distortion.vpres, "ISO": distortion.iso, "MSE": float(fitted.error.mean())}
+    return row | read_ruler(x, fitted.embedding, labels)
+
+
+def recall(x: NDArray, z: NDArray, rows: NDArray, k: int = 10) -> float:
+    near, on_map = (NearestNeighbors(n_neighbors=k).fit(v).kneighbors(return_distance=False)[rows] for v in (x, z))
+    return float(np.mean([len(set(a) & set(b)) / k for a, b in zip(near.tolist(), on_map.tolist(), strict=True)]))
+
+
+def left_out(x: NDArray, seed: int) -> dict[str, float]:
+    unseen = np.zeros(len(x), dtype=bool)
+    unseen[np.random.default_rng(seed).permutation(len(x))[: len(x) // 5]] = True
+    settings = Settings(seed=seed)
+    fitted = fit(x[~unseen], settings)
+    model = fitted.model
+    cells = model.standardize(x).numpy()
+    known = Settled(cells[~unseen], model.to_latent(fitted.embedding).numpy())
+    row = {}
+    for name, new in {
+        "encoder alone": model.encode(x[unseen]).numpy(),
+        "settled": model.to_map(torch.from_numpy(settle(model, cells[unseen], known, settings))).numpy(),
+    }.items():
+        z = np.empty((len(x), 2), dtype=np.float32)
+        z[~unseen], z[unseen] = fitted.embedding, new
+        found = evaluate(x, {"map": z}, n_sample=len(x), local_scores=True)["map"]
+        row |= {f"{name}, kNN_10": recall(x, z, unseen), f"{name}, Trust": float(found.trust[unseen].mean())}
+    again = settle(model, cells[~unseen], known, settings)
+    moved = np.linalg.norm(again - known.codes, axis=1) / np.ptp(known.codes, axis=0).max()
+    return row | {"reference placed again, moved by": float(np.median(moved))}
+
+
+def settle(model: sg.nn.Autoencoder, x: NDArray, known: Settled, settings: Settings) -> NDArray:
+    return place(model, x, known, perplexity=settings.perplexity, divergence_weight=settings.tsne_weight)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", nargs="*", metavar="DATA", help=f"of {', '.join(LABELS)}; by default all")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--maps", type=int, default=10, help="seeds whose maps are correlated")
+    options = parser.parse_args()
+    for name in options.data or LABELS:
+        adata = read(name)
+        x = np.ascontiguousarray(adata.obsm["X_pca"], dtype=np.float32)
+        labels = adata.obs[LABELS[name]].astype(str).to_numpy()
+        rows = {}
+        for label, (settings, patches) in VARIANTS.items():
+            runs = [run(x, labels, seed, settings, patches) for seed in range(options.seeds)]
+            rows[label] = pd.DataFrame(runs).median()
+            print(name, label, rows[label].round(4).to_dict(), flush=True)
+        unseen = pd.DataFrame([left_out(x, seed) for seed in range(5)]).median()
+        maps = [fit(x, Settings(seed=seed)).embedding for seed in range(options.maps)]
+        same = [np.corrcoef(a.ravel(), b.ravel())[0, 1] for a, b in combinations(maps, 2)]
+        text = TEXT.format(
+            name=name,
+            seeds=options.seeds,
+            parts=table(pd.DataFrame(rows).T),
+            unseen="\n".join(f"- {label}: {value:.4f}" for label, value in unseen.items()),
+            maps=options.maps,
+            median=np.median(same),
+            least=np.min(same),
+        )
+        (RESULTS / f"second_stage_{name}.md").write_text(text)
+        print(text, flush=True)
+
+
+if __name__ == "__main__":
+    main()
