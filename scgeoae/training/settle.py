@@ -120,7 +120,7 @@ def settle(
         model,
         sample,
         codes[rows],
-        nearest_neighbors(sample.numpy(), neighbors.indices.shape[1], seed=effort.seed),
+        nearest_neighbors(sample.numpy(), min(neighbors.indices.shape[1], N_COARSE - 1), seed=effort.seed),
         is_train[rows].nonzero()[:, 0],
         weights,
         effort.at_pace(COARSE_STEPS, COARSE_RATE),
