@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from scipy.spatial import KDTree
 
+from .affinities import affinities
 from .forces import forces
 from .threads import in_blocks
 
@@ -16,10 +17,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from numpy.typing import NDArray
-    from scipy import sparse
     from torch import Tensor
 
     from ..nn import Autoencoder
+    from .search import Neighbors
 
 # Cells near on the map whose repulsion is summed, and others that are drawn in each step for the rest.
 N_NEAR, N_FAR = 40, 10
@@ -29,6 +30,10 @@ N_NEAR, N_FAR = 40, 10
 WIDTH_NEIGHBOR, SHARED = 3, 0.5
 # It is never below this quantile, nor below this share of its median: equal cells have a distance of 0.
 LEAST_QUANTILE, LEAST_SHARE = 0.02, 0.01
+# A cell jumps to its nearest neighbors of the representation, this many, where these lie together elsewhere: further
+# from it than so many times the distance at which they lie around their middle. Gradients cannot carry it across the
+# cells between. In the last part of the steps none does.
+N_TOGETHER, ELSEWHERE, LAST_JUMP = 10, 4.0, 0.7
 # Steps after which neighbors on the map and widths are renewed, and after which the decoder is asked again.
 RENEW_EVERY, DECODE_EVERY = 20, 20
 # Cells to which chords are drawn, another sample each time the decoder is asked.
@@ -61,8 +66,8 @@ class Positions:
         (n, d) positions in latent space.
     x
         (n, D) standardized cells.
-    affinities
-        P of n cells, (n, n), whose sum is n.
+    neighbors, perplexity
+        Of the cells in the representation, and of their affinities P.
     n_steps, rate
         Length of the first steps, in units of the median width; it falls over so many steps.
     divergence_weight, chord_weight
@@ -77,8 +82,9 @@ class Positions:
         self,
         start: NDArray[np.float32],
         x: Tensor,
-        affinities: sparse.csr_matrix,
+        neighbors: Neighbors,
         *,
+        perplexity: float,
         n_steps: int,
         rate: float,
         divergence_weight: float,
@@ -91,9 +97,10 @@ class Positions:
         self.forces = forces(self.values.shape[1])
         self.n_steps, self.rate = n_steps, rate
         self.divergence_weight, self.chord_weight = divergence_weight, chord_weight
-        self.offsets = affinities.indptr.astype(np.int64)
-        self.partners = affinities.indices.astype(np.int32)
-        self.affinity = affinities.data.astype(np.float32)
+        self.nearest = neighbors.indices[:, :N_TOGETHER]
+        graph = affinities(neighbors, perplexity)
+        self.offsets = graph.indptr.astype(np.int64)
+        self.partners, self.affinity = graph.indices.astype(np.int32), graph.data.astype(np.float32)
         self.random = np.random.default_rng(seed)
         self.n_threads = n_threads
         self.n_done = 0
@@ -107,6 +114,8 @@ class Positions:
     def step(self, model: Autoencoder) -> None:
         """Move all cells once; `model` has the decoder."""
         if self.n_done % RENEW_EVERY == 0:
+            if 0 < self.n_done < LAST_JUMP * self.n_steps:
+                self.jump()
             self.renew()
         if self.n_done % DECODE_EVERY == 0:
             self.ask(model)
@@ -123,6 +132,22 @@ class Positions:
         moved = np.einsum("nab,nb->na", self.metric, self.values - self.asked_at)
         gradient += (self.slope + moved) * np.float32(2 / self.x.shape[1])
         self._descend(gradient)
+
+    def jump(self) -> None:
+        """Move cells whose neighbors in the representation lie together elsewhere on the map to these."""
+        n = len(self.values)
+        for start in range(0, n, BLOCK):
+            rows = slice(start, min(start + BLOCK, n))
+            cells, others = self.values[rows], self.nearest[rows]
+            # in the place of a neighbor that is not there, the cell itself
+            others = np.where(others < 0, np.arange(rows.start, rows.stop)[:, None], others)
+            places = self.values[others]
+            middle = np.median(places, axis=1)
+            around = np.median(np.linalg.norm(places - middle[:, None], axis=2), axis=1)
+            away = np.linalg.norm(cells - middle, axis=1)
+            jumps = away > ELSEWHERE * np.maximum(around, self.median_width)
+            cells[jumps] = middle[jumps]
+            self.mean[rows][jumps] = 0
 
     def renew(self) -> None:
         """Search the near cells on the map, and set the local widths."""

@@ -12,7 +12,7 @@ from tqdm.auto import tqdm
 
 from ..nn import flatten
 from .adamw import AdamW
-from .affinities import affinities, conditional
+from .affinities import conditional
 from .batches import Cells, batches_of_cells
 from .descent import Descent
 from .positions import Positions
@@ -155,7 +155,8 @@ def _settle(
     positions = Positions(
         codes,
         x,
-        affinities(neighbors, weights.perplexity),
+        neighbors,
+        perplexity=weights.perplexity,
         n_steps=effort.n_steps,
         rate=effort.rate,
         divergence_weight=weights.divergence,
