@@ -39,41 +39,57 @@ def choose_neighbors(
     KeyError
         If `key` is given and there is no graph under it.
     """
-    check_name(key, "neighbors_key")
-    name = "neighbors" if key is None else key
-    entry = adata.uns.get(name)
-    distances_key = entry.get("distances_key", "distances") if isinstance(entry, Mapping) else None
-    if not isinstance(distances_key, str) or distances_key not in adata.obsp:
-        if key is None:
-            return None
-        given = "" if key == "neighbors" else f", key_added={key!r}"
-        msg = f"Did not find a neighbour graph in adata.uns[{key!r}]; run sc.pp.neighbors(adata{given}) first."
-        raise KeyError(msg)
+    entry = _entry(adata, key)
+    if entry is None:
+        return None
     if key is None and not _is_of(entry.get("params", {}), representation, adata):
         logg.info(f"    the graph in adata.uns['neighbors'] is not of {representation.name}: computing neighbours")
         return None
-    return _nearest(_distances(adata, distances_key), k).indices
+    return _nearest(_distances(adata, entry), k).indices
 
 
-def choose_graph(adata: AnnData, *, key: str | None, k: int) -> Neighbors | None:
+def choose_graph(adata: AnnData, representation: Representation, *, key: str | None, k: int) -> Neighbors | None:
     """Return the at most k nearest neighbors of each cell in the graph that the second stage is to follow.
 
-    That of ``uns[key]``. Without a key that of ``uns["neighbors"]`` if its metric is not the Euclidean one, as that
-    is what was asked for then; else `None`: the neighbors in the representation are searched.
+    That of ``uns[key]``. Without a key that of ``uns["neighbors"]`` if it was made from the same representation and its
+    metric is not the Euclidean one, as that is what was asked for then; else `None`: the neighbors in the
+    representation are searched.
+
+    Raises
+    ------
+    KeyError
+        If `key` is given and there is no graph under it.
     """
-    name = "neighbors" if key is None else key
-    entry = adata.uns.get(name)
-    if not isinstance(entry, Mapping):
+    entry = _entry(adata, key)
+    if entry is None:
         return None
-    params = entry.get("params")
-    metric = params.get("metric", "euclidean") if isinstance(params, Mapping) else "euclidean"
-    distances_key = entry.get("distances_key", "distances")
-    if distances_key not in adata.obsp or (key is None and metric == "euclidean"):
-        return None
-    return _nearest(_distances(adata, distances_key), k)
+    if key is None:
+        params = entry.get("params", {})
+        # a file has it as an array of no dimension
+        metric = np.asarray(params.get("metric", "euclidean") if isinstance(params, Mapping) else "euclidean")
+        if (metric.dtype.kind in "UO" and metric.size == 1 and metric.item() == "euclidean") or not _is_of(
+            params, representation, adata
+        ):
+            return None
+    return _nearest(_distances(adata, entry), k)
 
 
-def _distances(adata: AnnData, slot: str) -> sparse.csr_matrix:
+def _entry(adata: AnnData, key: str | None) -> Mapping[str, Any] | None:
+    """Return what `uns` has of a graph that is there, or None if there is none and no key was given."""
+    check_name(key, "neighbors_key")
+    entry = adata.uns.get("neighbors" if key is None else key)
+    slot = entry.get("distances_key", "distances") if isinstance(entry, Mapping) else None
+    if isinstance(slot, str) and slot in adata.obsp:
+        return entry
+    if key is None:
+        return None
+    given = "" if key == "neighbors" else f", key_added={key!r}"
+    msg = f"Did not find a neighbour graph in adata.uns[{key!r}]; run sc.pp.neighbors(adata{given}) first."
+    raise KeyError(msg)
+
+
+def _distances(adata: AnnData, entry: Mapping[str, Any]) -> sparse.csr_matrix:
+    slot = entry.get("distances_key", "distances")
     distances = real_graph(adata.obsp[slot], f"adata.obsp[{slot!r}]")
     if not (np.isfinite(distances.data) & (distances.data >= 0)).all():
         msg = f"adata.obsp[{slot!r}] has distances that are negative or not finite; run sc.pp.neighbors again."

@@ -47,8 +47,9 @@ def read_unit(adata: AnnData, basis: str) -> Unit:
     """
     name = _unit_name(read_params(adata, basis))
     scores = read_scores(adata, basis)
-    if scores.get("chord", 0) > 0:
-        return Unit(name, 1 / scores["chord"], is_mean=True, spread=scores.get("chord_spread"))
+    if 0 < scores.get("chord", 0) < np.inf:
+        spread = scores.get("chord_spread", np.nan)
+        return Unit(name, 1 / scores["chord"], is_mean=True, spread=spread if np.isfinite(spread) else None)
     if has_own_decoder(adata, basis):
         return Unit(name, 1.0, is_mean=False)
     metric = read_metric(adata, basis)

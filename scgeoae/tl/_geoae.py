@@ -181,7 +181,8 @@ def geoae(
         holds distances between far cells to those straight through the representation, and sets the unit of the
         map by them.
         It keeps the ten nearest neighbors as t-SNE does. By default it runs with ``"isometric"``, ``"volume"`` and
-        ``"conformal"`` on the decoder. ``refine=False`` is the map of the encoder alone.
+        ``"conformal"`` on the decoder. ``refine=False`` is the map of the encoder alone, and the choice where the
+        representation does not fit into memory: the second stage holds all of it as float32.
     tsne_weight
         Weight κ of t-SNE's divergence in the second stage, against the reconstruction error: a dial from
         geometry to t-SNE. At 0 each cell goes where the decoder reconstructs it best; up to 0.1 distances count most;
@@ -209,10 +210,10 @@ def geoae(
     activation
         ``"silu"``, ``"elu"``, ``"tanh"`` or ``"softplus"``.
     n_steps
-        Number of steps at most. By default 120 epochs, but at least 200 and at most 1,200 steps, so
-        that time does not grow with the number of cells. Training ends earlier when the
-        held-out loss no longer falls. Of more than 100,000 cells it sees a random 100,000; the others are
-        placed by the encoder.
+        Number of steps at most, of the training and of the second stage. By default 120 epochs, but at least 200
+        and at most 1,200 steps, so that time does not grow with the number of cells, and 300 (beyond 10,000 cells
+        450) in the second stage. Training ends earlier when the held-out loss no longer falls. Of more than 100,000
+        cells it sees a random 100,000.
     batch_size
         Cells a step. The neighbour term acts on at most 256 of them.
     learning_rate
@@ -316,7 +317,10 @@ def geoae(
     positions = _positions(init_pos, adata, settings)
     neighbors = None
     unrolls_graph = isinstance(init_pos, str) and init_pos == "isomap" and adata.n_obs <= MAX_UNROLLED
-    graph = choose_graph(adata, key=neighbors_key, k=settings.n_affinities) if settings.refine else None
+    graph = None
+    if settings.refine:
+        k = min(settings.n_affinities, adata.n_obs - 1)
+        graph = choose_graph(adata, representation, key=neighbors_key, k=k)
     if settings.contrast is not None or unrolls_graph:
         neighbors = choose_neighbors(adata, representation, key=neighbors_key, k=N_PARTNERS)
     elif graph is None and neighbors_key is not None:
@@ -338,8 +342,11 @@ def geoae(
     )
     k = min(settings.n_neighbors, adata.n_obs - 1)
     chosen = representation.params
-    if neighbors is not None:
-        chosen = chosen | {"neighbors_key": neighbors_key or "neighbors", "neighbors": digest(neighbors)}
+    if neighbors_key is not None:
+        chosen = chosen | {"neighbors_key": neighbors_key}
+    followed = neighbors if graph is None else graph.indices
+    if followed is not None:
+        chosen = chosen | {"neighbors": digest(followed)}
     params = _params(settings, chosen, ambient, init_pos, n_neighbors=k, fitted=fitted)
     results = assemble(fitted, representation=representation, params=params, n_neighbors=k, ours=True)
     adata = writable(adata, copy=copy)

@@ -18,6 +18,7 @@ from .._anndata.results import (
     read_embedding,
     read_encoder,
     read_params,
+    read_scores,
     writable,
     write_results,
 )
@@ -26,7 +27,7 @@ from .._modes import in_own_modes
 from ..geometry import anisotropy, distortion
 from ..nn.arrays import to_arrays
 from ..quality import outliers
-from ..training import Settled, place, placement
+from ..training import Settings, Settled, place, placement
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -169,7 +170,9 @@ def transform(
         tensors=tensors,
         graph=None,
         params={k: value for k, value in params.items() if k not in ("layer", "n_features")} | representation.params,
-        scores=_scores(metrics, placed.error, x.shape[1] * float(model.scale) ** 2),
+        # how long a distance on the map is, is measured once and for all
+        scores=_scores(metrics, placed.error, x.shape[1] * float(model.scale) ** 2)
+        | {name: value for name, value in read_scores(adata, key).items() if name.startswith("chord")},
         embedding=placed.embedding,
         ours=has_own_decoder(adata, key),
         reconstruction_error=placed.error,
@@ -198,8 +201,8 @@ def _settled(
         model,
         model.standardize(x).numpy(),
         known,
-        perplexity=float(params["perplexity"]),
-        divergence_weight=float(params["tsne_weight"]),
+        perplexity=float(params.get("perplexity", Settings.perplexity)),
+        divergence_weight=float(params.get("tsne_weight", Settings.tsne_weight)),
     )
     return model.to_map(torch.from_numpy(codes)).numpy()
 

@@ -57,8 +57,9 @@ class AdamW:
 
     def schedule(self, step: int) -> tuple[float, float]:
         """Return learning rate and momentum of a step, counted from 0: half a cosine up, half a cosine down."""
-        top, end = self.climb * self.n_steps - 1, self.n_steps - 1
-        if step <= top:
+        # a short cycle may begin at its peak
+        top, end = max(self.climb * self.n_steps - 1, 0), self.n_steps - 1
+        if step <= top and top > 0:
             share = (1 - math.cos(math.pi * step / top)) / 2
             first = self.peak * FIRST
         else:

@@ -68,8 +68,13 @@ def fit(
     The neighbour term pulls each cell to those in its row of the (n, k) row numbers
     `neighbors`, −1 for none, by default to the ten nearest. Isomap follows them too.
 
-    The matrix is read twice, block by block, and never held as a whole: besides arrays of NumPy and SciPy it may be
-    one of Dask, or a dataset on disk.
+    With `refine`, each cell then gets a position of its own (`scgeoae.training.settle`), which follows the neighbors in
+    `graph`, by default the nearest in the representation. An interrupt ends the stage that it comes in, and the best
+    state so far is kept.
+
+    The matrix is read block by block: besides arrays of NumPy and SciPy it may be one of Dask, or a dataset on disk.
+    With ``refine=False`` it is read twice and never held as a whole; the second stage holds all (n, D) cells as
+    float32.
 
     Raises
     ------
@@ -224,6 +229,7 @@ def _settled(
         seed=settings.seed,
         n_threads=torch.get_num_threads(),
         progress_bar=progress_bar,
+        most_steps=settings.n_steps,
     )
     found = settle(model, x, codes, neighbors, train=train, weights=weights, effort=effort)
     on_cpu = prepared._replace(x=prepared.x.cpu(), axes=prepared.axes.cpu())

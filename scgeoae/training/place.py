@@ -11,7 +11,7 @@ from scipy.spatial import KDTree
 from .affinities import conditional
 from .positions import LAST_RATE, LEAST_SHARE, MEAN, N_NEAR, SHARED, SQUARE, WIDTH_NEIGHBOR, kernel_widths
 from .search import nearest_neighbors
-from .settings import NEIGHBORS_PER_PERPLEXITY
+from .settings import n_affinities
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -52,7 +52,7 @@ def place(
     (`scgeoae.training.positions.Positions`) while all others stay. It takes no notice of other new cells, so that it
     lands on the same place whatever cells come with it. One that is in the reference gets the place it has there.
     """
-    neighbors = nearest_neighbors(reference.x, min(int(NEIGHBORS_PER_PERPLEXITY * perplexity), len(reference.x)), of=x)
+    neighbors = nearest_neighbors(reference.x, min(n_affinities(perplexity), len(reference.x)), of=x)
     field = _Field(model, reference, divergence_weight)
     placed = np.empty((len(x), reference.codes.shape[1]), dtype=np.float32)
     for start in range(0, len(x), BLOCK):

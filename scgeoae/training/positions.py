@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,10 +11,10 @@ from scipy.spatial import KDTree
 
 from .affinities import affinities
 from .forces import forces
+from .threads import in_blocks
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from types import TracebackType
 
     from numpy.typing import NDArray
     from torch import Tensor
@@ -104,7 +103,7 @@ class Positions:
         self.offsets = graph.indptr.astype(np.int64)
         self.partners, self.affinity = graph.indices.astype(np.int32), graph.data.astype(np.float32)
         self.random = np.random.default_rng(seed)
-        self.pool = ThreadPoolExecutor(n_threads) if n_threads > 1 else None
+        self.n_threads = n_threads
         self.n_done = 0
         self.total = 0.0
         """Z, the sum of all kernels."""
@@ -112,15 +111,6 @@ class Positions:
         """c, the least squares scale of chords at the start."""
         self.mean, self.square, self.force = (np.zeros_like(self.values) for _ in range(3))
         self._totals = np.zeros(len(self.values), dtype=np.float32)
-
-    def __enter__(self) -> Positions:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        if self.pool is not None:
-            self.pool.shutdown()
 
     def step(self, model: Autoencoder) -> None:
         """Move all cells once; `model` has the decoder."""
@@ -243,13 +233,7 @@ class Positions:
         return near, distance
 
     def _in_blocks(self, work: Callable[[int, int], None]) -> None:
-        n = len(self.values)
-        blocks = [(start, min(start + BLOCK, n)) for start in range(0, n, BLOCK)]
-        if self.pool is None or len(blocks) == 1:
-            for block in blocks:
-                work(*block)
-        else:
-            list(self.pool.map(lambda block: work(*block), blocks))
+        in_blocks(work, len(self.values), block=BLOCK, n_threads=self.n_threads)
 
 
 def kernel_widths(local: NDArray) -> tuple[NDArray[np.float32], float]:

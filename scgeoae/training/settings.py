@@ -18,10 +18,17 @@ SIDES = ("decoder", "encoder", "both")
 # (docs/defaults.md).
 GEOMETRIC = {"isometric", "volume", "conformal"}
 NEIGHBORS_WEIGHT = 0.2
-# Neighbors whose affinities are counted, for each of the perplexity.
-NEIGHBORS_PER_PERPLEXITY = 3
+# Neighbors whose affinities are counted, for each of the perplexity, as is customary; and at most.
+NEIGHBORS_PER_PERPLEXITY, MAX_AFFINITIES = 3, 2**31 - 1
+# Beyond it float32 does not hold the forces.
+LARGEST_TSNE_WEIGHT = 1e6
 # Regularizers that keep lengths.
 LENGTHS = {"isometric", "unit_isometric"}
+
+
+def n_affinities(perplexity: float) -> int:
+    """Return of how many neighbors of each cell the affinities are, where there are so many others."""
+    return int(min(NEIGHBORS_PER_PERPLEXITY * perplexity, MAX_AFFINITIES))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,6 +143,9 @@ class Settings:
     def _settle_refinement(self) -> None:
         for name in ("tsne_weight", "perplexity"):
             self._settle(name, checked_number(getattr(self, name), name))
+        if self.tsne_weight > LARGEST_TSNE_WEIGHT:
+            msg = f"Expected `tsne_weight` to be at most {LARGEST_TSNE_WEIGHT:g}, found {self.tsne_weight!r}."
+            raise ValueError(msg)
         if self.perplexity <= 1:
             msg = f"Expected `perplexity` to be a finite number > 1, found {self.perplexity!r}."
             raise ValueError(msg)
@@ -190,8 +200,8 @@ class Settings:
 
     @property
     def n_affinities(self) -> int:
-        """Of how many neighbors of each cell the affinities are, three for each of the perplexity as is customary."""
-        return int(NEIGHBORS_PER_PERPLEXITY * self.perplexity)
+        """Of how many neighbors of each cell the affinities are."""
+        return n_affinities(self.perplexity)
 
     @property
     def keeps_lengths(self) -> bool:

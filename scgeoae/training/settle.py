@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -74,8 +75,14 @@ class Effort:
     seed: int
     n_threads: int
     progress_bar: bool
+    most_steps: int | None = None
+    """At most, whatever suits the number of cells."""
     n_steps: int = 0
     rate: float = 0.0
+
+    def at_pace(self, n_steps: int, rate: float) -> Effort:
+        """Return the same with so many steps, or fewer, and their first length in widths."""
+        return replace(self, n_steps=n_steps if self.most_steps is None else min(n_steps, self.most_steps), rate=rate)
 
 
 def settle(
@@ -90,7 +97,7 @@ def settle(
 ) -> NDArray[np.float32]:
     """Move each cell among its neighbors, the networks along with it, and return the (n, d) positions.
 
-    Beyond 10,000 cells a random sample of these moves first.
+    Beyond 10,000 cells a random sample of these moves first. Ctrl-C keeps the positions so far, with a warning.
 
     Parameters
     ----------
@@ -105,23 +112,25 @@ def settle(
     """
     n = len(x)
     if n <= N_COARSE:
-        return _settle(model, x, codes, neighbors, train, weights, replace(effort, n_steps=FEW_STEPS, rate=FEW_RATE))
+        return _settle(model, x, codes, neighbors, train, weights, effort.at_pace(FEW_STEPS, FEW_RATE))[0]
     rows = np.sort(np.random.default_rng(effort.seed).choice(n, N_COARSE, replace=False))
     sample = x[rows]
     is_train = torch.zeros(n, dtype=torch.bool).index_fill_(0, train, value=True)
-    moved = _settle(
+    moved, is_complete = _settle(
         model,
         sample,
         codes[rows],
-        nearest_neighbors(sample.numpy(), neighbors.indices.shape[1], seed=effort.seed),
+        nearest_neighbors(sample.numpy(), min(neighbors.indices.shape[1], N_COARSE - 1), seed=effort.seed),
         is_train[rows].nonzero()[:, 0],
         weights,
-        replace(effort, n_steps=COARSE_STEPS, rate=COARSE_RATE),
+        effort.at_pace(COARSE_STEPS, COARSE_RATE),
     )
     codes = among_nearest(x, sample, moved)
     codes[rows] = moved
+    if not is_complete:
+        return codes
     n_steps = max(int(ALL_STEPS * min(MAX_FULL / n, 1)), LEAST_STEPS)
-    return _settle(model, x, codes, neighbors, train, weights, replace(effort, n_steps=n_steps, rate=ALL_RATE))
+    return _settle(model, x, codes, neighbors, train, weights, effort.at_pace(n_steps, ALL_RATE))[0]
 
 
 def _settle(
@@ -132,8 +141,8 @@ def _settle(
     train: Tensor,
     weights: Weights,
     effort: Effort,
-) -> NDArray[np.float32]:
-    """Let all cells move.
+) -> tuple[NDArray[np.float32], bool]:
+    """Let all cells move, and return where they are and whether they took all steps.
 
     In each step all move once (`Positions`), and both networks learn from a batch of the cells `train` where these
     now lie: the decoder what is there, the encoder where a cell goes.
@@ -166,15 +175,24 @@ def _settle(
         generator=generator,
         on_device=generator,
     )
-    with bar, positions, tuned_for(effort.batch_size, x.device):
-        for _ in range(effort.n_steps):
-            positions.step(model)
-            descend(next(stream), PENALTY_FACTOR * weights.factor)
-            optimizer.step()
-            bar.update()
+    is_complete = False
+    with bar, tuned_for(effort.batch_size, x.device):
+        try:
+            for _ in range(effort.n_steps):
+                positions.step(model)
+                descend(next(stream), PENALTY_FACTOR * weights.factor)
+                optimizer.step()
+                bar.update()
+            is_complete = True
+        except KeyboardInterrupt:
+            warnings.warn(
+                f"The second stage was interrupted at step {positions.n_done} of {effort.n_steps}; the positions so "
+                "far are kept.",
+                stacklevel=2,
+            )
     for p in model.parameters():
         p.grad = None
-    return positions.values
+    return positions.values, is_complete
 
 
 @torch.no_grad()

@@ -104,10 +104,26 @@ def test_scores_and_columns_agree(fitted):
     np.testing.assert_allclose(obs["geoae_reconstruction_error"], np.square(decoded - x).sum(1), rtol=1e-2, atol=1e-2)
 
 
-def test_model_encodes_to_the_map(fitted):
-    model = sg.get.model(fitted)
-    z = model.encode(torch.from_numpy(fitted.obsm["X_pca"])).numpy()
-    np.testing.assert_allclose(z, fitted.obsm["X_geoae"], atol=1e-4)
+def test_model_encodes_to_the_map(reduced):
+    adata = run(reduced, refine=False, copy=True)
+    z = sg.get.model(adata).encode(torch.from_numpy(adata.obsm["X_pca"])).numpy()
+    np.testing.assert_allclose(z, adata.obsm["X_geoae"], atol=1e-4)
+
+
+def test_model_encodes_near_cells_with_places_of_their_own(fitted):
+    z = sg.get.model(fitted).encode(torch.from_numpy(fitted.obsm["X_pca"])).numpy()
+    away = np.square(z - fitted.obsm["X_geoae"]).mean() / fitted.obsm["X_geoae"].var(0).mean()
+    assert away == pytest.approx(sg.get.scores(fitted)["MSE_encoder"], rel=1e-2)
+    assert 0 < away < 0.01
+
+
+def test_unit_is_that_of_distances_between_cells(fitted):
+    z = torch.from_numpy(fitted.obsm["X_geoae"])
+    ratio = pdist(z) / pdist(sg.get.model(fitted).decode(z))
+    assert np.median(ratio) == pytest.approx(1, abs=0.02)
+    low, high = np.quantile(ratio, [0.16, 0.84])
+    assert sg.get.scores(fitted)["chord"] == pytest.approx(1, abs=1e-4)
+    assert sg.get.scores(fitted)["chord_spread"] == pytest.approx((high - low) / 2, rel=0.05)
 
 
 def test_scanpy_runs_on_the_metric_graph(fitted):
@@ -174,8 +190,9 @@ adata = anndata.read_{suffix}({str(path)!r})
 sg.pl.indicatrices(adata, color="bulk_labels", show=False)
 sg.pl.indicatrices(adata, where="grid", show=False)
 sg.pl.jacobian_heatmap(adata, show=False)
-z = sg.get.model(adata).encode(torch.from_numpy(np.asarray(adata.obsm["X_pca"])))
-assert np.abs(z.numpy() - adata.obsm["X_geoae"]).max() < 1e-4
+z = torch.from_numpy(adata.obsm["X_geoae"])
+error = (sg.get.model(adata).decode(z) - torch.from_numpy(np.asarray(adata.obsm["X_pca"]))).square().sum(1)
+assert np.allclose(error, adata.obs["geoae_reconstruction_error"], rtol=1e-3)
 assert "scgeoae.tl" not in sys.modules
 print(sg.get.scores(adata)["ISO"])
 """
@@ -434,7 +451,7 @@ def test_isomap_unrolls_the_graph_that_is_there(monkeypatch):
     # three others, as Scanpy counts the cell itself
     assert given[0].shape == (300, 10)
     assert ((given.pop() >= 0).sum(1) == 3).all()
-    assert roll.uns["geoae"]["params"]["neighbors_key"] == "neighbors"
+    assert "neighbors" in roll.uns["geoae"]["params"]
 
     sc.pp.neighbors(roll, use_rep="X", n_neighbors=6, key_added="other", method="gauss")
     run(roll, init_pos="isomap", neighbors_weight=0, neighbors_key="other")
@@ -465,17 +482,37 @@ def test_paga_starts_at_its_groups(reduced, monkeypatch):
 def test_neighbor_term_uses_the_graph_that_is_there(reduced):
     adata = reduced.copy()
     run(adata, n_steps=3, random_state=0)
-    assert adata.uns["geoae"]["params"]["neighbors_key"] == "neighbors"
+    assert "neighbors" in adata.uns["geoae"]["params"]
     with_graph = adata.obsm["X_geoae"].copy()
     # the same neighbours, found by ourselves among the cells that are trained on
     del adata.uns["neighbors"]
     run(adata, n_steps=3, random_state=0)
-    assert "neighbors_key" not in adata.uns["geoae"]["params"]
+    assert "neighbors" not in adata.uns["geoae"]["params"]
     np.testing.assert_allclose(adata.obsm["X_geoae"], with_graph, atol=0.05 * np.ptp(with_graph))
     with pytest.raises(KeyError, match=r"neighbour graph in adata\.uns\['spam'\]"):
         run(adata, neighbors_key="spam")
     with pytest.raises(ValueError, match="neighbors_key='spam' has no effect without the neighbour term"):
         run(adata, neighbors_key="spam", neighbors_weight=0)
+    with pytest.raises(KeyError, match=r"neighbour graph in adata\.uns\['spam'\]"):
+        run(adata, neighbors_key="spam", neighbors_weight=0, refine=True)
+
+
+def test_second_stage_follows_the_graph_that_is_asked_for(reduced):
+    options = {"n_steps": 5, "copy": True}
+    searched = run(reduced, **options).obsm["X_geoae"]
+    named = run(reduced, neighbors_key="neighbors", **options)
+    assert not np.array_equal(named.obsm["X_geoae"], searched)
+    assert named.uns["geoae"]["params"]["neighbors_key"] == "neighbors"
+    adata = reduced.copy()
+    sc.pp.neighbors(adata, metric="cosine", method="gauss")
+    cosine = run(adata, **options).obsm["X_geoae"]
+    assert np.array_equal(cosine, run(adata, neighbors_key="neighbors", **options).obsm["X_geoae"])
+    # one of another representation is not that of the map
+    sc.pp.neighbors(adata, metric="cosine", method="gauss", use_rep="X_umap")
+    other = run(adata, **options)
+    assert "neighbors" not in other.uns["geoae"]["params"]
+    del adata.uns["neighbors"]
+    assert np.array_equal(other.obsm["X_geoae"], run(adata, **options).obsm["X_geoae"])
 
 
 def test_neighbor_term_keeps_more_of_the_nearest_neighbors(reduced):

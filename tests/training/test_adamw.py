@@ -38,6 +38,16 @@ def test_same_as_torch(n_steps):
     torch.testing.assert_close(list(ours.parameters()), list(theirs.parameters()), rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.parametrize("n_steps", [1, 4, 9, 10, 11])
+def test_a_cycle_too_short_to_climb_begins_at_its_peak(n_steps):
+    schedule = AdamW(flatten(mlp()), peak=0.03, n_steps=n_steps, climb=0.1).schedule
+    rates = [schedule(step)[0] for step in range(n_steps)]
+    if n_steps < 11:
+        assert rates[0] == pytest.approx(0.03)
+    assert all(0 < rate <= 0.03 for rate in rates)
+    assert rates[1:] == sorted(rates[1:], reverse=True)
+
+
 def test_continued_on_a_copy():
     from copy import deepcopy
 

@@ -10,12 +10,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import sparse
+from scipy.spatial.distance import pdist
 from sklearn.neighbors import NearestNeighbors
 
 from scgeoae.geometry import trace
 from scgeoae.geometry.regularizers import REGULARIZERS
 from scgeoae.training import Settings, default_steps, encode, fit
 from scgeoae.training import optimize as optimize_module
+from scgeoae.training import settle as settle_module
 from scgeoae.training.batches import Cells, batches, batches_of_cells
 from scgeoae.training.descent import Descent
 from scgeoae.training.device import choose_device
@@ -39,18 +41,45 @@ def sheet(n=400, seed=0):
 @pytest.fixture(scope="module")
 def unrolled():
     x, flat = sheet()
+    return fit(x, Settings(refine=False)), x, flat
+
+
+@pytest.fixture(scope="module")
+def refined():
+    x, flat = sheet()
     return fit(x, Settings()), x, flat
 
 
 def test_unrolls_a_cylinder(unrolled):
     fitted, _, flat = unrolled
-    from scipy.spatial.distance import pdist
-
     # the sheet is developable, so its true distances are those of the flat sheet
     true, seen = pdist(flat), pdist(fitted.embedding)
     assert np.corrcoef(true, seen)[0, 1] > 0.995
     # and one unit of the map is one unit of the data
     assert np.median(seen / true) == pytest.approx(1, abs=0.03)
+
+
+def test_unrolls_a_cylinder_with_places_of_their_own_for_the_cells(refined):
+    fitted, x, flat = refined
+    seen = pdist(fitted.embedding)
+    assert np.corrcoef(pdist(flat), seen)[0, 1] > 0.99
+    # one unit of the map is one of the data straight through the cylinder
+    assert np.median(seen / pdist(fitted.model.decode(torch.from_numpy(fitted.embedding)))) == pytest.approx(
+        1, abs=0.01
+    )
+    assert np.median(seen / pdist(x)) == pytest.approx(1, abs=0.03)
+    # the encoder follows
+    assert fitted.displacement.mean() < 0.01
+
+
+def test_results_of_refined_cells_agree_with_the_model(refined):
+    fitted, x, _ = refined
+    x, z = torch.as_tensor(x, dtype=torch.float32), torch.from_numpy(fitted.embedding)
+    torch.testing.assert_close(fitted.model.metric(z), torch.from_numpy(fitted.metric), rtol=1e-4, atol=1e-4)
+    error = (fitted.model.decode(z) - x).square().mean(1) / fitted.model.scale**2
+    torch.testing.assert_close(error, torch.from_numpy(fitted.error), rtol=1e-3, atol=1e-5)
+    away = (fitted.model.encode(x) - z).square().mean(1) / z.var(0, correction=0).mean()
+    torch.testing.assert_close(away, torch.from_numpy(fitted.displacement), rtol=1e-2, atol=1e-6)
 
 
 def test_regularizer_lowers_the_distortion_tenfold():
@@ -179,7 +208,7 @@ def test_every_second_step_of_a_long_run_is_penalised_twice_as_much(monkeypatch,
     monkeypatch.setattr(Descent, "__call__", spied)
     monkeypatch.setattr(optimize_module, "MIN_LAZY_STEPS", min_steps)
     x, _ = sheet(200)
-    history = fit(x, Settings(n_steps=60, regularizer="isometric", **settings)).history
+    history = fit(x, Settings(n_steps=60, regularizer="isometric", refine=False, **settings)).history
     if min_steps > 60 or settings:
         assert all(penalized for _, penalized in called)
     else:
@@ -256,9 +285,43 @@ def test_interrupt_keeps_the_best_state(monkeypatch):
     with pytest.warns(
         UserWarning, match=r"interrupted at step \d+ of 200; the best state so far, of step (\d+)"
     ) as record:
-        fitted = fit(x, Settings(n_steps=200))
+        fitted = fit(x, Settings(n_steps=200, refine=False))
     assert fitted.step == int(re.search(r"of step (\d+)", str(record[0].message))[1]) > 0
     assert np.isfinite(fitted.embedding).all()
+
+
+@pytest.mark.parametrize(("n_coarse", "at"), [(10_000, 20), (200, 20), (200, 50)])
+def test_interrupt_of_the_second_stage_keeps_the_positions(monkeypatch, n_coarse, at):
+    x, _ = sheet(300)
+    monkeypatch.setattr(settle_module, "N_COARSE", n_coarse)
+    real, calls = settle_module.Positions.step, []
+
+    def interrupting(positions, model):
+        calls.append(len(positions.values))
+        if len(calls) == at:
+            raise KeyboardInterrupt
+        real(positions, model)
+
+    monkeypatch.setattr(settle_module.Positions, "step", interrupting)
+    with pytest.warns(UserWarning, match=r"second stage was interrupted at step 19 of 30; the positions so far"):
+        fitted = fit(x, Settings(n_steps=30))
+    # one Ctrl-C ends all of it, and cells that were not of the sample are among those that were
+    assert calls == [200] * min(at, 30) + [300] * (at - 30) if n_coarse < 300 else [300] * at
+    assert np.isfinite(fitted.embedding).all()
+    assert fitted.displacement.mean() < 0.1
+
+
+@pytest.mark.parametrize("n_coarse", [10_000, 200])
+def test_number_of_threads_does_not_change_the_positions(monkeypatch, n_coarse):
+    x, _ = sheet(300)
+    monkeypatch.setattr(settle_module, "N_COARSE", n_coarse)
+    monkeypatch.setattr("scgeoae.training.positions.BLOCK", 70)
+    found, real = [], torch.get_num_threads
+    for n_threads in (1, 3):
+        monkeypatch.setattr(torch, "get_num_threads", lambda n=n_threads: n)
+        found.append(fit(x, Settings(n_steps=20)).embedding)
+    monkeypatch.setattr(torch, "get_num_threads", real)
+    np.testing.assert_array_equal(*found)
 
 
 def test_divergence_says_what_to_do():
@@ -499,7 +562,8 @@ class OnDisk:
 def test_matrices_are_read_in_blocks(form, monkeypatch):
     x, _ = sheet(300)
     x = np.maximum(x, 0).astype(np.float32)
-    expected = fit(x, Settings(n_steps=20))
+    settings = Settings(n_steps=20, refine=False)
+    expected = fit(x, settings)
     monkeypatch.setattr("scgeoae.training.blocks.BLOCK_SIZE", 64 * x.shape[1])
     if form == "sparse":
         matrix = sparse.csr_matrix(x)
@@ -507,7 +571,7 @@ def test_matrices_are_read_in_blocks(form, monkeypatch):
         matrix = pytest.importorskip("dask.array").from_array(x, chunks=(70, -1))
     else:
         matrix = OnDisk(sparse.csr_matrix(x))
-    found = fit(matrix, Settings(n_steps=20))
+    found = fit(matrix, settings)
     np.testing.assert_allclose(found.embedding, expected.embedding, rtol=1e-4, atol=1e-4)
     np.testing.assert_allclose(found.metric, expected.metric, rtol=1e-3, atol=1e-3)
     if form == "on disk":
@@ -531,7 +595,7 @@ def test_many_cells_are_sampled(monkeypatch, given):
         monkeypatch.setattr(import_module(f"scgeoae.training.{module}"), name, value)
     x, t = sheet(600)
     neighbors = NearestNeighbors(n_neighbors=8).fit(x).kneighbors(return_distance=False) if given else None
-    fitted = fit(x, Settings(n_steps=300), neighbors=neighbors)
+    fitted = fit(x, Settings(n_steps=300, refine=False), neighbors=neighbors)
     assert len(fitted.trained) == 200
     assert len(fitted.held_out) == 30
     assert not np.intersect1d(fitted.trained, fitted.held_out).size
