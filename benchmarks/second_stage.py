@@ -61,8 +61,8 @@ representation, over pairs of groups.
 
 {parts}
 
-A fifth of the cells left out and placed afterwards, medians of five seeds; recall and trustworthiness are counted
-among all cells:
+A fifth of the cells left out and placed afterwards, medians of five seeds.
+Recall and trustworthiness are counted among all cells:
 
 {unseen}
 

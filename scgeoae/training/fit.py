@@ -61,7 +61,7 @@ def fit(
     """Fit a geometric autoencoder to an (n, D) matrix of finite numbers.
 
     The stages are: standardise, start at PCA, or at the (n, d) positions `init_pos`, whose unit and pose
-    do not matter, or with ``"isomap"`` at those of `scgeoae.training.isomap`, train, evaluate all cells, and lay
+    do not matter, or with ``"isomap"`` at those of ``scgeoae.training.isomap``, train, evaluate all cells, and lay
     latent space into its frame. A twentieth of the
     cells, at most 1,000, is held out of the gradients and chooses the state that is kept; below 20
     cells none is. Training draws its batches from the others, from a random 100,000 of them where there are more.

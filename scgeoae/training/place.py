@@ -49,7 +49,7 @@ def place(
     """Return the (m, d) codes of the (m, D) cells, which settle among those of the `reference`.
 
     A cell starts where the nearest cells of the reference lie, and moves down the gradient of the second stage
-    (`scgeoae.training.positions.Positions`) while all others stay. It takes no notice of other new cells, so that it
+    (``scgeoae.training.positions.Positions``) while all others stay. It takes no notice of other new cells, so that it
     lands on the same place whatever cells come with it. One that is in the reference gets the place it has there.
     """
     neighbors = nearest_neighbors(reference.x, min(n_affinities(perplexity), len(reference.x)), of=x)
