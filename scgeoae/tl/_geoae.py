@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-from dataclasses import asdict
+import math
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     from ..training import Fit
+
+# Values of the representation that the second stage holds in memory unless it is asked for: 2 GB.
+MAX_HELD = 2**29
 
 
 @in_own_modes
@@ -181,8 +185,8 @@ def geoae(
         holds distances between far cells to those straight through the representation, and sets the unit of the
         map by them.
         It keeps the ten nearest neighbors as t-SNE does. By default it runs with ``"isometric"``, ``"volume"`` and
-        ``"conformal"`` on the decoder. ``refine=False`` is the map of the encoder alone, and the choice where the
-        representation does not fit into memory: the second stage holds all of it as float32.
+        ``"conformal"`` on the decoder. ``refine=False`` is the map of the encoder alone, and the default for a
+        representation of more than 5e8 values: the second stage holds all of it in memory as float32.
     tsne_weight
         Weight κ of t-SNE's divergence in the second stage, against the reconstruction error: a dial from
         geometry to t-SNE. At 0 each cell goes where the decoder reconstructs it best; up to 0.1 distances count most;
@@ -312,6 +316,13 @@ def geoae(
         slot = Slots(key).embedding
         msg = f"The map would replace adata.obsm[{slot!r}], which it is made of; give another `key_added`."
         raise ValueError(msg)
+    n_values = math.prod(representation.matrix.shape)
+    if settings.refine and refine is None and n_values > MAX_HELD:
+        logg.warning(
+            f"The second stage would hold all {n_values:.1e} values of {representation.name} in memory, so it is left "
+            "out: map components instead (sc.pp.pca(adata)), or give refine=True."
+        )
+        settings = replace(settings, refine=False)
     measure = choose_ambient(_by_name(ambient, adata, representation.matrix), representation.matrix)
 
     positions = _positions(init_pos, adata, settings)

@@ -49,8 +49,8 @@ def geodesic_distances(adata: AnnData, groupby: str, *, key: str = "geoae") -> G
     -------
     A named tuple of data frames ``geodesic``, ``straight`` and ``ambient``, (g, g) in units of the representation, with
     the groups in the order of the categories: along the shortest curves of the pullback metric, along the straight
-    lines on the map, and in the representation without regard to the surface. Where the first two agree, distances read
-    off the map are right.
+    lines on the map, and in the representation without regard to the surface. Where the first two agree, the shortest
+    way is a straight line on the map. Where the first and the last agree, the surface is flat between the groups.
 
     Raises
     ------
