@@ -155,7 +155,7 @@ def test_components_of_a_layer_are_named_and_drawn(reduced):
     assert adata.uns["geoae"]["params"]["use_rep"] == "X_pca_mine"
     for plot in (sg.pl.indicatrices, sg.pl.jacobian_heatmap):
         (bar,) = [a for a in plot(adata, show=False).artists if hasattr(a, "txt_label")]
-        assert bar.txt_label.get_text().endswith("units of X_pca_mine")
+        assert re.fullmatch(r"≈ \d+ units of X_pca_mine, ± \d+%", bar.txt_label.get_text())
 
 
 def test_several_regularizers_repeat_from_a_file(small, tmp_path):

@@ -166,6 +166,13 @@ def test_maps_of_x_and_of_other_representations():
         sg.tl.transform(new, known, key="deep", use_rep="short")
 
 
+@pytest.mark.parametrize("n", [2, 5])
+def test_few_cells_of_the_reference(pair, n):
+    known, new = pair
+    placed = sg.tl.transform(new, known[:n].copy(), copy=True)
+    assert np.isfinite(placed.obsm["X_geoae"]).all()
+
+
 def test_missing_genes(pair):
     known, new = pair
     few = new[:, 5:].copy()
