@@ -134,7 +134,7 @@ def test_scaling_of_the_reference_is_repeated():
 def test_maps_of_x_and_of_other_representations():
     adata = counts(200, g=30)
     known, new = adata[:150].copy(), adata[150:].copy()
-    sg.tl.geoae(known, use_rep="X", progress_bar=False, n_steps=30)
+    sg.tl.geoae(known, use_rep="X", refine=False, progress_bar=False, n_steps=30)
     model = sg.get.model(known)
     import torch
 
