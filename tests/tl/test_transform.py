@@ -173,6 +173,13 @@ def test_few_cells_of_the_reference(pair, n):
     assert np.isfinite(placed.obsm["X_geoae"]).all()
 
 
+def test_ruler_of_new_cells_is_that_of_the_map(pair):
+    known, new = (adata.copy() for adata in pair)
+    sg.tl.transform(new, known)
+    for name in ("chord", "chord_spread"):
+        assert sg.get.scores(new)[name] == sg.get.scores(known)[name]
+
+
 def test_missing_genes(pair):
     known, new = pair
     few = new[:, 5:].copy()
