@@ -58,7 +58,7 @@ def test_left_out_cells_find_their_place(reference, name):
     x = np.ascontiguousarray(reference(name).obsm["X_pca"])
     unseen = np.zeros(len(x), dtype=bool)
     unseen[np.random.default_rng(0).permutation(len(x))[: len(x) // 5]] = True
-    model = fit(x[~unseen], Settings()).model
+    model = fit(x[~unseen], Settings(refine=False)).model
     z = model.encode(torch.from_numpy(x)).numpy()
     trust = evaluate(x, {"map": z}, n_sample=len(x), local_scores=True)["map"].trust
     assert trust[unseen].mean() >= UMAP[name]["Trust"]

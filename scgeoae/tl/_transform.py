@@ -212,7 +212,9 @@ def _check_reference(adata: AnnData, key: str, model: Autoencoder, reference: Re
     rows = np.unique(np.linspace(0, adata.n_obs - 1, min(adata.n_obs, N_CHECKED)).astype(np.intp))
     z = read_embedding(adata, key)
     known = placement(model, reference.matrix[rows])
-    stray = np.linalg.norm(known.embedding - z[rows], axis=1) / np.ptp(z, 0).max()
+    # one cell alone has no size
+    size = np.ptp(z, 0).max()
+    stray = np.linalg.norm(known.embedding - z[rows], axis=1) / (size if size > 0 else np.inf)
     # an encoder that was fitted to an embedding is only near to it, and one that follows cells nearer
     is_settled = bool(read_params(adata, key).get("refine", False))
     strayed = has_own_decoder(adata, key) and (

@@ -219,6 +219,7 @@ def _settled(
     weights = Weights(
         terms=settings.terms,
         factor=factor,
+        n_around=settings.n_neighbors,
         divergence=settings.tsne_weight,
         perplexity=settings.perplexity,
         keeps_chords=settings.keeps_lengths and model.ambient is None,

@@ -80,7 +80,8 @@ class _Field:
         self.width, self.median_width = kernel_widths(distance[:, 0])
         self.far = np.sort(np.random.default_rng(0).choice(n, min(N_FAR, n), replace=False))
         # the normalizer of the map: the kernels of a cell sum to Z/n in the mean
-        distance, near = self.tree.query(self.codes[self.far], self.k + 1 if n > self.k else n)
+        # a list of which, since of one alone there would be no column
+        distance, near = self.tree.query(self.codes[self.far], [*range(1, min(self.k + 1, n) + 1)])
         totals = self._repulsion(self.codes[self.far], self.width[self.far], near[:, 1:], distance[:, -1])[1]
         self.per_total = 1 / max(float(totals.mean()), 1e-12)
 

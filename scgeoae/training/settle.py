@@ -15,6 +15,7 @@ from .adamw import AdamW
 from .affinities import conditional
 from .batches import Cells, batches_of_cells
 from .descent import Descent
+from .neighbors import within
 from .positions import Positions
 from .search import nearest_neighbors
 from .tuning import tuned_for
@@ -58,6 +59,8 @@ class Weights:
     """The penalties on the decoder,"""
     factor: float
     """and what their weights are multiplied by."""
+    n_around: int
+    """How many cells around each those see that ask for them."""
     divergence: float
     """Of t-SNE's divergence."""
     perplexity: float
@@ -164,8 +167,11 @@ def _settle(
         seed=effort.seed,
         n_threads=effort.n_threads,
     )
+    around = None
+    if any(term.regularizer.of == "neighbors" for term in weights.terms):
+        around = within(neighbors.indices[:, : weights.n_around], np.arange(len(x)), train)
     # a view of the positions, which move
-    cells = Cells(x, codes=torch.from_numpy(positions.values))
+    cells = Cells(x, neighbors=around, codes=torch.from_numpy(positions.values))
     stream = batches_of_cells(
         cells,
         train,

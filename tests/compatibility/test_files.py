@@ -77,7 +77,8 @@ def test_cells_are_encoded_where_they_are(stored):
     x = torch.from_numpy(np.asarray(adata.X))
     encoded = sg.get.model(adata, key=key).encode(x)
     span = np.ptp(adata.obsm[f"X_{key}"])
-    np.testing.assert_allclose(again.obsm[f"X_{key}"], encoded, atol=1e-5 * span)
+    if not again.uns.get(key, {}).get("params", {}).get("refine", False):
+        np.testing.assert_allclose(again.obsm[f"X_{key}"], encoded, atol=1e-5 * span)
     # an encoder that was fitted to somebody's positions comes near them only
     if key != "umap":
         np.testing.assert_allclose(again.obsm[f"X_{key}"], adata.obsm[f"X_{key}"], atol=1e-5 * span)

@@ -94,6 +94,9 @@ def test_damaged_uns(fitted, stored):
         ({"use_rep": 3}, "in 'params', 'use_rep' is no name: 3"),
         ({"use_rep": "X_pca", "n_pcs": "3"}, "in 'params', 'n_pcs' is no integer >= 1: '3'"),
         ({"use_rep": "X", "layer": ["counts"]}, "in 'params', 'layer' is no name"),
+        ({"use_rep": "X", "refine": "yes"}, "in 'params', 'refine' is no truth value: 'yes'"),
+        ({"use_rep": "X", "tsne_weight": -1.0}, "in 'params', 'tsne_weight' is no finite number >= 0: -1.0"),
+        ({"use_rep": "X", "perplexity": "25"}, "in 'params', 'perplexity' is no finite number > 1: '25'"),
         ({"use_rep": "X", "library_size": float("nan")}, "in 'params', 'library_size' is no finite number > 0: nan"),
     ],
 )

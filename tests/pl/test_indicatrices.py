@@ -83,8 +83,9 @@ def test_lengths_are_equal_in_both_directions(fitted):
 def test_ruler_has_a_round_length_in_units_of_the_representation(fitted):
     ax = sg.pl.indicatrices(fitted, show=False)
     (bar,) = [a for a in ax.artists if isinstance(a, AnchoredSizeBar)]
-    number, _, unit = bar.txt_label.get_text().partition(" ")
-    assert unit == "units of X_pca"
+    about, number, unit = bar.txt_label.get_text().split(" ", 2)
+    spread = sg.get.scores(fitted)["chord_spread"]
+    assert (about, unit) == ("≈", f"units of X_pca, ± {100 * spread:.0f}%")
     assert number.lstrip("125") == "0" * (len(number) - 1)
     ax.figure.canvas.draw()
     left, right = bar.size_bar.get_children()[0].get_window_extent().get_points()[:, 0]

@@ -155,7 +155,7 @@ def test_components_of_a_layer_are_named_and_drawn(reduced):
     assert adata.uns["geoae"]["params"]["use_rep"] == "X_pca_mine"
     for plot in (sg.pl.indicatrices, sg.pl.jacobian_heatmap):
         (bar,) = [a for a in plot(adata, show=False).artists if hasattr(a, "txt_label")]
-        assert bar.txt_label.get_text().endswith("units of X_pca_mine")
+        assert re.fullmatch(r"≈ \d+ units of X_pca_mine, ± \d+%", bar.txt_label.get_text())
 
 
 def test_several_regularizers_repeat_from_a_file(small, tmp_path):
@@ -322,6 +322,10 @@ def test_rotating_and_shifting_the_data_barely_changes_the_map(fitted, reduced):
         ({"strength": np.nan}, ValueError, "`strength` to be a finite number >= 0"),
         ({"regularizer": "umap"}, ValueError, "`regularizer` to be None, one of"),
         ({"activation": "relu"}, ValueError, "`activation` to be one of"),
+        ({"perplexity": 1}, ValueError, "`perplexity` to be a finite number > 1, found 1"),
+        ({"tsne_weight": -1}, ValueError, "`tsne_weight` to be a finite number >= 0, found -1"),
+        ({"tsne_weight": 1e7}, ValueError, re.escape("`tsne_weight` to be at most 1e+06, found 10000000.0")),
+        ({"refine": np.ones(2)}, TypeError, "`refine` to be True or False, found an ndarray"),
         ({"batch_size": 1}, ValueError, "`batch_size` to be an integer >= 2"),
         ({"n_neighbors": 0}, ValueError, "`n_neighbors` to be an integer >= 1"),
         ({"key_added": "a/b"}, ValueError, "`key_added` to be a name without '/'"),

@@ -134,7 +134,7 @@ def test_scaling_of_the_reference_is_repeated():
 def test_maps_of_x_and_of_other_representations():
     adata = counts(200, g=30)
     known, new = adata[:150].copy(), adata[150:].copy()
-    sg.tl.geoae(known, use_rep="X", progress_bar=False, n_steps=30)
+    sg.tl.geoae(known, use_rep="X", refine=False, progress_bar=False, n_steps=30)
     model = sg.get.model(known)
     import torch
 
@@ -164,6 +164,20 @@ def test_maps_of_x_and_of_other_representations():
     new.obsm["short"] = new.obsm["latent"][:, :5]
     with pytest.raises(ValueError, match="has 5 columns, and the map was made of 8"):
         sg.tl.transform(new, known, key="deep", use_rep="short")
+
+
+@pytest.mark.parametrize("n", [2, 5])
+def test_few_cells_of_the_reference(pair, n):
+    known, new = pair
+    placed = sg.tl.transform(new, known[:n].copy(), copy=True)
+    assert np.isfinite(placed.obsm["X_geoae"]).all()
+
+
+def test_ruler_of_new_cells_is_that_of_the_map(pair):
+    known, new = (adata.copy() for adata in pair)
+    sg.tl.transform(new, known)
+    for name in ("chord", "chord_spread"):
+        assert sg.get.scores(new)[name] == sg.get.scores(known)[name]
 
 
 def test_missing_genes(pair):
