@@ -25,7 +25,7 @@ N_STEPS, RATE, RENEW_EVERY = 150, 0.2, 10
 N_FAR = 400
 # A new cell that is so much nearer to one of the reference than this one's neighbors are is the same cell.
 SAME = 1e-3
-# Cells at a time. Blocks are filled up, because a matrix product of another size may round otherwise.
+# Cells at a time. For the decoder blocks are filled up, because a matrix product of another size may round otherwise.
 BLOCK = 512
 
 
@@ -54,14 +54,13 @@ def place(
     """
     neighbors = nearest_neighbors(reference.x, min(n_affinities(perplexity), len(reference.x)), of=x)
     field = _Field(model, reference, divergence_weight)
-    placed = np.empty((len(x), reference.codes.shape[1]), dtype=np.float32)
-    for start in range(0, len(x), BLOCK):
-        rows = np.arange(start, start + BLOCK).clip(max=len(x) - 1)
-        near, distances = neighbors.indices[rows], neighbors.distances[rows]
-        found = field.settle(x[rows], near, conditional(distances, perplexity))
-        same = distances[:, 0] <= SAME * distances[:, -1]
-        found[same] = reference.codes[near[same, 0]]
-        placed[start : start + BLOCK] = found[: len(x) - start]
+    same = neighbors.distances[:, 0] <= SAME * neighbors.distances[:, -1]
+    placed = np.ascontiguousarray(reference.codes[neighbors.indices[:, 0]])
+    new = np.flatnonzero(~same)
+    for start in range(0, len(new), BLOCK):
+        rows = new[start : start + BLOCK]
+        affinity = conditional(neighbors.distances[rows], perplexity)
+        placed[rows] = field.settle(x[rows], neighbors.indices[rows], affinity)
     return placed
 
 
@@ -82,7 +81,8 @@ class _Field:
         # the normalizer of the map: the kernels of a cell sum to Z/n in the mean
         # a list of which, since of one alone there would be no column
         distance, near = self.tree.query(self.codes[self.far], [*range(1, min(self.k + 1, n) + 1)])
-        totals = self._repulsion(self.codes[self.far], self.width[self.far], near[:, 1:], distance[:, -1])[1]
+        own = self.codes[self.far]
+        totals = self._repulsion(own, self.width[self.far], near[:, 1:], self._is_far(own, distance[:, -1]))[1]
         self.per_total = 1 / max(float(totals.mean()), 1e-12)
 
     def settle(self, x: NDArray[np.float32], partners: NDArray, affinity: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -95,12 +95,12 @@ class _Field:
                 distance, near = self.tree.query(z, self.k)
                 distance, near = distance.reshape(len(z), -1), near.reshape(len(z), -1)
                 width = self._width_at(distance)
-                reach = distance[:, -1]
+                is_far = self._is_far(z, distance[:, -1])
                 slope, metric = self._reconstruction(z, target)
                 asked_at = z.copy()
             delta, per_square, kernel = self._kernels(z, width, partners)
             pull = np.einsum("mk,mkd->md", affinity * kernel * per_square, delta)
-            push, _ = self._repulsion(z, width, near, reach)
+            push, _ = self._repulsion(z, width, near, is_far)
             gradient = 4 * self.divergence_weight * (pull - self.per_total * push)
             gradient += 2 / x.shape[1] * (slope + np.einsum("mab,mb->ma", metric, z - asked_at))
             mean += (1 - MEAN) * (gradient - mean)
@@ -122,16 +122,21 @@ class _Field:
         per_square = 1 / (width[:, None] * self.width[others])
         return delta, per_square, 1 / (1 + np.square(delta).sum(2) * per_square)
 
+    def _is_far(self, z: NDArray[np.float32], reach: NDArray) -> NDArray[np.bool_]:
+        """Return which of the sample are further from each cell than the near ones, (m, f)."""
+        square = np.square(z[:, None] - self.codes[self.far]).sum(2)
+        # somewhat more, so that rounding does not count the last near one twice
+        return square > np.square(reach[:, None]) * (1 + 1e-5)
+
     def _repulsion(
-        self, z: NDArray[np.float32], width: NDArray[np.float32], near: NDArray, reach: NDArray
+        self, z: NDArray[np.float32], width: NDArray[np.float32], near: NDArray, is_far: NDArray[np.bool_]
     ) -> tuple[NDArray, NDArray]:
         """Return the sum of the forces of near and far cells, and that of their kernels."""
         delta, per_square, kernel = self._kernels(z, width, near)
         force, total = np.einsum("mk,mkd->md", kernel**2 * per_square, delta), kernel.sum(1)
-        n_others = len(self.codes) - near.shape[1]
-        if n_others > 0:
-            delta, per_square, kernel = self._kernels(z, width, np.broadcast_to(self.far, (len(z), len(self.far))))
-            kernel = np.where(np.square(delta).sum(2) > np.square(reach[:, None]), kernel, 0)
+        if is_far.any():
+            delta, per_square, kernel = self._kernels(z, width, np.broadcast_to(self.far, is_far.shape))
+            kernel = np.where(is_far, kernel, 0)
             each = len(self.codes) / len(self.far)
             force = force + each * np.einsum("mk,mkd->md", kernel**2 * per_square, delta)
             total = total + each * kernel.sum(1)
@@ -140,6 +145,8 @@ class _Field:
     @torch.no_grad()
     def _reconstruction(self, z: NDArray[np.float32], x: Tensor) -> tuple[NDArray, NDArray]:
         """Return the slope of half the squared error at (m, d) codes, and the metric, by which it changes."""
-        jet = self.model.decoder.jet(torch.from_numpy(z))
+        filled = torch.arange(BLOCK).clamp(max=len(z) - 1)
+        jet = self.model.decoder.jet(torch.from_numpy(z)[filled])
         transposed = jet.first.mT
-        return (transposed @ (jet.values - x)[:, :, None])[:, :, 0].numpy(), (transposed @ jet.first).numpy()
+        slope = (transposed @ (jet.values - x[filled])[:, :, None])[: len(z), :, 0]
+        return slope.numpy(), (transposed @ jet.first)[: len(z)].numpy()

@@ -1,0 +1,211 @@
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from scipy.optimize import minimize
+from sklearn.neighbors import NearestNeighbors
+
+from scgeoae.training import Settings, Settled, fit, nearest_neighbors, place
+from scgeoae.training.affinities import conditional
+from scgeoae.training.positions import N_NEAR
+
+
+def plane(a):
+    """A network whose decoder is z ↦ Az."""
+    a = torch.tensor(a, dtype=torch.float32)
+    return SimpleNamespace(
+        decoder=SimpleNamespace(jet=lambda z: SimpleNamespace(values=z @ a.T, first=a.expand(len(z), *a.shape)))
+    )
+
+
+def sheet(n=300, m=60, features=6, seed=0):
+    """A map of a plane with groups, and new cells beside it."""
+    rng = np.random.default_rng(seed)
+    a = np.linalg.qr(rng.normal(size=(features, 2)))[0]
+    z = rng.normal(size=(n + m, 2)) + 3 * rng.choice([-1, 1], size=(n + m, 2))
+    x = (z @ a.T + 0.3 * rng.normal(size=(n + m, features))).astype(np.float32)
+    return a, Settled(x[:n], (x[:n] @ a).astype(np.float32)), x[n:]
+
+
+def field(model, reference, weight=0.25):
+    from scgeoae.training.place import _Field
+
+    return _Field(model, reference, weight)
+
+
+def kernels(z, width, others, widths):
+    delta = z[:, None].astype(float) - others
+    per_square = 1 / (width[:, None] * widths)
+    return delta, per_square, 1 / (1 + np.square(delta).sum(2) * per_square)
+
+
+def test_with_the_reconstruction_alone_a_cell_goes_to_its_projection():
+    a, reference, x = sheet()
+    found = place(plane(a), x, reference, perplexity=10, divergence_weight=0)
+    np.testing.assert_allclose(found, x @ a, atol=0.02)
+
+
+def test_the_field_is_that_of_all_cells_where_these_are_few():
+    a, reference, x = sheet()
+    n = len(reference.x)
+    of = field(plane(a), reference)
+    w = kernels(reference.codes, of.width, reference.codes, of.width)[2]
+    np.fill_diagonal(w, 0)
+    # the normalizer of the map, of which a cell has the n-th part
+    assert of.per_total == pytest.approx(n / w.sum(), rel=1e-3)
+    z = (x @ a).astype(np.float32)
+    distance, near = of.tree.query(z, N_NEAR)
+    width = of._width_at(distance)
+    push, total = of._repulsion(z, width, near, of._is_far(z, distance[:, -1]))
+    delta, per_square, w = kernels(z, width, reference.codes, of.width)
+    np.testing.assert_allclose(total, w.sum(1), rtol=1e-4)
+    np.testing.assert_allclose(push, np.einsum("mn,mnd->md", w**2 * per_square, delta), rtol=1e-3, atol=1e-4)
+
+
+def test_a_sample_of_far_cells_stands_for_all_of_them():
+    a, reference, x = sheet(1200)
+    of = field(plane(a), reference)
+    z = (x @ a).astype(np.float32)
+    distance, near = of.tree.query(z, N_NEAR)
+    width = of._width_at(distance)
+    total = of._repulsion(z, width, near, of._is_far(z, distance[:, -1]))[1]
+    expected = kernels(z, width, reference.codes, of.width)[2].sum(1)
+    # 400 of 1,200
+    assert np.mean(total / expected) == pytest.approx(1, abs=0.05)
+    w = kernels(reference.codes, of.width, reference.codes, of.width)[2]
+    np.fill_diagonal(w, 0)
+    assert of.per_total == pytest.approx(len(w) / w.sum(), rel=0.1)
+
+
+def test_a_cell_comes_to_rest_in_a_minimum():
+    a, reference, x = sheet()
+    model, weight, perplexity = plane(a), 0.25, 10
+    found = place(model, x, reference, perplexity=perplexity, divergence_weight=weight)
+    of = field(model, reference)
+    near = nearest_neighbors(reference.x, 30, of=x)
+    p = conditional(near.distances, perplexity)
+    width = of._width_at(of.tree.query(found, N_NEAR)[0])
+    moved = []
+    for i in range(len(x)):
+
+        def potential(z, i=i):
+            square = np.square(z - reference.codes).sum(1) / (width[i] * of.width)
+            pull = (p[i] * np.log1p(square[near.indices[i]])).sum()
+            error = np.square(a @ z - x[i]).mean()
+            return 2 * weight * (pull + of.per_total * (1 / (1 + square)).sum()) + error
+
+        moved.append(np.linalg.norm(minimize(potential, found[i]).x - found[i]))
+    # in widths; what is left comes of widths that change along the way
+    assert np.median(moved) < 0.1 * of.median_width
+    assert np.quantile(moved, 0.9) < 0.5 * of.median_width
+
+
+@pytest.fixture(scope="module")
+def left_out(reduced):
+    """Four fifths of the PBMCs with a map, and the others. In standardized units and latent space."""
+    x = reduced.obsm["X_pca"].astype(np.float32)
+    is_new = np.random.default_rng(0).permutation(len(x)) < len(x) // 5
+    settings = Settings(hidden=(64,), batch_size=128, n_steps=300)
+    fitted = fit(x[~is_new], settings)
+    model = fitted.model
+    codes = model.to_latent(torch.from_numpy(fitted.embedding)).numpy()
+    reference = Settled(model.standardize(torch.from_numpy(x[~is_new])).numpy(), codes)
+    return model, reference, model.standardize(torch.from_numpy(x[is_new])).numpy(), settings
+
+
+def placed(left_out, x, reference=None):
+    model, own, _, settings = left_out
+    options = {"perplexity": settings.perplexity, "divergence_weight": settings.tsne_weight}
+    return place(model, x, own if reference is None else reference, **options)
+
+
+def test_cells_of_the_reference_land_on_their_places(left_out):
+    _, reference, new, _ = left_out
+    assert placed(left_out, reference.x).tobytes() == reference.codes.tobytes()
+    mixed = np.vstack([new[:3], reference.x[100:110], new[3:6]])
+    np.testing.assert_array_equal(placed(left_out, mixed)[3:13], reference.codes[100:110])
+
+
+def test_a_new_cell_lands_on_the_same_bits_in_any_company(left_out):
+    new = left_out[2]
+    whole = placed(left_out, new)
+    assert len(np.unique(whole, axis=0)) == len(new)
+    order = np.random.default_rng(1).permutation(len(new))
+    assert placed(left_out, new[order]).tobytes() == whole[order].tobytes()
+    for row in (0, 17, len(new) - 1):
+        assert placed(left_out, new[row : row + 1]).tobytes() == whole[row].tobytes()
+    # together with all others it takes two blocks
+    others = left_out[1].x[:450] + np.float32(0.1)
+    many = placed(left_out, np.vstack([others, new]))
+    assert many[-len(new) :].tobytes() == whole.tobytes()
+
+
+def test_the_order_of_the_reference_does_not_matter(left_out):
+    _, reference, new, _ = left_out
+    order = np.random.default_rng(1).permutation(len(reference.x))
+    shuffled = Settled(reference.x[order], reference.codes[order])
+    moved = np.linalg.norm(placed(left_out, new, shuffled) - placed(left_out, new), axis=1)
+    # other far cells are drawn, which push a little differently: 0.0004 of the spread of the map
+    assert np.median(moved) < 0.02 * reference.codes.std()
+
+
+def test_left_out_cells_find_their_neighbors(left_out):
+    model, reference, new, _ = left_out
+    everything = np.vstack([reference.x, new])
+
+    def recall(codes):
+        def nearest(cells):
+            found = NearestNeighbors(n_neighbors=11).fit(cells).kneighbors(cells[len(reference.x) :])
+            return found[1][:, 1:]
+
+        true, mapped = nearest(everything), nearest(np.vstack([reference.codes, codes]))
+        return np.mean([len(np.intersect1d(a, b)) / 10 for a, b in zip(true, mapped, strict=True)])
+
+    with torch.no_grad():
+        encoded = model.encoder(torch.from_numpy(new)).numpy()
+    # 0.44 and 0.25
+    assert recall(placed(left_out, new)) > 1.4 * recall(encoded)
+    assert recall(placed(left_out, new)) > 0.35
+
+
+def test_hundreds_of_equal_cells_and_a_cell_like_them():
+    a, reference, x = sheet()
+    codes = reference.codes.copy()
+    cells = reference.x.copy()
+    cells[100:250], codes[100:250] = cells[100], codes[100]
+    found = place(plane(a), cells[100:101], Settled(cells, codes), perplexity=10, divergence_weight=0.25)
+    np.testing.assert_array_equal(found, codes[100:101])
+    # others are placed beside them
+    beside = place(plane(a), x, Settled(cells, codes), perplexity=10, divergence_weight=0.25)
+    expected = place(plane(a), x, reference, perplexity=10, divergence_weight=0)
+    assert np.median(np.linalg.norm(beside - expected, axis=1)) < 0.5
+
+
+def test_a_cell_far_away_stays_on_the_map():
+    a, reference, x = sheet()
+    far = np.float32(100) * x[:10]
+    found = place(plane(a), far, reference, perplexity=10, divergence_weight=0.25)
+    start = np.einsum(
+        "mk,mkd->md",
+        conditional(nearest_neighbors(reference.x, 30, of=far).distances, 10),
+        reference.codes[nearest_neighbors(reference.x, 30, of=far).indices],
+    )
+    # it goes towards its projection as far as the steps reach, and not further than that
+    toward = far @ a - start
+    assert ((found - start) * toward).sum(1).min() > 0
+    assert np.isfinite(found).all()
+    assert (np.linalg.norm(found - start, axis=1) < np.linalg.norm(toward, axis=1)).all()
+
+
+@pytest.mark.parametrize("n", [4, 30, 41])
+def test_small_references(n):
+    a, reference, x = sheet(n)
+    found = place(plane(a), x, reference, perplexity=10, divergence_weight=0)
+    assert found.shape == (60, 2)
+    # steps are as long as a width, and few cells are far apart
+    assert np.median(np.linalg.norm(found - x @ a, axis=1)) < 0.1
+    both = place(plane(a), x, reference, perplexity=10, divergence_weight=0.25)
+    assert np.linalg.norm(both - x @ a, axis=1).max() < 3 * np.ptp(reference.codes, axis=0).max()
