@@ -42,7 +42,7 @@ N_COARSE = 10_000
 # Steps, and their first length in widths: of the sample, of all cells after it, and of all where there is no sample.
 COARSE_STEPS, COARSE_RATE = 300, 1.0
 ALL_STEPS, ALL_RATE = 150, 0.5
-FEW_STEPS, FEW_RATE = 300, 0.5
+FEW_STEPS, FEW_RATE = 400, 0.5
 # Beyond so many cells there are fewer steps in proportion, but at least so many: a million cells then take minutes.
 MAX_FULL, LEAST_STEPS = 200_000, 50
 # Nearest cells of the sample that another one starts among, and how many of these count.
