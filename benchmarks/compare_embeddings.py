@@ -89,18 +89,22 @@ OTHERS = {
 }
 
 
-def measure(adata: AnnData, name: str, seeds: range) -> pd.DataFrame:
-    """Return the medians over the seeds, measures as columns, and print them."""
+def measure(adata: AnnData, name: str, seeds: range, only: list[str]) -> pd.DataFrame:
+    """Return the medians over the seeds, measures as columns, of the methods in `only` or of all."""
     x, labels = np.asarray(adata.obsm["X_pca"]), pd.factorize(adata.obs[LABELS[name]])[0]
     rows: dict[str, list[dict[str, float]]] = {}
     maps = {}
     umap(x[:200], 0)
     for seed in seeds:
         for method, embed in OTHERS.items():
+            if only and method not in only:
+                continue
             start = time.process_time()
             maps[method, seed] = embed(x, seed)
             rows.setdefault(method, []).append({"seconds": time.process_time() - start})
         for method, settings in VARIANTS.items():
+            if only and method not in only:
+                continue
             start = time.process_time()
             fitted = fit(x, Settings(seed=seed, **settings))
             row = {"seconds": time.process_time() - start, "MSE": float(fitted.error.mean())}
@@ -114,6 +118,16 @@ def measure(adata: AnnData, name: str, seeds: range) -> pd.DataFrame:
         for seed, row in zip(seeds, per_seed, strict=True):
             row |= {which: estimate.value for which, estimate in found[f"{method} {seed}"].scores.items()}
     return pd.DataFrame({method: pd.DataFrame(per_seed).median() for method, per_seed in rows.items()}).T
+
+
+def others_measured(name: str) -> pd.DataFrame:
+    """Return the table of an earlier run."""
+    rows = [line.strip("| \n").split(" | ") for line in (RESULTS / f"embeddings_{name}.md").open() if line[0] == "|"]
+    end = next(i for i, row in enumerate(rows) if row[0] == "cells")
+    header, _, *body = ([cell.strip(" |") for cell in row] for row in rows[:end])
+    width = len(header)
+    frame = pd.DataFrame([row + [""] * (width - len(row)) for row in body], columns=header).set_index(header[0])
+    return frame.apply(pd.to_numeric, errors="coerce")
 
 
 def left_out(adata: AnnData, seeds: range) -> pd.DataFrame:
@@ -190,6 +204,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", nargs="*", metavar="DATA", help=f"of {', '.join(LABELS)}; by default all")
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--only", nargs="+", default=[], metavar="METHOD", help="measure these, keep other rows")
     parser.add_argument("--figures", action="store_true", help="only draw")
     options = parser.parse_args()
     warnings.simplefilter("ignore")
@@ -199,7 +214,12 @@ def main() -> None:
     for name in options.data or LABELS:
         adata = read(name)
         if not options.figures:
-            medians = measure(adata, name, seeds)
+            medians = measure(adata, name, seeds, options.only)
+            if options.only:
+                known = others_measured(name)
+                order = [m for m in (*OTHERS, *VARIANTS) if m in known.index or m in medians.index]
+                medians = pd.concat([known.drop(index=medians.index, errors="ignore"), medians]).loc[order]
+                medians.index.name = None
             medians = medians[["seconds", *(which for which in MEASURES if which in medians)]]
             text = "\n".join(
                 [
