@@ -30,6 +30,9 @@ N_NEAR, N_FAR = 40, 10
 WIDTH_NEIGHBOR, SHARED = 3, 0.5
 # It is never below this quantile, nor below this share of its median: equal cells have a distance of 0.
 LEAST_QUANTILE, LEAST_SHARE = 0.02, 0.01
+# Nor below this share of its width at the start: a group of about as many cells as the perplexity has affinities that
+# are nearly equal, for which no kernel whose width follows the cells is flat enough; they would end on a point.
+LEAST_OF_START = 0.5
 # A cell jumps to its nearest neighbors of the representation, this many, where these lie together elsewhere: further
 # from it than so many times the distance at which they lie around their middle, and where the decoder reconstructs it
 # with at most so many times the error. Gradients cannot carry it across the cells between. In the last part of the
@@ -105,6 +108,7 @@ class Positions:
         self.random = np.random.default_rng(seed)
         self.n_threads = n_threads
         self.n_done = 0
+        self.least_width: NDArray[np.float32] | None = None
         self.total = 0.0
         """Z, the sum of all kernels."""
         self.chord_scale: float | None = None
@@ -159,7 +163,9 @@ class Positions:
         k = min(N_NEAR, n - 1)
         self.near, distance = self._near_on_map(k)
         width, self.median_width = kernel_widths(distance[:, min(WIDTH_NEIGHBOR, k) - 1])
-        self.narrowness = 1 / width
+        if self.least_width is None:
+            self.least_width = LEAST_OF_START * width
+        self.narrowness = 1 / np.maximum(width, self.least_width)
         self.near_at = self.values.copy()
         # somewhat more, so that rounding does not count the last one twice
         self.reach = (np.square(distance[:, -1]) * (1 + 1e-5)).astype(np.float32)

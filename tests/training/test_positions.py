@@ -201,7 +201,7 @@ def test_few_cells_are_all_near(n):
 
 
 def test_cells_that_start_on_one_place_come_apart():
-    a, z, x = data(200)
+    a, z, x = data(100)
     found = run(moving(np.zeros_like(z, dtype=np.float32), x, n_steps=200), surface(a), 200)
     expected = x @ a
     assert np.isfinite(found).all()

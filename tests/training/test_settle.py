@@ -1,0 +1,271 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from scipy.spatial import procrustes
+from scipy.spatial.distance import pdist
+from scipy.stats import spearmanr
+from sklearn.neighbors import NearestNeighbors
+
+from scgeoae.geometry import chord_ratio
+from scgeoae.training import Neighbors, Settings, fit, nearest_neighbors
+from scgeoae.training.settle import among_nearest
+
+QUICK = {"hidden": (32,), "batch_size": 64, "n_steps": 200}
+
+
+def fitted_to(x, **kwargs):
+    return fit(np.asarray(x, dtype=np.float32), Settings(**(QUICK | kwargs)))
+
+
+def mapped(x, **kwargs):
+    return fitted_to(x, **kwargs).embedding
+
+
+def groups(sizes, d=10, apart=6.0, seed=0):
+    """Return groups whose spread is 0.7, and which each cell is of."""
+    rng = np.random.default_rng(seed)
+    kind = np.repeat(np.arange(len(sizes)), sizes)
+    centers = apart * rng.normal(size=(len(sizes), d)) / np.sqrt(2 * d)
+    return (centers[kind] + rng.normal(size=(len(kind), d)) / np.sqrt(2 * d)).astype(np.float32), kind
+
+
+def nearest(x, k):
+    return NearestNeighbors(n_neighbors=k).fit(x).kneighbors(return_distance=False)
+
+
+def recall(x, z, k=10):
+    return np.mean([len(np.intersect1d(a, b)) / k for a, b in zip(nearest(x, k), nearest(z, k), strict=True)])
+
+
+def purity(z, kind, k):
+    return np.mean(kind[nearest(z, k)] == kind[:, None])
+
+
+def check_extent(z):
+    assert np.isfinite(z).all()
+    # no cell flies off: further from the middle than four times the root of the mean square
+    assert np.linalg.norm(z - z.mean(0), axis=1).max() < 4 * np.sqrt(z.var(0).sum())
+
+
+def agreement(a, b):
+    return np.corrcoef(*(positions.ravel() for positions in procrustes(a, b)[:2]))[0, 1]
+
+
+@pytest.fixture(scope="module")
+def model(reduced):
+    x = reduced.obsm["X_pca"].astype(np.float32)[:350]
+    return x, fitted_to(x)
+
+
+@pytest.fixture(scope="module")
+def cells(model):
+    x, fitted = model
+    return x, fitted.embedding
+
+
+def test_the_same_seed_gives_the_same_bits_and_another_another_map(cells):
+    x, z = cells
+    assert mapped(x).tobytes() == z.tobytes()
+    other = mapped(x, seed=1)
+    assert np.abs(other - z).max() > 1e-3 * z.std()
+    # 0.995
+    assert agreement(other, z) > 0.98
+
+
+@pytest.mark.parametrize(
+    "change", ["rotated", "permuted", *(pytest.param(f"times {f}", marks=pytest.mark.slow) for f in ("1e3", "1e-3"))]
+)
+def test_what_does_not_matter(cells, change):
+    x, z = cells
+    rng = np.random.default_rng(0)
+    order, unit = np.arange(len(x)), 1.0
+    if change == "rotated":
+        found = mapped(x @ np.linalg.qr(rng.normal(size=(50, 50)))[0])
+    elif change == "permuted":
+        order = rng.permutation(len(x))
+        found = mapped(x[order])
+    else:
+        unit = float(change.split()[1])
+        found = mapped(unit * x)
+    # all 700 cells: rotated 0.997, permuted 0.994, scaled 0.999; another seed 0.996
+    assert agreement(found, z[order]) > 0.98
+    # the map has the unit of the representation
+    assert found.std() / z.std() == pytest.approx(unit, rel=0.03)
+
+
+@pytest.mark.slow
+def test_positions_move_with_any_number_of_threads_to_the_same_bits(cells, monkeypatch):
+    from scgeoae.training import positions
+
+    x, z = cells
+    monkeypatch.setattr(positions, "BLOCK", 50)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    assert mapped(x).tobytes() == z.tobytes()
+
+
+def test_more_weight_of_the_divergence_keeps_more_neighbors_and_fewer_distances(cells):
+    x, z = cells
+
+    def stress(z):
+        true, length = pdist(x), pdist(z)
+        scaled = length * (length * true).sum() / np.square(length).sum()
+        return np.sqrt(np.square(scaled - true).sum() / np.square(true).sum())
+
+    none, much = mapped(x, tsne_weight=0), mapped(x, tsne_weight=5)
+    # all 700 cells: 0.29, 0.43, 0.44 of the ten nearest, and stress of 0.35, 0.36, 0.39
+    assert recall(x, z) > 1.2 * recall(x, none)
+    assert recall(x, much) > 0.98 * recall(x, z)
+    assert stress(none) < stress(z) * 1.01
+    assert stress(z) < 0.98 * stress(much)
+
+
+def test_the_unit_is_that_of_chords(model):
+    _, fitted = model
+    found = chord_ratio(torch.from_numpy(fitted.embedding), fitted.model.decode)
+    assert found.median.item() == pytest.approx(1, abs=1e-3)
+    decoded = fitted.model.decode(torch.from_numpy(fitted.embedding)).numpy()
+    assert np.median(pdist(fitted.embedding) / pdist(decoded)) == pytest.approx(1, abs=0.02)
+
+
+@pytest.mark.slow
+def test_where_areas_are_held_a_step_has_on_average_the_length_of_its_image(model):
+    x, _ = model
+    areas = fitted_to(x, regularizer="volume")
+    assert np.trace(areas.metric.mean(0)) / 2 == pytest.approx(1, rel=1e-3)
+
+
+def test_fifty_cells():
+    x, kind = groups([20, 20, 10])
+    z = mapped(x)
+    check_extent(z)
+    assert purity(z, kind, 9) == 1
+    # 0.97
+    assert spearmanr(pdist(x), pdist(z)).statistic > 0.93
+
+
+def test_three_features():
+    rng = np.random.default_rng(0)
+    true = rng.uniform(size=(200, 2)) * [4, 2]
+    z = mapped(np.c_[true, 0.02 * rng.normal(size=200)])
+    check_extent(z)
+    # 0.994 and 0.88
+    assert spearmanr(pdist(true), pdist(z)).statistic > 0.98
+    assert recall(true, z) > 0.75
+    assert np.median(pdist(z) / pdist(true)) == pytest.approx(1, rel=0.1)
+
+
+def test_hundreds_of_equal_cells():
+    x, _ = groups([100, 100, 100])
+    z = mapped(np.vstack([np.repeat(x[:1], 300, 0), x]))
+    check_extent(z)
+    # they stay together, within a fortieth of the map, and do not keep the others from their neighbors: 0.42
+    assert np.ptp(z[:300], 0).max() < 0.1 * np.ptp(z, 0).max()
+    assert recall(x[1:], z[301:]) > 0.33
+    assert np.linalg.norm(z[300] - z[:300].mean(0)) < 0.1 * np.ptp(z, 0).max()
+
+
+@pytest.mark.slow
+def test_rare_types_beside_one_huge_group():
+    x, kind = groups([1800] + [10] * 20, d=20, apart=12)
+    z = mapped(x)
+    assert np.isfinite(z).all()
+    # of a type there are nine others
+    rare = np.flatnonzero(kind)
+    near = kind[nearest(z, 15)[rare]]
+    majority = np.array([np.bincount(row).argmax() for row in near])
+    # all of them
+    assert np.mean(majority == kind[rare]) > 0.95
+    centers = [np.array([cells[kind == i].mean(0) for i in range(21)]) for cells in (x, z)]
+    assert spearmanr(*map(pdist, centers)).statistic > 0.4
+
+
+@pytest.mark.parametrize("apart", [pytest.param(10.0, marks=pytest.mark.slow), 1000.0])
+def test_many_groups_that_are_far_apart(apart):
+    x, kind = groups([30] * 15, apart=apart)
+    z = mapped(x)
+    check_extent(z)
+    assert purity(z, kind, 29) == 1
+    # within each it is as well sorted as elsewhere: 0.66
+    own = [recall(x[kind == i], z[kind == i]) for i in range(15)]
+    assert np.mean(own) > 0.5
+    # and is no point: cells of so small a group have equal affinities, which draws them to 0.09 of their spread
+    spread = [np.mean([cells[kind == i].var(0).sum() for i in range(15)]) for cells in (x, z)]
+    assert 0.03 < np.sqrt(spread[1] / spread[0]) < 3
+    centers = [np.array([cells[kind == i].mean(0) for i in range(15)]) for cells in (x, z)]
+    # as far as a plane can hold fifteen places of ten dimensions: 0.66, and 0.66 of the encoder alone
+    assert spearmanr(*map(pdist, centers)).statistic > 0.55
+
+
+def test_a_graph_whose_groups_are_not_linked():
+    x, kind = groups([12] * 10, apart=10)
+    own = [nearest_neighbors(x[kind == i], 8) for i in range(10)]
+    rows = np.full((120, 20), -1, dtype=np.int32)
+    lengths = np.full((120, 20), np.inf, dtype=np.float32)
+    rows[:, :8] = np.vstack([12 * i + found.indices for i, found in enumerate(own)])
+    lengths[:, :8] = np.vstack([found.distances for found in own])
+    z = fit(x, Settings(**QUICK), graph=Neighbors(rows, lengths)).embedding
+    check_extent(z)
+    assert purity(z, kind, 11) > 0.95
+    centers = [np.array([cells[kind == i].mean(0) for i in range(10)]) for cells in (x, z)]
+    assert spearmanr(*map(pdist, centers)).statistic > 0.6
+
+
+def test_a_few_cells_a_thousand_spreads_away():
+    x, _ = groups([300])
+    x[:3] += 1e3 * np.eye(10, dtype=np.float32)[:3]
+    z = mapped(x)
+    assert np.isfinite(z).all()
+    far, share = (np.linalg.norm(z[:3] - z[3:].mean(0), axis=1), x[3:].var(0).sum() ** 0.5 / 1e3)
+    # they stay about as far as they are: 864
+    assert 500 < far.min() <= far.max() < 2000
+    # the others, 0.0007 of that way wide, are no point, and keep their neighbors: 0.39
+    assert z[3:].var(0).sum() ** 0.5 / far.mean() > share
+    assert recall(x[3:], z[3:]) > 0.3
+
+
+@pytest.mark.slow
+def test_two_batches():
+    rng = np.random.default_rng(0)
+    x = 0.1 * rng.normal(size=(400, 10))
+    place = np.tile(rng.uniform(size=(200, 2)) * [4, 2], (2, 1))
+    x[:, :2] += place
+    x[200:, 5] += 3
+    batch = np.repeat([0, 1], 200)
+    z = mapped(x)
+    check_extent(z)
+    # they lie beside each other as in the data, which is for others to mend
+    assert purity(z, batch, 15) > 0.98
+    for i in (0, 1):
+        assert spearmanr(pdist(place[batch == i]), pdist(z[batch == i])).statistic > 0.9
+    # pair by pair as far apart as they are: 1.16 against 1.00 of the median distance
+    apart = [np.median(np.linalg.norm(c[:200] - c[200:], axis=1)) / np.median(pdist(c)) for c in (x, z)]
+    assert apart[1] / apart[0] == pytest.approx(1, abs=0.3)
+
+
+def test_cells_start_among_the_nearest_of_the_sample():
+    rng = np.random.default_rng(0)
+    true = rng.uniform(size=(600, 2)).astype(np.float32)
+    x = np.c_[true, true[:, :1] * true[:, 1:]].astype(np.float32)
+    found = among_nearest(torch.from_numpy(x), torch.from_numpy(x[:400]), true[:400])
+    assert found.shape == (600, 2)
+    # in the middle of the square; a mean of neighbors lies inside of an edge
+    inner = (np.abs(true - 0.5) < 0.4).all(1)
+    assert np.abs(found - true)[inner].max() < 0.06
+    # between two cells, and of one the place of this one
+    ends, places = torch.tensor([[0.0], [1.0]]), np.array([[2.0], [4.0]], dtype=np.float32)
+    both = among_nearest(torch.tensor([[0.5]]), ends, places)
+    assert both.item() == pytest.approx(3)
+    one = among_nearest(torch.tensor([[0.5]]), ends[:1], places[:1])
+    assert one.item() == pytest.approx(2)
+
+
+def test_a_sample_moves_first(cells, monkeypatch):
+    x, z = cells
+    monkeypatch.setattr("scgeoae.training.settle.N_COARSE", 120)
+    coarse = mapped(x)
+    check_extent(coarse)
+    # 0.98 of the neighbors that all at once keep
+    assert recall(x, coarse) > 0.9 * recall(x, z)
+    assert agreement(coarse, z) > 0.95
