@@ -82,7 +82,7 @@ def test_the_force_is_the_gradient_of_the_divergence(d):
     assert np.abs(force.sum(0)).max() < 1e-4 * np.abs(force).sum()
 
 
-@pytest.mark.parametrize(("n", "d"), [(300, 2), (120, 1), (600, 3)])
+@pytest.mark.parametrize(("n", "d"), [(300, 2), (120, 1), (200, 3)])
 def test_a_sample_of_far_cells_stands_for_all_of_them(n, d):
     y, narrowness, p = layout(n, d)
     gradient, kernels = exact(y, narrowness, p)

@@ -31,9 +31,7 @@ def sheet(n=300, m=60, features=6, seed=0):
 
 
 def field(model, reference, weight=0.25):
-    from scgeoae.training.place import _Field
-
-    return _Field(model, reference, weight)
+    return place.__globals__["_Field"](model, reference, weight)
 
 
 def kernels(z, width, others, widths):
@@ -129,7 +127,9 @@ def test_cells_of_the_reference_land_on_their_places(left_out):
     np.testing.assert_array_equal(placed(left_out, mixed)[3:13], reference.codes[100:110])
 
 
-def test_a_new_cell_lands_on_the_same_bits_in_any_company(left_out):
+def test_a_new_cell_lands_on_the_same_bits_in_any_company(left_out, monkeypatch):
+    # of the module, which has the name of its function
+    monkeypatch.setitem(place.__globals__, "BLOCK", 64)
     new = left_out[2]
     whole = placed(left_out, new)
     assert len(np.unique(whole, axis=0)) == len(new)
@@ -137,8 +137,8 @@ def test_a_new_cell_lands_on_the_same_bits_in_any_company(left_out):
     assert placed(left_out, new[order]).tobytes() == whole[order].tobytes()
     for row in (0, 17, len(new) - 1):
         assert placed(left_out, new[row : row + 1]).tobytes() == whole[row].tobytes()
-    # together with all others it takes two blocks
-    others = left_out[1].x[:450] + np.float32(0.1)
+    # other neighbors in its block
+    others = left_out[1].x[:30] + np.float32(0.1)
     many = placed(left_out, np.vstack([others, new]))
     assert many[-len(new) :].tobytes() == whole.tobytes()
 
