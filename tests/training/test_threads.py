@@ -50,7 +50,7 @@ def work(start, stop):
 
 signal.signal(signal.SIGALRM, interrupt)
 rng, n_interrupted = random.Random(0), 0
-for _ in range(2000):
+for _ in range(400):
     seen = np.zeros(50)
     try:
         signal.setitimer(signal.ITIMER_REAL, rng.uniform(1e-5, 1e-3))
@@ -60,6 +60,6 @@ for _ in range(2000):
     except KeyboardInterrupt:
         n_interrupted += 1
     signal.setitimer(signal.ITIMER_REAL, 0)
-assert n_interrupted > 100, n_interrupted
+assert n_interrupted > 20, n_interrupted
 """
     subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True, timeout=120)
