@@ -183,7 +183,7 @@ def geoae(
         penalties of the `regularizer`, and t-SNE's divergence of the neighbors on the map from those in the
         representation, with kernels that are wider where cells are further apart. With ``"isometric"`` it also
         holds distances between far cells to those straight through the representation, and sets the unit of the
-        map by them.
+        map by them, unless `init_pos` gives it a layout to start at.
         It keeps the ten nearest neighbors as t-SNE does. By default it runs with ``"isometric"``, ``"volume"`` and
         ``"conformal"`` on the decoder. ``refine=False`` is the map of the encoder alone, and the default for a
         representation of more than 5e8 values: the second stage holds all of it in memory as float32.

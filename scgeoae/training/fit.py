@@ -172,15 +172,18 @@ def _fit(
         )
 
     model.ambient = ambient
+    # a layout to start at may have unrolled the data, and chords would roll them up again
+    keeps_chords = settings.keeps_lengths and ambient is None and init_pos is None
     codes = None
     if settings.refine:
+        kept = {"factor": factor, "keeps_chords": keeps_chords, "noise": noise}
         prepared, codes = _settled(
-            prepared, raw, all_cells, neighbors_of_all, settings, factor=factor, noise=noise, progress_bar=progress_bar
+            prepared, raw, all_cells, neighbors_of_all, settings, progress_bar=progress_bar, **kept
         )
     evaluation = evaluate(prepared, raw, codes=codes)
     unit = displacement = None
     if codes is not None:
-        if settings.keeps_lengths and ambient is None:
+        if keeps_chords:
             # distances across the surface, not along it, are what a reader measures
             unit = 1 / chord_ratio(codes, model.decoder).median
         displacement = ((evaluation.latent - codes).square().mean(1) / codes.var(0, correction=0).mean()).numpy()
@@ -208,6 +211,7 @@ def _settled(
     settings: Settings,
     *,
     factor: float,
+    keeps_chords: bool,
     noise: float,
     progress_bar: bool,
 ) -> tuple[Prepared, Tensor]:
@@ -222,7 +226,7 @@ def _settled(
         n_around=settings.n_neighbors,
         divergence=settings.tsne_weight,
         perplexity=settings.perplexity,
-        keeps_chords=settings.keeps_lengths and model.ambient is None,
+        keeps_chords=keeps_chords,
     )
     effort = Effort(
         batch_size=settings.batch_size,

@@ -16,7 +16,7 @@ from numba import float32, njit, uint64
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-COMPILED = {"nogil": True, "fastmath": True, "cache": True}
+COMPILED = {"nogil": True, "fastmath": True, "cache": True, "error_model": "numpy"}
 
 
 class Forces(NamedTuple):

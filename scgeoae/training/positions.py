@@ -142,12 +142,14 @@ class Positions:
     def jump(self, model: Autoencoder) -> None:
         """Move cells whose neighbors in the representation lie together elsewhere on the map to these."""
         n = len(self.values)
+        # all at once, so that it does not matter which cell comes first
+        before = self.values.copy()
         for start in range(0, n, BLOCK):
             rows = slice(start, min(start + BLOCK, n))
             cells, others = self.values[rows], self.nearest[rows]
             # in the place of a neighbor that is not there, the cell itself
             others = np.where(others < 0, np.arange(rows.start, rows.stop)[:, None], others)
-            places = self.values[others]
+            places = before[others]
             middle = np.median(places, axis=1)
             around = np.median(np.linalg.norm(places - middle[:, None], axis=2), axis=1)
             away = np.linalg.norm(cells - middle, axis=1)
@@ -156,6 +158,8 @@ class Positions:
             jumps = jumps[self._error(model, middle[jumps], x) < MORE_ERROR * self._error(model, cells[jumps], x)]
             cells[jumps] = middle[jumps]
             self.mean[rows][jumps] = 0
+            # where it lay says nothing of how dense it is here
+            self.least_width[rows][jumps] = 0
 
     def renew(self) -> None:
         """Search the near cells on the map, and set the local widths."""

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 LEARNING_RATE, CLIMB = 3e-3, 0.1
 # Weight of the penalties against that of the first stage: here they cost hardly any error (docs/defaults.md).
 PENALTY_FACTOR = 5.0
+LARGEST = 1e38
 # Weight of the misfit of distances across the surface (docs/defaults.md).
 CHORD_WEIGHT = 1.5
 # Beyond so many cells a random sample of this size moves first: it travels further, as its cells are further apart,
@@ -181,12 +182,15 @@ def _settle(
         generator=generator,
         on_device=generator,
     )
+    # so that no weight is beyond float32
+    heaviest = max((term.weight for term in weights.terms), default=0.0)
+    factor = min(PENALTY_FACTOR * weights.factor, LARGEST / max(heaviest, 1.0))
     is_complete = False
     with bar, tuned_for(effort.batch_size, x.device):
         try:
             for _ in range(effort.n_steps):
                 positions.step(model)
-                descend(next(stream), PENALTY_FACTOR * weights.factor)
+                descend(next(stream), factor)
                 optimizer.step()
                 bar.update()
             is_complete = True
@@ -198,6 +202,12 @@ def _settle(
             )
     for p in model.parameters():
         p.grad = None
+    if not np.isfinite(positions.values).all():
+        msg = (
+            f"The second stage diverged within {positions.n_done} steps. Lower `tsne_weight` or `strength`, or give "
+            "refine=False for the map of the encoder alone."
+        )
+        raise RuntimeError(msg)
     return positions.values, is_complete
 
 

@@ -63,7 +63,7 @@ def test_ellipses_neither_overlap_nor_vanish(fitted, where):
 
 
 def test_one_ellipse_per_occupied_tile(fitted):
-    ax = sg.pl.indicatrices(fitted, n_tiles=6, scale=0.01, show=False)
+    ax = sg.pl.indicatrices(fitted, n_tiles=6, scale=0.01, outliers=True, show=False)
     centers, _ = outlines(ax)
     z = fitted.obsm["X_geoae"]
     assert all((np.abs(z - c) < 1e-4).all(1).any() for c in centers)

@@ -325,7 +325,7 @@ def test_rotating_and_shifting_the_data_barely_changes_the_map(fitted, reduced):
         ({"perplexity": 1}, ValueError, "`perplexity` to be a finite number > 1, found 1"),
         ({"tsne_weight": -1}, ValueError, "`tsne_weight` to be a finite number >= 0, found -1"),
         ({"tsne_weight": 1e7}, ValueError, re.escape("`tsne_weight` to be at most 1e+06, found 10000000.0")),
-        ({"refine": np.ones(2)}, TypeError, "`refine` to be True or False, found an ndarray"),
+        ({"refine": np.ones(2)}, TypeError, "`refine` to be True or False, found a ndarray"),
         ({"batch_size": 1}, ValueError, "`batch_size` to be an integer >= 2"),
         ({"n_neighbors": 0}, ValueError, "`n_neighbors` to be an integer >= 1"),
         ({"key_added": "a/b"}, ValueError, "`key_added` to be a name without '/'"),

@@ -17,12 +17,16 @@ def surface(a, bend=0.0):
     last = torch.zeros(len(a))
     last[-1] = bend
 
-    def jet(z):
-        first = a.expand(len(z), *a.shape).clone()
-        first[:, :, 0] += z[:, :1].cos() * last
-        return SimpleNamespace(values=z @ a.T + z[:, :1].sin() * last, first=first)
+    class Decoder:
+        def __call__(self, z):
+            return z @ a.T + z[:, :1].sin() * last
 
-    return SimpleNamespace(decoder=SimpleNamespace(jet=jet))
+        def jet(self, z):
+            first = a.expand(len(z), *a.shape).clone()
+            first[:, :, 0] += z[:, :1].cos() * last
+            return SimpleNamespace(values=self(z), first=first)
+
+    return SimpleNamespace(decoder=Decoder())
 
 
 def data(n=300, d=2, features=6, seed=0):
@@ -34,13 +38,12 @@ def data(n=300, d=2, features=6, seed=0):
 
 def moving(start, x, *, k=30, perplexity=10, **kwargs):
     options = {"n_steps": 100, "rate": 0.5, "divergence_weight": 0.25, "chord_weight": 1.0, "seed": 0} | kwargs
-    return Positions(start, torch.from_numpy(x), affinities(nearest_neighbors(x, k), perplexity), **options)
+    return Positions(start, torch.from_numpy(x), nearest_neighbors(x, k), perplexity=perplexity, **options)
 
 
 def run(cells, model, n_steps=100):
-    with cells:
-        for _ in range(n_steps):
-            cells.step(model)
+    for _ in range(n_steps):
+        cells.step(model)
     return cells.values
 
 
@@ -207,3 +210,28 @@ def test_cells_that_start_on_one_place_come_apart():
     assert np.isfinite(found).all()
     assert np.corrcoef(found[:, 0], expected[:, 0])[0, 1] > 0.9
     assert np.corrcoef(found[:, 1], expected[:, 1])[0, 1] > 0.9
+
+
+@pytest.mark.parametrize("block", [16, 2048])
+def test_a_cell_jumps_to_neighbors_that_lie_together_elsewhere(block, monkeypatch):
+    monkeypatch.setattr(positions, "BLOCK", block)
+    a, _, x = data(200)
+    right = (x @ a).astype(np.float32)
+    start = right.copy()
+    # ten cells lie on the other side of the map
+    lost = np.argsort(-right[:, 0])[::5][:10]
+    start[lost] -= [8, 0]
+    cells = moving(start, x)
+    cells.renew()
+    cells.jump(surface(a))
+    moved = np.flatnonzero((cells.values != start).any(1))
+    np.testing.assert_array_equal(moved, np.sort(lost))
+    near = nearest_neighbors(x, positions.N_TOGETHER).indices
+    np.testing.assert_allclose(cells.values[lost], np.median(start[near[lost]], axis=1), rtol=1e-6)
+    # not where the decoder would reconstruct them worse: here they lie right, and all others beside where they ought to
+    start = right + np.float32([8, 0])
+    start[lost] = right[lost]
+    cells = moving(start, x)
+    cells.renew()
+    cells.jump(surface(a))
+    np.testing.assert_array_equal(cells.values[lost], start[lost])
