@@ -68,8 +68,8 @@ def fit(
     The neighbour term pulls each cell to those in its row of the (n, k) row numbers
     `neighbors`, −1 for none, by default to the ten nearest. Isomap follows them too.
 
-    With `refine`, each cell then gets a position of its own (``scgeoae.training.settle``), which follows the neighbors in
-    `graph`, by default the nearest in the representation. An interrupt ends the stage that it comes in, and the best
+    With `refine`, each cell then gets a position of its own (``scgeoae.training.settle``), which follows the neighbors
+    in `graph`, by default the nearest in the representation. An interrupt ends the stage that it comes in, and the best
     state so far is kept.
 
     The matrix is read block by block: besides arrays of NumPy and SciPy it may be one of Dask, or a dataset on disk.
