@@ -33,7 +33,7 @@ def encode(model: Autoencoder, raw: Any) -> NDArray[np.float32]:
     >>> import numpy as np
     >>> from scgeoae.training import Settings, encode, fit
     >>> raw = np.random.default_rng(0).normal(size=(100, 5))
-    >>> fitted = fit(raw, Settings(n_steps=10))
+    >>> fitted = fit(raw, Settings(n_steps=10, refine=False))
     >>> bool(np.allclose(encode(fitted.model, raw), fitted.embedding, atol=1e-4))
     True
     """

@@ -44,7 +44,7 @@ def placement(model: Autoencoder, raw: Any, *, positions: NDArray[np.float32] | 
     >>> import numpy as np
     >>> from scgeoae.training import Settings, fit, placement
     >>> raw = np.random.default_rng(0).normal(size=(100, 5))
-    >>> fitted = fit(raw, Settings(n_steps=10))
+    >>> fitted = fit(raw, Settings(n_steps=10, refine=False))
     >>> bool(np.allclose(placement(fitted.model, raw).metric, fitted.metric, rtol=1e-3))
     True
     """
