@@ -223,6 +223,7 @@ def _settled(
     weights = Weights(
         terms=settings.terms,
         factor=factor,
+        is_found=settings.is_auto,
         n_around=settings.n_neighbors,
         divergence=settings.tsne_weight,
         perplexity=settings.perplexity,

@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 
 # Of the networks, that follow the positions.
 LEARNING_RATE, CLIMB = 3e-3, 0.1
-# Weight of the penalties against that of the first stage: here they cost hardly any error (docs/defaults.md).
+# Weight of the penalties against that of the first stage: here they cost hardly any error (docs/defaults.md). Where the
+# first stage found the largest weight that the error allows, that one stays.
 PENALTY_FACTOR = 5.0
 LARGEST = 1e38
 # Weight of the misfit of distances across the surface (docs/defaults.md).
@@ -59,7 +60,9 @@ class Weights:
     terms: Sequence[Term]
     """The penalties on the decoder,"""
     factor: float
-    """and what their weights are multiplied by."""
+    """what their weights are multiplied by,"""
+    is_found: bool
+    """and whether that is the largest factor that the reconstruction error allows."""
     n_around: int
     """How many cells around each those see that ask for them."""
     divergence: float
@@ -184,7 +187,8 @@ def _settle(
     )
     # so that no weight is beyond float32
     heaviest = max((term.weight for term in weights.terms), default=0.0)
-    factor = min(PENALTY_FACTOR * weights.factor, LARGEST / max(heaviest, 1.0))
+    factor = weights.factor if weights.is_found else PENALTY_FACTOR * weights.factor
+    factor = min(factor, LARGEST / max(heaviest, 1.0))
     is_complete = False
     with bar, tuned_for(effort.batch_size, x.device):
         try:
