@@ -5,21 +5,24 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numba import float64, njit
 from scipy import sparse
+
+from .threads import in_blocks
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from .search import Neighbors
 
-# Bisections of the width of a cell's kernel: to four digits of its perplexity.
-N_BISECTIONS = 40
-TINY, WIDEST = 1e-300, 1e12
-# Cells whose widths are found at a time.
-BLOCK = 2**15
+# Bisections of the width of a cell's kernel, at most, and how near the entropy has to come.
+N_BISECTIONS, TOLERANCE = 60, 1e-5
+WIDEST = 1e12
+# Cells that a thread takes at a time.
+BLOCK = 2048
 
 
-def affinities(neighbors: Neighbors, perplexity: float) -> sparse.csr_matrix:
+def affinities(neighbors: Neighbors, perplexity: float, *, n_threads: int = 1) -> sparse.csr_matrix:
     r"""Return the symmetric affinities p of n cells, (n, n), whose sum is n.
 
     .. math:: p_{j|i} \propto \exp(-\beta_i d_{ij}^2), \quad p_{ij} = (p_{j|i} + p_{i|j})/2
@@ -37,10 +40,7 @@ def affinities(neighbors: Neighbors, perplexity: float) -> sparse.csr_matrix:
         Above 1.
     """
     n, k = neighbors.indices.shape
-    weights = np.empty((n, k), dtype=np.float32)
-    for start in range(0, n, BLOCK):
-        rows = slice(start, start + BLOCK)
-        weights[rows] = conditional(neighbors.distances[rows], perplexity)
+    weights = conditional(neighbors.distances, perplexity, n_threads=n_threads)
     # what is not there has no weight, and goes
     columns = np.where(neighbors.indices < 0, np.arange(n, dtype=np.int32)[:, None], neighbors.indices)
     directed = sparse.csr_matrix((weights.ravel(), columns.ravel(), np.arange(0, n * k + 1, k)), shape=(n, n))
@@ -51,31 +51,58 @@ def affinities(neighbors: Neighbors, perplexity: float) -> sparse.csr_matrix:
     return both
 
 
-def conditional(distances: NDArray[np.float32], perplexity: float) -> NDArray[np.float32]:
+def conditional(distances: NDArray[np.float32], perplexity: float, *, n_threads: int = 1) -> NDArray[np.float32]:
     """Return p of each neighbor given the cell, (n, k), from the (n, k) distances in ascending order.
 
     Rows sum to 1; an infinite distance is no neighbor.
     """
-    is_there = np.isfinite(distances)
-    count = is_there.sum(1, keepdims=True)
-    square = np.square(np.where(is_there, distances, 0), dtype=np.float64)
-    square -= square[:, :1]
-    counted = np.clip(2 * count / 3, 1, perplexity)
-    target = np.log(counted)
-    # the width is near that of the last that counts, however far others are
-    last = np.minimum(np.ceil(counted), np.maximum(count, 1)).astype(np.intp) - 1
-    scale = np.take_along_axis(square, last, axis=1)
-    mean = np.where(is_there, square, 0).sum(1, keepdims=True) / np.maximum(count, 1)
-    # of neighbors that are all equally far every width gives the same
-    square /= np.where(scale > 0, scale, np.where(mean > 0, mean, 1))
-    low, high = np.zeros((len(square), 1)), np.full((len(square), 1), np.inf)
-    width = np.ones_like(low)
-    for _ in range(N_BISECTIONS):
-        weights = np.where(is_there, np.exp(-width * square), 0)
-        total = np.maximum(weights.sum(1, keepdims=True), TINY)
-        entropy = np.log(total) + width * (weights * square).sum(1, keepdims=True) / total
-        is_wide = entropy > target
-        low, high = np.where(is_wide, width, low), np.where(is_wide, high, width)
-        width = np.where(np.isinf(high), np.minimum(2 * width, WIDEST), (low + high) / 2)
-    weights = np.where(is_there, np.exp(-width * square), 0)
-    return (weights / np.maximum(weights.sum(1, keepdims=True), TINY)).astype(np.float32)
+    found = np.empty(distances.shape, dtype=np.float32)
+    in_blocks(
+        lambda start, stop: _conditional(start, stop, distances, perplexity, found),
+        len(distances),
+        block=BLOCK,
+        n_threads=n_threads,
+    )
+    return found
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _conditional(start, stop, distances, perplexity, found):
+    square, weight = np.empty(distances.shape[1]), np.empty(distances.shape[1])
+    for i in range(start, stop):
+        found[i] = 0
+        count = 0
+        while count < len(square) and np.isfinite(distances[i, count]):
+            # so that the nearest has a weight of 1
+            square[count] = float64(distances[i, count]) ** 2 - float64(distances[i, 0]) ** 2
+            count += 1
+        if not count:
+            continue
+        counted = min(max(2 * count / 3, 1), perplexity)
+        # the width is near that of the last that counts, however far others are
+        scale = square[min(int(np.ceil(counted)), count) - 1]
+        if scale == 0:
+            scale = square[:count].mean()
+        if scale == 0:
+            # of neighbors that are all equally far every width gives the same
+            scale = 1
+        target = np.log(counted)
+        low, high, width = 0.0, np.inf, 1.0
+        for _ in range(N_BISECTIONS):
+            total = moment = 0.0
+            for j in range(count):
+                relative = square[j] / scale
+                weight[j] = np.exp(-width * relative)
+                total += weight[j]
+                moment += weight[j] * relative
+            entropy = np.log(total) + width * moment / total
+            if abs(entropy - target) < TOLERANCE:
+                break
+            if entropy > target:
+                low = width
+                width = min(2 * width, WIDEST) if np.isinf(high) else (low + high) / 2
+            else:
+                high = width
+                width = (low + high) / 2
+        for j in range(count):
+            found[i, j] = weight[j] / total

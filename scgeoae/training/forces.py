@@ -71,46 +71,48 @@ def forces(d: int) -> Forces:
         # drawn are all cells, of which the near ones are left out
         per_far = float32(n / max(n_far, 1))
         for i in range(start, stop):
-            kernels = float32(0)
-            for a in range(d):
-                force[i, a] = 0
-            for edge in range(offsets[i], offsets[i + 1]):
-                j = partners[edge]
-                square = float32(0)
-                for a in range(d):
-                    square += (y[i, a] - y[j, a]) ** 2
-                per_square = narrowness[i] * narrowness[j]
-                strength = affinity[edge] * per_square / (1 + square * per_square)
-                for a in range(d):
-                    force[i, a] += strength * (y[i, a] - y[j, a])
-            for column in range(n_near):
-                j = near[i, column]
-                square = float32(0)
-                for a in range(d):
-                    square += (y[i, a] - y[j, a]) ** 2
-                per_square = narrowness[i] * narrowness[j]
-                kernel = 1 / (1 + square * per_square)
-                kernels += kernel
-                strength = per_total * kernel * kernel * per_square
-                for a in range(d):
-                    force[i, a] -= strength * (y[i, a] - y[j, a])
-            state = uint64(key) + uint64(i) * uint64(0x9E3779B97F4A7C15)
-            for _ in range(n_far):
-                state += uint64(0xD1342543DE82EF95)
-                j = np.int64(((_mixed(state) >> uint64(32)) * uint64(n)) >> uint64(32))
-                square, square_near = float32(0), float32(0)
-                for a in range(d):
-                    square += (y[i, a] - y[j, a]) ** 2
-                    square_near += (y_near[i, a] - y_near[j, a]) ** 2
-                # the near ones, and the cell itself, are counted already
-                if square_near > reach[i]:
+            # two dimensions at a time, whose sums stay in registers
+            for a in range(0, d, 2):
+                b = min(a + 1, d - 1)
+                of_a = of_b = kernels = float32(0)
+                for edge in range(offsets[i], offsets[i + 1]):
+                    j = partners[edge]
+                    square = float32(0)
+                    for c in range(d):
+                        square += (y[i, c] - y[j, c]) ** 2
+                    per_square = narrowness[i] * narrowness[j]
+                    strength = affinity[edge] * per_square / (1 + square * per_square)
+                    of_a += strength * (y[i, a] - y[j, a])
+                    of_b += strength * (y[i, b] - y[j, b])
+                for column in range(n_near):
+                    j = near[i, column]
+                    square = float32(0)
+                    for c in range(d):
+                        square += (y[i, c] - y[j, c]) ** 2
                     per_square = narrowness[i] * narrowness[j]
                     kernel = 1 / (1 + square * per_square)
-                    kernels += per_far * kernel
-                    strength = per_total * per_far * kernel * kernel * per_square
-                    for a in range(d):
-                        force[i, a] -= strength * (y[i, a] - y[j, a])
-            total[i] = kernels
+                    kernels += kernel
+                    strength = per_total * kernel * kernel * per_square
+                    of_a -= strength * (y[i, a] - y[j, a])
+                    of_b -= strength * (y[i, b] - y[j, b])
+                state = uint64(key) + uint64(i) * uint64(0x9E3779B97F4A7C15)
+                for _ in range(n_far):
+                    state += uint64(0xD1342543DE82EF95)
+                    j = np.int64(((_mixed(state) >> uint64(32)) * uint64(n)) >> uint64(32))
+                    square, square_near = float32(0), float32(0)
+                    for c in range(d):
+                        square += (y[i, c] - y[j, c]) ** 2
+                        square_near += (y_near[i, c] - y_near[j, c]) ** 2
+                    # the near ones, and the cell itself, are counted already
+                    if square_near > reach[i]:
+                        per_square = narrowness[i] * narrowness[j]
+                        kernel = 1 / (1 + square * per_square)
+                        kernels += per_far * kernel
+                        strength = per_total * per_far * kernel * kernel * per_square
+                        of_a -= strength * (y[i, a] - y[j, a])
+                        of_b -= strength * (y[i, b] - y[j, b])
+                force[i, a], force[i, b] = of_a, of_b
+                total[i] = kernels
 
     @njit(**COMPILED)
     def of_chords(start, stop, y, landmarks, decoded_distance, weight, force):
@@ -118,14 +120,21 @@ def forces(d: int) -> Forces:
         n_landmarks = len(landmarks)
         per_landmark = float32(weight / n_landmarks)
         for i in range(start, stop):
-            for column in range(n_landmarks):
-                square = float32(0)
-                for a in range(d):
-                    square += (y[i, a] - landmarks[column, a]) ** 2
-                if square > 0:
-                    # two cells on one place that ought to be far apart are pushed by no more than the way between them
-                    strength = per_landmark * max(1 - decoded_distance[i, column] / np.sqrt(square), float32(-4))
-                    for a in range(d):
-                        force[i, a] += strength * (y[i, a] - landmarks[column, a])
+            for a in range(0, d, 2):
+                b = min(a + 1, d - 1)
+                of_a = of_b = float32(0)
+                for column in range(n_landmarks):
+                    square = float32(0)
+                    for c in range(d):
+                        square += (y[i, c] - landmarks[column, c]) ** 2
+                    if square > 0:
+                        # two cells on one place that ought to be far apart are pushed by no more than the way between
+                        # them
+                        strength = per_landmark * max(1 - decoded_distance[i, column] / np.sqrt(square), float32(-4))
+                        of_a += strength * (y[i, a] - landmarks[column, a])
+                        of_b += strength * (y[i, b] - landmarks[column, b])
+                force[i, a] += of_a
+                if b > a:
+                    force[i, b] += of_b
 
     return Forces(of_neighbors, of_chords)

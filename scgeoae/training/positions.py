@@ -11,6 +11,7 @@ from scipy.spatial import KDTree
 
 from .affinities import affinities
 from .forces import forces
+from .jumps import gatherings
 from .threads import in_blocks
 
 if TYPE_CHECKING:
@@ -33,11 +34,11 @@ LEAST_QUANTILE, LEAST_SHARE = 0.02, 0.01
 # Nor below this share of its width at the start: a group of about as many cells as the perplexity has affinities that
 # are nearly equal, for which no kernel whose width follows the cells is flat enough; they would end on a point.
 LEAST_OF_START = 0.5
-# A cell jumps to its nearest neighbors of the representation, this many, where these lie together elsewhere: further
-# from it than so many times the distance at which they lie around their middle, and where the decoder reconstructs it
-# with at most so many times the error. Gradients cannot carry it across the cells between. In the last part of the
-# steps none does.
-N_TOGETHER, ELSEWHERE, MORE_ERROR, LAST_JUMP = 10, 3.0, 1.25, 0.7
+# A cell jumps to where most of its nearest neighbors of the representation, this many, lie together on the map, within
+# so many median widths: if so many times as many lie there as around itself, and the decoder reconstructs it there with
+# at most so many times the error. Gradients cannot carry it across the cells between. In the last part of the steps
+# none does.
+N_TOGETHER, TOGETHER, MORE_TOGETHER, MORE_ERROR, LAST_JUMP = 20, 6.0, 3.0, 2.0, 0.7
 # Steps after which neighbors on the map and widths are renewed, and after which the decoder is asked again.
 RENEW_EVERY, DECODE_EVERY = 20, 20
 # Cells to which chords are drawn, another sample each time the decoder is asked.
@@ -98,13 +99,14 @@ class Positions:
     ) -> None:
         self.values = np.array(start, dtype=np.float32, order="C")
         self.x = x
-        self.forces = forces(self.values.shape[1])
+        d = self.values.shape[1]
+        self.forces, self.gathering = forces(d), gatherings(d)
         self.n_steps, self.rate = n_steps, rate
         self.divergence_weight, self.chord_weight = divergence_weight, chord_weight
-        self.nearest = neighbors.indices[:, :N_TOGETHER]
-        graph = affinities(neighbors, perplexity)
+        self.nearest = np.ascontiguousarray(neighbors.indices[:, :N_TOGETHER], dtype=np.int32)
+        graph = affinities(neighbors, perplexity, n_threads=n_threads)
         self.offsets = graph.indptr.astype(np.int64)
-        self.partners, self.affinity = graph.indices.astype(np.int32), graph.data.astype(np.float32)
+        self.partners, self.affinity = graph.indices.astype(np.int32, copy=False), graph.data
         self.random = np.random.default_rng(seed)
         self.n_threads = n_threads
         self.n_done = 0
@@ -141,25 +143,22 @@ class Positions:
 
     def jump(self, model: Autoencoder) -> None:
         """Move cells whose neighbors in the representation lie together elsewhere on the map to these."""
-        n = len(self.values)
+        places, gain = np.empty_like(self.values), np.empty(len(self.values), dtype=np.float32)
+        per_square = np.float32((TOGETHER * self.median_width) ** -2)
+        self._in_blocks(
+            lambda start, stop: self.gathering(start, stop, self.values, self.nearest, per_square, places, gain)
+        )
         # all at once, so that it does not matter which cell comes first
-        before = self.values.copy()
-        for start in range(0, n, BLOCK):
-            rows = slice(start, min(start + BLOCK, n))
-            cells, others = self.values[rows], self.nearest[rows]
-            # in the place of a neighbor that is not there, the cell itself
-            others = np.where(others < 0, np.arange(rows.start, rows.stop)[:, None], others)
-            places = before[others]
-            middle = np.median(places, axis=1)
-            around = np.median(np.linalg.norm(places - middle[:, None], axis=2), axis=1)
-            away = np.linalg.norm(cells - middle, axis=1)
-            jumps = np.flatnonzero(away > ELSEWHERE * np.maximum(around, self.median_width))
-            x = self.x[rows][jumps]
-            jumps = jumps[self._error(model, middle[jumps], x) < MORE_ERROR * self._error(model, cells[jumps], x)]
-            cells[jumps] = middle[jumps]
-            self.mean[rows][jumps] = 0
+        tempted = np.flatnonzero(gain > MORE_TOGETHER)
+        for start in range(0, len(tempted), DECODED):
+            cells = tempted[start : start + DECODED]
+            x = self.x[cells]
+            here, there = (self._error(model, at[cells], x) for at in (self.values, places))
+            jumps = cells[there < MORE_ERROR * here]
+            self.values[jumps] = places[jumps]
+            self.mean[jumps] = 0
             # where it lay says nothing of how dense it is here
-            self.least_width[rows][jumps] = 0
+            self.least_width[jumps] = 0
 
     def renew(self) -> None:
         """Search the near cells on the map, and set the local widths."""

@@ -17,11 +17,12 @@ if TYPE_CHECKING:
 
 # Up to so many cells all pairs are compared, which takes two seconds on two cores.
 MAX_EXACT = 20_000
+# Lists for each root of the number of cells.
+LISTS_PER_ROOT = 4
 # Cells of the sample, for each list, from which k-means finds the centers of the lists, and its iterations.
 SAMPLE_PER_LIST, N_ITERATIONS = 30, 8
-# Lists that a cell is compared with: 68,000 cells take 2 to 5 s on two cores for 60 neighbors, pynndescent 10 to 45 s
-# for 30.
-N_PROBED = 24
+# Lists that a cell is compared with, and cells in them at least: 200,000 cells take 11 s on two cores for 75 neighbors.
+N_PROBED, LEAST_COMPARED = 32, 2000
 # Cells compared at a time.
 BLOCK = 1024
 # So many more are found by matrix products, whose rounding depends on how many cells are asked for, before their
@@ -43,7 +44,7 @@ def nearest_neighbors(
 ) -> Neighbors:
     """Return the `k` nearest others of each of the (n, D) cells, or the `k` nearest of them to each of the (m, D) `of`.
 
-    Exact up to 20,000 cells. Beyond, the cells are sorted into √n lists around the centers of a k-means clustering,
+    Exact up to 20,000 cells. Beyond, the cells are sorted into 4 √n lists around the centers of a k-means clustering,
     and each cell is compared with those in the lists nearest to its own (an inverted file; Jégou, Douze & Schmid 2011).
     This finds nearly all neighbors in time proportional to n √n, and consists of matrix products.
 
@@ -65,7 +66,7 @@ class InvertedFile:
 
     def __init__(self, x: NDArray[np.float32], seed: int) -> None:
         n = len(x)
-        n_lists = int(n**0.5)
+        n_lists = int(LISTS_PER_ROOT * n**0.5)
         sample = np.random.default_rng(seed).choice(n, min(SAMPLE_PER_LIST * n_lists, n), replace=False)
         clustering = KMeans(n_lists, init="random", n_init=1, max_iter=N_ITERATIONS, random_state=seed)
         with warnings.catch_warnings():
@@ -78,7 +79,8 @@ class InvertedFile:
         self.order = np.argsort(list_of, kind="stable")
         self.cells = torch.from_numpy(x[self.order])
         self.centers = torch.from_numpy(self.means.cluster_centers_.astype(np.float32))
-        self.nearest_lists = torch.cdist(self.centers, self.centers).argsort(1).numpy()
+        # each is the nearest to itself, also where others have the same center
+        self.nearest_lists = torch.cdist(self.centers, self.centers).fill_diagonal_(-1).argsort(1).numpy()
 
     def nearest(self, k: int, of: NDArray[np.float32] | None = None) -> Neighbors:
         """Return the `k` nearest others of each cell, or the `k` nearest cells to each of the points `of`."""
@@ -102,8 +104,8 @@ class InvertedFile:
                 asked = slice(start, min(start + BLOCK, ends[own + 1]))
                 products = torch.addmm(square, points[asked] - middle, compared.T, alpha=-2)
                 if of is None:
-                    itself = torch.arange(asked.start, asked.stop)[:, None]
-                    products.masked_fill_(candidates == itself, torch.inf)
+                    # the first of the candidates are those of the same list
+                    products.diagonal(asked.start - int(ends[own])).fill_(torch.inf)
                 columns = products.topk(min(k + N_SPARE, len(candidates)), largest=False, sorted=False).indices
                 # of equally far ones the first is found
                 columns = columns.sort(dim=1).values
@@ -115,7 +117,7 @@ class InvertedFile:
     def _candidates(self, own: int, least: int) -> Tensor:
         """Return the positions of the cells in the lists nearest to one of them."""
         n_lists = len(self.nearest_lists)
-        enough = max(N_PROBED * len(self.cells) // n_lists, least)
+        enough = max(N_PROBED * len(self.cells) // n_lists, LEAST_COMPARED, least)
         lists = self.nearest_lists[own]
         probed = lists[: np.searchsorted(np.cumsum(np.diff(self.ends)[lists]), enough) + 1]
         return torch.cat([torch.arange(self.ends[which], self.ends[which + 1]) for which in probed])

@@ -17,7 +17,7 @@ from .batches import Cells, batches_of_cells
 from .descent import Descent
 from .neighbors import within
 from .positions import Positions
-from .search import nearest_neighbors
+from .search import InvertedFile, nearest_neighbors
 from .tuning import tuned_for
 
 if TYPE_CHECKING:
@@ -49,8 +49,6 @@ FEW_STEPS, FEW_RATE = 400, 0.5
 MAX_FULL, LEAST_STEPS = 200_000, 50
 # Nearest cells of the sample that another one starts among, and how many of these count.
 N_NEAREST, N_COUNTED = 10, 5
-# Cells that are compared with the sample at a time.
-BLOCK = 2048
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,7 +130,7 @@ def settle(
         weights,
         effort.at_pace(COARSE_STEPS, COARSE_RATE),
     )
-    codes = among_nearest(x, sample, moved)
+    codes = among_nearest(x.numpy(), sample.numpy(), moved, seed=effort.seed)
     codes[rows] = moved
     if not is_complete:
         return codes
@@ -215,19 +213,12 @@ def _settle(
     return positions.values, is_complete
 
 
-@torch.no_grad()
-def among_nearest(x: Tensor, known: Tensor, positions: NDArray[np.float32]) -> NDArray[np.float32]:
+def among_nearest(
+    x: NDArray[np.float32], known: NDArray[np.float32], positions: NDArray[np.float32], *, seed: int = 0
+) -> NDArray[np.float32]:
     """Return for each of the (n, D) cells the mean position, (n, d), of the nearest of the (m, D) `known` ones.
 
     They count as t-SNE's affinities do.
     """
-    square = known.square().sum(1)
-    k = min(N_NEAREST, len(known))
-    found = np.empty((len(x), positions.shape[1]), dtype=np.float32)
-    for start in range(0, len(x), BLOCK):
-        cells = x[start : start + BLOCK]
-        compared, near = torch.addmm(square, cells, known.T, alpha=-2).topk(k, largest=False)
-        distance = (compared + cells.square().sum(1, keepdim=True)).clamp_(min=0).sqrt_()
-        share = conditional(distance.numpy(), N_COUNTED)
-        found[start : start + BLOCK] = (share[:, :, None] * positions[near.numpy()]).sum(1)
-    return found
+    near, distances = InvertedFile(known, seed).nearest(min(N_NEAREST, len(known)), of=x)
+    return (conditional(distances, N_COUNTED)[:, :, None] * positions[near]).sum(1)

@@ -249,16 +249,16 @@ def test_cells_start_among_the_nearest_of_the_sample():
     rng = np.random.default_rng(0)
     true = rng.uniform(size=(600, 2)).astype(np.float32)
     x = np.c_[true, true[:, :1] * true[:, 1:]].astype(np.float32)
-    found = among_nearest(torch.from_numpy(x), torch.from_numpy(x[:400]), true[:400])
+    found = among_nearest(x, x[:400], true[:400])
     assert found.shape == (600, 2)
     # in the middle of the square; a mean of neighbors lies inside of an edge
     inner = (np.abs(true - 0.5) < 0.4).all(1)
     assert np.abs(found - true)[inner].max() < 0.06
     # between two cells, and of one the place of this one
-    ends, places = torch.tensor([[0.0], [1.0]]), np.array([[2.0], [4.0]], dtype=np.float32)
-    both = among_nearest(torch.tensor([[0.5]]), ends, places)
+    ends, places = np.float32([[0.0], [1.0]]), np.float32([[2.0], [4.0]])
+    both = among_nearest(np.float32([[0.5]]), ends, places)
     assert both.item() == pytest.approx(3)
-    one = among_nearest(torch.tensor([[0.5]]), ends[:1], places[:1])
+    one = among_nearest(np.float32([[0.5]]), ends[:1], places[:1])
     assert one.item() == pytest.approx(2)
 
 
