@@ -66,7 +66,7 @@ class InvertedFile:
 
     def __init__(self, x: NDArray[np.float32], seed: int) -> None:
         n = len(x)
-        n_lists = int(LISTS_PER_ROOT * n**0.5)
+        n_lists = min(int(LISTS_PER_ROOT * n**0.5), n)
         sample = np.random.default_rng(seed).choice(n, min(SAMPLE_PER_LIST * n_lists, n), replace=False)
         clustering = KMeans(n_lists, init="random", n_init=1, max_iter=N_ITERATIONS, random_state=seed)
         with warnings.catch_warnings():

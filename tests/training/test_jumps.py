@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -11,7 +13,7 @@ from scgeoae.training.jumps import gatherings
 def find(y, neighbors, width, n_blocks=1):
     place, gain = np.empty_like(y), np.empty(len(y), dtype=np.float32)
     ends = np.linspace(0, len(y), n_blocks + 1).astype(int)
-    for start, stop in zip(ends[:-1], ends[1:], strict=True):
+    for start, stop in pairwise(ends):
         gatherings(y.shape[1])(start, stop, y, neighbors, np.float32(width**-2), place, gain)
     return place, gain
 
@@ -19,8 +21,8 @@ def find(y, neighbors, width, n_blocks=1):
 def expected(y, neighbors, width):
     """The same, cell by cell, from the definition."""
     place, gain = [], []
-    for i, row in enumerate(neighbors):
-        row = row[row >= 0]
+    for i, there in enumerate(neighbors):
+        row = there[there >= 0]
         kernel = 1 / (1 + np.square(y[row][:, None] - y[row]).sum(2) / width**2)
         votes = kernel.sum(1) - 1
         best = votes.argmax()

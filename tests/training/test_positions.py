@@ -216,8 +216,8 @@ def test_a_cell_jumps_to_neighbors_that_lie_together_elsewhere():
     a, _, x = data(200)
     right = (x @ a).astype(np.float32)
     start = right.copy()
-    # ten cells lie on the other side of the map
-    lost = np.argsort(-right[:, 0])[::5][:10]
+    # five cells lie on the other side of the map
+    lost = np.argsort(-right[:, 0])[::10][:5]
     start[lost] -= [8, 0]
     cells = moving(start, x)
     cells.renew()
