@@ -50,7 +50,7 @@ VARIANTS: dict[str, tuple[dict, dict]] = {
     "no chords": ({}, {f"{TRAINING}.settle.CHORD_WEIGHT": 0.0}),
     "local widths alone": ({}, {f"{TRAINING}.positions.SHARED": 0.0}),
     "one width for all": ({}, {f"{TRAINING}.positions.SHARED": 1.0}),
-    "no jumps": ({}, {f"{TRAINING}.positions.MORE_TOGETHER": np.inf}),
+    "no jumps": ({}, {f"{TRAINING}.positions.LAST_JUMP": 0}),
     "perplexity 50": ({"perplexity": 50}, {}),
 }
 

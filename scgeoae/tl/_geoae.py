@@ -177,7 +177,7 @@ def geoae(
         `scanpy.pp.neighbors`, ``"neighbors"``, if it was made from the same representation; where there is none the
         neighbours are computed, beyond 10,000 cells those of a random 10,000 among these. The second
         stage follows the graph that you name here, and one in ``"neighbors"`` whose metric is not Euclidean.
-        Otherwise it searches three neighbors for each of its `perplexity`, which Scanpy's graph does not have.
+        Otherwise it searches two neighbors for each of its `perplexity`, which Scanpy's graph does not have.
     refine
         Whether to run the second stage, in which the position of each cell is a parameter of its own. An
         encoder cannot place each of many cells exactly. The second stage minimizes the reconstruction error, the
@@ -186,8 +186,9 @@ def geoae(
         holds distances between far cells to those straight through the representation, and sets the unit of the
         map by them, unless `init_pos` gives it a layout to start at.
         It keeps the ten nearest neighbors as t-SNE does. By default it runs with ``"isometric"``, ``"volume"`` and
-        ``"conformal"`` on the decoder. ``refine=False`` is the map of the encoder alone, and the default for a
-        representation of more than 5e8 values: the second stage holds all of it in memory as float32.
+        ``"conformal"`` on the decoder, and its map is taken unless the encoder's keeps more of the ten nearest
+        neighbors, as on a smooth surface without noise. ``refine=False`` is the map of the encoder alone, and the
+        default for a representation of more than 5e8 values: the second stage holds all of it in memory as float32.
     tsne_weight
         Weight κ of t-SNE's divergence in the second stage, against the reconstruction error: a dial from
         geometry to t-SNE. At 0 each cell goes where the decoder reconstructs it best; up to 0.1 distances count most;
@@ -318,7 +319,7 @@ def geoae(
         msg = f"The map would replace adata.obsm[{slot!r}], which it is made of; give another `key_added`."
         raise ValueError(msg)
     n_values = math.prod(representation.matrix.shape)
-    if settings.refine and refine is None and n_values > MAX_HELD:
+    if settings.refines and refine is None and n_values > MAX_HELD:
         logg.warning(
             f"The second stage would hold all {n_values:.1e} values of {representation.name} in memory, so it is left "
             "out: map components instead (sc.pp.pca(adata)), or give refine=True."
@@ -330,7 +331,7 @@ def geoae(
     neighbors = None
     unrolls_graph = isinstance(init_pos, str) and init_pos == "isomap" and adata.n_obs <= MAX_UNROLLED
     graph = None
-    if settings.refine:
+    if settings.refines:
         k = min(settings.n_affinities, adata.n_obs - 1)
         graph = choose_graph(adata, representation, key=neighbors_key, k=k)
     if settings.contrast is not None or unrolls_graph:
@@ -403,6 +404,8 @@ def _params(
     params |= chosen
     params["n_neighbors"] = n_neighbors
     params["noise"] = fitted.noise
+    if fitted.displacement is not None:
+        params["refine"] = True
     params["init_pos"] = init_pos if isinstance(init_pos, str) else "array"
     if settings.is_auto:
         # the weights that were found; that `tolerance` is there tells that they were

@@ -5,7 +5,9 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
 import torch
+from scipy.spatial import KDTree
 
 from .._arguments import check_flag
 from ..geometry.chord_ratio import chord_ratio
@@ -21,11 +23,10 @@ from .neighbors import MAX_SEARCHED, N_PARTNERS, find_neighbors, suitable_noise,
 from .optimize import optimize
 from .prepare import prepare
 from .search import Neighbors, nearest_neighbors
-from .settle import Effort, Weights, settle
+from .settle import N_COARSE, Effort, Weights, settle
 from .tuning import tuned_for
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
     from torch import Tensor
 
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
 
 # Cells encoded at a time.
 BLOCK = 4096
+# Neighbors by which the maps of both stages are compared, and of how many cells.
+N_JUDGED, MAX_JUDGED = 10, 1000
 
 
 def default_steps(n_cells: int, batch_size: int) -> int:
@@ -120,7 +123,7 @@ def _fit(
         # some regularisers depend on the unit of H, and the networks start at a unit of about 1
         model.ambient = ambient.divided_by(ambient.mean(model.restore(x[:1000])))
     all_cells = neighbors_of_all = None
-    if settings.refine:
+    if settings.refines:
         all_cells = x.cpu() if len(x) == raw.shape[0] else standardized(prepared, raw)
         neighbors_of_all = graph
         if graph is None:
@@ -143,6 +146,10 @@ def _fit(
     noise = settings.noise
     if noise is None:
         noise = suitable_noise(x, partners, train if pulled is None else pulled)
+    n_steps = settings.n_steps or default_steps(len(x), settings.batch_size)
+    if settings.n_steps is None and settings.refines and raw.shape[0] > N_COARSE:
+        # what the second half would add is less than what the positions add
+        n_steps //= 2
     objective = {"terms": settings.terms, "contrast": settings.contrast, "noise": noise}
     with tuned_for(settings.batch_size, x.device):
         if init_pos is not None:
@@ -162,7 +169,7 @@ def _fit(
             held_out=prepared.held_out,
             tolerance=settings.tolerance if settings.is_auto else None,
             sampling=settings.sampling,
-            n_steps=settings.n_steps or default_steps(len(x), settings.batch_size),
+            n_steps=n_steps,
             batch_size=settings.batch_size,
             learning_rate=settings.learning_rate,
             generator=prepared.generator,
@@ -175,7 +182,7 @@ def _fit(
     # a layout to start at may have unrolled the data, and chords would roll them up again
     keeps_chords = settings.keeps_lengths and ambient is None and init_pos is None
     codes = None
-    if settings.refine:
+    if settings.refines:
         kept = {"factor": factor, "keeps_chords": keeps_chords, "noise": noise}
         prepared, codes = _settled(
             prepared, raw, all_cells, neighbors_of_all, settings, progress_bar=progress_bar, **kept
@@ -214,8 +221,11 @@ def _settled(
     keeps_chords: bool,
     noise: float,
     progress_bar: bool,
-) -> tuple[Prepared, Tensor]:
-    """Move each cell to a place of its own, and return what was trained, on the CPU, and the (n, d) codes."""
+) -> tuple[Prepared, Tensor | None]:
+    """Move each cell to a place of its own, and return what was trained, on the CPU, and the (n, d) codes.
+
+    These are None, and the networks as they were, where `refine` was left out and the encoder keeps more neighbors.
+    """
     model = prepared.model.cpu()
     with torch.no_grad():
         codes = torch.cat([model.encoder(part) for part in x.split(BLOCK)]).numpy()
@@ -237,6 +247,31 @@ def _settled(
         progress_bar=progress_bar,
         most_steps=settings.n_steps,
     )
+    before = {name: value.clone() for name, value in model.state_dict().items()}
     found = settle(model, x, codes, neighbors, train=train, weights=weights, effort=effort)
     on_cpu = prepared._replace(x=prepared.x.cpu(), axes=prepared.axes.cpu())
+    if settings.refine is None and settings.tsne_weight > 0:
+        # where the data are a surface the encoder places cells exactly, and t-SNE's forces move them
+        start, end = (share_kept(z, neighbors, seed=settings.seed) for z in (codes, found))
+        if start > end:
+            model.load_state_dict(before)
+            return on_cpu, None
     return on_cpu, torch.from_numpy(found)
+
+
+def share_kept(z: NDArray[np.float32], neighbors: Neighbors, *, seed: int = 0) -> float:
+    """Return the share of the ten nearest cells in the representation that are so on the map, of at most 1,000 cells.
+
+    Parameters
+    ----------
+    z
+        (n, d) positions on the map.
+    neighbors
+        Of the cells in the representation.
+    """
+    n = len(z)
+    k = min(N_JUDGED, neighbors.indices.shape[1], n - 1)
+    cells = np.random.default_rng(seed).choice(n, min(MAX_JUDGED, n), replace=False)
+    near = KDTree(z).query(z[cells], [*range(1, k + 2)])[1]
+    expected = neighbors.indices[cells, :k]
+    return float((expected[:, :, None] == near[:, None]).any(2).mean())

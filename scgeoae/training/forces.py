@@ -24,6 +24,7 @@ class Forces(NamedTuple):
 
     of_neighbors: Callable[..., None]
     of_chords: Callable[..., None]
+    of_settled: Callable[..., None]
 
 
 @njit(inline="always")
@@ -137,4 +138,59 @@ def forces(d: int) -> Forces:
                 if b > a:
                     force[i, b] += of_b
 
-    return Forces(of_neighbors, of_chords)
+    @njit(**COMPILED)
+    def of_settled(
+        start,
+        stop,
+        z,
+        narrowness,
+        y,
+        narrowness_y,
+        partners,
+        affinity,
+        near,
+        far,
+        is_far,
+        per_far,
+        per_total,
+        force,
+        total,
+    ):
+        r"""Write the gradient that `of_neighbors` does, of cells at z among others at y, which stay.
+
+        Row i of `partners` and `affinity` are the cells that cell i is drawn to. It is pushed by those that are near,
+        and by a sample `far`, of which those in row i of `is_far` count `per_far` times each.
+        """
+        for i in range(start, stop):
+            for a in range(0, d, 2):
+                b = min(a + 1, d - 1)
+                of_a = of_b = kernels = float32(0)
+                for column in range(partners.shape[1]):
+                    j = partners[i, column]
+                    square = float32(0)
+                    for c in range(d):
+                        square += (z[i, c] - y[j, c]) ** 2
+                    per_square = narrowness[i] * narrowness_y[j]
+                    strength = affinity[i, column] * per_square / (1 + square * per_square)
+                    of_a += strength * (z[i, a] - y[j, a])
+                    of_b += strength * (z[i, b] - y[j, b])
+                for column in range(near.shape[1] + len(far)):
+                    if column < near.shape[1]:
+                        j, count = near[i, column], float32(1)
+                    elif is_far[i, column - near.shape[1]]:
+                        j, count = far[column - near.shape[1]], per_far
+                    else:
+                        continue
+                    square = float32(0)
+                    for c in range(d):
+                        square += (z[i, c] - y[j, c]) ** 2
+                    per_square = narrowness[i] * narrowness_y[j]
+                    kernel = 1 / (1 + square * per_square)
+                    kernels += count * kernel
+                    strength = per_total * count * kernel * kernel * per_square
+                    of_a -= strength * (z[i, a] - y[j, a])
+                    of_b -= strength * (z[i, b] - y[j, b])
+                force[i, a], force[i, b] = of_a, of_b
+                total[i] = kernels
+
+    return Forces(of_neighbors, of_chords, of_settled)

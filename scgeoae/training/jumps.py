@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from numba import float32, njit
 
@@ -11,6 +11,15 @@ from .forces import COMPILED
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+
+class Jumps(NamedTuple):
+    """Which cells jump to where most of their neighbors in the representation lie together."""
+
+    within: float
+    """How far apart cells still lie together, in median widths of the kernels."""
+    gain: float
+    """How many times as many of them have to lie there as around the cell itself."""
 
 
 @cache

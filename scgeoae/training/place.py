@@ -9,9 +9,11 @@ import torch
 from scipy.spatial import KDTree
 
 from .affinities import conditional
+from .forces import forces
 from .positions import LAST_RATE, LEAST_SHARE, MEAN, N_NEAR, SHARED, SQUARE, WIDTH_NEIGHBOR, kernel_widths
 from .search import nearest_neighbors
 from .settings import n_affinities
+from .threads import in_blocks
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -25,8 +27,9 @@ N_STEPS, RATE, RENEW_EVERY = 150, 0.2, 10
 N_FAR = 400
 # A new cell that is so much nearer to one of the reference than this one's neighbors are is the same cell.
 SAME = 1e-3
-# Cells at a time. For the decoder blocks are filled up, because a matrix product of another size may round otherwise.
-BLOCK = 512
+# Cells at a time, and those that a thread takes. Blocks for the decoder are filled up, because a matrix product of
+# another size may round otherwise.
+BLOCK, SHARE = 512, 64
 
 
 class Settled(NamedTuple):
@@ -70,19 +73,24 @@ class _Field:
     def __init__(self, model: Autoencoder, reference: Settled, divergence_weight: float) -> None:
         self.model = model
         self.divergence_weight = divergence_weight
-        self.codes = reference.codes
-        n = len(self.codes)
+        self.codes = np.ascontiguousarray(reference.codes)
+        n, d = self.codes.shape
+        self.forces = forces(d)
+        self.n_threads = torch.get_num_threads()
         self.tree = KDTree(self.codes)
         self.k = min(N_NEAR, n)
         # the nearest is the cell itself
         distance, _ = self.tree.query(self.codes, [min(WIDTH_NEIGHBOR + 1, n)])
         self.width, self.median_width = kernel_widths(distance[:, 0])
+        self.narrowness = 1 / self.width
+        self.per_total = 0.0
         self.far = np.sort(np.random.default_rng(0).choice(n, min(N_FAR, n), replace=False))
-        # the normalizer of the map: the kernels of a cell sum to Z/n in the mean
-        # a list of which, since of one alone there would be no column
+        # the normalizer of the map: the kernels of a cell sum to Z/n in the mean;
+        # a list of which are asked for, since of one alone there would be no column
         distance, near = self.tree.query(self.codes[self.far], [*range(1, min(self.k + 1, n) + 1)])
-        own = self.codes[self.far]
-        totals = self._repulsion(own, self.width[self.far], near[:, 1:], self._is_far(own, distance[:, -1]))[1]
+        own, width = self.codes[self.far], self.width[self.far]
+        near = np.ascontiguousarray(near[:, 1:])
+        totals = self._forces(own, width, near, self._is_far(own, distance[:, -1]))[1]
         self.per_total = 1 / max(float(totals.mean()), 1e-12)
 
     def settle(self, x: NDArray[np.float32], partners: NDArray, affinity: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -98,10 +106,7 @@ class _Field:
                 is_far = self._is_far(z, distance[:, -1])
                 slope, metric = self._reconstruction(z, target)
                 asked_at = z.copy()
-            delta, per_square, kernel = self._kernels(z, width, partners)
-            pull = np.einsum("mk,mkd->md", affinity * kernel * per_square, delta)
-            push, _ = self._repulsion(z, width, near, is_far)
-            gradient = 4 * self.divergence_weight * (pull - self.per_total * push)
+            gradient = 4 * self.divergence_weight * self._forces(z, width, near, is_far, partners, affinity)[0]
             gradient += 2 / x.shape[1] * (slope + np.einsum("mab,mb->ma", metric, z - asked_at))
             mean += (1 - MEAN) * (gradient - mean)
             square += (1 - SQUARE) * (np.square(gradient) - square)
@@ -115,31 +120,35 @@ class _Field:
         local = np.maximum(local, LEAST_SHARE * self.median_width)
         return (local ** (1 - SHARED) * self.median_width**SHARED).astype(np.float32)
 
-    def _kernels(
-        self, z: NDArray[np.float32], width: NDArray[np.float32], others: NDArray
-    ) -> tuple[NDArray, NDArray, NDArray]:
-        delta = z[:, None] - self.codes[others]
-        per_square = 1 / (width[:, None] * self.width[others])
-        return delta, per_square, 1 / (1 + np.square(delta).sum(2) * per_square)
-
     def _is_far(self, z: NDArray[np.float32], reach: NDArray) -> NDArray[np.bool_]:
         """Return which of the sample are further from each cell than the near ones, (m, f)."""
         square = np.square(z[:, None] - self.codes[self.far]).sum(2)
         # somewhat more, so that rounding does not count the last near one twice
         return square > np.square(reach[:, None]) * (1 + 1e-5)
 
-    def _repulsion(
-        self, z: NDArray[np.float32], width: NDArray[np.float32], near: NDArray, is_far: NDArray[np.bool_]
-    ) -> tuple[NDArray, NDArray]:
-        """Return the sum of the forces of near and far cells, and that of their kernels."""
-        delta, per_square, kernel = self._kernels(z, width, near)
-        force, total = np.einsum("mk,mkd->md", kernel**2 * per_square, delta), kernel.sum(1)
-        if is_far.any():
-            delta, per_square, kernel = self._kernels(z, width, np.broadcast_to(self.far, is_far.shape))
-            kernel = np.where(is_far, kernel, 0)
-            each = len(self.codes) / len(self.far)
-            force = force + each * np.einsum("mk,mkd->md", kernel**2 * per_square, delta)
-            total = total + each * kernel.sum(1)
+    def _forces(
+        self,
+        z: NDArray[np.float32],
+        width: NDArray[np.float32],
+        near: NDArray,
+        is_far: NDArray[np.bool_],
+        partners: NDArray | None = None,
+        affinity: NDArray[np.float32] | None = None,
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Return the gradient of the divergence, divided by 4, and the sum of each cell's kernels."""
+        if partners is None:
+            partners, affinity = np.empty((len(z), 0), dtype=np.int32), np.empty((len(z), 0), dtype=np.float32)
+        force, total = np.empty_like(z), np.empty(len(z), dtype=np.float32)
+        per_far, per_total = np.float32(len(self.codes) / len(self.far)), np.float32(self.per_total)
+        in_blocks(
+            lambda start, stop: self.forces.of_settled(
+                start, stop, z, 1 / width, self.codes, self.narrowness, partners, affinity, near, self.far, is_far,
+                per_far, per_total, force, total,
+            ),
+            len(z),
+            block=SHARE,
+            n_threads=self.n_threads,
+        )  # fmt: skip
         return force, total
 
     @torch.no_grad()

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from ..nn import Autoencoder
+    from .jumps import Jumps
     from .search import Neighbors
 
 # Cells near on the map whose repulsion is summed, and others that are drawn in each step for the rest.
@@ -34,11 +35,10 @@ LEAST_QUANTILE, LEAST_SHARE = 0.02, 0.01
 # Nor below this share of its width at the start: a group of about as many cells as the perplexity has affinities that
 # are nearly equal, for which no kernel whose width follows the cells is flat enough; they would end on a point.
 LEAST_OF_START = 0.5
-# A cell jumps to where most of its nearest neighbors of the representation, this many, lie together on the map, within
-# so many median widths: if so many times as many lie there as around itself, and the decoder reconstructs it there with
-# at most so many times the error. Gradients cannot carry it across the cells between. In the last part of the steps
-# none does.
-N_TOGETHER, TOGETHER, MORE_TOGETHER, MORE_ERROR, LAST_JUMP = 20, 6.0, 3.0, 2.0, 0.7
+# A cell jumps (`Jumps`) among its nearest neighbors of the representation, this many, if the decoder reconstructs it
+# there with at most so many times the error. Gradients cannot carry it across the cells between. In the last part of
+# the steps none does.
+N_TOGETHER, MORE_ERROR, LAST_JUMP = 10, 2.0, 0.7
 # Steps after which neighbors on the map and widths are renewed, and after which the decoder is asked again.
 RENEW_EVERY, DECODE_EVERY = 20, 20
 # Cells to which chords are drawn, another sample each time the decoder is asked.
@@ -77,6 +77,8 @@ class Positions:
         Length of the first steps, in units of the median width; it falls over so many steps.
     divergence_weight, chord_weight
         κ and χ.
+    jumps
+        Which cells jump.
     seed
         Of the samples.
     n_threads
@@ -94,6 +96,7 @@ class Positions:
         rate: float,
         divergence_weight: float,
         chord_weight: float,
+        jumps: Jumps,
         seed: int,
         n_threads: int = 1,
     ) -> None:
@@ -101,7 +104,7 @@ class Positions:
         self.x = x
         d = self.values.shape[1]
         self.forces, self.gathering = forces(d), gatherings(d)
-        self.n_steps, self.rate = n_steps, rate
+        self.n_steps, self.rate, self.jumps = n_steps, rate, jumps
         self.divergence_weight, self.chord_weight = divergence_weight, chord_weight
         self.nearest = np.ascontiguousarray(neighbors.indices[:, :N_TOGETHER], dtype=np.int32)
         graph = affinities(neighbors, perplexity, n_threads=n_threads)
@@ -144,12 +147,12 @@ class Positions:
     def jump(self, model: Autoencoder) -> None:
         """Move cells whose neighbors in the representation lie together elsewhere on the map to these."""
         places, gain = np.empty_like(self.values), np.empty(len(self.values), dtype=np.float32)
-        per_square = np.float32((TOGETHER * self.median_width) ** -2)
+        per_square = np.float32((self.jumps.within * self.median_width) ** -2)
         self._in_blocks(
             lambda start, stop: self.gathering(start, stop, self.values, self.nearest, per_square, places, gain)
         )
         # all at once, so that it does not matter which cell comes first
-        tempted = np.flatnonzero(gain > MORE_TOGETHER)
+        tempted = np.flatnonzero(gain > self.jumps.gain)
         for start in range(0, len(tempted), DECODED):
             cells = tempted[start : start + DECODED]
             x = self.x[cells]

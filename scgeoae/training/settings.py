@@ -18,8 +18,9 @@ SIDES = ("decoder", "encoder", "both")
 # (docs/defaults.md).
 GEOMETRIC = {"isometric", "volume", "conformal"}
 NEIGHBORS_WEIGHT = 0.2
-# Neighbors whose affinities are counted, for each of the perplexity, as is customary; and at most.
-NEIGHBORS_PER_PERPLEXITY, MAX_AFFINITIES = 3, 2**31 - 1
+# Neighbors whose affinities are counted, for each of the perplexity, and at most. Three are customary; with two the
+# wider neighborhoods are kept better (docs/defaults.md).
+NEIGHBORS_PER_PERPLEXITY, MAX_AFFINITIES = 2, 2**31 - 1
 # Beyond it float32 does not hold the forces.
 LARGEST_TSNE_WEIGHT = 1e6
 # Regularizers that keep lengths.
@@ -51,7 +52,7 @@ class Settings:
     """After construction a number, the strength of "denoising" where that is among the regularisers; or None for what
     suits the neighbour term (``scgeoae.training.neighbors.suitable_noise``)."""
     refine: bool | None = None
-    """After construction true or false."""
+    """None for what suits the regularizer (`refines`)."""
     tsne_weight: float = 0.25
     perplexity: float = 25.0
     n_neighbors: int = 15
@@ -149,11 +150,7 @@ class Settings:
         if self.perplexity <= 1:
             msg = f"Expected `perplexity` to be a finite number > 1, found {self.perplexity!r}."
             raise ValueError(msg)
-        if self.refine is None:
-            # the baselines stay what their papers describe
-            keeps_metric = bool(GEOMETRIC & self._given.keys()) and self.side in (None, "decoder")
-            self._settle("refine", keeps_metric and self.neighbors_weight > 0)
-        else:
+        if self.refine is not None:
             check_flag(self.refine, "refine")
             self._settle("refine", bool(self.refine))
 
@@ -197,6 +194,15 @@ class Settings:
             if len(regularizer.sides) > 1 and side != "decoder":
                 terms.append(Term(name, weight, on_encoder=True))
         return terms
+
+    @property
+    def refines(self) -> bool:
+        """Whether there is a second stage."""
+        if self.refine is not None:
+            return self.refine
+        # the baselines stay what their papers describe
+        keeps_metric = bool(GEOMETRIC & self._given.keys()) and self.side in (None, "decoder")
+        return keeps_metric and self.neighbors_weight > 0
 
     @property
     def n_affinities(self) -> int:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
+from scipy.spatial import KDTree
 from tqdm.auto import tqdm
 
 from ..nn import flatten
@@ -15,9 +16,10 @@ from .adamw import AdamW
 from .affinities import conditional
 from .batches import Cells, batches_of_cells
 from .descent import Descent
+from .jumps import Jumps
 from .neighbors import within
 from .positions import Positions
-from .search import InvertedFile, nearest_neighbors
+from .search import InvertedFile, Neighbors, nearest_neighbors
 from .tuning import tuned_for
 
 if TYPE_CHECKING:
@@ -28,7 +30,20 @@ if TYPE_CHECKING:
 
     from ..nn import Autoencoder
     from .loss import Term
-    from .search import Neighbors
+
+
+class Pace(NamedTuple):
+    """How cells move."""
+
+    n_steps: int
+    rate: float
+    """Length of the first steps, in widths."""
+    jumps: Jumps
+
+    def at_most(self, n_steps: int | None) -> Pace:
+        """Return the same with at most so many steps."""
+        return self if n_steps is None else self._replace(n_steps=min(self.n_steps, n_steps))
+
 
 # Of the networks, that follow the positions.
 LEARNING_RATE, CLIMB = 3e-3, 0.1
@@ -41,10 +56,11 @@ CHORD_WEIGHT = 1.5
 # Beyond so many cells a random sample of this size moves first: it travels further, as its cells are further apart,
 # and its neighbors are those of a wider neighborhood. The others then start among the nearest of them.
 N_COARSE = 10_000
-# Steps, and their first length in widths: of the sample, of all cells after it, and of all where there is no sample.
-COARSE_STEPS, COARSE_RATE = 300, 1.0
-ALL_STEPS, ALL_RATE = 150, 0.5
-FEW_STEPS, FEW_RATE = 400, 0.5
+# Steps, their first length in widths, and which cells jump: of the sample, of all cells after it, and of all where
+# there is no sample (docs/defaults.md).
+COARSE = Pace(200, 1.0, Jumps(within=3, gain=1.5))
+ALL = Pace(200, 0.5, Jumps(within=3, gain=1.5))
+FEW = Pace(400, 0.5, Jumps(within=6, gain=3))
 # Beyond so many cells there are fewer steps in proportion, but at least so many: a million cells then take minutes.
 MAX_FULL, LEAST_STEPS = 200_000, 50
 # Nearest cells of the sample that another one starts among, and how many of these count.
@@ -82,12 +98,6 @@ class Effort:
     progress_bar: bool
     most_steps: int | None = None
     """At most, whatever suits the number of cells."""
-    n_steps: int = 0
-    rate: float = 0.0
-
-    def at_pace(self, n_steps: int, rate: float) -> Effort:
-        """Return the same with so many steps, or fewer, and their first length in widths."""
-        return replace(self, n_steps=n_steps if self.most_steps is None else min(n_steps, self.most_steps), rate=rate)
 
 
 def settle(
@@ -117,7 +127,7 @@ def settle(
     """
     n = len(x)
     if n <= N_COARSE:
-        return _settle(model, x, codes, neighbors, train, weights, effort.at_pace(FEW_STEPS, FEW_RATE))[0]
+        return _settle(model, x, codes, neighbors, train, weights, effort, FEW)[0]
     rows = np.sort(np.random.default_rng(effort.seed).choice(n, N_COARSE, replace=False))
     sample = x[rows]
     is_train = torch.zeros(n, dtype=torch.bool).index_fill_(0, train, value=True)
@@ -128,14 +138,33 @@ def settle(
         nearest_neighbors(sample.numpy(), min(neighbors.indices.shape[1], N_COARSE - 1), seed=effort.seed),
         is_train[rows].nonzero()[:, 0],
         weights,
-        effort.at_pace(COARSE_STEPS, COARSE_RATE),
+        effort,
+        COARSE,
     )
     codes = among_nearest(x.numpy(), sample.numpy(), moved, seed=effort.seed)
     codes[rows] = moved
     if not is_complete:
         return codes
-    n_steps = max(int(ALL_STEPS * min(MAX_FULL / n, 1)), LEAST_STEPS)
-    return _settle(model, x, codes, neighbors, train, weights, effort.at_pace(n_steps, ALL_RATE))[0]
+    n_steps = max(int(ALL.n_steps * min(MAX_FULL / n, 1)), LEAST_STEPS)
+    # those that are near on the map are near in memory, too: of a million the forces take a third of the time
+    order = KDTree(codes, balanced_tree=False).indices
+    rank = np.empty(n, dtype=np.int32)
+    rank[order] = np.arange(n, dtype=np.int32)
+    indices = neighbors.indices[order]
+    there = indices >= 0
+    indices[there] = rank[indices[there]]
+    moved, _ = _settle(
+        model,
+        x[order],
+        codes[order],
+        Neighbors(indices, neighbors.distances[order]),
+        is_train[order].nonzero()[:, 0],
+        weights,
+        effort,
+        ALL.at_most(n_steps),
+    )
+    codes[order] = moved
+    return codes
 
 
 def _settle(
@@ -146,26 +175,29 @@ def _settle(
     train: Tensor,
     weights: Weights,
     effort: Effort,
+    pace: Pace,
 ) -> tuple[NDArray[np.float32], bool]:
     """Let all cells move, and return where they are and whether they took all steps.
 
     In each step all move once (`Positions`), and both networks learn from a batch of the cells `train` where these
     now lie: the decoder what is there, the encoder where a cell goes.
     """
+    n_steps, rate, jumps = pace.at_most(effort.most_steps)
     generator = torch.Generator().manual_seed(effort.seed)
-    optimizer = AdamW(flatten(model), peak=LEARNING_RATE, n_steps=effort.n_steps, climb=CLIMB)
+    optimizer = AdamW(flatten(model), peak=LEARNING_RATE, n_steps=n_steps, climb=CLIMB)
     descend = Descent(model, terms=weights.terms)
     shown = {"desc": f"settling {len(x):,} cells", "unit": "step", "delay": 1, "leave": False}
-    bar = tqdm(total=effort.n_steps, disable=not effort.progress_bar, **shown)
+    bar = tqdm(total=n_steps, disable=not effort.progress_bar, **shown)
     positions = Positions(
         codes,
         x,
         neighbors,
         perplexity=weights.perplexity,
-        n_steps=effort.n_steps,
-        rate=effort.rate,
+        n_steps=n_steps,
+        rate=rate,
         divergence_weight=weights.divergence,
         chord_weight=CHORD_WEIGHT if weights.keeps_chords else 0.0,
+        jumps=jumps,
         seed=effort.seed,
         n_threads=effort.n_threads,
     )
@@ -190,7 +222,7 @@ def _settle(
     is_complete = False
     with bar, tuned_for(effort.batch_size, x.device):
         try:
-            for _ in range(effort.n_steps):
+            for _ in range(n_steps):
                 positions.step(model)
                 descend(next(stream), factor)
                 optimizer.step()
@@ -198,7 +230,7 @@ def _settle(
             is_complete = True
         except KeyboardInterrupt:
             warnings.warn(
-                f"The second stage was interrupted at step {positions.n_done} of {effort.n_steps}; the positions so "
+                f"The second stage was interrupted at step {positions.n_done} of {n_steps}; the positions so "
                 "far are kept.",
                 stacklevel=2,
             )

@@ -15,12 +15,13 @@ from sklearn.neighbors import NearestNeighbors
 
 from scgeoae.geometry import trace
 from scgeoae.geometry.regularizers import REGULARIZERS
-from scgeoae.training import Settings, default_steps, encode, fit
+from scgeoae.training import Neighbors, Settings, default_steps, encode, fit, nearest_neighbors
 from scgeoae.training import optimize as optimize_module
 from scgeoae.training import settle as settle_module
 from scgeoae.training.batches import Cells, batches, batches_of_cells
 from scgeoae.training.descent import Descent
 from scgeoae.training.device import choose_device
+from scgeoae.training.fit import share_kept
 from scgeoae.training.neighbors import NOISE, find_neighbors, suitable_noise, within
 from scgeoae.training.sampling import gaussian, mixup, uniform
 from scgeoae.training.survey import survey
@@ -47,7 +48,7 @@ def unrolled():
 @pytest.fixture(scope="module")
 def refined():
     x, flat = sheet()
-    return fit(x, Settings()), x, flat
+    return fit(x, Settings(refine=True)), x, flat
 
 
 def test_unrolls_a_cylinder(unrolled):
@@ -304,7 +305,7 @@ def test_interrupt_of_the_second_stage_keeps_the_positions(monkeypatch, n_coarse
 
     monkeypatch.setattr(settle_module.Positions, "step", interrupting)
     with pytest.warns(UserWarning, match=r"second stage was interrupted at step 19 of 30; the positions so far"):
-        fitted = fit(x, Settings(n_steps=30))
+        fitted = fit(x, Settings(n_steps=30, refine=True))
     # one Ctrl-C ends all of it, and cells that were not of the sample are among those that were
     assert calls == [200] * min(at, 30) + [300] * (at - 30) if n_coarse < 300 else [300] * at
     assert np.isfinite(fitted.embedding).all()
@@ -319,7 +320,7 @@ def test_number_of_threads_does_not_change_the_positions(monkeypatch, n_coarse):
     found, real = [], settle_module.Positions
     for n_threads in (1, 3):
         monkeypatch.setattr(settle_module, "Positions", lambda *a, n=n_threads, **k: real(*a, **(k | {"n_threads": n})))
-        found.append(fit(x, Settings(n_steps=20)).embedding)
+        found.append(fit(x, Settings(n_steps=20, refine=True)).embedding)
     np.testing.assert_array_equal(*found)
 
 
@@ -631,3 +632,33 @@ def test_cells_at_which_metrics_are_taken_have_no_noise(measured):
         batch = next(stream)
         assert (batch.noise[: batch.n_at] == 0).all() == measured
         assert batch.noise[batch.n_at :].std() == pytest.approx(0.5, rel=0.25)
+
+
+def test_where_the_encoder_keeps_more_neighbors_its_map_is_taken():
+    rng = np.random.default_rng(0)
+    flat = rng.uniform(size=(600, 2)) @ np.linalg.qr(rng.normal(size=(6, 2)))[0].T
+    settings = {"n_steps": 200, "hidden": (32,)}
+    encoder = fit(flat, Settings(refine=False, **settings))
+    default, settled = (fit(flat, Settings(refine=refine, **settings)) for refine in (None, True))
+    assert default.displacement is None
+    # the first stage is the same, but for neighbors among all cells, the held-out ones too
+    assert np.corrcoef(pdist(default.embedding), pdist(encoder.embedding))[0, 1] > 0.999
+    assert share_kept(default.embedding, nearest_neighbors(flat.astype(np.float32), 10)) > 0.9
+    # the second stage was run where it was asked for, and keeps fewer
+    assert settled.displacement is not None
+    near = nearest_neighbors(flat.astype(np.float32), 10)
+    kept = {name: share_kept(z.embedding, near) for name, z in {"encoder": encoder, "settled": settled}.items()}
+    assert kept["encoder"] > kept["settled"]
+    # among noise in other dimensions the second stage keeps more
+    noisy = rng.normal(size=(600, 10))
+    assert fit(noisy, Settings(**settings)).displacement is not None
+
+
+def test_the_share_of_neighbors_kept():
+    z = np.random.default_rng(0).normal(size=(200, 2)).astype(np.float32)
+    assert share_kept(z, nearest_neighbors(z, 15)) == 1
+    assert share_kept(np.random.default_rng(1).permutation(z), nearest_neighbors(z, 15)) < 0.15
+    # fewer cells than neighbors, and cells that have fewer
+    indices, distances = nearest_neighbors(z[:4], 3)
+    indices[0, 1:] = -1
+    assert share_kept(z[:4], Neighbors(indices, distances)) == pytest.approx(10 / 12)

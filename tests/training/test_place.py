@@ -57,10 +57,16 @@ def test_the_field_is_that_of_all_cells_where_these_are_few():
     z = (x @ a).astype(np.float32)
     distance, near = of.tree.query(z, N_NEAR)
     width = of._width_at(distance)
-    push, total = of._repulsion(z, width, near, of._is_far(z, distance[:, -1]))
+    partners = np.random.default_rng(0).integers(n, size=(len(z), 7))
+    affinity = np.random.default_rng(1).random((len(z), 7)).astype(np.float32)
+    force, total = of._forces(z, width, near, of._is_far(z, distance[:, -1]), partners, affinity)
     delta, per_square, w = kernels(z, width, reference.codes, of.width)
     np.testing.assert_allclose(total, w.sum(1), rtol=1e-4)
-    np.testing.assert_allclose(push, np.einsum("mn,mnd->md", w**2 * per_square, delta), rtol=1e-3, atol=1e-4)
+    expected = -of.per_total * np.einsum("mn,mnd->md", w**2 * per_square, delta)
+    for i in range(len(z)):
+        share = affinity[i] * (w * per_square)[i, partners[i]]
+        expected[i] += share @ delta[i, partners[i]]
+    np.testing.assert_allclose(force, expected, rtol=1e-3, atol=1e-4)
 
 
 def test_a_sample_of_far_cells_stands_for_all_of_them():
@@ -69,7 +75,7 @@ def test_a_sample_of_far_cells_stands_for_all_of_them():
     z = (x @ a).astype(np.float32)
     distance, near = of.tree.query(z, N_NEAR)
     width = of._width_at(distance)
-    total = of._repulsion(z, width, near, of._is_far(z, distance[:, -1]))[1]
+    total = of._forces(z, width, near, of._is_far(z, distance[:, -1]))[1]
     expected = kernels(z, width, reference.codes, of.width)[2].sum(1)
     # 400 of 1,200
     assert np.mean(total / expected) == pytest.approx(1, abs=0.05)

@@ -8,6 +8,7 @@ import torch
 
 from scgeoae.training import nearest_neighbors, positions
 from scgeoae.training.affinities import affinities
+from scgeoae.training.jumps import Jumps
 from scgeoae.training.positions import Positions, kernel_widths
 
 
@@ -38,6 +39,7 @@ def data(n=300, d=2, features=6, seed=0):
 
 def moving(start, x, *, k=30, perplexity=10, **kwargs):
     options = {"n_steps": 100, "rate": 0.5, "divergence_weight": 0.25, "chord_weight": 1.0, "seed": 0} | kwargs
+    options.setdefault("jumps", Jumps(within=6, gain=3))
     return Positions(start, torch.from_numpy(x), nearest_neighbors(x, k), perplexity=perplexity, **options)
 
 

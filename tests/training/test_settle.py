@@ -264,7 +264,8 @@ def test_cells_start_among_the_nearest_of_the_sample():
 
 def test_a_sample_moves_first(cells, monkeypatch):
     x, z = cells
-    monkeypatch.setattr("scgeoae.training.settle.N_COARSE", 120)
+    # half of them; among very few, one that differs from all others is pushed far out
+    monkeypatch.setattr("scgeoae.training.settle.N_COARSE", 175)
     coarse = mapped(x)
     check_extent(coarse)
     # 0.98 of the neighbors that all at once keep
