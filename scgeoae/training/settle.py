@@ -147,7 +147,8 @@ def settle(
         return codes
     n_steps = max(int(ALL.n_steps * min(MAX_FULL / n, 1)), LEAST_STEPS)
     # those that are near on the map are near in memory, too: of a million the forces take a third of the time
-    order = KDTree(codes, balanced_tree=False).indices
+    # a copy, as the tree keeps its own from being written to, of which torch warns
+    order = KDTree(codes, balanced_tree=False).indices.copy()
     rank = np.empty(n, dtype=np.int32)
     rank[order] = np.arange(n, dtype=np.int32)
     indices = neighbors.indices[order]

@@ -101,7 +101,7 @@ def test_a_cell_comes_to_rest_in_a_minimum():
             error = np.square(a @ z - x[i]).mean()
             return 2 * weight * (pull + of.per_total * (1 / (1 + square)).sum()) + error
 
-        moved.append(np.linalg.norm(minimize(potential, found[i]).x - found[i]))
+        moved.append(np.linalg.norm(minimize(potential, found[i].astype(float)).x - found[i]))
     # in widths; what is left comes of widths that change along the way
     assert np.median(moved) < 0.1 * of.median_width
     assert np.quantile(moved, 0.9) < 0.5 * of.median_width
