@@ -146,7 +146,7 @@ def settle(
     if not is_complete:
         return codes
     n_steps = max(int(ALL.n_steps * min(MAX_FULL / n, 1)), LEAST_STEPS)
-    # those that are near on the map are near in memory, too: of a million the forces take a third of the time
+    # those that are near on the map are near in memory, too, where the forces find them sooner
     # a copy, as the tree keeps its own from being written to, of which torch warns
     order = KDTree(codes, balanced_tree=False).indices.copy()
     rank = np.empty(n, dtype=np.int32)
