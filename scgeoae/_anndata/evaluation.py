@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from .._arguments import check_adata, check_name, checked_names
-from .results import embedding_slot, read_params
+from .results import embedding_slot, has_model
 from .slots import EVALUATION, SIDES, Slots, checked_key
 from .transaction import all_or_nothing
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from anndata import AnnData
     from numpy.typing import NDArray
@@ -56,12 +55,11 @@ def _find(adata: AnnData, name: str) -> str:
     raise KeyError(msg)
 
 
-def stored_params(adata: AnnData, bases: Mapping[str, str]) -> dict[str, Any] | None:
-    """Return the ``params`` of the first of the embeddings that a run of `scgeoae.tl.geoae` stored, if any."""
+def own_map(adata: AnnData, bases: Mapping[str, str]) -> str | None:
+    """Return the name of the first of the embeddings that has a model of ours, if any."""
     for name, key in bases.items():
-        run = adata.uns.get(name)
-        if key == Slots(name).embedding and isinstance(run, Mapping) and {"model", "params"} <= set(run):
-            return read_params(adata, name)
+        if key == Slots(name).embedding and has_model(adata, name):
+            return name
     return None
 
 

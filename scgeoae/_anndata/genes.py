@@ -1,269 +1,269 @@
-"""From the genes of an AnnData to the representation of a map and back."""
+"""The genes behind a representation: what a map remembers of them when it is made."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-import torch
+import pandas as pd
 from anndata import AnnData
 from scipy import sparse
 
 from .._arguments import checked_names
-from ..geometry import differentials
-from ..training.blocks import blocks, dense
-from .representation import check_real, in_memory, stored_representation
+from ..nn.genes import Genes
+from ..training.blocks import dense
+from .representation import in_memory
+from .results import read_model, read_params
+from .units import units_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    import pandas as pd
     from numpy.typing import NDArray
-    from torch import Tensor
 
-# Cells that are enough to tell where a projection has its origin, which is the same for all of them.
+    from ..nn.genes import Expression
+    from .representation import Representation
+
+# Cells that tell where a projection has its origin, which is the same for all of them, and what genes are like.
 N_CHECKED = 1000
+# Cells that are enough for a linear regression on some ten components.
+N_REGRESSED = 10_000
 # Of the spread of a component: what float32 and the solver of a PCA leave.
 MAX_DEVIATION = 1e-2
 
 
-class Projection(NamedTuple):
-    """The affine map x = y L − c from the expression y of some genes to a representation x."""
+def genes_of(adata: AnnData, representation: Representation) -> Genes | None:
+    """Return what a map of this representation is to remember of the genes, None if `adata` has none with numbers.
 
-    genes: pd.Index
-    """(g,)"""
-    loadings: NDArray
-    """L, (g, D)."""
-    offset: NDArray
-    """c, (D,)."""
-    mean: NDArray
-    """(g,) of the genes in the reference."""
-    scaling: tuple[NDArray, NDArray, float] | None
-    """Mean and standard deviation, (g,), that genes were scaled by before, and the largest value that was left."""
-
-    def project(self, expression: Any, absent: NDArray[np.bool_] | None = None) -> NDArray[np.float32]:
-        """Return the representation, (n, D), of the (n, g) expression of the genes.
-
-        Where the reference was scaled and these are not, which negative values would tell, they are scaled as it was.
-        Of genes that are `absent`, (g,), whose columns are left out, the mean in the reference is taken.
-        """
-        there = slice(None) if absent is None else ~absent
-        x = np.empty((expression.shape[0], self.loadings.shape[1]), dtype=np.float32)
-        origin = self.offset - (0 if absent is None else self.mean[absent] @ self.loadings[absent])
-        is_raw = self.scaling is not None and not any((block < 0).any() for _, block in blocks(expression))
-        for start, block in blocks(expression):
-            y = block.astype(np.float64)
-            if is_raw:
-                mean, std, largest = self.scaling
-                y = np.minimum((y - mean[there]) / std[there], largest)
-            x[start : start + len(y)] = y @ self.loadings[there] - origin
-        return x
-
-
-class Expression(NamedTuple):
-    """The affine map y = x L + m from a representation x to the expression y of some genes.
-
-    Or a choice of its columns, where it is the expression.
+    Those of X (or of a layer) if the representation is their expression. Of a PCA of Scanpy, the genes with loadings,
+    if the matrix that its record names is what it was computed from. All other genes of this matrix, and those that
+    only `adata.raw` has, are read off the representation by linear regression.
     """
-
-    genes: pd.Index
-    """(g,)"""
-    columns: NDArray[np.intp]
-    """(g,) which of the variables they are."""
-    loadings: NDArray | None = None
-    """L, (D, g). None where the representation is the expression of all variables."""
-    mean: NDArray | None = None
-    """m, (g,)."""
-
-    def of(self, x: NDArray) -> NDArray[np.float32]:
-        """Return the (n, g) expression of (n, D) points of the representation."""
-        y = x[:, self.columns] if self.loadings is None else x @ self.loadings + self.mean
-        return y.astype(np.float32)
-
-    def along(self, jacobian: Tensor) -> Tensor:
-        """Return the derivatives of expression, (n, g, d), for the Jacobians of a decoder, (n, D, d)."""
-        if self.loadings is None:
-            return jacobian[:, self.columns]
-        return differentials(jacobian, torch.from_numpy(self.loadings.astype(np.float32)))
-
-
-def read_projection(adata: AnnData, params: dict[str, Any]) -> Projection | None:
-    """Return how a run's representation is computed of genes, or None if `adata` does not hold that.
-
-    X itself is; and so is a PCA of Scanpy whose loadings are in `varm`, if X is still what it was computed from: that
-    alone tells its origin. It may be that of some of the cells.
-
-    Raises
-    ------
-    ValueError
-        If X is no longer what the PCA was computed from.
-    """
+    params = representation.params
+    rows = spread_rows(adata.n_obs, N_CHECKED)
     if params["use_rep"] == "X":
-        n = adata.n_vars
-        rows = _spread_rows(adata)
-        matrix = stored_representation(adata, params).matrix
-        mean = dense(matrix[rows]).mean(0, dtype=np.float64)
-        return Projection(adata.var_names, np.eye(n), np.zeros(n), mean, None)
-    found = _components(adata, params)
-    if found is None:
-        return None
-    used = np.flatnonzero((found.loadings != 0).any(1))
-    loadings = found.loadings[used]
-    y, offset = _origin(adata, params, found.matrix, used, loadings)
-    if offset is None:
+        names = adata.var_names.to_numpy(dtype=str)
+        layer = params.get("layer")
+        units = units_of(adata, np.arange(adata.n_vars), in_memory(representation.matrix[rows]))
+        return Genes(names, len(names), layer=layer, low=units.low, units=units)
+    found = _components(adata, representation)
+    layer = None if found is None else found.layer
+    matrix = _matrix(adata, layer)
+    parts = [] if matrix is None else [_projected(adata, found, matrix, representation, rows)]
+    if matrix is not None:
+        known = np.zeros(adata.n_vars, dtype=bool) if parts[0] is None else np.isin(adata.var_names, parts[0].names)
+        parts.append(_regressed(adata.var_names[~known], matrix, np.flatnonzero(~known), representation, layer=layer))
+    if adata.raw is not None and _is_real(adata.raw.X):
+        new = np.flatnonzero(~adata.raw.var_names.isin(adata.var_names))
+        part = _regressed(adata.raw.var_names[new], adata.raw.X, new, representation, layer=layer)
+        parts.append(replace(part, n_raw=len(part.names)))
+    return _together([part for part in parts if part is not None and len(part.names)])
+
+
+def stored_genes(adata: AnnData, key: str) -> Genes | None:
+    """Return the genes that a map remembers, None if there are none.
+
+    Those of a file of an earlier version, which has none, are found in `adata`, if it still has the representation
+    that the map was made of.
+    """
+    from .made_of import read_representation
+
+    found = read_model(adata, key).genes
+    if found is None and "library_size" not in read_params(adata, key):
+        found = genes_of(adata, read_representation(adata, key))
+    return found
+
+
+def read_genes(adata: AnnData, key: str) -> Genes:
+    """Return the genes that a map remembers, or say that there are none."""
+    if (found := stored_genes(adata, key)) is None:
         msg = (
-            f"{found.name} is not what adata.obsm[{params['use_rep']!r}] was computed from, so that new genes cannot "
-            "be projected: bring back the matrix on which sc.pp.pca was run, or compute both again."
+            "The map knows no genes: there were none with real numbers in adata.X when it was made, or a version that "
+            "stored none made it. Make it again on an AnnData that has them."
         )
         raise ValueError(msg)
-    return Projection(adata.var_names[used], loadings, offset, y.mean(0), _scaling(adata, used, y))
+    return found
 
 
-def measured_cells(adata: AnnData, params: dict[str, Any], genes: Sequence[str]) -> tuple[AnnData, str | None]:
-    """Return cells and the layer of them in which `genes` stand in the units that a run decodes them to."""
-    layer = params.get("layer")
-    columns = _known_genes(adata, genes)
-    matrix = adata.X if layer is None else adata.layers[layer]
-    if "library_size" in params:
-        x = stored_representation(adata, params).matrix[:, columns]
-    elif matrix.dtype == bool or not (isinstance(matrix, np.ndarray) or sparse.issparse(matrix)):
-        # of which Scanpy's plots take few
-        x = in_memory(matrix[:, columns]).astype(np.float32)
-    else:
-        return adata, layer
-    return AnnData(x, obs=adata.obs, var=adata.var.iloc[columns], obsm=dict(adata.obsm), uns=dict(adata.uns)), None
-
-
-def read_expression(adata: AnnData, params: dict[str, Any], genes: Sequence[str] | None) -> Expression:
-    """Return how expression is read off a run's representation, for all `genes` that can be, or for those asked for.
-
-    With X as representation these are its own columns. Of a PCA they are those with loadings; others, and those of
-    any other representation, are the linear regression of X on it.
+def read_expression(adata: AnnData, key: str, genes: Sequence[str] | None) -> Expression:
+    """Return how the map reads expression off its representation, of all `genes` that it knows, or of those asked for.
 
     Raises
     ------
     KeyError
-        If there is no such gene.
-    TypeError, ValueError
-        If there is no X to read genes from, or no finite real numbers in it.
+        If it does not know a gene.
+    ValueError
+        If it knows none.
     """
-    wanted = None if genes is None else _known_genes(adata, genes)
-    x = stored_representation(adata, params).matrix
-    found = None if params["use_rep"] == "X" else _components(adata, params)
-    layer = params.get("layer")
-    matrix = found.matrix if found is not None else adata.X if layer is None else adata.layers[layer]
-    if matrix is None or 0 in matrix.shape:
-        msg = "adata.X is empty, so there are no genes to decode to; give an AnnData that has them."
-        raise ValueError(msg)
-    name = found.name if found is not None else "adata.X" if layer is None else f"adata.layers[{layer!r}]"
-    check_real(matrix, name)
-    if params["use_rep"] == "X":
-        columns = np.arange(adata.n_vars) if wanted is None else wanted
-        return Expression(adata.var_names[columns], columns)
-    # of which genes the components know what they are made of
-    known = np.zeros(adata.n_vars, dtype=bool)
-    if found is not None:
-        known = (found.loadings != 0).any(1)
-        if _origin(adata, params, matrix, np.flatnonzero(known), found.loadings[known])[1] is None:
-            known[:] = False
-    columns = wanted if wanted is not None else np.flatnonzero(known) if known.any() else np.arange(adata.n_vars)
-    loadings = np.empty((x.shape[1], len(columns)))
-    exact = known[columns]
-    if exact.any():
-        loadings[:, exact] = found.loadings[columns[exact]].T
-    if not exact.all():
-        loadings[:, ~exact] = _regression(x, matrix[:, columns[~exact]])
-    mean = dense(matrix[:, columns].mean(axis=0)).ravel() - dense(x.mean(axis=0)).ravel() @ loadings
-    if bad := np.count_nonzero(~np.isfinite(mean)):
-        msg = f"{bad} of {len(mean)} genes cannot be decoded: {name} has NaN or infinite values; drop these cells."
-        raise ValueError(msg)
-    return Expression(adata.var_names[columns], columns, loadings, mean)
+    known = read_genes(adata, key)
+    if genes is not None and not (genes := checked_names(genes, "genes")):
+        msg = "Expected `genes` to name a gene, found an empty list."
+        raise KeyError(msg)
+    try:
+        return known.choose(genes)
+    except KeyError as error:
+        missing = ", ".join(map(repr, error.args[0][:5]))
+        where = "adata.X" if known.layer is None else f"adata.layers[{known.layer!r}]"
+        msg = (
+            f"Did not find {missing} among the {len(known.names)} genes of the map, which are those that {where} or "
+            "adata.raw had, with finite values, when it was made."
+        )
+        raise KeyError(msg) from None
 
 
-def _regression(x: Any, y: Any) -> NDArray:
-    """Return the slopes, (D, g), of the least squares map from the rows of x to those of y, block by block."""
-    d = x.shape[1]
-    # the sums of products of (1, x) with (1, x) and with y
-    square, product = np.zeros((d + 1, d + 1)), np.zeros((d + 1, y.shape[1]))
-    for start, block in blocks(y):
-        here = dense(x[start : start + len(block)]).astype(np.float64)
-        here = np.column_stack([np.ones(len(here)), here])
-        square += here.T @ here
-        product += here.T @ block
-    if not (np.isfinite(square).all() and np.isfinite(product).all()):
-        return np.full((d, y.shape[1]), np.nan)
-    return np.linalg.lstsq(square, product, rcond=None)[0][1:]
+def measured_cells(adata: AnnData, key: str, genes: Sequence[str]) -> AnnData:
+    """Return cells whose X has what was measured of `genes`, in the units to which the map decodes them.
+
+    Raises
+    ------
+    KeyError
+        If that is no longer there.
+    """
+    known, params = read_genes(adata, key), read_params(adata, key)
+    where, names = "adata.X" if known.layer is None else f"adata.layers[{known.layer!r}]", adata.var_names
+    matrix = _matrix(adata, known.layer)
+    if "library_size" in params:
+        from .made_of import read_representation
+
+        matrix, names = read_representation(adata, key).matrix, pd.Index(known.names)
+    from_raw = np.isin(genes, known.names[len(known.names) - known.n_raw :])
+    x = np.empty((adata.n_obs, len(genes)), dtype=np.float32)
+    for source, source_names, of, what in (
+        (matrix, names, ~from_raw, where),
+        (getattr(adata.raw, "X", None), getattr(adata.raw, "var_names", ()), from_raw, "adata.raw"),
+    ):
+        wanted = np.asarray(genes)[of]
+        if missing := [gene for gene in wanted if source is None or gene not in source_names]:
+            msg = (
+                f"Did not find {', '.join(map(repr, missing[:5]))} in {what}, to draw what was measured; bring it "
+                "back. sg.tl.decode needs it no longer."
+            )
+            raise KeyError(msg)
+        if len(wanted):
+            x[:, of] = dense(source[:, source_names.get_indexer(wanted)])
+    return AnnData(x, obs=adata.obs, var=pd.DataFrame(index=list(genes)), obsm=dict(adata.obsm), uns=dict(adata.uns))
 
 
 class _Components(NamedTuple):
-    """A PCA of Scanpy."""
+    """A PCA of Scanpy, as its record describes it."""
 
-    loadings: NDArray
+    loadings: NDArray[np.float64]
     """(n_vars, D)"""
-    matrix: Any
-    """What it should be of."""
-    name: str
-    """What people call that."""
+    layer: str | None
+    """Of what."""
 
 
-def _origin(
-    adata: AnnData, params: dict[str, Any], matrix: Any, used: NDArray, loadings: NDArray
-) -> tuple[NDArray, NDArray | None]:
-    """Return some rows of the used columns of the matrix, and c in x = y L − c, None if the matrix is another."""
-    rows = _spread_rows(adata)
-    y = dense(matrix[rows][:, used]).astype(np.float64)
-    x = dense(stored_representation(adata, params).matrix[rows]).astype(np.float64)
+def _components(adata: AnnData, representation: Representation) -> _Components | None:
+    """Return the PCA of Scanpy that a representation is, if its loadings are there."""
+    key, computed = representation.params["use_rep"], representation.computed
+    varm, uns = dict(adata.varm) | computed.get("varm", {}), dict(adata.uns) | computed.get("uns", {})
+    # `sc.pp.pca(key_added=...)` gives all three slots one name; otherwise they are X_pca, PCs and pca
+    suffix = key.removeprefix("X_")
+    ours = ("PCs" if suffix == "pca" else f"PCs_{suffix}", suffix)
+    varm_key, uns_key = (key, key) if key in varm else ours
+    if varm_key not in varm or adata.n_vars == 0:
+        return None
+    recorded = uns.get(uns_key)
+    recorded = recorded.get("params", {}) if isinstance(recorded, Mapping) else {}
+    layer = recorded.get("layer") if isinstance(recorded, Mapping) else None
+    loadings = dense(varm[varm_key])
+    if loadings.dtype.kind not in "fiu" or loadings.ndim != 2:
+        return None
+    n_columns = representation.matrix.shape[1]
+    if loadings.shape[1] < n_columns:
+        return None
+    # of genes outside of the PCA, some tools write NaN
+    loadings = np.nan_to_num(loadings[:, :n_columns].astype(np.float64), nan=0.0)
+    return _Components(loadings, layer if isinstance(layer, str) else None)
+
+
+def _projected(
+    adata: AnnData, found: _Components | None, matrix: Any, representation: Representation, rows: NDArray
+) -> Genes | None:
+    """Return the genes with loadings, if the matrix is what the components were computed from."""
+    if found is None:
+        return None
+    used = np.flatnonzero((found.loadings != 0).any(1))
+    sample = in_memory(matrix[rows])
+    y, x = dense(sample[:, used]).astype(np.float64), dense(representation.matrix[rows]).astype(np.float64)
+    loadings = found.loadings[used]
     difference = y @ loadings - x
     offset = difference.mean(0)
     # false for NaN too
-    is_it = np.abs(difference - offset).max() <= MAX_DEVIATION * max(x.std(), np.finfo(np.float32).tiny)
-    return y, offset if is_it else None
-
-
-def _components(adata: AnnData, params: dict[str, Any]) -> _Components | None:
-    """Return the PCA of Scanpy that the representation is, if `adata` has its loadings and a matrix."""
-    suffix = params["use_rep"].removeprefix("X_")
-    # version 2 of Scanpy, and `sc.pp.pca(key_added=...)`, give all three slots one name
-    key = params["use_rep"]
-    if key not in adata.varm:
-        key = "PCs" if suffix == "pca" else f"PCs_{suffix}"
-    if not suffix.startswith("pca") or key not in adata.varm:
+    if not np.abs(difference - offset).max(initial=0) <= MAX_DEVIATION * max(x.std(), np.finfo(np.float32).tiny):
         return None
-    recorded = adata.uns.get(suffix)
-    recorded = recorded.get("params", {}) if isinstance(recorded, Mapping) else {}
-    layer = recorded.get("layer") or suffix.removeprefix("pca").removeprefix("_") or None
+    units = units_of(adata, used, sample)
+    return Genes(
+        adata.var_names[used].to_numpy(dtype=str),
+        len(used),
+        layer=found.layer,
+        low=units.low,
+        loadings=loadings.astype(np.float32),
+        intercept=_intercept(matrix, used, loadings, representation),
+        offset=offset.astype(np.float32),
+        units=units,
+    )
+
+
+def _intercept(matrix: Any, columns: NDArray, loadings: NDArray, representation: Representation) -> NDArray[np.float32]:
+    rows = spread_rows(matrix.shape[0], N_REGRESSED)
+    mean = dense(in_memory(matrix[rows])[:, columns].mean(axis=0)).ravel()
+    center = dense(representation.matrix[rows]).mean(0, dtype=np.float64)
+    return (mean - loadings @ center).astype(np.float32)
+
+
+def _regressed(
+    names: pd.Index, matrix: Any, columns: NDArray, representation: Representation, *, layer: str | None
+) -> Genes:
+    """Return genes with the slopes of their linear regression on the representation, those with finite values."""
+    rows = spread_rows(matrix.shape[0], N_REGRESSED)
+    y = in_memory(matrix[rows])[:, columns]
+    x = dense(representation.matrix[rows]).astype(np.float64)
+    center = x.mean(0)
+    x = np.column_stack([x - center, np.ones(len(x))])
+    with np.errstate(all="ignore"):  # of values that are not finite
+        product = (y.T @ x).T if sparse.issparse(y) else x.T @ y
+        slopes = np.linalg.lstsq(x.T @ x, dense(product), rcond=None)[0]
+    slopes, mean = slopes[:-1].T.astype(np.float32), slopes[-1]
+    intercept = (mean - slopes @ center).astype(np.float32)
+    is_finite = np.isfinite(slopes).all(1) & np.isfinite(intercept)
+    low = dense(y.min(axis=0)).ravel().astype(np.float32)
+    return Genes(
+        names[is_finite].to_numpy(dtype=str),
+        0,
+        layer=layer,
+        low=low[is_finite],
+        loadings=slopes[is_finite],
+        intercept=intercept[is_finite],
+    )
+
+
+def _together(parts: list[Genes]) -> Genes | None:
+    if not parts:
+        return None
+    first = parts[0]
+    return replace(
+        first,
+        n_raw=sum(part.n_raw for part in parts),
+        **{
+            name: np.concatenate([getattr(part, name) for part in parts])
+            for name in ("names", "low", "loadings", "intercept")
+        },
+    )
+
+
+def _matrix(adata: AnnData, layer: str | None) -> Any:
+    """Return X or a layer that has genes and real numbers, or None."""
     matrix = adata.X if layer is None else adata.layers.get(layer)
-    if matrix is None or adata.n_vars == 0:
-        return None
-    loadings = np.asarray(adata.varm[key], dtype=np.float64)
-    if params.get("n_pcs") is not None:
-        loadings = loadings[:, : int(params["n_pcs"])]
-    return _Components(loadings, matrix, "adata.X" if layer is None else f"adata.layers[{layer!r}]")
+    return matrix if matrix is not None and 0 not in matrix.shape and _is_real(matrix) else None
 
 
-def _spread_rows(adata: AnnData) -> NDArray[np.intp]:
-    return np.unique(np.linspace(0, adata.n_obs - 1, min(adata.n_obs, N_CHECKED)).astype(np.intp))
+def _is_real(matrix: Any) -> bool:
+    return matrix.dtype == bool or np.dtype(matrix.dtype).kind in "iuf"
 
 
-def _scaling(adata: AnnData, used: NDArray, sample: NDArray) -> tuple[NDArray, NDArray, float] | None:
-    """Return what `scanpy.pp.scale` recorded, if the sample is scaled: expression is never negative else."""
-    if not {"mean", "std"} <= set(adata.var) or not (sample < 0).any():
-        return None
-    mean, std = (adata.var[name].to_numpy(dtype=np.float64)[used] for name in ("mean", "std"))
-    # it records no `max_value`, but then many cells have the same
-    largest = sample.max()
-    is_cut = np.count_nonzero(sample == largest) > 1
-    return mean, np.where(std > 0, std, 1.0), float(largest) if is_cut else np.inf
-
-
-def _known_genes(adata: AnnData, genes: Sequence[str]) -> NDArray[np.intp]:
-    genes = checked_names(genes, "genes")
-    missing = [gene for gene in genes if gene not in adata.var_names]
-    if missing or not genes:
-        msg = f"Did not find {', '.join(map(repr, missing[:5])) or 'any gene'} in adata.var_names."
-        raise KeyError(msg)
-    if not adata.var_names.is_unique:
-        msg = "adata.var_names are not unique; run adata.var_names_make_unique() first."
-        raise ValueError(msg)
-    return adata.var_names.get_indexer(genes)
+def spread_rows(n: int, most: int) -> NDArray[np.intp]:
+    """Return the numbers of at most `most` of n rows, evenly spaced, in ascending order."""
+    return np.unique(np.linspace(0, n - 1, min(n, most)).astype(np.intp))

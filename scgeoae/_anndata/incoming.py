@@ -5,17 +5,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 from scanpy import logging as logg
 
 from .._arguments import check_adata, check_name
-from .genes import read_projection
+from ..training.blocks import blocks
+from .genes import stored_genes
 from .representation import Representation, choose_representation
+from .units import READINGS, read_units
 
 if TYPE_CHECKING:
-    import pandas as pd
     from anndata import AnnData
 
-from .genes import Projection
+    from ..nn.genes import Genes
 
 
 def incoming_representation(
@@ -25,6 +27,7 @@ def incoming_representation(
     *,
     use_rep: str | None,
     layer: str | None,
+    units: str | None,
     impute: bool,
     key: str,
 ) -> Representation:
@@ -35,11 +38,14 @@ def incoming_representation(
     KeyError
         If it is not there and cannot be computed.
     ValueError
-        If genes or components are missing.
+        If genes or components are missing, or in units that do not lead to those of the reference.
     """
     check_adata(adata_new)
     check_name(use_rep, "use_rep")
     check_name(layer, "layer")
+    if units is not None and (not isinstance(units, str) or units not in READINGS):
+        msg = f"Expected `units` to be None or one of {', '.join(map(repr, READINGS))}, found {units!r}."
+        raise ValueError(msg)
     if use_rep is not None and layer is not None:
         msg = f"`layer` takes the place of X, so it cannot be combined with use_rep={use_rep!r}; give one of them."
         raise ValueError(msg)
@@ -47,9 +53,9 @@ def incoming_representation(
         known = ", ".join(repr(name) for name in adata_new.layers if name is not None) or "nothing"
         msg = f"Did not find {layer!r} in adata_new.layers, which has {known}."
         raise KeyError(msg)
-    projection = read_projection(adata, params) if use_rep is None or use_rep == "X" else None
-    if projection is not None:
-        return _projected(adata_new, adata, projection, params, layer=layer, impute=impute, key=key)
+    genes = stored_genes(adata, key) if use_rep is None or use_rep == "X" else None
+    if genes is not None and genes.n_projected:
+        return _projected(adata_new, genes, params, layer=layer, units=units, impute=impute, key=key)
     name = params["use_rep"] if use_rep is None else use_rep
     if name not in adata_new.obsm:
         known = ", ".join(map(repr, adata_new.obsm)) or "nothing"
@@ -58,7 +64,10 @@ def incoming_representation(
             "compute it by the model that made it, or name it with `use_rep`."
         )
         if params["use_rep"].removeprefix("X_").startswith("pca"):
-            msg += " The reference has no PCA loadings in adata.varm with the X they belong to, to project genes by."
+            msg += (
+                " When the map was made, there were no PCA loadings in adata.varm with the X they belong to, to "
+                "project genes by."
+            )
         raise KeyError(msg)
     found = choose_representation(adata_new, use_rep=name, n_pcs=None, layer=None)
     n_columns = params["n_features"]
@@ -70,14 +79,16 @@ def incoming_representation(
 
 def _projected(
     adata_new: AnnData,
-    adata: AnnData,
-    projection: Projection,
+    genes: Genes,
     params: dict[str, Any],
     *,
     layer: str | None,
+    units: str | None,
     impute: bool,
     key: str,
 ) -> Representation:
+    if layer is None and genes.layer in adata_new.layers:
+        layer = genes.layer
     matrix = adata_new.X if layer is None else adata_new.layers[layer]
     name = "adata_new.X" if layer is None else f"adata_new.layers[{layer!r}]"
     if matrix is None:
@@ -86,27 +97,29 @@ def _projected(
     if not adata_new.var_names.is_unique:
         msg = "adata_new.var_names are not unique; run adata_new.var_names_make_unique() first."
         raise ValueError(msg)
-    genes: pd.Index = projection.genes
-    columns = adata_new.var_names.get_indexer(genes)
-    absent = genes[columns < 0]
-    if len(absent) == len(genes) or (len(absent) and not impute):
-        shown = ", ".join(map(repr, absent[:5])) + (", …" if len(absent) > 5 else "")
-        msg = f"adata_new.var_names lack {len(absent)} of the {len(genes)} genes of the reference: {shown}"
+    if not pd.Index(genes.projected).is_unique:
+        msg = "Names of genes of the map are not unique; run adata.var_names_make_unique() and make the map again."
+        raise ValueError(msg)
+    at = adata_new.var_names.get_indexer(genes.projected)
+    is_there, absent = at >= 0, genes.projected[at < 0]
+    if len(absent) == len(at) or (len(absent) and not impute):
+        shown = ", ".join(map(repr, absent[:5].tolist())) + (", …" if len(absent) > 5 else "")
+        msg = f"adata_new.var_names lack {len(absent)} of the {len(at)} genes of the reference: {shown}"
         msg += (
             ". Are they named in another way?"
-            if len(absent) == len(genes)
+            if len(absent) == len(at)
             else ". Give missing='mean' to take their mean in the reference instead."
         )
         raise ValueError(msg)
     if len(absent):
-        logg.warning(f"{len(absent)} of {len(genes)} genes of the reference are missing: taking their mean")
-    in_order = np.array_equal(columns, np.arange(adata_new.n_vars))
-    x = projection.project(
-        matrix if in_order else matrix[:, columns[columns >= 0]], columns < 0 if len(absent) else None
-    )
-    if params["use_rep"] == "X" and in_order:
-        given = {} if layer is None else {"layer": layer}
-        return Representation(matrix, name, {"use_rep": "X", **given})
+        logg.warning(f"{len(absent)} of {len(at)} genes of the reference are missing: taking their mean")
+    convert = read_units(adata_new, matrix, name, genes.units, at[is_there], is_there, units)
+    x = np.empty((adata_new.n_obs, params["n_features"]), dtype=np.float32)
+    for start, block in blocks(matrix):
+        rows = slice(start, start + len(block))
+        x[rows] = genes.project(convert(block[:, at[is_there]], rows), is_there if len(absent) else None)
+    if params["use_rep"] == "X" and np.array_equal(at, np.arange(adata_new.n_vars)) and convert.is_identity:
+        return Representation(matrix, name, {"use_rep": "X", **({} if layer is None else {"layer": layer})})
     rep = f"{key}_representation" if params["use_rep"] == "X" else params["use_rep"]
     if rep in adata_new.obsm and rep == params["use_rep"]:
         logg.warning(f"adata_new.obsm[{rep!r}] is replaced by the projection on the components of the reference")

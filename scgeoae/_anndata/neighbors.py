@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +11,7 @@ from scanpy import logging as logg
 from .._arguments import check_name
 from ..training import Neighbors
 from .numbers import real_graph
-from .representation import components_slot
+from .representation import representation_of_graph
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -102,32 +101,14 @@ def _is_of(params: Any, representation: Representation, adata: AnnData) -> bool:
     ours = representation.params
     if "layer" in ours:
         return False
-    columns = representation.matrix.shape[1]
-    try:
-        return _recorded(params, adata, columns) == (ours["use_rep"], columns)
-    except (AttributeError, IndexError, TypeError, ValueError):
+    found = representation_of_graph(adata, params)
+    if found is None:
         return False
-
-
-def _recorded(params: Any, adata: AnnData, columns: int) -> tuple[str | None, int]:
-    """Return which representation a graph is of, and how many columns of it, by default all of `columns`."""
-    import scanpy as sc
-
-    # Scanpy records what it was given, and nothing of what it chose
-    use_rep = params.get("use_rep")
-    if use_rep is None:
-        use_rep = components_slot(adata) if adata.n_vars > sc.settings.N_PCS else "X"
-    elif not isinstance(use_rep, str):
-        # of version 2, as the JSON of an accessor in a list: ["obsm", "pca"], or ["layers", null] for X
-        slot, name = json.loads(np.ravel(use_rep)[0])
-        use_rep = name if slot == "obsm" else "X" if name is None else None
-    n_pcs = params.get("n_pcs")
-    if n_pcs is not None and int(n_pcs) == 0:
-        use_rep, n_pcs = "X", None
-    theirs = columns if n_pcs is None else int(n_pcs)
-    if n_pcs is None and use_rep in adata.obsm:
-        theirs = adata.obsm[use_rep].shape[1]
-    return use_rep, theirs
+    use_rep, n_pcs = found
+    columns = representation.matrix.shape[1]
+    if n_pcs is None:
+        n_pcs = adata.obsm[use_rep].shape[1] if use_rep in adata.obsm else columns
+    return (use_rep, n_pcs) == (ours["use_rep"], columns)
 
 
 def _nearest(distances: sparse.csr_matrix, k: int) -> Neighbors:

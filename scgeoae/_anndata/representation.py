@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import warnings
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+from scanpy import logging as logg
 from scipy import sparse
 
 from .._arguments import check_adata, check_name
@@ -43,10 +46,10 @@ def choose_representation(
 ) -> Representation:
     """Choose a representation by Scanpy's rules, and change nothing.
 
-    `use_rep` names a key of `obsm`, or ``"X"``. Without it, X is taken when it has at most 50
-    variables (`scanpy.settings.N_PCS`) or `n_pcs` is 0, else ``obsm["X_pca"]``, which is
-    computed when it is not there. A `layer` takes the place of X; its components are
-    ``obsm["X_pca_{layer}"]``.
+    `use_rep` names a key of `obsm`, or ``"X"``. Without it that of the neighbor graph in ``uns["neighbors"]`` is taken,
+    as Scanpy's UMAP does. Where there is none, X is taken when it has at most 50 variables (`scanpy.settings.N_PCS`) or
+    `n_pcs` is 0, else ``obsm["X_pca"]``, which is computed when it is not there. A `layer` takes the place of X; its
+    components are ``obsm["X_pca_{layer}"]``.
     """
     import scanpy as sc
 
@@ -61,6 +64,15 @@ def choose_representation(
         raise KeyError(msg)
     if use_rep is None and n_pcs == 0:
         use_rep = "X"
+    if use_rep is None and layer is None and (followed := _followed(adata)) is not None:
+        use_rep, n_pcs = followed[0], followed[1] if n_pcs is None else n_pcs
+        if use_rep != components_slot(adata):
+            logg.warning(
+                f"using {'adata.X' if use_rep == 'X' else f'adata.obsm[{use_rep!r}]'}, of which the neighbors in "
+                "adata.uns['neighbors'] are, as sc.tl.umap does; name another by `use_rep`"
+            )
+        if use_rep == "X":
+            n_pcs = None
     if use_rep is not None and use_rep != "X":
         if layer is not None:
             msg = f"`layer` takes the place of X, so it cannot be combined with use_rep={use_rep!r}; give one of them."
@@ -85,8 +97,46 @@ def choose_representation(
     name = "adata.X" if layer is None else f"adata.layers[{layer!r}]"
     given = {} if layer is None else {"layer": layer}
     if use_rep is None and adata.n_vars > sc.settings.N_PCS:
-        return _from_pca(adata, in_memory(matrix), name, pca_key, n_pcs)
+        return _from_pca(adata, in_memory(matrix), name, pca_key, n_pcs, layer)
     return Representation(_sliceable(matrix, name), name, {"use_rep": "X", **given})
+
+
+def representation_of_graph(adata: AnnData, params: Any) -> tuple[str, int | None] | None:
+    """Return which representation a graph of `scanpy.pp.neighbors` with these parameters is of, and its `n_pcs`.
+
+    None if it is of a layer, or if these are no parameters of Scanpy.
+    """
+    import scanpy as sc
+
+    try:
+        # Scanpy records what it was given, and nothing of what it chose
+        use_rep, n_pcs = params.get("use_rep"), params.get("n_pcs")
+        if use_rep is None:
+            use_rep = components_slot(adata) if adata.n_vars > sc.settings.N_PCS else "X"
+        elif not isinstance(use_rep, str):
+            # of version 2, as the JSON of an accessor in a list: ["obsm", "pca"], or ["layers", null] for X
+            slot, name = json.loads(np.ravel(use_rep)[0])
+            use_rep = name if slot == "obsm" else "X" if name is None else None
+        n_pcs = None if n_pcs is None else int(n_pcs)
+    except (AttributeError, IndexError, TypeError, ValueError):
+        return None
+    if n_pcs == 0:
+        use_rep, n_pcs = "X", None
+    return None if use_rep is None else (use_rep, n_pcs)
+
+
+def _followed(adata: AnnData) -> tuple[str, int | None] | None:
+    """Return the representation that Scanpy's UMAP would follow, that of ``uns["neighbors"]``, if it is there."""
+    entry = adata.uns.get("neighbors")
+    params = entry.get("params") if isinstance(entry, Mapping) else None
+    found = representation_of_graph(adata, params) if isinstance(params, Mapping) else None
+    if found is None or found == (components_slot(adata), None):
+        return None
+    use_rep, n_pcs = found
+    if use_rep == "X":
+        return found
+    shape = getattr(adata.obsm.get(use_rep), "shape", ())
+    return found if len(shape) == 2 and (n_pcs or 0) <= shape[1] else None
 
 
 def components_slot(adata: AnnData) -> str:
@@ -123,7 +173,7 @@ def _from_obsm(adata: AnnData, key: str, n_pcs: int | None) -> Representation:
     return Representation(_sliceable(matrix, name), name, params)
 
 
-def _from_pca(adata: AnnData, matrix: Any, name: str, key: str, n_pcs: int | None) -> Representation:
+def _from_pca(adata: AnnData, matrix: Any, name: str, key: str, n_pcs: int | None, layer: str | None) -> Representation:
     import scanpy as sc
     from anndata import AnnData
 
@@ -147,6 +197,8 @@ def _from_pca(adata: AnnData, matrix: Any, name: str, key: str, n_pcs: int | Non
         scratch.X = matrix.astype(np.float32)
     # by default its names are those of the preset of Scanpy that is set
     sc.pp.pca(scratch, n_comps=n_pcs, key_added="pca")
+    # as Scanpy itself does for a layer
+    scratch.uns["pca"]["params"] |= {} if layer is None else {"layer": layer}
     suffix = key.removeprefix("X_")
     computed = {
         "obsm": {key: scratch.obsm["pca"]},
@@ -233,15 +285,19 @@ def _known(mapping: Any) -> str:
     return ", ".join(repr(key) for key in mapping if key is not None) or "nothing"
 
 
-def stored_representation(adata: AnnData, params: dict[str, Any]) -> Representation:
+def stored_representation(
+    adata: AnnData, params: dict[str, Any], genes: NDArray[np.str_] | None = None
+) -> Representation:
     """Return the representation that the `params` of a run name.
+
+    If it is the expression of `genes`, by their names and in their order.
 
     Raises
     ------
     KeyError
         If it is not there.
     ValueError
-        If it has another number of columns than the model was trained on.
+        If it has another number of columns than the model was trained on, or lacks genes.
     """
     n_pcs = params.get("n_pcs")
     found = choose_representation(
@@ -250,6 +306,8 @@ def stored_representation(adata: AnnData, params: dict[str, Any]) -> Representat
         n_pcs=None if n_pcs is None else int(n_pcs),
         layer=params.get("layer"),
     )
+    if params["use_rep"] == "X" and genes is not None and not np.array_equal(genes, adata.var_names):
+        found = replace(found, matrix=_columns(found, adata.var_names, genes))
     n_columns, trained = found.matrix.shape[1], params.get("n_features", found.matrix.shape[1])
     if n_columns != trained:
         msg = (
@@ -260,10 +318,29 @@ def stored_representation(adata: AnnData, params: dict[str, Any]) -> Representat
     return _normalized(found, adata, params) if "library_size" in params else found
 
 
+def _columns(found: Representation, names: pd.Index, genes: NDArray[np.str_]) -> Any:
+    """Return the columns of a matrix that have the names of `genes`, in their order."""
+    if not names.is_unique or (missing := [gene for gene in genes if gene not in names]):
+        what = (
+            f"lacks {len(missing)} of them, such as {missing[0]!r}" if names.is_unique else "has names more than once"
+        )
+        msg = (
+            f"The map was made of the {len(genes)} genes of {found.name}, which now {what}: bring them back, or "
+            "make the map again."
+        )
+        raise ValueError(msg)
+    return in_memory(found.matrix)[:, names.get_indexer(genes)]
+
+
 def _normalized(counts: Representation, adata: AnnData, params: dict[str, Any]) -> Representation:
     """Return log1p of the normalised counts, the representation of a map of counts."""
-    matrix = in_memory(counts.matrix)
-    matrix = sparse.csr_matrix(matrix, dtype=np.float32)
+    matrix = sparse.csr_matrix(in_memory(counts.matrix), dtype=np.float32)
+    if (matrix.data < 0).any() or (matrix.data != np.rint(matrix.data)).any():
+        msg = (
+            f"{counts.name} no longer holds the counts that this map was made of, which are whole numbers; bring them "
+            "back, or give their layer to GeoSCVI.setup_anndata(adata, layer=...) and make the map of it."
+        )
+        raise ValueError(msg)
     if "size_factor_key" in params:
         key = params["size_factor_key"]
         sizes = obs_numbers(adata, key)

@@ -37,6 +37,7 @@ PARAMS = {
     "layer": ("name", lambda value: isinstance(value, str)),
     "size_factor_key": ("name", lambda value: isinstance(value, str)),
     "n_pcs": ("integer >= 1", lambda value: isinstance(value, Integral) and value >= 1),
+    "n_cells": ("integer >= 1", lambda value: isinstance(value, Integral) and value >= 1),
     "library_size": ("finite number > 0", lambda value: isinstance(value, Real) and 0 < value < np.inf),
     "refine": ("truth value", lambda value: isinstance(value, bool | np.bool_)),
     "tsne_weight": ("finite number >= 0", lambda value: isinstance(value, Real) and 0 <= value < np.inf),

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 # What was embedded, with the neighbour graph it was given; the first and the last are digests.
-DATA = ("data", "use_rep", "n_pcs", "layer", "neighbors_key", "neighbors")
+DATA = ("data", "n_cells", "use_rep", "n_pcs", "layer", "neighbors_key", "neighbors")
 # Entries of an array that a table can show, and that are read for a digest: no run records more.
 MAX_SHOWN, MAX_DIGESTED = 100, 10**8
 # Under these names files of the first versions have what now stands under `environment`.

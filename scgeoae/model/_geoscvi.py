@@ -11,11 +11,14 @@ from scvi.dataloaders import CollectionAdapter
 from scvi.model import SCVI
 
 from .._anndata.assemble import assemble_counts
+from .._anndata.representation import stored_representation
 from .._anndata.results import check_writable, writable, write_results
 from .._anndata.slots import checked_key
+from .._anndata.units import units_of_counts
 from .._arguments import check_name, checked_integer, checked_number
 from ..geometry import fit_frame, procrustes
 from ..geometry.regularizers import REGULARIZERS, canonical_name
+from ..nn.genes import Genes
 from ..training import Settings, environment
 from ._module import STRENGTHS, GeoVAE
 from ._plan import GeoTrainingPlan
@@ -258,7 +261,9 @@ class GeoSCVI(SCVI):
         key = checked_key(key_added, "geoscvi")
         n_neighbors = checked_integer(n_neighbors, "n_neighbors", 1)
         own = dataloader is None and (adata is None or adata is self.adata)
-        adata, minibatches = self._cells(adata, dataloader, batch_size)
+        target, minibatches = self._cells(adata, dataloader, batch_size)
+        # whose genes may be in another order
+        adata = target if adata is None else adata
         if not isinstance(adata, CollectionAdapter):
             check_writable(adata, copy=copy)
         elif not copy:
@@ -273,6 +278,7 @@ class GeoSCVI(SCVI):
         if not is_laid:
             self.module.map.set_frame(_frame(found))
         decoder = take_out(self.module, found.most_common)
+        decoder.genes = self._genes(self.adata if own and found.error is not None else None)
         k = min(n_neighbors, adata.n_obs - 1)
         results = assemble_counts(
             decoder.to_map(found.latent).numpy(),
@@ -281,7 +287,7 @@ class GeoSCVI(SCVI):
             error=None if found.error is None else found.error.numpy(),
             scores=self._scores(found, own=own),
             history=_history(self.history),
-            params=self._params(k),
+            params=self._params(k) | {"n_cells": adata.n_obs},
             n_neighbors=k,
         )
         adata = adata.to_adata() if isinstance(adata, CollectionAdapter) else writable(adata, copy=copy)
@@ -302,8 +308,30 @@ class GeoSCVI(SCVI):
             raise ValueError(msg)
         if dataloader is not None:
             return self.adata if adata is None else adata, dataloader
+        names = self._gene_names()
+        if adata is not None and names is not None and not np.array_equal(names, adata.var_names):
+            if not adata.var_names.is_unique or (missing := [name for name in names if name not in adata.var_names]):
+                what = f"lacks {missing[0]!r}" if adata.var_names.is_unique else "has names more than once"
+                msg = f"The model was trained on {len(names)} genes, and adata.var_names {what}; bring them back."
+                raise ValueError(msg)
+            adata = adata[:, names].copy()
         adata = self._validate_anndata(adata)
         return adata, self._make_data_loader(adata, batch_size=batch_size)
+
+    def _gene_names(self) -> np.ndarray | None:
+        """Return the names of the genes that the model was trained on, if they are known."""
+        fields = self.registry.get("field_registries", {})
+        names = fields.get(REGISTRY_KEYS.X_KEY, {}).get("state_registry", {}).get("column_names")
+        return None if names is None else np.asarray(names, dtype=str)
+
+    def _genes(self, adata: AnnData | None) -> Genes | None:
+        """Return what the map remembers of its genes, with what they are like in these cells."""
+        names = self._gene_names()
+        if names is None:
+            return None
+        layer = self.registry["setup_args"].get("layer")
+        units = None if adata is None else units_of_counts(stored_representation(adata, self._params(1)).matrix)
+        return Genes(names, len(names), layer=layer, units=units)
 
     def _scores(self, found: Survey, *, own: bool) -> dict[str, float]:
         if found.error is None:

@@ -6,6 +6,7 @@ import operator
 import re
 import reprlib
 from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
 from itertools import pairwise
 from numbers import Real
 from typing import TYPE_CHECKING, Any, NotRequired, TypedDict
@@ -16,6 +17,7 @@ import torch
 from ..geometry.ambient import Ambient, is_metric
 from .autoencoder import Autoencoder
 from .count_decoder import LAYERS, CountDecoder
+from .genes import KINDS, Genes, Scaling, Units
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -45,6 +47,8 @@ class ModelArrays(TypedDict):
     """Parameters, standardisation and frame under their names in the torch module."""
     ambient: NotRequired[NDArray[np.float32] | str]
     """Metric of the representation, or the name of a function that gives it; absent when Euclidean."""
+    genes: NotRequired[dict[str, Any]]
+    """What is known of the genes behind the representation, see `Genes`; absent if there are none."""
 
 
 class CountArrays(TypedDict):
@@ -58,11 +62,13 @@ class CountArrays(TypedDict):
     library_size: float
     fisher: bool
     weights: dict[str, NDArray[np.float32]]
+    genes: NotRequired[dict[str, Any]]
 
 
 def to_arrays(model: Framed) -> ModelArrays | CountArrays:
     """Take a model apart."""
     weights = {name: tensor.cpu().numpy().copy() for name, tensor in model.state_dict().items()}
+    genes = {} if model.genes is None else {"genes": genes_to_arrays(model.genes)}
     if isinstance(model, CountDecoder):
         return {
             "format": 2,
@@ -71,6 +77,7 @@ def to_arrays(model: Framed) -> ModelArrays | CountArrays:
             "library_size": float(model.library_size),
             "fisher": model.fisher,
             "weights": weights,
+            **genes,
         }
     arrays: ModelArrays = {
         "format": 1,
@@ -79,6 +86,7 @@ def to_arrays(model: Framed) -> ModelArrays | CountArrays:
         "hidden": np.array(model.hidden, dtype=np.int64),
         "activation": model.activation,
         "weights": weights,
+        **genes,
     }
     if model.ambient is not None:
         arrays["ambient"] = model.ambient.name or model.ambient.tensor.cpu().numpy().copy()
@@ -112,6 +120,7 @@ def from_arrays(arrays: Any) -> Framed:
             msg = f"missing or unknown weights {excerpt(', '.join(problems))}"
             raise ValueError(msg)
         weights = {name: _tensor(stored[name], name, tuple(tensor.shape)) for name, tensor in expected.items()}
+        model.genes = _genes(arrays["genes"], model.n_features) if "genes" in arrays else None
     except KeyError as error:
         msg = f"the entry {error} is missing"
         raise ValueError(msg) from None
@@ -122,6 +131,20 @@ def from_arrays(arrays: Any) -> Framed:
         raise ValueError(msg)
     model.load_state_dict(weights)
     return model.eval().requires_grad_(requires_grad=False)
+
+
+def genes_to_arrays(genes: Genes) -> dict[str, Any]:
+    """Take apart what is known of genes: what is None, infinite or unknown is left out."""
+
+    def taken(value: Any) -> Any:
+        return {
+            field.name: taken(part) if is_dataclass(part) else part
+            for field in fields(value)
+            if (part := getattr(value, field.name)) is not None
+            and not (isinstance(part, float) and not np.isfinite(part))
+        }
+
+    return taken(genes)
 
 
 def excerpt(text: str, most: int = 300) -> str:
@@ -160,6 +183,70 @@ def _count_decoder(arrays: Any, weights: Any) -> CountDecoder:
         msg = f"'fisher' is neither true nor false: {reprlib.repr(fisher)}"
         raise ValueError(msg)  # noqa: TRY004
     return CountDecoder(layers, sizes, library_size=float(library_size), fisher=bool(fisher))
+
+
+def _genes(stored: Any, n_features: int) -> Genes:
+    """Rebuild what is known of genes."""
+    if not isinstance(stored, Mapping):
+        msg = f"'genes' is no dictionary: {reprlib.repr(stored)}"
+        raise ValueError(msg)  # noqa: TRY004
+    names = np.asarray(stored["names"])
+    if names.ndim != 1 or not all(isinstance(name, str) for name in names.tolist()):
+        msg = f"'names' of the genes are no names: {reprlib.repr(stored['names'])}"
+        raise ValueError(msg)
+    g, n_projected, n_raw = len(names), _integer(stored, "n_projected"), _integer(stored, "n_raw")
+    if min(n_projected, n_raw) < 0 or n_projected + n_raw > g:
+        msg = f"{n_projected} genes to project and {n_raw} of raw are more than the {g} that have a name"
+        raise ValueError(msg)
+    entries = {name: shape for name, shape in (("loadings", (g, n_features)), ("intercept", (g,))) if name in stored}
+    if ("loadings" in stored) != ("intercept" in stored) or ("loadings" not in stored and g != n_features):
+        msg = f"{g} genes do not fit {n_features} features"
+        raise ValueError(msg)
+    entries |= {name: shape for name, shape in (("low", (g,)), ("offset", (n_features,))) if name in stored}
+    return Genes(
+        np.array(names.tolist(), dtype=str),
+        n_projected,
+        n_raw,
+        layer=_text(stored, "layer") if "layer" in stored else None,
+        units=_units(stored["units"], n_projected) if "units" in stored else None,
+        **{name: _array(stored, name, shape) for name, shape in entries.items()},
+    )
+
+
+def _units(stored: Any, g: int) -> Units:
+    kind = _text(stored, "kind")
+    if kind not in KINDS:
+        msg = f"unknown units {excerpt(kind)}"
+        raise ValueError(msg)
+    scaling = None
+    if "scaling" in stored:
+        part = stored["scaling"]
+        scaling = Scaling(
+            *(_array(part, name, (g,)) for name in ("mean", "std")),
+            zero_center=bool(_number(part, "zero_center")),
+            max_value=_number(part, "max_value") if "max_value" in part else np.inf,
+        )
+        if not (scaling.std > 0).all():
+            msg = "standard deviations of genes are not positive"
+            raise ValueError(msg)
+    return Units(
+        kind,
+        *(_array(stored, name, (g,)) for name in ("mean", "std", "low", "high")),
+        zeros=_number(stored, "zeros"),
+        target_sum=_number(stored, "target_sum") if "target_sum" in stored else np.nan,
+        scaling=scaling,
+    )
+
+
+def _array(stored: Any, name: str, shape: tuple[int, ...]) -> NDArray[np.float32]:
+    return _tensor(stored[name], name, shape).numpy()
+
+
+def _number(stored: Any, name: str) -> float:
+    if not isinstance(stored[name], Real | np.bool_) or not np.isfinite(stored[name]):
+        msg = f"{name!r} is no finite number: {reprlib.repr(stored[name])}"
+        raise ValueError(msg)
+    return float(stored[name])
 
 
 def _check_room(sizes: list[tuple[int, int]], d: int, weights: Any) -> None:

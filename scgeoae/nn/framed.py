@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from ..geometry.ambient import Ambient
     from ..geometry.frame import Frame
+    from .genes import Genes
     from .mlp import Jet
 
 
@@ -30,7 +31,8 @@ class Framed(nn.Module):
     Who derives from it gives `jet`, the decoder and its derivatives at positions on the map, in units of the
     representation; the Jacobian and the metric are made of that.
 
-    `ambient` is the metric of the representation by which lengths are measured, `None` for the Euclidean one.
+    `ambient` is the metric of the representation by which lengths are measured, `None` for the Euclidean one, and
+    `genes` what is known of the genes behind it, `None` if there are none.
 
     Parameters
     ----------
@@ -46,6 +48,7 @@ class Framed(nn.Module):
         self.register_buffer("origin", torch.zeros(n_components))
         self.register_buffer("rotation", torch.eye(n_components))
         self.ambient: Ambient | None = None
+        self.genes: Genes | None = None
 
     @torch.no_grad()
     def set_frame(self, frame: Frame) -> Framed:

@@ -105,8 +105,8 @@ def decoded_genes(
         msg = f"`ax` holds one panel, and {len(names)} genes are to be drawn."
         raise ValueError(msg)
     model, params = read_model(adata, basis), read_params(adata, basis)
-    expression = read_expression(adata, params, names)
-    cells, layer = measured_cells(adata, params, names)
+    expression = read_expression(adata, basis, names)
+    cells = measured_cells(adata, basis, names)
 
     def decoded(positions: torch.Tensor) -> np.ndarray:
         return expression.of(model.decode(positions).numpy())
@@ -138,7 +138,7 @@ def decoded_genes(
             ruler=ruler,
             outliers=outliers,
             ax=axes[i],
-            **({"title": shown[i], "use_raw": False, "layer": layer, "size": 15_000 / len(z)} | kwargs),
+            **({"title": shown[i], "use_raw": False, "size": 15_000 / len(z)} | kwargs),
         )
         drawn.append(panel)
     return finish(drawn, f"decoded_genes_{basis}", show=show, save=save)

@@ -7,7 +7,7 @@ import torch
 
 from .._anndata.genes import read_expression
 from .._anndata.groups import group_rows
-from .._anndata.results import read_model, read_params
+from .._anndata.results import read_model
 from .._anndata.symbols import find_genes, shown_names
 from .._arguments import checked_integer
 from .._modes import in_own_modes
@@ -115,7 +115,7 @@ def gene_compass(
     rows = groups[group]
     model = read_model(adata, basis)
     wanted = None if genes is None else find_genes(adata, genes, gene_symbols)
-    expression = read_expression(adata, read_params(adata, basis), wanted)
+    expression = read_expression(adata, basis, wanted)
     at = torch.from_numpy(np.ascontiguousarray(z[rows][:: -(-len(rows) // MAX_CELLS)], dtype=np.float32))
     arrows = sum(
         (expression.along(model.jacobian(part)) @ inverse(model.metric(part))).sum(0) for part in at.split(64)

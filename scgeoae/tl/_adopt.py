@@ -122,7 +122,7 @@ def adopt(
     check_writable(adata, copy=copy)
     start = logg.info(f"fitting a model to adata.obsm[{slot!r}] as a map of {representation.name}")
     results = fit_embedding(
-        representation, slot, positions, settings, method="decoder", device=device, progress_bar=progress_bar
+        adata, representation, slot, positions, settings, method="decoder", device=device, progress_bar=progress_bar
     )
     adata = writable(adata, copy=copy)
     written = write_results(adata, key, results)

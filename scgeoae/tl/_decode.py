@@ -8,7 +8,7 @@ import torch
 from anndata import AnnData
 from scipy.spatial import cKDTree
 
-from .._anndata.genes import read_expression
+from .._anndata.genes import read_expression, read_genes
 from .._anndata.results import embedding_slot, read_embedding, read_model, read_params
 from .._arguments import checked_names
 from .._modes import in_own_modes
@@ -39,16 +39,21 @@ def decode(
     key
         The `key_added` of that run, or ``"umap"`` for a UMAP.
     genes
-        Which genes to decode. By default all that the representation knows: its own variables if it is X, those with
-        loadings if it is a PCA of Scanpy, all of X otherwise. Other genes of X are read off the representation by
-        linear regression. ``[]`` for none.
+        Which genes to decode, of those that were there when the map was made. By default its own variables if it was
+        made of X, those with loadings if it was made of a PCA of Scanpy, and all of X otherwise. All others, and those
+        of `adata.raw`, are read off the representation by a linear regression, which is stored with the map too: the
+        same position is decoded to the same values, whatever cells and genes are left in `adata`. ``[]`` for none.
 
     Returns
     -------
     An AnnData of m observations with
 
     ``X`` : (m, g) float32
-        Expression, in the units of X (or of the layer the representation was computed from).
+        Expression, in the units of X (or of the layer the representation was computed from) when the map was made, of
+        genes of `adata.raw` in the units of that; not negative where no cell was.
+    ``var["source"]`` : str
+        How a gene is read off the representation: ``"itself"``, ``"loadings"``, ``"regression"`` or
+        ``"regression of raw"``.
     ``obsm["X_{key}"]`` : (m, d) float32
         The positions.
     ``obsm[use_rep]`` : (m, D) float32
@@ -56,14 +61,14 @@ def decode(
     ``obs["{key}_distance"]`` : float32
         Distance on the map to the nearest cell.
 
-    Without genes in `adata`, as in a file of components alone, it has no variables.
+    Without genes when the map was made, as in a file of components alone, it has no variables.
 
     Raises
     ------
     KeyError
-        If there is no map under `key`, or no such gene.
+        If there is no map under `key`, or it knows no such gene.
     ValueError
-        If `coordinates` are no finite positions on this map, if genes are asked for and there is no X, or if the
+        If `coordinates` are no finite positions on this map, if genes are asked for and it knows none, or if the
         tensors are a graph-Laplacian estimate, which has no decoder.
 
     See Also
@@ -82,13 +87,14 @@ def decode(
     positions = checked_positions(coordinates, model.n_components, "coordinates")
     with torch.no_grad():
         x = model.decode(torch.from_numpy(positions)).numpy()
-    has_genes = adata.n_vars > 0 and adata.X is not None
     none = genes is not None and not checked_names(genes, "genes")
-    if none or (genes is None and not has_genes):
+    if none or (genes is None and model.genes is None and not adata.n_vars):
         decoded = AnnData(np.zeros((len(x), 0), dtype=np.float32))
     else:
-        expression = read_expression(adata, params, genes)
-        decoded = AnnData(expression.of(x), var=adata.var.iloc[expression.columns])
+        known = read_genes(adata, key)
+        expression = read_expression(adata, key, genes)
+        var = adata.var[~adata.var_names.duplicated()].reindex(expression.genes)
+        decoded = AnnData(expression.of(x), var=var.assign(source=known.sources[expression.columns]))
     decoded.obs_names = pd.RangeIndex(len(x)).astype(str)
     decoded.obsm[embedding_slot(adata, key)] = positions
     if params["use_rep"] != "X":

@@ -6,8 +6,9 @@ from scanpy import logging as logg
 from sklearn.neighbors import NearestNeighbors
 
 from .._anndata.assemble import assemble_estimate
-from .._anndata.representation import choose_representation, stored_representation
-from .._anndata.results import check_writable, has_own_decoder, read_params, writable, write_results, write_tears
+from .._anndata.made_of import read_representation
+from .._anndata.representation import choose_representation
+from .._anndata.results import check_writable, has_own_decoder, writable, write_results, write_tears
 from .._anndata.transaction import all_or_nothing
 from .._modes import in_own_modes
 from ..geometry import laplacian_metric, tears
@@ -185,7 +186,7 @@ def distortion(
         seed=seed_of(random_state),
     )
     if own and use_rep is None and n_pcs is None and layer is None:
-        representation = stored_representation(adata, read_params(adata, key))
+        representation = read_representation(adata, key)
     else:
         representation = choose_representation(adata, use_rep=use_rep, n_pcs=n_pcs, layer=layer)
     check_fit(representation, slot, positions)
@@ -208,7 +209,7 @@ def distortion(
         results = assemble_estimate(positions, metric, representation=representation, params=params, n_neighbors=k)
     else:
         results = fit_embedding(
-            representation, slot, positions, settings, method=method, device=device, progress_bar=progress_bar
+            adata, representation, slot, positions, settings, method=method, device=device, progress_bar=progress_bar
         )
     adata = writable(adata, copy=copy)
     with all_or_nothing(adata):

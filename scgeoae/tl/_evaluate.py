@@ -9,8 +9,9 @@ import torch
 from scanpy import logging as logg
 
 from .._anndata.columns import obs_labels
-from .._anndata.evaluation import COLUMNS, checked_table_key, find_bases, stored_params, write_evaluation
-from .._anndata.representation import choose_representation, read_points, stored_representation
+from .._anndata.evaluation import COLUMNS, checked_table_key, find_bases, own_map, write_evaluation
+from .._anndata.made_of import read_representation
+from .._anndata.representation import choose_representation, read_points
 from .._anndata.results import check_writable, read_metric, read_scores
 from .._anndata.slots import Slots
 from .._arguments import check_flag, check_name
@@ -179,9 +180,9 @@ def evaluate(
         raise ValueError(msg)
     bases = find_bases(adata, basis)
     labels = None if groupby is None else _labels(adata, groupby)
-    params = stored_params(adata, bases) if use_rep is None and n_pcs is None and layer is None else None
-    if params is not None:
-        representation = stored_representation(adata, params)
+    own = own_map(adata, bases) if use_rep is None and n_pcs is None and layer is None else None
+    if own is not None:
+        representation = read_representation(adata, own)
     else:
         representation = choose_representation(adata, use_rep=use_rep, n_pcs=n_pcs, layer=layer)
     if basis is None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .._anndata.assemble import assemble
+from .._anndata.genes import genes_of
 from .._anndata.representation import embedding_positions
 from .._anndata.results import embedding_slot
 from ..training import fit_decoder
@@ -72,6 +73,7 @@ def check_fit(representation: Representation, slot: str, positions: NDArray) -> 
 
 
 def fit_embedding(
+    adata: AnnData,
     representation: Representation,
     slot: str,
     positions: NDArray,
@@ -102,9 +104,11 @@ def fit_embedding(
         "batch_size": settings.batch_size,
         "learning_rate": settings.learning_rate,
         "random_state": settings.seed,
+        "n_cells": len(positions),
         "data": fitted.digest,
         "environment": fitted.environment,
     }
     # an h5ad file has no None; what is absent was the default
     params = {name: value for name, value in params.items() if value is not None}
+    fitted.model.genes = genes_of(adata, representation)
     return assemble(fitted, representation=representation, params=params, n_neighbors=k, ours=False)

@@ -9,6 +9,7 @@ import pandas as pd
 from scanpy import logging as logg
 
 from .._anndata.assemble import assemble
+from .._anndata.genes import genes_of
 from .._anndata.neighbors import choose_graph, choose_neighbors
 from .._anndata.paga import paga_positions
 from .._anndata.representation import choose_representation
@@ -361,6 +362,7 @@ def geoae(
     if followed is not None:
         chosen = chosen | {"neighbors": digest(followed)}
     params = _params(settings, chosen, ambient, init_pos, n_neighbors=k, fitted=fitted)
+    fitted.model.genes = genes_of(adata, representation)
     results = assemble(fitted, representation=representation, params=params, n_neighbors=k, ours=True)
     adata = writable(adata, copy=copy)
     written = write_results(adata, key, results)
@@ -422,6 +424,6 @@ def _params(
         params["ambient"] = ambient if isinstance(ambient, str) else np.asarray(ambient, dtype=np.float32)
     # `method` is what Scanpy asks of whatever `neighbors_key` names
     params["method"] = "gauss"
-    params |= {"data": fitted.digest, "environment": fitted.environment}
+    params |= {"n_cells": len(fitted.embedding), "data": fitted.digest, "environment": fitted.environment}
     # an h5ad file has no None; what is absent was the default
     return {name: value for name, value in params.items() if value is not None}

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 import numpy as np
 import torch
 
-from .._anndata.representation import stored_representation
-from .._anndata.results import read_embedding, read_model, read_params
+from .._anndata.made_of import read_representation
+from .._anndata.results import read_embedding, read_model
 from .._anndata.slots import checked_side
 from .._arguments import checked_integer
 from .._modes import in_own_modes
@@ -120,7 +120,9 @@ def metric(
         coordinates = checked_positions(at, model.n_components, "at", or_else="'cells', 'grid' or ")
     from_cells = side == "encoder" and at_cells
     if ambient is not None or from_cells:
-        raw = stored_representation(adata, read_params(adata, key)).matrix
+        # the covariance is that of all cells
+        is_of_all = isinstance(ambient, str) and ambient == "mahalanobis"
+        raw = read_representation(adata, key, whole=is_of_all).matrix
     if ambient is not None:
         model.ambient = choose_ambient(None if isinstance(ambient, str) and ambient == "euclidean" else ambient, raw)
 

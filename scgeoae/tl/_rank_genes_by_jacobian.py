@@ -9,7 +9,7 @@ from scanpy import logging as logg
 
 from .._anndata.genes import read_expression
 from .._anndata.groups import group_rows
-from .._anndata.results import check_writable, read_embedding, read_model, read_params, writable
+from .._anndata.results import check_writable, read_embedding, read_model, writable
 from .._anndata.slots import Slots, checked_key
 from .._arguments import as_list, checked_integer
 from .._modes import in_own_modes
@@ -143,7 +143,7 @@ def rank_genes_by_jacobian(
             raise ValueError(msg)
     check_writable(adata, copy=copy)
     start = logg.info("ranking genes by the Jacobian of the decoder")
-    expression = read_expression(adata, read_params(adata, key), genes)
+    expression = read_expression(adata, key, genes)
 
     n_genes = len(expression.genes) if n_genes is None else min(n_genes, len(expression.genes))
     ranked = {field: {} for field in ("names", "scores")}
@@ -151,7 +151,7 @@ def rank_genes_by_jacobian(
         at = torch.from_numpy(np.ascontiguousarray(_spread(z[rows[name]]), dtype=np.float32))
         scores = _scores(model, at, expression, _direction(direction, model, at, z, rows[name]))
         order = np.argsort(-np.abs(scores), kind="stable")[:n_genes]
-        ranked["names"][name] = expression.genes[order].to_numpy(dtype=object).astype("U")
+        ranked["names"][name] = expression.genes[order]
         ranked["scores"][name] = scores[order]
     result = {
         field: pd.DataFrame(columns).to_records(index=False, column_dtypes=_dtypes(columns))

@@ -8,7 +8,7 @@ from scanpy import logging as logg
 
 from .._anndata.area import relative_area
 from .._anndata.incoming import incoming_representation
-from .._anndata.representation import stored_representation
+from .._anndata.made_of import read_representation
 from .._anndata.results import (
     Results,
     Tensors,
@@ -23,6 +23,7 @@ from .._anndata.results import (
     write_results,
 )
 from .._anndata.slots import SIDES, Slots
+from .._arguments import check_flag
 from .._modes import in_own_modes
 from ..geometry import anisotropy, distortion
 from ..nn.arrays import to_arrays
@@ -36,10 +37,6 @@ if TYPE_CHECKING:
     from .._anndata.representation import Representation
     from ..nn import Autoencoder
 
-# Cells of the reference that are enough to tell whether its representation is still that of the map, and how far on it,
-# as a share of its size, one may be encoded from where it lies; in the median where cells have places of their own.
-N_CHECKED, MAX_STRAY, MAX_MEDIAN_STRAY = 1000, 0.01, 0.1
-
 
 @in_own_modes
 def transform(
@@ -49,7 +46,9 @@ def transform(
     key: str = "geoae",
     use_rep: str | None = None,
     layer: str | None = None,
+    units: Literal["counts", "normalized", "log1p", "same"] | None = None,
     missing: Literal["raise", "mean"] = "raise",
+    allow_subset: bool = False,
     copy: bool = False,
 ) -> AnnData | None:
     r"""Place new cells on the map of others.
@@ -62,25 +61,33 @@ def transform(
     Parameters
     ----------
     adata_new
-        New cells, preprocessed as the reference was: the same normalisation and logarithm.
+        New cells, preprocessed as the reference was.
     adata
-        Annotated data on which `scgeoae.tl.geoae`, `scgeoae.tl.adopt` or `scgeoae.tl.distortion` was run, or some of
-        its cells.
+        Annotated data on which `scgeoae.tl.geoae`, `scgeoae.tl.adopt` or `scgeoae.tl.distortion` was run.
     key
         The `key_added` of that run, or ``"umap"`` for a UMAP.
     use_rep
         Key of ``adata_new.obsm`` under which the new cells have the representation of the reference already. By default
 
         - the genes of a map of X are looked up by name, in whatever order they are;
-        - where the reference was made of a PCA and has its loadings, the new cells are projected on these, with its
-          centre, and scaled with its means and standard deviations where it was scaled by `scanpy.pp.scale` and they
-          are not. A PCA of their own would be another one, and is not used;
+        - where the reference was made of a PCA whose loadings it had, the new cells are projected on these, which are
+          stored with the map. A PCA of their own would be another one, and is not used;
         - any other representation, such as ``"X_scVI"``, is taken from the same key of ``adata_new.obsm``.
     layer
-        Take this layer of `adata_new` in the place of X.
+        Take this layer of `adata_new` in the place of X. By default the layer that the reference was made of, if
+        `adata_new` has it, else X.
+    units
+        What the expression of the new cells is: ``"counts"``, ``"normalized"`` (each cell divided by its total),
+        ``"log1p"`` (of normalized counts), or ``"same"``, just what the map was made of, scaled if that was. By default
+        this is found out by comparing the new cells with the genes of the reference. They are normalized, logarithmized
+        and scaled as these were, as far as the map has a record of it, and it is said at warning level what was done.
+        If no reading fits this is an error, and if none fits well a warning, with both sets of values described.
     missing
         What to do if the new cells lack genes of the reference: ``"raise"``, or ``"mean"`` to take the mean of the
         reference for them, so that they say nothing.
+    allow_subset
+        Place the cells also if `adata` has only some of the cells of the map. They then settle among these, so that
+        they land elsewhere than among all, and outliers are what is far from these.
     copy
         Return a copy instead of writing into `adata_new`.
 
@@ -113,8 +120,9 @@ def transform(
     KeyError
         If the reference has no map under `key`, or its representation, `use_rep` or `layer` is not there.
     ValueError
-        If genes or components are missing, names are not unique, values are not finite or beyond float32, or the
-        representation of the reference is no longer what the map was made of.
+        If genes or components are missing, or in units that do not lead to those of the reference; names are not
+        unique; values are not finite or beyond float32; the representation of the reference is no longer what the map
+        was made of, or cells of the map are missing.
 
     See Also
     --------
@@ -138,15 +146,15 @@ def transform(
         msg = f"Expected `missing` to be 'raise' or 'mean', found {missing!r}."
         raise ValueError(msg)
     read_embedding(adata, key)
+    check_flag(allow_subset, "allow_subset")
     params, model = read_params(adata, key), read_encoder(adata, key)
     representation = incoming_representation(
-        adata_new, adata, params, use_rep=use_rep, layer=layer, impute=missing == "mean", key=key
+        adata_new, adata, params, use_rep=use_rep, layer=layer, units=units, impute=missing == "mean", key=key
     )
     check_writable(adata_new, copy=copy)
     start = logg.info(f"placing {adata_new.n_obs} cells on the map in adata.obsm[{embedding_slot(adata, key)!r}]")
     x = representation.dense(may_be_equal=True)
-    reference = stored_representation(adata, params)
-    _check_reference(adata, key, model, reference)
+    reference = read_representation(adata, key, whole=not allow_subset)
     positions = _settled(adata, key, model, x, reference, params) if params.get("refine", False) else None
     placed = placement(model, x, positions=positions)
     if bad := np.count_nonzero(~np.isfinite(placed.error)):
@@ -205,28 +213,6 @@ def _settled(
         divergence_weight=float(params.get("tsne_weight", Settings.tsne_weight)),
     )
     return model.to_map(torch.from_numpy(codes)).numpy()
-
-
-def _check_reference(adata: AnnData, key: str, model: Autoencoder, reference: Representation) -> None:
-    """Say if the representation of the reference is another than the map was made of; some cells tell."""
-    rows = np.unique(np.linspace(0, adata.n_obs - 1, min(adata.n_obs, N_CHECKED)).astype(np.intp))
-    z = read_embedding(adata, key)
-    known = placement(model, reference.matrix[rows])
-    # one cell alone has no size
-    size = np.ptp(z, 0).max()
-    stray = np.linalg.norm(known.embedding - z[rows], axis=1) / (size if size > 0 else np.inf)
-    # an encoder that was fitted to an embedding is only near to it, and one that follows cells nearer
-    is_settled = bool(read_params(adata, key).get("refine", False))
-    strayed = has_own_decoder(adata, key) and (
-        np.median(stray) > MAX_MEDIAN_STRAY if is_settled else stray.max() > MAX_STRAY
-    )
-    if strayed or not np.isfinite(known.error).all():
-        slot = embedding_slot(adata, key)
-        msg = (
-            f"{reference.name} of the reference is no longer what the map in adata.obsm[{slot!r}] was made of, since "
-            "its own cells would lie elsewhere: bring it back, or make the map again."
-        )
-        raise ValueError(msg)
 
 
 def _scores(metrics: dict[str, Any], error: Any, unit_of_error: float) -> dict[str, float]:

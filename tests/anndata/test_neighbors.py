@@ -36,12 +36,15 @@ def test_graph_of_scanpy_is_used(adata):
     ("made_from", "asked_for", "same"),
     [
         ({"use_rep": "X_pca"}, {}, True),
-        ({"n_pcs": 10}, {}, False),
+        # which is the default then
+        ({"n_pcs": 10}, {}, True),
         ({"n_pcs": 10}, {"n_pcs": 10}, True),
         ({"n_pcs": 50}, {}, True),
         ({"n_pcs": 0}, {"use_rep": "X"}, True),
-        ({"n_pcs": 0}, {}, False),
-        ({"use_rep": "X_umap"}, {}, False),
+        ({"n_pcs": 0}, {}, True),
+        ({"use_rep": "X_umap"}, {}, True),
+        ({"use_rep": "X_umap"}, {"use_rep": "X_pca"}, False),
+        ({"n_pcs": 10}, {"use_rep": "X_pca"}, False),
         ({}, {"use_rep": "X_umap"}, False),
         ({}, {"layer": "other"}, False),
     ],
@@ -60,7 +63,7 @@ def test_only_of_the_same_representation_unless_named(adata, made_from, asked_fo
         (None, {}, True),
         (['["obsm", "pca"]'], {}, True),
         (np.array(['["obsm", "pca"]'], dtype=object), {}, True),  # as it comes out of a file
-        (['["obsm", "X_umap"]'], {}, False),
+        (['["obsm", "X_umap"]'], {}, True),
         (['["layers", null]'], {"use_rep": "X"}, True),
         (['["layers", "other"]'], {}, False),
     ],

@@ -146,7 +146,7 @@ def test_round_trip(decoded, estimated, tmp_path, method, form):
 def test_params_repeat_the_run(reduced):
     adata = run(reduced, n_pcs=20, random_state=3, hidden=(32,), n_neighbors=10, copy=True)
     params = dict(adata.uns["umap_distortion"]["params"])
-    for name in ("data", "environment"):
+    for name in ("data", "n_cells", "environment"):
         del params[name]
     again = sg.tl.distortion(reduced, **params, progress_bar=False, copy=True)
     assert np.array_equal(again.obsm["umap_metric"], adata.obsm["umap_metric"])

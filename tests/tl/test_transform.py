@@ -92,7 +92,10 @@ def test_a_cell_lands_on_the_same_place_in_any_company_and_any_order_of_genes(pa
     one = sg.tl.transform(new[:1].copy(), known, copy=True)
     np.testing.assert_allclose(one.obsm["X_geoae"], whole.obsm["X_geoae"][:1], rtol=1e-4, atol=1e-3)
     # among a third of the cells of the reference it settles near by
-    subset = sg.tl.transform(new, known[::3].copy(), copy=True)
+    some = known[::3].copy()
+    with pytest.raises(ValueError, match=r"adata has 100 of the 300 cells of the map in adata\.obsm\['X_geoae'\]"):
+        sg.tl.transform(new, some)
+    subset = sg.tl.transform(new, some, allow_subset=True, copy=True)
     away = np.linalg.norm(subset.obsm["X_geoae"] - whole.obsm["X_geoae"], axis=1)
     assert np.median(away) < 0.05 * np.ptp(known.obsm["X_geoae"], axis=0).max()
 
@@ -102,7 +105,7 @@ def test_the_encoder_needs_only_some_cells_of_the_reference(pair):
     known = known.copy()
     sg.tl.geoae(known, refine=False, n_steps=20, progress_bar=False)
     whole = sg.tl.transform(new, known, copy=True)
-    subset = sg.tl.transform(new, known[::3].copy(), copy=True)
+    subset = sg.tl.transform(new, known[::3].copy(), allow_subset=True, copy=True)
     np.testing.assert_allclose(subset.obsm["X_geoae"], whole.obsm["X_geoae"], rtol=1e-3, atol=1e-2)
     np.testing.assert_allclose(subset.obs["geoae_log_area"], whole.obs["geoae_log_area"], atol=1e-3)
 
@@ -180,7 +183,7 @@ def test_maps_of_x_and_of_other_representations():
 @pytest.mark.parametrize("n", [2, 5])
 def test_few_cells_of_the_reference(pair, n):
     known, new = pair
-    placed = sg.tl.transform(new, known[:n].copy(), copy=True)
+    placed = sg.tl.transform(new, known[:n].copy(), allow_subset=True, copy=True)
     assert np.isfinite(placed.obsm["X_geoae"]).all()
 
 
@@ -230,13 +233,31 @@ def test_errors(pair):
     with pytest.raises(ValueError, match=r"1 of 100 cells have NaN or infinite values in adata_new\.X"):
         sg.tl.transform(bad, known)
     assert "X_geoae" not in bad.obsm
+    with pytest.raises(ValueError, match=r"Expected `units` to be None or one of 'counts', .*found 'log2'"):
+        sg.tl.transform(new, known, units="log2")
     changed = known.copy()
-    changed.X = changed.X * 2
-    with pytest.raises(ValueError, match=r"adata.X is not what adata.obsm\['X_pca'\] was computed from"):
+    changed.obsm["X_pca"] = changed.obsm["X_pca"] * np.r_[np.ones(9), -1]
+    with pytest.raises(ValueError, match=r"adata\.obsm\['X_pca'\] is no longer what the map in .*300 of 300 cells"):
         sg.tl.transform(new, changed)
+
+
+def test_the_reference_needs_neither_genes_nor_loadings(pair):
+    known, new = pair
+    expected = sg.tl.transform(new, known, copy=True)
     bare = AnnData(obs=known.obs, obsm=dict(known.obsm), uns=known.uns)
+    doubled = known.copy()
+    doubled.X = doubled.X * 2
+    for reference in (bare, doubled):
+        found = sg.tl.transform(new, reference, copy=True)
+        np.testing.assert_array_equal(found.obsm["X_geoae"], expected.obsm["X_geoae"])
+
+
+def test_maps_of_components_without_loadings_say_so(pair):
+    known, new = pair
+    known = AnnData(obs=known.obs, obsm={"X_pca": known.obsm["X_pca"]})
+    sg.tl.geoae(known, progress_bar=False, n_steps=10)
     with pytest.raises(KeyError, match=r"no PCA loadings in adata\.varm"):
-        sg.tl.transform(new, bare)
+        sg.tl.transform(new, known)
 
 
 def test_plots_and_get_work_on_new_cells(pair):

@@ -1,0 +1,289 @@
+"""Units of expression: those of a reference, and those in which new cells come."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scanpy import logging as logg
+from scipy import sparse
+
+from ..nn.genes import Scaling, Units
+from ..training.blocks import dense
+from .representation import in_memory
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from anndata import AnnData
+    from numpy.typing import NDArray
+
+    from ..nn.genes import Kind
+
+READINGS = ("counts", "normalized", "log1p", "same")
+"""What a user may say of new cells; the last: as the matrix that the map was made of, scaled if that was."""
+# log1p of a million: no expression is larger on a logarithmic scale.
+LARGEST_LOG = 14.0
+# By what share totals of cells differ that were normalized to one.
+UNEVEN = 1e-3
+# By what share those of two data sets may differ, which had not quite the same genes.
+MAX_UNEVEN = 0.05
+# Cells that tell whether genes vary as they do in the reference.
+FEWEST = 20
+# Cells of which this is asked at most.
+N_READ = 500
+# Shares of zeros that corrected expression does not have, and measured expression does.
+FEW_ZEROS, MANY_ZEROS = 0.01, 0.1
+# Beyond which genes are not in units of the reference: their median mean, in standard deviations; the median
+# logarithm of their spread, of cells of one kind rather less than 0; and the share of values outside of its range.
+MAX_SHIFT, MAX_WIDER, MAX_OUTSIDE = 1.0, np.log(2), 0.1
+WORDS = {
+    "counts": "counts",
+    "normalized": "normalized counts",
+    "log1p": "log1p of normalized counts",
+    "signed": "values that are no counts, nor log1p of them",
+}
+
+
+def units_of(adata: AnnData, columns: NDArray, sample: Any) -> Units:
+    """Return in which units the genes in `columns` are, of which a `sample` has some cells and all genes."""
+    scaling = scaling_of(adata.var, sample)
+    unscaled = sample if scaling is None else scaling.undo(dense(sample).astype(np.float64))
+    kind, total = signature(unscaled)
+    if kind == "log1p" and np.isnan(total) and adata.raw is not None and adata.raw.X.dtype.kind in "iuf":
+        # which often keeps the genes that were left out later
+        raw_kind, raw_total = signature(in_memory(adata.raw.X[: len(dense(sample))]))
+        total = raw_total if raw_kind == "log1p" else total
+    y = dense(sample[:, columns]).astype(np.float64)
+    zeros = np.abs(dense(unscaled[:, columns])) < 1e-4
+    if scaling is not None:
+        scaling = scaling.of(columns)
+    return Units(
+        kind,
+        *(measure(y, axis=0).astype(np.float32) for measure in (np.mean, np.std, np.min, np.max)),
+        zeros=float(zeros.mean()),
+        target_sum=total,
+        scaling=scaling,
+    )
+
+
+def units_of_counts(normalized: sparse.csr_matrix) -> Units:
+    """Return the units of the representation of a map of counts: log1p of all cells, normalized."""
+    mean = np.asarray(normalized.mean(axis=0), dtype=np.float64).ravel()
+    square = np.asarray(normalized.multiply(normalized).mean(axis=0), dtype=np.float64).ravel()
+    low, high = (dense(values).ravel() for values in (normalized.min(axis=0), normalized.max(axis=0)))
+    std = np.sqrt(np.maximum(square - mean**2, 0))
+    zeros = 1 - normalized.nnz / np.prod(normalized.shape)
+    return Units("log1p", *(values.astype(np.float32) for values in (mean, std, low, high)), zeros=float(zeros))
+
+
+def scaling_of(var: pd.DataFrame, sample: Any) -> Scaling | None:
+    """Return how `scanpy.pp.scale` scaled some cells, if its record in `var` says so of them.
+
+    It leaves means and standard deviations there whatever it scaled, X or a layer.
+    """
+    if not {"mean", "std"} <= set(var):
+        return None
+    mean, std = (var[name].to_numpy(dtype=np.float32, na_value=np.nan) for name in ("mean", "std"))
+    std = np.where(std > 0, std, 1).astype(np.float32)
+    y = dense(sample).astype(np.float64)
+    if not (np.isfinite(mean).all() and np.isfinite(std).all()) or not len(y):
+        return None
+    means, stds = y.mean(0), np.maximum(y.std(0), 1e-6)
+    # as genes are before, and after, centered or not, which differ little where means are 0 before
+    centered = [(0.0, 1.0)] if (y < 0).any() else [(mean / std, 1.0)]
+    off = [np.median(np.abs(means - m) / s + np.abs(np.log(stds / s))) for m, s in [(mean, std), *centered]]
+    if off[0] <= off[1]:
+        return None
+    # it records no `max_value`, but then many cells have the same
+    largest = y.max()
+    is_cut = np.count_nonzero(y == largest) > 1
+    return Scaling(mean, std, zero_center=bool((y < 0).any()), max_value=float(largest) if is_cut else np.inf)
+
+
+def signature(y: Any, expected: float = np.nan) -> tuple[Kind, float]:
+    """Return what the expression of some cells is, by all of their genes, and what a cell was normalized to if known.
+
+    Normalized counts add up to the same in every cell, or to what is `expected`, and log1p is undone to find that of
+    its values.
+    """
+    if not sparse.issparse(y):
+        y = sparse.csr_matrix(y)
+    if (y.data < 0).any():
+        return "signed", np.nan
+    if (y.data == np.rint(y.data)).all():
+        return "counts", np.nan
+    if not np.isnan(total := _common_total(y, expected)):
+        return "normalized", total
+    if y.data.max() > LARGEST_LOG:
+        return "normalized", np.nan
+    return "log1p", _common_total(y.astype(np.float64).expm1(), expected)
+
+
+def _common_total(y: Any, expected: float) -> float:
+    totals = np.asarray(y.sum(1), dtype=np.float64).ravel()
+    totals = totals[totals > 0]
+    total = float(np.median(totals)) if len(totals) >= FEWEST or np.isnan(expected) else expected
+    is_common = len(totals) > 1 or not np.isnan(expected)
+    return total if is_common and (np.abs(totals / total - 1) < UNEVEN).mean() > 0.9 else np.nan
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """The way from the expression of new cells to the units of a reference."""
+
+    own: Scaling | None = None
+    """By which the new cells were scaled, to be undone."""
+    from_log: bool = False
+    """Whether log1p is to be undone."""
+    totals: NDArray[np.float64] | None = None
+    """(n,) by which the cells are divided then."""
+    to_log: bool = False
+    """Whether log1p is to be taken then."""
+    scaling: Scaling | None = None
+    """By which the genes are scaled at last."""
+
+    @property
+    def is_identity(self) -> bool:
+        """Whether it changes nothing."""
+        return not (self.from_log or self.to_log) and self.own is self.totals is self.scaling is None
+
+    def __call__(self, y: NDArray, rows: NDArray | slice) -> NDArray[np.float64]:
+        """Return the (n, g) expression of the cells in `rows` in the units of the reference."""
+        y = y.astype(np.float64)
+        if self.own is not None:
+            y = self.own.undo(y)
+        if self.from_log:
+            y = np.expm1(y)
+        if self.totals is not None:
+            y = y / self.totals[rows, None]
+        if self.to_log:
+            y = np.log1p(y)
+        return y if self.scaling is None else self.scaling.scale(y)
+
+
+def read_units(
+    adata_new: AnnData, matrix: Any, name: str, units: Units, columns: NDArray, is_there: NDArray, said: str | None
+) -> Conversion:
+    """Find out in which units new cells come, and return what brings them to those of a reference.
+
+    Parameters
+    ----------
+    matrix
+        (n, all genes of `adata_new`), called `name`.
+    units
+        Of the reference.
+    columns
+        Where its genes are in the matrix, of those that `is_there`, (g,).
+    said
+        What a user says of the matrix, one of `READINGS`, or None.
+
+    Raises
+    ------
+    ValueError
+        If no reading fits.
+    """
+    if said == "same":
+        return Conversion()
+    there = np.flatnonzero(is_there)
+    scaling = None if units.scaling is None else units.scaling.of(there)
+    rows = np.unique(np.linspace(0, matrix.shape[0] - 1, min(matrix.shape[0], N_READ)).astype(np.intp))
+    sample = in_memory(matrix[rows])
+    y = dense(sample[:, columns]).astype(np.float64)
+    found, total = signature(sample, units.target_sum)
+    kind = said or found
+    summaries = f"{name}: {_summary(y, found)}. {_reference(units)}."
+    scaled = Conversion(scaling=scaling)
+    if kind == "signed" or units.kind == "signed":
+        ways = [Conversion()]
+        ways += [] if scaling is None else [scaled]
+        if kind == "signed" and scaling is not None:
+            own = scaling_of(adata_new.var, sample)
+            if own is not None and signature(own.undo(dense(sample)).clip(0))[0] == units.kind:
+                ways.append(replace(scaled, own=own.of(columns)))
+        is_measured = kind != "signed" and (kind == "counts" or (y == 0).mean() > MANY_ZEROS)
+        if is_measured and units.zeros < FEW_ZEROS:
+            raise ValueError(_no_way(summaries))
+    else:
+        way = _way(kind, total, sample, matrix, units)
+        if way is None:
+            raise ValueError(_no_way(summaries))
+        way = replace(way, scaling=scaling)
+        # what was scaled and not centered has no negative values either
+        is_open = scaling is not None and not scaling.zero_center and said is None and np.isnan(total)
+        ways = [way, Conversion()] if is_open and kind == units.kind else [way]
+    best = min(ways, key=lambda way: sum(_off(way(y, rows), units, there)))
+    if best.from_log or best.to_log or best.totals is not None or best.own is not None:
+        how = "scaled on its own, which is undone" if best.own is not None else WORDS[kind]
+        logg.warning(f"{name} is {how}: brought to the units of the reference, {WORDS[units.kind]}")
+    if said is None:
+        _warn(best(y, rows), units, there, summaries, is_corrected=units.kind == "signed" and scaling is not None)
+    return best
+
+
+def _way(kind: Kind, total: float, sample: Any, matrix: Any, units: Units) -> Conversion | None:
+    """Return the way between two kinds of expression without scaling, None if the record does not say it."""
+    target, from_log, to_log = units.target_sum, kind == "log1p", units.kind == "log1p"
+    if kind == "counts":
+        if units.kind == "counts":
+            return Conversion()
+        if np.isnan(target):
+            return None
+        totals = np.asarray(matrix.sum(axis=1), dtype=np.float64).ravel()
+        return Conversion(totals=np.where(totals > 0, totals, 1) / target, to_log=to_log)
+    if units.kind == "counts":
+        return None
+    # both were normalized, to the same or not
+    is_other = abs(np.log(total / target)) > MAX_UNEVEN and not np.isnan(total / target)
+    totals = np.full(matrix.shape[0], total / target) if is_other else None
+    if kind == units.kind and totals is None:
+        return Conversion()
+    return Conversion(from_log=from_log, totals=totals, to_log=to_log)
+
+
+def _off(y: NDArray, units: Units, there: NDArray) -> tuple[float, float, float]:
+    """Return how far the genes of some cells are from those of the reference: shift, spread and share outside."""
+    varies = units.std[there] > 0
+    if not varies.any():
+        return 0.0, 0.0, 0.0
+    y, at = y[:, varies], there[varies]
+    mean, std, low, high = (values[at].astype(np.float64) for values in (units.mean, units.std, units.low, units.high))
+    room = 0.1 * (high - low)
+    outside = ((y < low - room) | (y > high + room)).mean()
+    if len(y) < FEWEST:
+        return 0.0, 0.0, float(outside)
+    wider = np.log(np.maximum(y.std(0), 1e-3 * std) / std)
+    return float(abs(np.median((y.mean(0) - mean) / std))), float(abs(np.median(wider))), float(outside)
+
+
+def _warn(y: NDArray, units: Units, there: NDArray, summaries: str, *, is_corrected: bool) -> None:
+    shift, spread, outside = _off(y, units, there)
+    hint = "If they are in the same units, say so by `units`."
+    if is_corrected:
+        logg.warning(
+            "The genes of the reference were corrected (as by sc.pp.regress_out or sc.pp.combat) before they were "
+            f"scaled. What cells are corrected together with changes their values, and so their places. {summaries}"
+        )
+    elif shift > MAX_SHIFT or spread > MAX_WIDER or outside > MAX_OUTSIDE:
+        logg.warning(f"The new cells may be in other units than the reference. {summaries} {hint}")
+
+
+def _summary(y: NDArray, kind: Kind) -> str:
+    return f"{WORDS[kind]}, from {y.min():.3g} to {y.max():.3g}, mean {y.mean():.3g}, {(y == 0).mean():.0%} zeros"
+
+
+def _reference(units: Units) -> str:
+    scaled = "" if units.scaling is None else ", scaled by sc.pp.scale"
+    return (
+        f"The genes of the reference: {WORDS[units.kind]}{scaled}, from {units.low.min():.3g} to "
+        f"{units.high.max():.3g}, "
+        f"mean {units.mean.mean():.3g}, {units.zeros:.0%} zeros before that"
+    )
+
+
+def _no_way(summaries: str) -> str:
+    return (
+        f"The new cells are in other units than the reference, and its record does not say how to bring them there. "
+        f"{summaries} Preprocess them as the reference was, or say what they are by `units`: "
+        f"{', '.join(map(repr, READINGS))}."
+    )
