@@ -12,7 +12,7 @@ from scvi.model import SCVI
 
 from .._anndata.assemble import assemble_counts
 from .._anndata.results import check_writable, writable, write_results
-from .._anndata.slots import checked_key
+from .._anndata.slots import checked_map_key
 from .._arguments import check_name, checked_integer, checked_number
 from ..geometry import fit_frame, procrustes
 from ..geometry.regularizers import REGULARIZERS, canonical_name
@@ -255,7 +255,7 @@ class GeoSCVI(SCVI):
         >>> sg.pl.indicatrices(adata, basis="geoscvi", color="cell_type")  # doctest: +SKIP
         """
         self._check_if_trained(warn=False)
-        key = checked_key(key_added, "geoscvi")
+        key = checked_map_key(key_added, "geoscvi")
         n_neighbors = checked_integer(n_neighbors, "n_neighbors", 1)
         own = dataloader is None and (adata is None or adata is self.adata)
         adata, minibatches = self._cells(adata, dataloader, batch_size)
