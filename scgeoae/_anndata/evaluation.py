@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from .._arguments import check_adata, check_name, checked_names
-from .results import embedding_slot, has_model
+from .results import embedding_slot, has_model, map_key
 from .slots import EVALUATION, SIDES, Slots, checked_key
 from .transaction import all_or_nothing
 
@@ -45,7 +45,7 @@ def find_bases(adata: AnnData, basis: str | Sequence[str] | None) -> dict[str, s
 
 
 def _find(adata: AnnData, name: str) -> str:
-    if (key := embedding_slot(adata, name)) is not None:
+    if (key := embedding_slot(adata, map_key(adata, name))) is not None:
         return key
     known = ", ".join(map(repr, adata.obsm)) or "nothing"
     msg = (

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from scanpy import logging as logg
 
-from .._arguments import check_adata, check_flag
+from .._arguments import check_adata, check_flag, check_name
 from ..nn import Autoencoder
 from ..nn.arrays import ModelArrays, NewerFormatError, from_arrays
 from .columns import obs_numbers
@@ -208,9 +208,19 @@ def _put(mapping: Any, name: str, value: Any) -> None:
         del mapping[name]
 
 
+def map_key(adata: AnnData, name: Any, argument: str = "key") -> str:
+    """Return under which name the results of a map are stored, whose key of `obsm` may be given too.
+
+    ``"umap"`` and ``"X_umap"`` name the same map. As in Scanpy a whole key goes before one that lacks its ``X_``.
+    """
+    check_adata(adata)
+    check_name(name, argument, required=True)
+    slot = Slots(name).embedding
+    return (slot if slot in adata.obsm and name not in adata.obsm else name).removeprefix("X_")
+
+
 def embedding_slot(adata: AnnData, key: str) -> str | None:
     """Return the name of the embedding in `obsm`, if it is there: ``X_{key}`` or, as Scanpy is about to, `key`."""
-    check_adata(adata)
     for name in (Slots(key).embedding, key):
         if name in adata.obsm:
             return name
@@ -247,7 +257,6 @@ def read_embedding(adata: AnnData, key: str) -> NDArray:
 
 def read_metric(adata: AnnData, key: str, side: Side = "decoder") -> NDArray:
     """Return the (n, d, d) metric tensors."""
-    check_adata(adata)
     slots = Slots(key, side)
     if slots.metric not in adata.obsm:
         raise KeyError(_missing(adata, f"adata.obsm[{slots.metric!r}]", key))
@@ -308,7 +317,6 @@ def read_torn(adata: AnnData, key: str) -> Any:
 
 def read_uns(adata: AnnData, key: str, entry: str) -> Any:
     """Return one entry of ``uns["{key}_distortion"]``, or without that of ``uns[key]``."""
-    check_adata(adata)
     name = _entry(adata, key)
     # what made an embedding may have left its own parameters there, as sc.tl.umap does
     if name not in adata.uns or (name == key and _is_foreign(adata, key)):

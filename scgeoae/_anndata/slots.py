@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from .._arguments import check_name
-
 Side = Literal["decoder", "encoder"]
 SIDES: tuple[Side, ...] = ("decoder", "encoder")
 EVALUATION = "evaluation"
@@ -20,9 +18,6 @@ class Slots:
     key: str = "geoae"
     side: Side = "decoder"
     """Whose metric the slots of tensors are about."""
-
-    def __post_init__(self) -> None:
-        check_name(self.key, "key")
 
     @property
     def _suffix(self) -> str:
@@ -139,3 +134,8 @@ def checked_key(key_added: str | None, default: str) -> str:
         msg = f"Expected `key_added` to be a name without '/', found {key_added!r}."
         raise ValueError(msg)
     return key
+
+
+def checked_map_key(key_added: str | None, default: str) -> str:
+    """Return the name of the results of a map, which its whole key of `obsm` gives too, as in Scanpy."""
+    return checked_key(key_added.removeprefix("X_") if isinstance(key_added, str) else key_added, default)

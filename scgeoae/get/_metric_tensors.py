@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .._anndata.results import read_metric
+from .._anndata.results import map_key, read_metric
 from .._anndata.slots import checked_side
 
 if TYPE_CHECKING:
@@ -46,4 +46,4 @@ def metric_tensors(adata: AnnData, *, key: str = "geoae", side: Side = "decoder"
     >>> sg.get.metric_tensors(adata).shape
     (700, 2, 2)
     """
-    return read_metric(adata, key, checked_side(side))
+    return read_metric(adata, map_key(adata, key), checked_side(side))

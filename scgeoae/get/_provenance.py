@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from .._anndata.results import read_embedding, read_params
+from .._anndata.results import map_key, read_embedding, read_params
 from ..training import digest
 
 if TYPE_CHECKING:
@@ -68,10 +68,10 @@ def provenance(
     >>> sg.get.provenance(adata, other=adata, other_key="again").loc["random_state", ["value", "other"]].tolist()
     [0, 1]
     """
-    mine = _entries(adata, key)
+    mine = _entries(adata, map_key(adata, key))
     if other is None:
         return pd.DataFrame.from_dict(mine, orient="index", columns=["kind", "value"])
-    theirs = _entries(other, key if other_key is None else other_key)
+    theirs = _entries(other, map_key(other, key if other_key is None else other_key, "other_key"))
     absent = (None, None)
     rows = {
         name: ((mine.get(name) or theirs[name])[0], mine.get(name, absent)[1], theirs.get(name, absent)[1])

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
+from anndata import AnnData
 from scanpy import logging as logg
 from scvi import REGISTRY_KEYS
 from scvi.dataloaders import CollectionAdapter
@@ -13,7 +14,7 @@ from scvi.model import SCVI
 from .._anndata.assemble import assemble_counts
 from .._anndata.representation import stored_representation
 from .._anndata.results import check_writable, writable, write_results
-from .._anndata.slots import checked_key
+from .._anndata.slots import checked_map_key
 from .._anndata.units import units_of_counts
 from .._arguments import check_name, checked_integer, checked_number
 from ..geometry import fit_frame, procrustes
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     import pandas as pd
-    from anndata import AnnData
     from torch import Tensor
 
     from ..geometry import Frame
@@ -258,12 +258,10 @@ class GeoSCVI(SCVI):
         >>> sg.pl.indicatrices(adata, basis="geoscvi", color="cell_type")  # doctest: +SKIP
         """
         self._check_if_trained(warn=False)
-        key = checked_key(key_added, "geoscvi")
+        key = checked_map_key(key_added, "geoscvi")
         n_neighbors = checked_integer(n_neighbors, "n_neighbors", 1)
         own = dataloader is None and (adata is None or adata is self.adata)
-        target, minibatches = self._cells(adata, dataloader, batch_size)
-        # whose genes may be in another order
-        adata = target if adata is None else adata
+        adata, minibatches = self._cells(adata, dataloader, batch_size)
         if not isinstance(adata, CollectionAdapter):
             check_writable(adata, copy=copy)
         elif not copy:
@@ -278,7 +276,8 @@ class GeoSCVI(SCVI):
         if not is_laid:
             self.module.map.set_frame(_frame(found))
         decoder = take_out(self.module, found.most_common)
-        decoder.genes = self._genes(self.adata if own and found.error is not None else None)
+        is_in_memory = isinstance(self.adata, AnnData) and not self.adata.isbacked
+        decoder.genes = self._genes(self.adata if own and is_in_memory and found.error is not None else None)
         k = min(n_neighbors, adata.n_obs - 1)
         results = assemble_counts(
             decoder.to_map(found.latent).numpy(),
@@ -309,12 +308,13 @@ class GeoSCVI(SCVI):
         if dataloader is not None:
             return self.adata if adata is None else adata, dataloader
         names = self._gene_names()
-        if adata is not None and names is not None and not np.array_equal(names, adata.var_names):
+        if isinstance(adata, AnnData) and names is not None and not np.array_equal(names, adata.var_names):
             if not adata.var_names.is_unique or (missing := [name for name in names if name not in adata.var_names]):
                 what = f"lacks {missing[0]!r}" if adata.var_names.is_unique else "has names more than once"
                 msg = f"The model was trained on {len(names)} genes, and adata.var_names {what}; bring them back."
                 raise ValueError(msg)
-            adata = adata[:, names].copy()
+            in_order = self._validate_anndata(adata[:, names].copy())
+            return adata, self._make_data_loader(in_order, batch_size=batch_size)
         adata = self._validate_anndata(adata)
         return adata, self._make_data_loader(adata, batch_size=batch_size)
 

@@ -10,7 +10,7 @@ from scipy import sparse
 
 from .._anndata.results import read_column, read_torn
 from .._anndata.slots import Slots
-from .._arguments import check_name, checked_integer
+from .._arguments import checked_integer
 from ._finish import finish
 from ._map import read_map
 from ._scanpy import scatter
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 
 def broken_neighborhoods(
@@ -37,8 +38,9 @@ def broken_neighborhoods(
     ax: Axes | None = None,
     show: bool | None = None,
     save: bool | str | Path | None = None,
+    return_fig: bool | None = None,
     **kwargs: Any,
-) -> Axes | list[Axes] | None:
+) -> Axes | list[Axes] | Figure | None:
     """Draw where an embedding tears: neighbours of the representation that it pulled apart.
 
     Lines are torn edges of the neighbour graph of the representation; rings are broken cells, of which a
@@ -61,12 +63,12 @@ def broken_neighborhoods(
         Show the whole map. By default cells far outside are marked at the border.
     ax
         Axes to draw on; only with one colour.
-    show, save, **kwargs
+    show, save, return_fig, **kwargs
         As in `scgeoae.pl.indicatrices`.
 
     Returns
     -------
-    The axes (a list with several colours) if ``show=False``.
+    The axes (a list with several colours) if ``show=False``, or the figure if ``return_fig=True``.
 
     Raises
     ------
@@ -82,9 +84,7 @@ def broken_neighborhoods(
     >>> sg.tl.distortion(adata, method="laplacian")
     >>> ax = sg.pl.broken_neighborhoods(adata, color="bulk_labels", show=False)
     """
-    check_name(basis, "basis", required=True)
-    basis = basis.removeprefix("X_")
-    z = read_map(adata, basis, "sg.pl.broken_neighborhoods")
+    basis, z = read_map(adata, basis, "sg.pl.broken_neighborhoods")
     max_edges = checked_integer(max_edges, "max_edges", 0)
     # the matrix is symmetric: each edge once
     torn = sparse.triu(read_torn(adata, basis), format="coo")
@@ -104,7 +104,7 @@ def broken_neighborhoods(
         panel.scatter(*z[broken].T, s=12, facecolors="none", edgecolors="black", linewidths=0.6, zorder=3)
         _say(panel, len(first), torn.nnz, int(broken.sum()), edgecolor)
         drawn.append(panel)
-    return finish(drawn, f"broken_neighborhoods_{basis}", show=show, save=save)
+    return finish(drawn, f"broken_neighborhoods_{basis}", show=show, save=save, return_fig=return_fig)
 
 
 def _say(panel: Axes, n_drawn: int, n_torn: int, n_broken: int, edgecolor: Any) -> None:

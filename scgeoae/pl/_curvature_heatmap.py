@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from numbers import Real
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -11,6 +10,7 @@ from .._anndata.slots import Slots
 from .._arguments import check_flag
 from .._modes import in_own_modes
 from ..geometry import extrinsic_curvature, gaussian_curvature, mean_curvature
+from ._colors import color_limit
 from ._finish import finish
 from ._heatmap import heatmap
 from ._map import read_map
@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
     from torch import Tensor
+
+    from ._colors import Bound
 
 MEASURES = {"gaussian": gaussian_curvature, "mean": mean_curvature, "extrinsic": extrinsic_curvature}
 UNITS = {"gaussian": "1/unit²", "mean": "1/unit", "extrinsic": "1/unit²"}
@@ -35,14 +38,15 @@ def curvature_heatmap(
     resolution: int = 250,
     background: bool = True,
     cmap: Any = None,
-    vmax: float | None = None,
+    vmax: Bound | None = None,
     ruler: bool = True,
     outliers: bool = False,
     ax: Axes | None = None,
     show: bool | None = None,
     save: bool | str | Path | None = None,
+    return_fig: bool | None = None,
     **kwargs: Any,
-) -> Axes | None:
+) -> Axes | Figure | None:
     """Draw where the surface that the decoder spans bends.
 
     Parameters
@@ -61,18 +65,18 @@ def curvature_heatmap(
     cmap
         By default diverging for Gaussian curvature and sequential else.
     vmax
-        Largest value of the colours, by default the 98% quantile of the absolute values over
-        the cells: a few cells at the border of the data would else take all colours.
+        Largest absolute value of the colors: a number, a percentile such as ``"p95"`` or a function of the absolute
+        values over the cells. By default ``"p98"``: a few cells at the border of the data would else take all colors.
     ruler
         Draw a scale bar in units of the representation.
     outliers
         Show the whole map. By default cells far outside are marked at the border.
-    ax, show, save, **kwargs
+    ax, show, save, return_fig, **kwargs
         As in `scgeoae.pl.indicatrices`.
 
     Returns
     -------
-    The axes if ``show=False``.
+    The axes if ``show=False``, or the figure if ``return_fig=True``.
 
     Raises
     ------
@@ -93,19 +97,16 @@ def curvature_heatmap(
     >>> sg.tl.curvature(adata)
     >>> ax = sg.pl.curvature_heatmap(adata, kind="mean", show=False)
     """
-    z = read_map(adata, basis, "sg.pl.curvature_heatmap")
+    basis, z = read_map(adata, basis, "sg.pl.curvature_heatmap")
     if not isinstance(kind, str) or kind not in MEASURES:
         msg = f"Expected `kind` to be one of {', '.join(map(repr, MEASURES))}, found {kind!r}."
-        raise ValueError(msg)
-    if vmax is not None and not (isinstance(vmax, Real) and vmax > 0):
-        msg = f"Expected `vmax` to be None or > 0, found {vmax!r}."
         raise ValueError(msg)
     check_flag(background, "background")
     column = getattr(Slots(basis), f"{kind}_curvature")
     given = "" if basis == "geoae" else f", key={basis!r}"
     values = read_column(adata, column, basis, call=f"sg.tl.curvature(adata{given})")
     # the smallest number keeps a flat surface from an empty range of colours
-    limit = vmax or max(float(np.quantile(np.abs(values), 0.98)), np.finfo(np.float32).tiny)
+    limit = color_limit(vmax, [values], default="p98", least=float(np.finfo(np.float32).tiny))
     signed = kind == "gaussian"
     evaluate = None
     if background:
@@ -120,7 +121,7 @@ def curvature_heatmap(
         z=z,
         column=column,
         evaluate=evaluate,
-        norm=TwoSlopeNorm(0, vmin=-limit, vmax=limit) if signed else Normalize(0, limit),
+        scale=TwoSlopeNorm(0, vmin=-limit, vmax=limit) if signed else Normalize(0, limit),
         cmap=cmap or ("RdBu_r" if signed else "magma_r"),
         label=f"{kind} curvature ({UNITS[kind]})".replace("gaussian", "Gaussian"),
         extend="both" if signed else "max",
@@ -130,4 +131,4 @@ def curvature_heatmap(
         ax=ax,
         **kwargs,
     )
-    return finish([panel], f"{kind}_curvature_heatmap_{basis}", show=show, save=save)
+    return finish([panel], f"{kind}_curvature_heatmap_{basis}", show=show, save=save, return_fig=return_fig)

@@ -5,12 +5,13 @@ from typing import TYPE_CHECKING, Any
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
-from matplotlib.colors import Normalize
+from matplotlib.colors import Normalize, TwoSlopeNorm
 
 from .._anndata.genes import measured_cells, read_expression
 from .._anndata.results import read_model, read_params
 from .._anndata.symbols import find_genes, shown_names
 from .._modes import in_own_modes
+from ._colors import color_bound
 from ._finish import finish
 from ._heatmap import heatmap
 from ._map import read_map
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from ._colors import Bound
 
 
 @in_own_modes
@@ -30,8 +34,9 @@ def decoded_genes(
     *,
     basis: str = "geoae",
     cmap: Any = "viridis",
-    vmin: float | None = None,
-    vmax: float | None = None,
+    vmin: Bound | None = None,
+    vmax: Bound | None = None,
+    vcenter: Bound | None = None,
     resolution: int = 128,
     ncols: int = 4,
     gene_symbols: str | None = None,
@@ -40,8 +45,9 @@ def decoded_genes(
     ax: Axes | None = None,
     show: bool | None = None,
     save: bool | str | Path | None = None,
+    return_fig: bool | None = None,
     **kwargs: Any,
-) -> Axes | list[Axes] | None:
+) -> Axes | list[Axes] | Figure | None:
     r"""Paint the expression of genes over the map, as the decoder says it is, also between the cells.
 
     The background is decoded, as far as there are cells nearby; the dots are the cells with what was measured in them.
@@ -57,8 +63,9 @@ def decoded_genes(
         The `key_added` of that run, or ``"umap"`` for a UMAP; the map must have 2 dimensions.
     cmap
         Colour map.
-    vmin, vmax
-        Where it begins and ends; by default the 1% and 99% quantiles of the decoded expression at the cells.
+    vmin, vmax, vcenter
+        Where it begins and ends, and its middle if that is not halfway. Each is a number, a percentile such as
+        ``"p95"``, or a function of the decoded expression at the cells; by default ``"p1"``, ``"p99"`` and None.
     resolution
         Pixels along the longer side of the box around the cells.
     ncols
@@ -71,14 +78,14 @@ def decoded_genes(
         Show the whole map. By default cells far outside are marked at the border.
     ax
         Axes to draw on; only with one gene.
-    show, save
+    show, save, return_fig
         As in `scgeoae.pl.indicatrices`.
     **kwargs
         Passed on to `scanpy.pl.embedding`.
 
     Returns
     -------
-    The axes (a list with several genes) if ``show=False``.
+    The axes (a list with several genes) if ``show=False``, or the figure if ``return_fig=True``.
 
     Raises
     ------
@@ -98,7 +105,7 @@ def decoded_genes(
     >>> sg.tl.geoae(adata)
     >>> ax = sg.pl.decoded_genes(adata, "CST3", show=False)
     """
-    z = read_map(adata, basis, "sg.pl.decoded_genes")
+    basis, z = read_map(adata, basis, "sg.pl.decoded_genes")
     names = find_genes(adata, genes, gene_symbols)
     shown = shown_names(adata, names, gene_symbols)
     if ax is not None and len(names) > 1:
@@ -123,15 +130,23 @@ def decoded_genes(
             figure.delaxes(unused)
     drawn = []
     for i, name in enumerate(names):
-        low, high = np.quantile(at_cells[:, i], [0.01, 0.99])
-        norm = Normalize(low if vmin is None else vmin, max(high, low + 1e-6) if vmax is None else vmax)
+        values = at_cells[:, i]
+        low = color_bound("p1" if vmin is None else vmin, values, "vmin")
+        high = color_bound("p99" if vmax is None else vmax, values, "vmax")
+        # a gene that is the same everywhere has a color too
+        high = max(high, low + 1e-6) if vmax is None else high
+        scale = (
+            Normalize(low, high)
+            if vcenter is None
+            else TwoSlopeNorm(color_bound(vcenter, values, "vcenter"), vmin=low, vmax=high)
+        )
         panel = heatmap(
             cells,
             basis,
             z=z,
             column=name,
             evaluate=lambda positions, i=i: torch.from_numpy(decoded(positions)[:, i]),
-            norm=norm,
+            scale=scale,
             cmap=cmap,
             label="log1p expression" if "library_size" in params else "expression, in units of X",
             resolution=resolution,
@@ -141,4 +156,4 @@ def decoded_genes(
             **({"title": shown[i], "use_raw": False, "size": 15_000 / len(z)} | kwargs),
         )
         drawn.append(panel)
-    return finish(drawn, f"decoded_genes_{basis}", show=show, save=save)
+    return finish(drawn, f"decoded_genes_{basis}", show=show, save=save, return_fig=return_fig)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from anndata import AnnData
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
 ARROWS = {"higher": "↑", "lower": "↓"}
@@ -35,7 +36,8 @@ def evaluation(
     ax: Axes | None = None,
     show: bool | None = None,
     save: bool | str | Path | None = None,
-) -> Axes | None:
+    return_fig: bool | None = None,
+) -> Axes | Figure | None:
     """Draw which embedding keeps what best: one row for each embedding, one column for each measure.
 
     The numbers are the values, the arrow in each label points to where better is, and the best of
@@ -61,10 +63,12 @@ def evaluation(
         Show the figure; by default as ``scanpy.settings.autoshow`` says.
     save
         As in Scanpy, or a `~pathlib.Path` to write to.
+    return_fig
+        Return the figure, and do not show it.
 
     Returns
     -------
-    The axes if ``show=False``.
+    The axes if ``show=False``, or the figure if ``return_fig=True``.
 
     Raises
     ------
@@ -114,7 +118,7 @@ def evaluation(
     bar.ax.set_yticklabels(["worst", "best"])
     bar.ax.set_ylabel("within a column", fontsize="small")
     bar.ax.tick_params(length=0)
-    return finish([ax], f"evaluation_{key}", show=show, save=save)
+    return finish([ax], f"evaluation_{key}", show=show, save=save, return_fig=return_fig)
 
 
 def _measures(table: pd.DataFrame, measures: Sequence[str] | None, key: str) -> list[str]:

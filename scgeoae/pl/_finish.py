@@ -10,14 +10,20 @@ import scanpy as sc
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 _EXTENSIONS = (".svg", ".pdf", ".png")
 
 
 def finish(
-    axes: list[Axes], name: str, *, show: bool | None, save: bool | str | Path | None
-) -> Axes | list[Axes] | None:
-    """Save and show as Scanpy does; return the axes unless they were shown.
+    axes: list[Axes],
+    name: str,
+    *,
+    show: bool | None,
+    save: bool | str | Path | None,
+    return_fig: bool | None,
+) -> Axes | list[Axes] | Figure | None:
+    """Save and show as Scanpy does; return the axes unless they were shown, or the figure, which is then not shown.
 
     A string is appended to ``{figdir}/{name}``; a `Path` is taken as it is.
     """
@@ -32,6 +38,8 @@ def finish(
             path = Path(sc.settings.figdir) / f"{name}{suffix}{extension}"
         path.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(path, bbox_inches="tight")
+    if return_fig:
+        return figure
     if sc.settings.autoshow if show is None else show:
         plt.show()
         return None

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 MAX_CELLS = 500
 
@@ -46,8 +47,9 @@ def gene_compass(
     ax: Axes | None = None,
     show: bool | None = None,
     save: bool | str | Path | None = None,
+    return_fig: bool | None = None,
     **kwargs: Any,
-) -> Axes | list[Axes] | None:
+) -> Axes | list[Axes] | Figure | None:
     r"""Draw the genes that change most around a group of cells as arrows on the map.
 
     An arrow points where its gene rises most steeply, the mean of :math:`G^{-1} w` over the cells of the group with w
@@ -79,14 +81,14 @@ def gene_compass(
         Show the whole map. By default cells far outside are marked at the border.
     ax
         Axes to draw on; only with one colour.
-    show, save
+    show, save, return_fig
         As in `scgeoae.pl.indicatrices`.
     **kwargs
         Passed on to `scanpy.pl.embedding`.
 
     Returns
     -------
-    The axes (a list with several colours) if ``show=False``.
+    The axes (a list with several colours) if ``show=False``, or the figure if ``return_fig=True``.
 
     Raises
     ------
@@ -106,7 +108,7 @@ def gene_compass(
     >>> sg.tl.geoae(adata)
     >>> ax = sg.pl.gene_compass(adata, "bulk_labels", "Dendritic", show=False)
     """
-    z = read_map(adata, basis, "sg.pl.gene_compass")
+    basis, z = read_map(adata, basis, "sg.pl.gene_compass")
     groups = group_rows(adata, groupby)
     if not isinstance(group, str) or group not in groups:
         msg = f"Did not find {group!r} in adata.obs[{groupby!r}], whose groups are {', '.join(map(repr, groups))}."
@@ -152,7 +154,7 @@ def gene_compass(
         if unit is not None:
             add_ruler(panel, unit, z)
         drawn.append(panel)
-    return finish(drawn, f"gene_compass_{basis}", show=show, save=save)
+    return finish(drawn, f"gene_compass_{basis}", show=show, save=save, return_fig=return_fig)
 
 
 def _labels(start: np.ndarray, arrows: np.ndarray, longest: float) -> np.ndarray:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from anndata import AnnData
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
     class PathWithGenes(Protocol):
         """What `scgeoae.tl.geodesic` returns."""
@@ -40,7 +41,8 @@ def geodesic_genes(
     cmap: Any = "viridis",
     show: bool | None = None,
     save: bool | str | Path | None = None,
-) -> list[Axes] | None:
+    return_fig: bool | None = None,
+) -> list[Axes] | Figure | None:
     r"""Draw how genes change along a shortest curve: trends of some, and a heatmap of all.
 
     In the heatmap each gene is scaled from its lowest to its highest value on the curve, and genes are in the order in
@@ -60,12 +62,13 @@ def geodesic_genes(
         Column of `var` with the names by which genes are given and shown, as in Scanpy.
     cmap
         Colour map of the heatmap.
-    show, save
+    show, save, return_fig
         As in `scgeoae.pl.indicatrices`.
 
     Returns
     -------
-    The axes of the trends and of the heatmap if ``show=False``. Trends are of the first eight genes.
+    The axes of the trends and of the heatmap if ``show=False``, or the figure if ``return_fig=True``. Trends are of
+    the first eight genes.
 
     Raises
     ------
@@ -131,7 +134,7 @@ def geodesic_genes(
     heat.invert_yaxis()
     heat.set_xlabel("distance along the curve, in units of the representation")
     figure.colorbar(image, cax=heat.inset_axes([1.03, 0, 0.03, 1]), label="lowest to highest")
-    return finish([trends, heat], "geodesic_genes", show=show, save=save)
+    return finish([trends, heat], "geodesic_genes", show=show, save=save, return_fig=return_fig)
 
 
 def _middle(scaled: np.ndarray) -> np.ndarray:

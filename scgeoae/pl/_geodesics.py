@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
     class Path2D(Protocol):
@@ -42,8 +43,9 @@ def geodesics(
     ax: Axes | None = None,
     show: bool | None = None,
     save: bool | str | Path | None = None,
+    return_fig: bool | None = None,
     **kwargs: Any,
-) -> Axes | list[Axes] | None:
+) -> Axes | list[Axes] | Figure | None:
     r"""Draw shortest curves on the map.
 
     Parameters
@@ -66,14 +68,14 @@ def geodesics(
         Show the whole map. By default cells far outside are marked at the border.
     ax
         Axes to draw on; only with one colour.
-    show, save
+    show, save, return_fig
         As in `scgeoae.pl.indicatrices`.
     **kwargs
         Passed on to `scanpy.pl.embedding`.
 
     Returns
     -------
-    The axes (a list with several colours) if ``show=False``.
+    The axes (a list with several colours) if ``show=False``, or the figure if ``return_fig=True``.
 
     Raises
     ------
@@ -90,7 +92,7 @@ def geodesics(
     >>> path = sg.tl.geodesic(adata, "CD14+ Monocyte", "CD19+ B", groupby="bulk_labels", genes=[])
     >>> ax = sg.pl.geodesics(adata, path, color="bulk_labels", show=False)
     """
-    z = read_map(adata, basis, "sg.pl.geodesics")
+    basis, z = read_map(adata, basis, "sg.pl.geodesics")
     paths = [paths] if hasattr(paths, "coordinates") else as_list(paths)
     if not paths or not all(hasattr(path, "coordinates") for path in paths):
         msg = "Expected `paths` to be what sg.tl.geodesic returned, or a list of such."
@@ -125,4 +127,4 @@ def geodesics(
         if ruler:
             add_ruler(panel, unit, z)
         drawn.append(panel)
-    return finish(drawn, f"geodesics_{basis}", show=show, save=save)
+    return finish(drawn, f"geodesics_{basis}", show=show, save=save, return_fig=return_fig)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from matplotlib.cm import ScalarMappable
 from scipy.spatial import cKDTree
 
 from .._arguments import checked_integer
@@ -13,6 +14,9 @@ from ._map import unit_of_ruler
 from ._ruler import add_ruler
 from ._scanpy import scatter
 from ._view import data_box, set_view
+
+# Keywords of `scanpy.pl.embedding` that are not for the caller to choose.
+CHOSEN = frozenset(("color", "colorbar_loc", "norm", "vcenter", "vmin"))
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,7 +37,7 @@ def heatmap(
     z: NDArray,
     column: str,
     evaluate: Callable[[Tensor], Tensor] | None,
-    norm: Normalize,
+    scale: Normalize,
     cmap: Any,
     label: str,
     resolution: int,
@@ -44,13 +48,18 @@ def heatmap(
     **kwargs: Any,
 ) -> Axes:
     """Draw column `column` of `obs` on the cells and `evaluate` of (n, 2) positions around them."""
+    if taken := sorted(CHOSEN & kwargs.keys()):
+        msg = (
+            f"This plot sets {', '.join(f'`{name}`' for name in taken)} itself; choose its colors by `vmax` and `cmap`."
+        )
+        raise TypeError(msg)
     resolution = checked_integer(resolution, "resolution", 2)
     unit = unit_of_ruler(adata, basis, ruler=ruler)
     box = data_box(z, outliers=outliers)
     # a thin outline tells the cells from a background of nearly their colour; they are a third of
     # Scanpy's size, so that it is seen between them
     kwargs = {"title": "", "size": 40_000 / len(z), "edgecolor": "0.25", "linewidths": 0.15} | kwargs
-    (panel,) = scatter(adata, basis, ax=ax, color=column, norm=norm, cmap=cmap, colorbar_loc=None, **kwargs)
+    (panel,) = scatter(adata, basis, ax=ax, color=column, norm=scale, cmap=cmap, colorbar_loc=None, **kwargs)
     set_view(panel, z, box)
     view = panel.get_xlim(), panel.get_ylim()
     if evaluate is not None:
@@ -58,10 +67,10 @@ def heatmap(
         positions = np.stack(np.meshgrid(x, y), axis=-1)[support].astype(np.float32)
         values = np.ma.masked_all(support.shape)
         values[support] = np.concatenate([evaluate(part).numpy() for part in torch.from_numpy(positions).split(4096)])
-        panel.pcolormesh(x, y, values, norm=norm, cmap=cmap, shading="nearest", alpha=0.55, rasterized=True, zorder=0)
+        panel.pcolormesh(x, y, values, norm=scale, cmap=cmap, shading="nearest", alpha=0.55, rasterized=True, zorder=0)
         # the last pixels reach beyond the edge
         panel.set(xlim=view[0], ylim=view[1])
-    panel.figure.colorbar(panel.collections[0], ax=panel, label=label, extend=extend, fraction=0.05)
+    panel.figure.colorbar(ScalarMappable(scale, cmap), ax=panel, label=label, extend=extend, fraction=0.05)
     if unit is not None:
         add_ruler(panel, unit, z)
     return panel

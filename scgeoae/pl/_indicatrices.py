@@ -15,7 +15,7 @@ from ._finish import finish
 from ._map import read_map, unit_of_ruler
 from ._ruler import add_ruler
 from ._scanpy import scatter
-from ._sides import panels_by_side
+from ._sides import panels_by_side, sides_of
 from ._tiles import occupied_tiles, tile_centers, without_overlap
 from ._view import data_box, set_view
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
     from .._anndata.slots import Side
 
@@ -47,8 +48,9 @@ def indicatrices(
     ax: Axes | None = None,
     show: bool | None = None,
     save: bool | str | Path | None = None,
+    return_fig: bool | None = None,
     **kwargs: Any,
-) -> Axes | list[Axes] | None:
+) -> Axes | list[Axes] | Figure | None:
     r"""Draw how the map stretches, as Tissot drew it on maps of the Earth.
 
     Each ellipse is the set :math:`\{v : v^\top G v = r^2\}`, with the same r everywhere: a circle
@@ -90,13 +92,15 @@ def indicatrices(
     save
         As in Scanpy: `True` or a string appended to the default file name, inside
         `scanpy.settings.figdir`; or a `pathlib.Path` that is used as it is.
+    return_fig
+        Return the figure, and do not show it.
     **kwargs
         Passed on to `scanpy.pl.embedding`: `groups`, `palette`, `size`, `title`,
-        `legend_loc`, …
+        `legend_loc`, … but none that moves the cells, such as `dimensions`.
 
     Returns
     -------
-    The axes (a list with several colours or both sides) if ``show=False``.
+    The axes (a list with several colours or both sides) if ``show=False``, or the figure if ``return_fig=True``.
 
     Raises
     ------
@@ -118,7 +122,7 @@ def indicatrices(
     >>> sg.tl.geoae(adata)
     >>> ax = sg.pl.indicatrices(adata, color="bulk_labels", show=False)
     """
-    z = read_map(adata, basis, "sg.pl.indicatrices")
+    basis, z = read_map(adata, basis, "sg.pl.indicatrices")
     if not isinstance(where, str) or where not in ("data", "grid", "cells"):
         msg = f"Expected `where` to be 'data', 'grid' or 'cells', found {where!r}."
         raise ValueError(msg)
@@ -126,8 +130,8 @@ def indicatrices(
     if not isinstance(scale, Real) or not 0 < scale < np.inf:
         msg = f"Expected `scale` to be a finite number > 0, found {scale!r}."
         raise ValueError(msg)
-    panels = panels_by_side(side, ax)
-    if len(panels) > 1 and not (color is None or isinstance(color, str)):
+    sides = sides_of(side, ax)
+    if len(sides) > 1 and not (color is None or isinstance(color, str)):
         msg = f"side='both' draws one panel for each side; give one colour, found {color!r}."
         raise ValueError(msg)
     box = data_box(z, outliers=outliers)
@@ -136,14 +140,14 @@ def indicatrices(
     if where == "grid":
         centers = tile_centers(box, width)
         model, positions = read_model(adata, basis), torch.from_numpy(centers)
-        metrics = {s: model.metric_of(s, positions).numpy() for s in panels}
+        metrics = {s: model.metric_of(s, positions).numpy() for s in sides}
     elif where == "data":
         centers = z[tiles]
-        metrics = {s: read_metric(adata, basis, s)[tiles] for s in panels}
+        metrics = {s: read_metric(adata, basis, s)[tiles] for s in sides}
     else:
         # as if each cell had its share of the occupied tiles
         centers, width = z, width * np.sqrt(len(tiles) / len(z))
-        metrics = {s: read_metric(adata, basis, s) for s in panels}
+        metrics = {s: read_metric(adata, basis, s) for s in sides}
     ellipses = {s: indicatrix_axes(torch.from_numpy(metric).double()).numpy() for s, metric in metrics.items()}
     longest = np.concatenate([np.linalg.norm(axes[:, :, 0], axis=1) for axes in ellipses.values()])
     radius = scale * 0.42 * width / np.quantile(longest, 0.9)
@@ -151,7 +155,7 @@ def indicatrices(
     if linewidth is None:
         linewidth = 0.3 if where == "cells" else 0.8
     unit = unit_of_ruler(adata, basis, ruler=ruler)
-    drawn = []
+    panels, drawn = panels_by_side(sides, ax), []
     for s, axes in ellipses.items():
         kept = slice(None) if where == "cells" else without_overlap(centers, axes * radius)
         semi_axes, offsets = axes[kept] * radius, centers[kept]
@@ -175,7 +179,7 @@ def indicatrices(
             if unit is not None:
                 add_ruler(panel, unit, z)
             drawn.append(panel)
-    return finish(drawn, f"indicatrices_{basis}", show=show, save=save)
+    return finish(drawn, f"indicatrices_{basis}", show=show, save=save, return_fig=return_fig)
 
 
 def _labels(side: str, drawn: Side, kwargs: dict[str, Any]) -> dict[str, Any]:

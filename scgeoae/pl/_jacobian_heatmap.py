@@ -1,9 +1,7 @@
 from __future__ import annotations
 
-from numbers import Real
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
 from matplotlib.colors import TwoSlopeNorm
 
 from .._anndata.area import relative_area
@@ -11,10 +9,11 @@ from .._anndata.results import has_model, read_column, read_model
 from .._anndata.slots import Slots
 from .._arguments import check_flag
 from .._modes import in_own_modes
+from ._colors import color_limit
 from ._finish import finish
 from ._heatmap import heatmap
 from ._map import read_map
-from ._sides import panels_by_side
+from ._sides import panels_by_side, sides_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,9 +21,11 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
     from torch import Tensor
 
     from .._anndata.slots import Side
+    from ._colors import Bound
 
 # Below a tenth (26% of area) the colours stay pale, so that the map of a good model looks good
 # and not as colourful as that of a bad one.
@@ -44,14 +45,15 @@ def jacobian_heatmap(
     resolution: int = 250,
     background: bool = True,
     cmap: Any = "RdBu_r",
-    vmax: float | None = None,
+    vmax: Bound | None = None,
     ruler: bool = True,
     outliers: bool = False,
     ax: Axes | None = None,
     show: bool | None = None,
     save: bool | str | Path | None = None,
+    return_fig: bool | None = None,
     **kwargs: Any,
-) -> Axes | list[Axes] | None:
+) -> Axes | list[Axes] | Figure | None:
     r"""Draw which regions of the map look larger or smaller than they are.
 
     The colour is log10 of the generalised Jacobian determinant √det G relative to its mean
@@ -76,18 +78,18 @@ def jacobian_heatmap(
     cmap
         A diverging colour map; its middle is 0.
     vmax
-        Largest absolute value of the colours. By default the 99% quantile over the cells, but
-        at least 0.1.
+        Largest absolute value of the colors: a number, a percentile such as ``"p95"`` or a function of the absolute
+        values over the cells, of each side where there are two. By default ``"p99"``, but at least 0.1.
     ruler
         Draw a scale bar in units of the representation, of their mean where the map has none of its own.
     outliers
         Show the whole map. By default cells far outside are marked at the border.
-    ax, show, save, **kwargs
+    ax, show, save, return_fig, **kwargs
         As in `scgeoae.pl.indicatrices`.
 
     Returns
     -------
-    The axes (a list of two with both sides) if ``show=False``.
+    The axes (a list of two with both sides) if ``show=False``, or the figure if ``return_fig=True``.
 
     Raises
     ------
@@ -107,15 +109,13 @@ def jacobian_heatmap(
     >>> sg.tl.geoae(adata)
     >>> ax = sg.pl.jacobian_heatmap(adata, show=False)
     """
-    z = read_map(adata, basis, "sg.pl.jacobian_heatmap")
-    if vmax is not None and not (isinstance(vmax, Real) and vmax > 0):
-        msg = f"Expected `vmax` to be None or > 0, found {vmax!r}."
-        raise ValueError(msg)
-    panels = panels_by_side(side, ax)
+    basis, z = read_map(adata, basis, "sg.pl.jacobian_heatmap")
+    sides = sides_of(side, ax)
     check_flag(background, "background")
     background = background and has_model(adata, basis)
-    columns = {s: read_column(adata, Slots(basis, s).log_area, basis) for s in panels}
-    limit = vmax or max(*(float(np.quantile(np.abs(column), 0.99)) for column in columns.values()), MIN_LIMIT)
+    columns = {s: read_column(adata, Slots(basis, s).log_area, basis) for s in sides}
+    limit = color_limit(vmax, columns.values(), default="p99", least=MIN_LIMIT)
+    panels = panels_by_side(sides, ax)
     drawn = [
         heatmap(
             adata,
@@ -123,7 +123,7 @@ def jacobian_heatmap(
             z=z,
             column=Slots(basis, s).log_area,
             evaluate=_log_area_of(adata, basis, s) if background else None,
-            norm=TwoSlopeNorm(0, vmin=-limit, vmax=limit),
+            scale=TwoSlopeNorm(0, vmin=-limit, vmax=limit),
             cmap=cmap,
             label=LABELS[s],
             resolution=resolution,
@@ -132,9 +132,9 @@ def jacobian_heatmap(
             ax=panels[s],
             **(({"title": s} if side == "both" else {}) | kwargs),
         )
-        for s in panels
+        for s in sides
     ]
-    return finish(drawn, f"jacobian_heatmap_{basis}", show=show, save=save)
+    return finish(drawn, f"jacobian_heatmap_{basis}", show=show, save=save, return_fig=return_fig)
 
 
 def _log_area_of(adata: AnnData, basis: str, side: Side) -> Callable[[Tensor], Tensor]:

@@ -6,7 +6,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from .._anndata.results import embedding_slot, has_own_decoder, read_embedding, read_metric, read_params, read_scores
+from .._anndata.results import (
+    embedding_slot,
+    has_own_decoder,
+    map_key,
+    read_embedding,
+    read_metric,
+    read_params,
+    read_scores,
+)
 from .._arguments import check_flag
 
 if TYPE_CHECKING:
@@ -27,15 +35,16 @@ class Unit(NamedTuple):
     """By what share it is longer or shorter between two thirds of all pairs of cells, where that is known."""
 
 
-def read_map(adata: AnnData, basis: str, caller: str) -> NDArray:
-    """Return the (n, 2) coordinates of the map."""
+def read_map(adata: AnnData, basis: str, caller: str) -> tuple[str, NDArray]:
+    """Return under which name the results of the map are stored, and its (n, 2) coordinates."""
+    basis = map_key(adata, basis, "basis")
     z = read_embedding(adata, basis)
     if z.ndim != 2 or z.shape[1] != 2:
         run = "run sg.tl.geoae(adata, n_components=2)" if has_own_decoder(adata, basis) else "make it with 2"
         slot = embedding_slot(adata, basis)
         msg = f"{caller} draws maps of 2 dimensions, and adata.obsm[{slot!r}] has {z.shape[1]}; {run}."
         raise ValueError(msg)
-    return z
+    return basis, z
 
 
 def read_unit(adata: AnnData, basis: str) -> Unit:

@@ -24,6 +24,13 @@ if TYPE_CHECKING:
 
 # points beyond this number make a vector file that no viewer opens
 MAX_VECTOR_POINTS = 200_000
+# Keywords of `scanpy.pl.embedding` that move the cells, and the values with which they stay where they are.
+MOVING = {
+    "components": (None, "1,2", ["1,2"]),
+    "dimensions": (None, [0, 1], [[0, 1]]),
+    "projection": ("2d",),
+    **dict.fromkeys(("scale_factor", "offsets", "offset_transform", "transform"), (None,)),
+}
 # What `pandas.api.types.infer_dtype` says of objects that are numbers.
 NUMBERS = ("integer", "floating", "mixed-integer-float", "boolean")
 
@@ -40,11 +47,14 @@ def scatter(adata: AnnData, basis: str, *, ax: Axes | None, **kwargs: Any) -> li
     if unknown := sorted(kwargs.keys() - _keywords()):
         msg = f"Unknown keyword {', '.join(map(repr, unknown))}: neither this plot nor scanpy.pl.embedding has it."
         raise TypeError(msg)
+    _check_in_place(kwargs)
     for attribute in ("obs", "var"):
         # Scanpy would write over them, when it makes categories of text
         check_columns(adata, attribute)
     _check_colors(adata, kwargs.get("color"), kwargs.get("gene_symbols"))
-    drawn = _plots().embedding(adata, basis=slot, ax=ax, show=False, **kwargs)
+    # by its short name, with which Scanpy finds the arrows of velocities, unless that is a map of its own
+    name = slot if basis in adata.obsm else basis
+    drawn = _plots().embedding(adata, basis=name, ax=ax, show=False, **kwargs)
     axes = drawn if isinstance(drawn, list) else [drawn]
     for panel in axes:
         panel.set_xlabel(f"{basis}1")
@@ -55,6 +65,19 @@ def scatter(adata: AnnData, basis: str, *, ax: Axes | None, **kwargs: Any) -> li
 def _plots() -> Any:
     """Return `sc.pl.legacy` where it is, which alone draws by matplotlib if the preset of Scanpy 1.13 is version 2."""
     return getattr(sc.pl, "legacy", sc.pl)
+
+
+def _check_in_place(kwargs: dict[str, Any]) -> None:
+    """Say which keyword would move the cells from under what is drawn over them."""
+    for name in MOVING.keys() & kwargs.keys():
+        # lists of tuples and arrays, which may be as well
+        if np.asarray(kwargs[name], dtype=object).tolist() not in MOVING[name]:
+            msg = (
+                f"Expected `{name}` to be {MOVING[name][0]!r}, found {kwargs[name]!r}: it moves the cells, and not "
+                "what this plot draws over them in the two dimensions of the map. Leave it out, or draw the cells "
+                "alone with scanpy.pl.embedding."
+            )
+            raise ValueError(msg)
 
 
 def _check_colors(adata: AnnData, color: Any, gene_symbols: str | None) -> None:

@@ -14,16 +14,23 @@ if TYPE_CHECKING:
     from .._anndata.slots import Side
 
 
-def panels_by_side(side: str, ax: Axes | None) -> dict[Side, Axes | None]:
-    """Return the axes to draw each side on, None for new ones; two new ones side by side for ``"both"``."""
+def sides_of(side: str, ax: Axes | None) -> tuple[Side, ...]:
+    """Return the sides to draw, or say why they cannot be drawn on `ax`."""
     if isinstance(side, str) and side in SIDES:
-        return {side: ax}
+        return (side,)
     if not isinstance(side, str) or side != "both":
         msg = f"Expected `side` to be 'decoder', 'encoder' or 'both', found {side!r}."
         raise ValueError(msg)
     if ax is not None:
         msg = "side='both' draws two panels, which one `ax` cannot hold; draw each side on its own axes."
         raise ValueError(msg)
+    return SIDES
+
+
+def panels_by_side(sides: tuple[Side, ...], ax: Axes | None) -> dict[Side, Axes | None]:
+    """Return the axes to draw each side on, None for new ones; two new ones side by side for both."""
+    if len(sides) == 1:
+        return {sides[0]: ax}
     width, height = plt.rcParams["figure.figsize"]
     # room between the two for a colour bar
     _, axes = plt.subplots(1, 2, figsize=(2.3 * width, height), gridspec_kw={"wspace": 0.18})

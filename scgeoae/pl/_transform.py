@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 
 def transform(
@@ -33,8 +34,9 @@ def transform(
     ax: Axes | None = None,
     show: bool | None = None,
     save: bool | str | Path | None = None,
+    return_fig: bool | None = None,
     **kwargs: Any,
-) -> Axes | list[Axes] | None:
+) -> Axes | list[Axes] | Figure | None:
     r"""Draw new cells over the cells of the map on which they were placed.
 
     The reference lies below in grey. New cells that may not belong there are ringed.
@@ -59,14 +61,14 @@ def transform(
         Show the whole map. By default cells far outside are marked at the border.
     ax
         Axes to draw on; only with one colour.
-    show, save
+    show, save, return_fig
         As in `scgeoae.pl.indicatrices`.
     **kwargs
         Passed on to `scanpy.pl.embedding` of the new cells.
 
     Returns
     -------
-    The axes (a list with several colours) if ``show=False``.
+    The axes (a list with several colours) if ``show=False``, or the figure if ``return_fig=True``.
 
     Raises
     ------
@@ -84,7 +86,8 @@ def transform(
     >>> sg.tl.transform(new, known, use_rep="X_pca")
     >>> ax = sg.pl.transform(new, known, color="bulk_labels", show=False)
     """
-    z, z_new = (read_map(data, basis, "sg.pl.transform") for data in (adata, adata_new))
+    basis, z = read_map(adata, basis, "sg.pl.transform")
+    _, z_new = read_map(adata_new, basis, "sg.pl.transform")
     slot = Slots(basis).outlier
     is_outlier = read_column(adata_new, slot, basis, call=f"sg.tl.transform(adata_new, adata, key={basis!r})").astype(
         bool
@@ -109,4 +112,4 @@ def transform(
         if unit is not None:
             add_ruler(panel, unit, both)
         drawn.append(panel)
-    return finish(drawn, f"transform_{basis}", show=show, save=save)
+    return finish(drawn, f"transform_{basis}", show=show, save=save, return_fig=return_fig)

@@ -101,8 +101,7 @@ def adopt(
     >>> sg.tl.decode(adata, adata.obsm["X_umap"][:5], key="umap", genes=[]).obsm["X_pca"].shape
     (5, 50)
     """
-    slot, positions = find_embedding(adata, basis)
-    key = slot.removeprefix("X_")
+    key, slot, positions = find_embedding(adata, basis)
     if has_own_decoder(adata, key):
         msg = f"The map in adata.obsm[{slot!r}] has a model of its own; sg.get.model(adata, key={key!r}) returns it."
         raise ValueError(msg)

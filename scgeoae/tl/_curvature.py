@@ -6,7 +6,7 @@ import torch
 from scanpy import logging as logg
 
 from .._anndata.finite import check_finite
-from .._anndata.results import check_writable, read_embedding, read_model, writable
+from .._anndata.results import check_writable, map_key, read_embedding, read_model, writable
 from .._anndata.slots import Slots
 from .._anndata.transaction import all_or_nothing
 from .._modes import in_own_modes
@@ -72,6 +72,7 @@ def curvature(adata: AnnData, *, key: str = "geoae", copy: bool = False) -> AnnD
     >>> bool((adata.obs["geoae_mean_curvature"] >= 0).all())
     True
     """
+    key = map_key(adata, key)
     slots = Slots(key)
     # second derivatives divided by metrics lose half of float32's digits
     model, z = read_model(adata, key).double(), torch.from_numpy(read_embedding(adata, key)).double()

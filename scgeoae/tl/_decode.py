@@ -9,7 +9,7 @@ from anndata import AnnData
 from scipy.spatial import cKDTree
 
 from .._anndata.genes import read_expression, read_genes
-from .._anndata.results import embedding_slot, read_embedding, read_model, read_params
+from .._anndata.results import embedding_slot, map_key, read_embedding, read_model, read_params
 from .._arguments import checked_names
 from .._modes import in_own_modes
 from ._positions import checked_positions
@@ -83,6 +83,7 @@ def decode(
     >>> sg.tl.decode(adata, [[0, 0], [1, 0]], genes=[]).obsm["X_pca"].shape
     (2, 50)
     """
+    key = map_key(adata, key)
     z, model, params = read_embedding(adata, key), read_model(adata, key), read_params(adata, key)
     positions = checked_positions(coordinates, model.n_components, "coordinates")
     with torch.no_grad():

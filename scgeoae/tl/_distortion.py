@@ -163,8 +163,7 @@ def distortion(
     if not isinstance(method, str) or method not in METHODS:
         msg = f"Expected `method` to be one of {', '.join(map(repr, METHODS))}, found {method!r}."
         raise ValueError(msg)
-    slot, positions = find_embedding(adata, basis)
-    key = slot.removeprefix("X_")
+    key, slot, positions = find_embedding(adata, basis)
     own = has_own_decoder(adata, key)
     if own and method == "laplacian":
         msg = (

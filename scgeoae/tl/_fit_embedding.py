@@ -9,7 +9,7 @@ import numpy as np
 from .._anndata.assemble import assemble
 from .._anndata.genes import genes_of
 from .._anndata.representation import embedding_positions
-from .._anndata.results import embedding_slot
+from .._anndata.results import embedding_slot, map_key
 from ..training import fit_decoder
 from ..training.blocks import dense
 
@@ -28,17 +28,17 @@ MAX_CELLS = 1000
 MAX_RATIO = 15
 
 
-def find_embedding(adata: AnnData, basis: str) -> tuple[str, NDArray]:
-    """Return the key of `obsm` of an embedding and its (n, d) positions.
+def find_embedding(adata: AnnData, basis: str) -> tuple[str, str, NDArray]:
+    """Return the name of an embedding, its key of `obsm` and its (n, d) positions.
 
     Raises
     ------
     KeyError
         If it is not there.
     ValueError
-        If `basis` is no name, or the positions are not finite or do not fill their dimensions.
+        If `basis` cannot name results, or the positions are not finite or do not fill their dimensions.
     """
-    key = basis.removeprefix("X_") if isinstance(basis, str) else ""
+    key = map_key(adata, basis, "basis")
     if not key or "/" in key:
         msg = f"Expected `basis` to be the name of an embedding in adata.obsm, such as 'X_umap', found {basis!r}."
         raise ValueError(msg)
@@ -48,7 +48,7 @@ def find_embedding(adata: AnnData, basis: str) -> tuple[str, NDArray]:
         first = "; run sc.pp.neighbors(adata) and sc.tl.umap(adata) first" if key == "umap" else ""
         msg = f"Did not find {f'X_{key}'!r} in adata.obsm, which has {known}{first}."
         raise KeyError(msg)
-    return slot, embedding_positions(adata, slot)
+    return key, slot, embedding_positions(adata, slot)
 
 
 def check_fit(representation: Representation, slot: str, positions: NDArray) -> None:

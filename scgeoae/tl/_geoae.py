@@ -14,7 +14,7 @@ from .._anndata.neighbors import choose_graph, choose_neighbors
 from .._anndata.paga import paga_positions
 from .._anndata.representation import choose_representation
 from .._anndata.results import check_writable, writable, write_results
-from .._anndata.slots import Slots, checked_key
+from .._anndata.slots import Slots, checked_map_key
 from .._modes import in_own_modes
 from ..geometry import Ambient
 from ..training import MAX_UNROLLED, N_PARTNERS, Settings, choose_ambient, digest, fit
@@ -313,7 +313,7 @@ def geoae(
         learning_rate=learning_rate,
         seed=seed_of(random_state),
     )
-    key = checked_key(key_added, "geoae")
+    key = checked_map_key(key_added, "geoae")
     representation = choose_representation(adata, use_rep=use_rep, n_pcs=n_pcs, layer=layer)
     if representation.params["use_rep"] == Slots(key).embedding:
         slot = Slots(key).embedding

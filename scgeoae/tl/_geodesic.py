@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from .._anndata.results import read_embedding, read_model
+from .._anndata.results import map_key, read_embedding, read_model
 from .._arguments import checked_integer
 from .._modes import in_own_modes
 from ..geometry import chords, shorten
@@ -108,6 +108,7 @@ def geodesic(
     True
     """
     n_points = checked_integer(n_points, "n_points", 3)
+    key = map_key(adata, key)
     z, model = read_embedding(adata, key), read_model(adata, key).double()
     start, end = (find_place(adata, z, *where) for where in ((source, groupby, "source"), (target, groupby, "target")))
     ends = [torch.from_numpy(np.asarray(place.position, dtype=np.float64))[None] for place in (start, end)]

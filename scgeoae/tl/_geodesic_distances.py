@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from .._anndata.results import read_embedding, read_model
+from .._anndata.results import map_key, read_embedding, read_model
 from .._modes import in_own_modes
 from ..geometry import chords, shorten
 from ._places import group_places
@@ -76,6 +76,7 @@ def geodesic_distances(adata: AnnData, groupby: str, *, key: str = "geoae") -> G
     >>> bool((found.ambient <= found.geodesic + 1e-6).all(axis=None))
     True
     """
+    key = map_key(adata, key)
     z, model = read_embedding(adata, key), read_model(adata, key).double()
     places = group_places(adata, z, groupby)
     if len(places) < 2:

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from .._anndata.made_of import read_representation
-from .._anndata.results import read_embedding, read_model
+from .._anndata.results import map_key, read_embedding, read_model
 from .._anndata.slots import checked_side
 from .._arguments import checked_integer
 from .._modes import in_own_modes
@@ -110,6 +110,7 @@ def metric(
     True
     """
     checked_side(side)
+    key = map_key(adata, key)
     z, model = read_embedding(adata, key), read_model(adata, key)
     at_cells = isinstance(at, str) and at == "cells"
     if at_cells:

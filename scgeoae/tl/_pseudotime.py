@@ -8,7 +8,7 @@ from scipy.sparse.csgraph import dijkstra
 
 from .._anndata.finite import check_finite
 from .._anndata.groups import group_rows
-from .._anndata.results import check_writable, read_embedding, read_model, writable
+from .._anndata.results import check_writable, map_key, read_embedding, read_model, writable
 from .._anndata.slots import Slots
 from .._modes import in_own_modes
 from ._places import find_place
@@ -75,6 +75,7 @@ def pseudotime(
     >>> float(adata.obs["geoae_pseudotime"].min())
     0.0
     """
+    key = map_key(adata, key)
     slots = Slots(key)
     z, model = read_embedding(adata, key), read_model(adata, key).double()
     groups = {} if groupby is None else group_rows(adata, groupby)

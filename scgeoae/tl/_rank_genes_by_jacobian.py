@@ -9,7 +9,7 @@ from scanpy import logging as logg
 
 from .._anndata.genes import read_expression
 from .._anndata.groups import group_rows
-from .._anndata.results import check_writable, read_embedding, read_model, writable
+from .._anndata.results import check_writable, map_key, read_embedding, read_model, writable
 from .._anndata.slots import Slots, checked_key
 from .._arguments import as_list, checked_integer
 from .._modes import in_own_modes
@@ -117,6 +117,7 @@ def rank_genes_by_jacobian(
     """
     if n_genes is not None:
         n_genes = checked_integer(n_genes, "n_genes", 1, or_="None")
+    key = map_key(adata, key)
     key_added = checked_key(key_added, Slots(key).rank_genes)
     z, model = read_embedding(adata, key), read_model(adata, key)
     rows = group_rows(adata, groupby)

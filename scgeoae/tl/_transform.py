@@ -15,6 +15,7 @@ from .._anndata.results import (
     check_writable,
     embedding_slot,
     has_own_decoder,
+    map_key,
     read_embedding,
     read_encoder,
     read_params,
@@ -145,6 +146,7 @@ def transform(
     if not isinstance(missing, str) or missing not in ("raise", "mean"):
         msg = f"Expected `missing` to be 'raise' or 'mean', found {missing!r}."
         raise ValueError(msg)
+    key = map_key(adata, key)
     read_embedding(adata, key)
     check_flag(allow_subset, "allow_subset")
     params, model = read_params(adata, key), read_encoder(adata, key)

@@ -19,7 +19,7 @@ from .judge import check_error, fingerprints, judged
 
 # What matplotlib draws with is handed to it as it is, and what is wrong with it matplotlib says.
 STYLE = ("alpha", "arrow_color", "ax", "cmap", "edgecolor", "facecolor", "line_color", "linewidth", "outlier_color")
-STYLE += ("reference_color", "save", "scale", "show", "vmax", "vmin")
+STYLE += ("reference_color", "return_fig", "save", "scale", "show", "vcenter", "vmax", "vmin")
 
 
 class Thing:
