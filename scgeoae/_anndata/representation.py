@@ -335,12 +335,6 @@ def _columns(found: Representation, names: pd.Index, genes: NDArray[np.str_]) ->
 def _normalized(counts: Representation, adata: AnnData, params: dict[str, Any]) -> Representation:
     """Return log1p of the normalised counts, the representation of a map of counts."""
     matrix = sparse.csr_matrix(in_memory(counts.matrix), dtype=np.float32)
-    if (matrix.data < 0).any() or (matrix.data != np.rint(matrix.data)).any():
-        msg = (
-            f"{counts.name} no longer holds the counts that this map was made of, which are whole numbers; bring them "
-            "back, or give their layer to GeoSCVI.setup_anndata(adata, layer=...) and make the map of it."
-        )
-        raise ValueError(msg)
     if "size_factor_key" in params:
         key = params["size_factor_key"]
         sizes = obs_numbers(adata, key)

