@@ -102,6 +102,7 @@ def fit_embedding(
         "batch_size": settings.batch_size,
         "learning_rate": settings.learning_rate,
         "random_state": settings.seed,
+        "interrupted_at": fitted.interrupted_at,
         "data": fitted.digest,
         "environment": fitted.environment,
     }
