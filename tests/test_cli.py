@@ -101,6 +101,18 @@ def test_an_interrupt_while_writing(small, tmp_path, monkeypatch, capsys):
     assert [path.name for path in tmp_path.iterdir()] == ["in.h5ad"]
 
 
+def test_an_interrupt_while_training(small, tmp_path, monkeypatch, capsys):
+    small.write_h5ad(tmp_path / "in.h5ad")
+
+    def interrupted(self, *args, **kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("scgeoae.training.settle.Positions.step", interrupted)
+    assert main([str(tmp_path / "in.h5ad"), "-o", str(tmp_path / "out.h5ad")]) == 130
+    assert capsys.readouterr() == ("", "scgeoae: interrupted\n")
+    assert [path.name for path in tmp_path.iterdir()] == ["in.h5ad"]
+
+
 def test_a_map_is_written_before_its_figures(small, tmp_path, monkeypatch):
     small.write_h5ad(tmp_path / "in.h5ad")
 

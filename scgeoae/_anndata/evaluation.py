@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+from scanpy import logging as logg
 
 from .._arguments import check_adata, check_name, checked_names
+from .representation import read_points
 from .results import embedding_slot, has_model, map_key
-from .slots import EVALUATION, SIDES, Slots, checked_key
+from .slots import COLUMNS, EVALUATION, SIDES, Slots, checked_key
 from .transaction import all_or_nothing
 
 if TYPE_CHECKING:
@@ -18,23 +20,27 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from numpy.typing import NDArray
 
-COLUMNS = ("basis", "measure", "value", "error", "better", "use_rep", "n_sample")
 # positions of the cells, but not on a map of the representation
 NO_MAPS = ("spatial", "X_spatial")
+# of arrows on a map, as scVelo, dynamo and CellRank name them: velocity_umap
+ARROWS = ("velocity_", "acceleration_", "T_fwd_", "T_bwd_")
+# by how much the shares of a cell may sum to something else than 1, as numbers that were rounded for a file do
+ROUNDING = 1e-3
 
 
 def find_bases(adata: AnnData, basis: str | Sequence[str] | None) -> dict[str, str]:
     """Return keys of `obsm` by the names of the embeddings.
 
     An embedding ``umap`` is looked up under ``X_umap`` and ``umap``; a whole key is found too. By
-    default these are all of two or three columns, but neither metric tensors nor positions in
-    space. The names go without ``X_`` where they stay apart.
+    default these are all of two or three columns, but neither metric tensors, nor positions in
+    space, nor arrows. The names go without ``X_`` where they stay apart.
     """
     if basis is None:
         tensors = {Slots(key.removeprefix("X_"), side).metric for key in adata.obsm for side in SIDES}
-        maps = [key for key in adata.obsm if np.ndim(adata.obsm[key]) == 2 and adata.obsm[key].shape[1] in (2, 3)]
+        others = {*tensors, *NO_MAPS}
         # a file sorts them too
-        keys = sorted(key for key in maps if key not in tensors and key not in NO_MAPS)
+        keys = sorted(key for key in adata.obsm if key not in others and not key.startswith(ARROWS))
+        keys = [key for key in keys if getattr(adata.obsm[key], "shape", ())[1:] in ((2,), (3,))]
     else:
         keys = list(dict.fromkeys(_find(adata, name) for name in checked_names(basis, "basis")))
         if not keys:
@@ -42,6 +48,31 @@ def find_bases(adata: AnnData, basis: str | Sequence[str] | None) -> dict[str, s
             raise ValueError(msg)
     short = [key.removeprefix("X_") for key in keys]
     return {name if short.count(name) == 1 else key: key for name, key in zip(short, keys, strict=True)}
+
+
+def read_maps(adata: AnnData, bases: Mapping[str, str], *, named: bool) -> dict[str, NDArray]:
+    """Return the (n, d) positions by name. Unless they were `named`, what is no map is left out with a warning."""
+    if named:
+        return {name: read_points(adata, key) for name, key in bases.items()}
+    found = {}
+    for name, key in bases.items():
+        try:
+            found[name] = _read_unnamed(adata, key)
+        except (TypeError, ValueError) as error:
+            logg.warning(f"Left out of the table: {error}")
+    return found
+
+
+def _read_unnamed(adata: AnnData, key: str) -> NDArray:
+    """Return the (n, d) positions in a slot that nobody named, or say why it is not taken for a map."""
+    if hasattr(adata.obsm[key], "columns"):
+        msg = f"adata.obsm[{key!r}] is a data frame, not an array; name it with `basis` if it is a map."
+        raise TypeError(msg)
+    positions = read_points(adata, key)
+    if (positions >= 0).all() and np.allclose(positions.sum(1), 1, rtol=0, atol=ROUNDING):
+        msg = f"adata.obsm[{key!r}] has shares, which sum to one in each cell; name it with `basis` if it is a map."
+        raise ValueError(msg)
+    return positions
 
 
 def _find(adata: AnnData, name: str) -> str:

@@ -15,10 +15,11 @@ from scanpy import logging as logg
 from .._arguments import check_adata, check_flag, check_name
 from ..nn import Autoencoder
 from ..nn.arrays import ModelArrays, NewerFormatError, from_arrays
+from ..quality import MEASURES
 from .columns import obs_numbers
 from .finite import check_finite, check_positive
 from .numbers import real_graph, real_matrix
-from .slots import SIDES, Slots
+from .slots import COLUMNS, SIDES, Slots
 from .transaction import all_or_nothing
 
 if TYPE_CHECKING:
@@ -178,11 +179,33 @@ def _write(adata: AnnData, slots: Slots, results: Results) -> list[str]:
 def _remove_derived(adata: AnnData, slots: Slots, *, embedding: bool) -> None:
     """Remove what was computed from an earlier map of this name, from its `embedding` too if there is a new one."""
     curvatures = (slots.gaussian_curvature, slots.mean_curvature, slots.extrinsic_curvature)
-    of_embedding = (slots.neighborhood_preservation, slots.trust) if embedding else ()
+    named = (slots, Slots(slots.embedding)) if embedding else ()
+    of_embedding = [column for each in named for column in (each.neighborhood_preservation, each.trust)]
     for name in (slots.torn, slots.broken, slots.pseudotime, *curvatures, *of_embedding):
         _put(adata.obs, name, None)
     _put(adata.obsp, slots.torn, None)
     _put(adata.uns, slots.rank_genes, None)
+    for name, stored in list(adata.uns.items()):
+        params = _stored_params(adata, name)
+        if str(params.get("method")) == "jacobian" and str(params.get("key")) == slots.key:
+            del adata.uns[name]
+        elif isinstance(stored, pd.DataFrame) and set(COLUMNS) <= set(stored):
+            _put(adata.uns, name, _of_others(stored, slots, embedding=embedding))
+
+
+def _of_others(table: pd.DataFrame, slots: Slots, *, embedding: bool) -> pd.DataFrame | None:
+    """Return a table of `scgeoae.tl.evaluate` without the measures of this `embedding`, else of its decoder.
+
+    None where nothing is left.
+    """
+    # the whole key stands where another embedding has the short name
+    name = slots.embedding if (table["basis"] == slots.embedding).any() else slots.key
+    stale = table["basis"] == name
+    if not embedding:
+        stale &= table["measure"].isin([which for which, measure in MEASURES.items() if measure.about == "decoder"])
+    if not stale.any():
+        return table
+    return None if stale.all() else table[~stale].reset_index(drop=True)
 
 
 def write_tears(adata: AnnData, key: str, found: Tears, params: dict[str, Any]) -> list[str]:

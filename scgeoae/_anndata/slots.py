@@ -9,6 +9,8 @@ Side = Literal["decoder", "encoder"]
 SIDES: tuple[Side, ...] = ("decoder", "encoder")
 EVALUATION = "evaluation"
 """In `uns`, the table of `scgeoae.tl.evaluate` unless it was given another name."""
+COLUMNS = ("basis", "measure", "value", "error", "better", "use_rep", "n_sample")
+"""Of that table."""
 
 
 @dataclass(frozen=True)

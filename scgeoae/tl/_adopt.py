@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from scanpy import logging as logg
 
@@ -35,6 +35,7 @@ def adopt(
     learning_rate: float = 5e-3,
     device: str | torch.device = "auto",
     progress_bar: bool = True,
+    on_interrupt: Literal["raise", "keep"] = "raise",
     random_state: int | np.random.RandomState | None = 0,
     copy: bool = False,
 ) -> AnnData | None:
@@ -55,7 +56,7 @@ def adopt(
         Representation, as in `scgeoae.tl.geoae`: by default X if it has at most 50 variables, else ``"X_pca"``.
     n_neighbors
         Number k of neighbours on the map, the cell itself excluded, in the metric graph.
-    hidden, activation, batch_size, learning_rate, device, progress_bar
+    hidden, activation, batch_size, learning_rate, device, progress_bar, on_interrupt
         Of the decoder and the encoder, as in `scgeoae.tl.geoae`.
     n_steps
         Number of training steps at most, 2,000 unless given. Training ends earlier when the held-out error no
@@ -114,6 +115,7 @@ def adopt(
         n_steps=n_steps,
         batch_size=batch_size,
         learning_rate=learning_rate,
+        on_interrupt=on_interrupt,
         seed=seed_of(random_state),
     )
     representation = choose_representation(adata, use_rep=use_rep, n_pcs=n_pcs, layer=layer)

@@ -43,6 +43,7 @@ def distortion(
     learning_rate: float = 5e-3,
     device: str | torch.device = "auto",
     progress_bar: bool = True,
+    on_interrupt: Literal["raise", "keep"] = "raise",
     random_state: int | np.random.RandomState | None = 0,
     copy: bool = False,
 ) -> AnnData | None:
@@ -86,7 +87,7 @@ def distortion(
     n_neighbors
         Number k of neighbours, the cell itself excluded: in the embedding, for the metric graph; and in the
         representation, for the tears and the graph Laplacian.
-    hidden, activation, batch_size, learning_rate, device, progress_bar
+    hidden, activation, batch_size, learning_rate, device, progress_bar, on_interrupt
         Of the decoder and the encoder, as in `scgeoae.tl.geoae`.
     n_steps
         Number of training steps at most, 2,000 unless given. Training ends earlier when the held-out error no
@@ -182,6 +183,7 @@ def distortion(
         n_steps=n_steps,
         batch_size=batch_size,
         learning_rate=learning_rate,
+        on_interrupt=on_interrupt,
         seed=seed_of(random_state),
     )
     if own and use_rep is None and n_pcs is None and layer is None:

@@ -9,11 +9,11 @@ import torch
 from scanpy import logging as logg
 
 from .._anndata.columns import obs_labels
-from .._anndata.evaluation import COLUMNS, checked_table_key, find_bases, own_map, write_evaluation
+from .._anndata.evaluation import checked_table_key, find_bases, own_map, read_maps, write_evaluation
 from .._anndata.made_of import read_representation
-from .._anndata.representation import choose_representation, read_points
+from .._anndata.representation import choose_representation
 from .._anndata.results import check_writable, read_metric, read_scores
-from .._anndata.slots import Slots
+from .._anndata.slots import COLUMNS, Slots
 from .._arguments import check_flag, check_name
 from .._modes import in_own_modes
 from ..geometry import distortion
@@ -83,9 +83,11 @@ def evaluate(
         Annotated data.
     basis
         The embedding, or a list of them: ``"umap"`` is looked up under ``X_umap`` and ``umap`` in
-        ``adata.obsm``; the whole key is found too. By default everything in ``adata.obsm``
+        ``adata.obsm``; the whole key is found too. By default every array in ``adata.obsm``
         that has two or three columns, in alphabetical order, but neither the representation
-        itself, nor metric tensors, nor positions in space (``spatial``).
+        itself, nor metric tensors, positions in space (``spatial``) or arrows
+        (``velocity_umap``). With a warning it also leaves out data frames, shares that sum to one
+        in each cell, and what cannot be measured: text, NaN or infinite values, a single point.
     use_rep
         What the embeddings are held against: a key of ``adata.obsm``, or ``"X"``. By default,
         if neither `n_pcs` nor `layer` is given, what the first `basis` from `scgeoae.tl.geoae`
@@ -112,7 +114,8 @@ def evaluate(
     Returns
     -------
     A table with one row for each basis and measure, which also becomes ``adata.uns[key_added]``,
-    with the columns
+    with the columns below. A run that replaces one of the maps removes its rows from the stored
+    table; one that replaces only its tensors, as `scgeoae.tl.distortion`, those about the decoder.
 
     ``basis`` : str
         The embedding's key without ``X_``.
@@ -147,11 +150,12 @@ def evaluate(
     KeyError
         If `basis`, `use_rep`, `layer` or `groupby` does not exist.
     ValueError
-        If an argument is out of its range, there are fewer than 21 cells, an embedding or the
-        representation has NaN or infinite values or is one point, `groupby` has missing values
-        or fewer than two categories, or `key_added` is taken by something else.
+        If an argument is out of its range, there are fewer than 21 cells, an embedding of `basis`
+        or the representation has NaN or infinite values or is one point, there is no embedding,
+        `groupby` has missing values or fewer than two categories, or `key_added` is taken by
+        something else.
     TypeError
-        If an embedding does not hold numbers.
+        If an embedding of `basis` does not hold numbers.
 
     See Also
     --------
@@ -187,14 +191,14 @@ def evaluate(
         representation = choose_representation(adata, use_rep=use_rep, n_pcs=n_pcs, layer=layer)
     if basis is None:
         bases = {name: key for name, key in bases.items() if key != representation.params["use_rep"]}
-        if not bases:
-            msg = (
-                "adata.obsm has no embedding of two or three columns; compute one first (sg.tl.geoae(adata), "
-                "sc.tl.umap(adata)), or name one of more columns with `basis`."
-            )
-            raise ValueError(msg)
-    points = {name: read_points(adata, key) for name, key in bases.items()}
-    decoders = {name: _decoder_scores(adata, name) for name, key in bases.items() if key == Slots(name).embedding}
+    points = read_maps(adata, bases, named=basis is not None)
+    if not points:
+        msg = (
+            "adata.obsm has no embedding of two or three columns; compute one first (sg.tl.geoae(adata), "
+            "sc.tl.umap(adata)), or name one of more columns with `basis`."
+        )
+        raise ValueError(msg)
+    decoders = {name: _decoder_scores(adata, name) for name in points if bases[name] == Slots(name).embedding}
 
     check_writable(adata, copy=False)
     start = logg.info(f"evaluating {', '.join(points)} against {representation.name}")

@@ -105,6 +105,7 @@ def fit_embedding(
         "learning_rate": settings.learning_rate,
         "random_state": settings.seed,
         "n_cells": len(positions),
+        "interrupted_at": fitted.interrupted_at,
         "data": fitted.digest,
         "environment": fitted.environment,
     }

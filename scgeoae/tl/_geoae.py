@@ -63,6 +63,7 @@ def geoae(
     learning_rate: float = 1e-2,
     device: str | torch.device = "auto",
     progress_bar: bool = True,
+    on_interrupt: Literal["raise", "keep"] = "raise",
     random_state: int | np.random.RandomState | None = 0,
     key_added: str | None = None,
     copy: bool = False,
@@ -229,6 +230,12 @@ def geoae(
         ``"auto"`` (CUDA, else MPS, else CPU) or a torch device.
     progress_bar
         Show progress and losses when training takes longer than a second.
+    on_interrupt
+        What Ctrl-C, or the stop button of a notebook, does. ``"raise"``: it stops, and `adata` stays as it was.
+        ``"keep"``: it ends training, and what was reached is stored with a warning: the best state of the first stage,
+        as the map of the encoder alone, or the positions in the second stage. ``params["interrupted_at"]`` then says at
+        which step. Before the first evaluation of the first stage and outside of training nothing is stored, and it is
+        raised, too.
     random_state
         Seed of initial weights, held-out cells and batches. The same seed, data, versions and
         number of threads give the same bits on a CPU.
@@ -311,6 +318,7 @@ def geoae(
         n_steps=n_steps,
         batch_size=batch_size,
         learning_rate=learning_rate,
+        on_interrupt=on_interrupt,
         seed=seed_of(random_state),
     )
     key = checked_map_key(key_added, "geoae")
@@ -402,12 +410,18 @@ def _params(
 ) -> dict[str, Any]:
     params = asdict(settings)
     params["random_state"] = params.pop("seed")
+    # how a run would have ended is no part of what it was
+    del params["on_interrupt"]
     params["hidden"] = np.array(settings.hidden, dtype=np.int64)
     params |= chosen
     params["n_neighbors"] = n_neighbors
     params["noise"] = fitted.noise
+    params["interrupted_at"] = fitted.interrupted_at
     if fitted.displacement is not None:
         params["refine"] = True
+    elif settings.refine:
+        # an interrupt ended the run before the second stage
+        params["refine"] = False
     params["init_pos"] = init_pos if isinstance(init_pos, str) else "array"
     if settings.is_auto:
         # the weights that were found; that `tolerance` is there tells that they were

@@ -16,11 +16,16 @@ BLOCK_SIZE = 2**22
 
 
 def dense(matrix: Any) -> NDArray:
-    """Return a matrix, or rows of it, as a NumPy array in memory, from sparse, lazy and on-disk forms too."""
+    """Return a matrix, or rows of it, as a NumPy array in memory, from sparse, lazy and on-disk forms too.
+
+    Sums and products round in the order in which numbers lie in memory. So these always lie row by row, in the byte
+    order of the machine, and are copied only where they do not yet.
+    """
     for to_memory in ("to_memory", "compute", "toarray", "to_numpy"):
         if hasattr(matrix, to_memory):
             matrix = getattr(matrix, to_memory)()
-    return np.asarray(matrix)
+    array = np.asarray(matrix)
+    return array.astype(array.dtype.newbyteorder("="), order="C", copy=False)
 
 
 def blocks(matrix: Any) -> Iterator[tuple[int, NDArray]]:

@@ -49,6 +49,8 @@ class Fit(NamedTuple):
     displacement: NDArray[np.float32] | None = None
     """(n,) squared distance between the given position and that of the encoder, in units of the variance of the
     embedding; None where no positions were given."""
+    interrupted_at: str | None = None
+    """The step at which an interrupt ended training, in words, where what was reached is kept."""
 
 
 def conclude(

@@ -72,8 +72,8 @@ def fit(
     `neighbors`, −1 for none, by default to the ten nearest. Isomap follows them too.
 
     With `refine`, each cell then gets a position of its own (``scgeoae.training.settle``), which follows the neighbors
-    in `graph`, by default the nearest in the representation. An interrupt ends the stage that it comes in, and the best
-    state so far is kept.
+    in `graph`, by default the nearest in the representation. An interrupt is raised; with ``on_interrupt="keep"`` it
+    ends training with what was reached, after an interrupt of the first stage without a second one.
 
     The matrix is read block by block: besides arrays of NumPy and SciPy it may be one of Dask, or a dataset on disk.
     With ``refine=False`` it is read twice and never held as a whole; the second stage holds all (n, D) cells as
@@ -162,7 +162,7 @@ def _fit(
                 seed=settings.seed,
                 **objective,
             )
-        history, step, factor = optimize(
+        run = optimize(
             model,
             cells,
             train=train,
@@ -174,6 +174,7 @@ def _fit(
             learning_rate=settings.learning_rate,
             generator=prepared.generator,
             progress_bar=progress_bar,
+            keeps_interrupted=settings.keeps_interrupted,
             rows=prepared.rows,
             **objective,
         )
@@ -181,10 +182,10 @@ def _fit(
     model.ambient = ambient
     # a layout to start at may have unrolled the data, and chords would roll them up again
     keeps_chords = settings.keeps_lengths and ambient is None and init_pos is None
-    codes = None
-    if settings.refines:
-        kept = {"factor": factor, "keeps_chords": keeps_chords, "noise": noise}
-        prepared, codes = _settled(
+    codes, interrupted_at = None, run.interrupted_at
+    if settings.refines and interrupted_at is None:
+        kept = {"factor": run.factor, "keeps_chords": keeps_chords, "noise": noise}
+        prepared, codes, interrupted_at = _settled(
             prepared, raw, all_cells, neighbors_of_all, settings, progress_bar=progress_bar, **kept
         )
     evaluation = evaluate(prepared, raw, codes=codes)
@@ -198,8 +199,9 @@ def _fit(
     frame = fit_frame(evaluation.latent, evaluation.metric, evaluation.principal)
     # the metric measures standardised units, of which one is `scale` units of the representation
     frame = frame._replace(unit=(frame.unit if unit is None else unit) * prepared.standardization.scale)
-    fitted = conclude(prepared, evaluation, frame, history=history, step=step, factor=factor, noise=noise)
-    return fitted._replace(displacement=displacement)
+    found = {"history": run.history, "step": run.step, "factor": run.factor, "noise": noise}
+    fitted = conclude(prepared, evaluation, frame, **found)
+    return fitted._replace(displacement=displacement, interrupted_at=interrupted_at)
 
 
 def standardized(prepared: Prepared, raw: Any) -> Tensor:
@@ -221,10 +223,11 @@ def _settled(
     keeps_chords: bool,
     noise: float,
     progress_bar: bool,
-) -> tuple[Prepared, Tensor | None]:
+) -> tuple[Prepared, Tensor | None, str | None]:
     """Move each cell to a place of its own, and return what was trained, on the CPU, and the (n, d) codes.
 
     These are None, and the networks as they were, where `refine` was left out and the encoder keeps more neighbors.
+    The last says at which step an interrupt ended it.
     """
     model = prepared.model.cpu()
     with torch.no_grad():
@@ -246,17 +249,18 @@ def _settled(
         n_threads=torch.get_num_threads(),
         progress_bar=progress_bar,
         most_steps=settings.n_steps,
+        keeps_interrupted=settings.keeps_interrupted,
     )
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    found = settle(model, x, codes, neighbors, train=train, weights=weights, effort=effort)
+    found, interrupted_at = settle(model, x, codes, neighbors, train=train, weights=weights, effort=effort)
     on_cpu = prepared._replace(x=prepared.x.cpu(), axes=prepared.axes.cpu())
     if settings.refine is None and settings.tsne_weight > 0:
         # where the data are a surface the encoder places cells exactly, and t-SNE's forces move them
         start, end = (share_kept(z, neighbors, seed=settings.seed) for z in (codes, found))
         if start > end:
             model.load_state_dict(before)
-            return on_cpu, None
-    return on_cpu, torch.from_numpy(found)
+            return on_cpu, None, interrupted_at
+    return on_cpu, torch.from_numpy(found), interrupted_at
 
 
 def share_kept(z: NDArray[np.float32], neighbors: Neighbors, *, seed: int = 0) -> float:

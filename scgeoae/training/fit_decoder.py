@@ -61,7 +61,8 @@ def fit_decoder(
     positions
         (n, d) finite positions that fill d dimensions.
     settings
-        Those of the networks, `n_steps` (2,000 unless given), `batch_size`, `learning_rate` and `seed` count.
+        Those of the networks, `n_steps` (2,000 unless given), `batch_size`, `learning_rate`, `on_interrupt` and
+        `seed` count.
 
     Raises
     ------
@@ -101,7 +102,7 @@ def _fit_decoder(
     some, asked = train[:MAX_SEARCHED], train[:N_NOISE_CELLS]
     noise = suitable_noise(x, find_neighbors(x, some, N_PARTNERS, of=asked), asked)
     with tuned_for(settings.batch_size, x.device):
-        history, step, _ = optimize(
+        run = optimize(
             model,
             cells,
             train=train,
@@ -116,10 +117,11 @@ def _fit_decoder(
             learning_rate=settings.learning_rate,
             generator=prepared.generator,
             progress_bar=progress_bar,
+            keeps_interrupted=settings.keeps_interrupted,
             rows=prepared.rows,
         )
     evaluation = evaluate(prepared, raw, codes=codes)
     displacement = (evaluation.latent - codes).square().mean(1).numpy()
     frame = Frame(unit, -(mean @ rotation) / unit, rotation.T)
-    fitted = conclude(prepared, evaluation._replace(latent=codes), frame, history=history, step=step)
-    return fitted._replace(embedding=positions, displacement=displacement)
+    fitted = conclude(prepared, evaluation._replace(latent=codes), frame, history=run.history, step=run.step)
+    return fitted._replace(embedding=positions, displacement=displacement, interrupted_at=run.interrupted_at)

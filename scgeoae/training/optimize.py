@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from copy import deepcopy
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from tqdm.auto import tqdm
@@ -44,6 +44,21 @@ TOLERANCE = 0.05
 STEPS_A_PENALTY, MIN_LAZY_STEPS = 2, 1000
 
 
+class Run(NamedTuple):
+    """What a run of training says of itself."""
+
+    history: dict[str, list[float]]
+    """The step of each evaluation and, for the reconstruction error, the encoding error where codes are given, the
+    neighbor term and each regularizer, its mean over the steps since the last evaluation and its value for the
+    held-out cells; with a tolerance also the factor."""
+    step: int
+    """That of the state that is kept."""
+    factor: float
+    """What the weights of that state were multiplied by, 1 without a tolerance."""
+    interrupted_at: str | None
+    """The step at which an interrupt ended it, in words."""
+
+
 def optimize(
     model: Autoencoder,
     cells: Cells,
@@ -60,8 +75,9 @@ def optimize(
     learning_rate: float,
     generator: torch.Generator,
     progress_bar: bool,
+    keeps_interrupted: bool = False,
     rows: Sequence[int] | None = None,
-) -> tuple[dict[str, list[float]], int, float]:
+) -> Run:
     """Train `model` in place and leave it in the last state with about the least held-out loss.
 
     AdamW with a one-cycle schedule (Smith & Topin 2019). The regularisers of a step are evaluated
@@ -87,19 +103,15 @@ def optimize(
         The neighbour term, if there is one.
     noise
         Standard deviation of the noise on the cells that are encoded.
+    keeps_interrupted
+        Whether Ctrl-C ends the training with the best state so far, where an evaluation has found one.
     rows
         Which rows of the matrix these cells are, for a message.
 
-    Returns
-    -------
-    The history, the step of the state that is kept, and the factor that the weights were
-    multiplied by in the end, 1 without `tolerance`. The history has the step of each
-    evaluation and, for the reconstruction error, the encoding error where codes are given, the neighbour
-    term and each regulariser, its mean over the steps since the last evaluation and its value for the
-    held-out cells; with `tolerance` also the factor.
-
     Raises
     ------
+    KeyboardInterrupt
+        At Ctrl-C, unless what was reached is kept.
     RuntimeError
         If the loss is not finite.
     """
@@ -146,9 +158,9 @@ def optimize(
             parts = loss(model, judge, terms=terms, factor=factor, contrast=contrast)
         return torch.cat([factor[None], parts.total[None], named(parts)]).tolist()
 
-    history: dict[str, list[float]] = {key: [] for key in ("step", *names, *(f"held_out_{name}" for name in names))}
-    if ascent is not None:
-        history["factor"] = []
+    # one dictionary for each, so that none is half there when an interrupt comes
+    evaluations: list[dict[str, float]] = []
+    interrupted_at = None
     best, best_step, best_state = assess()[1], 0, deepcopy(model.state_dict())
     every = -(-n_steps // N_EVALUATIONS)
     # autograd's penalties are those of the papers, and the weights that `ascent` adapts would swing with them
@@ -174,13 +186,11 @@ def optimize(
             if step % every and step < n_steps:
                 continue
             weighted_by, total, *judged = assess()
-            history["step"].append(step)
-            if ascent is not None:
-                history["factor"].append(weighted_by)
             steps = [since] * len(kinds) + [n_penalized] * len(terms)
-            for name, total_of, n_seen, held in zip(names, running.tolist(), steps, judged, strict=True):
-                history[name].append(total_of / n_seen)
-                history[f"held_out_{name}"].append(held)
+            means = [total_of / n_seen for total_of, n_seen in zip(running.tolist(), steps, strict=True)]
+            of_judges = [f"held_out_{name}" for name in names]
+            found = dict(zip(["step", *names, *of_judges], [step, *means, *judged], strict=True))
+            evaluations.append(found if ascent is None else found | {"factor": weighted_by})
             shown = {name: f"{value:.3g}" for name, value in zip(names, judged, strict=True)}
             bar.set_postfix(shown)
             running.zero_()
@@ -199,14 +209,15 @@ def optimize(
             elif step - max(best_step, CLIMB * n_steps) >= PATIENCE * every:
                 break
     except KeyboardInterrupt:
-        warnings.warn(
-            f"Training was interrupted at step {step} of {n_steps}; the best state so far, "
-            f"of step {best_step}, is kept.",
-            stacklevel=2,
-        )
+        # the state of step 0 is the start, and no result
+        if not keeps_interrupted or best_step == 0:
+            raise
+        interrupted_at = f"step {step} of {n_steps} of the training"
+        warnings.warn(f"Interrupted at {interrupted_at}; the state of step {best_step} is kept.", stacklevel=2)
     finally:
         bar.close()
     model.load_state_dict(best_state)
     for p in model.parameters():
         p.grad = None
-    return history, best_step, factor.item()
+    history = {name: [found[name] for found in evaluations] for name in evaluations[0]}
+    return Run(history, best_step, history["factor"][-1] if ascent is not None else 1.0, interrupted_at)

@@ -14,6 +14,7 @@ from .loss import Term
 from .sampling import SAMPLINGS
 
 SIDES = ("decoder", "encoder", "both")
+ON_INTERRUPT = ("raise", "keep")
 # Regularisers of a map, beside which the neighbour term stands unless it is left out, and its weight
 # (docs/defaults.md).
 GEOMETRIC = {"isometric", "volume", "conformal"}
@@ -61,6 +62,7 @@ class Settings:
     n_steps: int | None = None
     batch_size: int = 256
     learning_rate: float = 1e-2
+    on_interrupt: str = "raise"
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -77,6 +79,9 @@ class Settings:
             if getattr(self, name) == 0:
                 msg = f"Expected `{name}` to be a finite number > 0, found 0."
                 raise ValueError(msg)
+        if not isinstance(self.on_interrupt, str) or self.on_interrupt not in ON_INTERRUPT:
+            msg = f"Expected `on_interrupt` to be one of {ON_INTERRUPT}, found {self.on_interrupt!r}."
+            raise ValueError(msg)
         self._settle_weights()
         self._settle_neighbors_and_noise()
         self._check_side()
@@ -174,6 +179,11 @@ class Settings:
         if self.regularizer is None:
             return {}
         return {self.regularizer: REGULARIZERS[self.regularizer].strength if self.is_auto else self.strength}
+
+    @property
+    def keeps_interrupted(self) -> bool:
+        """Whether an interrupt ends training with what was reached, and is not raised."""
+        return self.on_interrupt == "keep"
 
     @property
     def is_auto(self) -> bool:

@@ -98,6 +98,8 @@ class Effort:
     progress_bar: bool
     most_steps: int | None = None
     """At most, whatever suits the number of cells."""
+    keeps_interrupted: bool = False
+    """Whether Ctrl-C ends it with the positions so far, and is not raised."""
 
 
 def settle(
@@ -109,10 +111,11 @@ def settle(
     train: Tensor,
     weights: Weights,
     effort: Effort,
-) -> NDArray[np.float32]:
+) -> tuple[NDArray[np.float32], str | None]:
     """Move each cell among its neighbors, the networks along with it, and return the (n, d) positions.
 
-    Beyond 10,000 cells a random sample of these moves first. Ctrl-C keeps the positions so far, with a warning.
+    The second of what is returned says at which step an interrupt ended it, if one did and that is kept. Beyond 10,000
+    cells a random sample of these moves first.
 
     Parameters
     ----------
@@ -127,11 +130,11 @@ def settle(
     """
     n = len(x)
     if n <= N_COARSE:
-        return _settle(model, x, codes, neighbors, train, weights, effort, FEW)[0]
+        return _settle(model, x, codes, neighbors, train, weights, effort, FEW)
     rows = np.sort(np.random.default_rng(effort.seed).choice(n, N_COARSE, replace=False))
     sample = x[rows]
     is_train = torch.zeros(n, dtype=torch.bool).index_fill_(0, train, value=True)
-    moved, is_complete = _settle(
+    moved, interrupted_at = _settle(
         model,
         sample,
         codes[rows],
@@ -143,8 +146,8 @@ def settle(
     )
     codes = among_nearest(x.numpy(), sample.numpy(), moved, seed=effort.seed)
     codes[rows] = moved
-    if not is_complete:
-        return codes
+    if interrupted_at is not None:
+        return codes, interrupted_at
     n_steps = max(int(ALL.n_steps * min(MAX_FULL / n, 1)), LEAST_STEPS)
     # those that are near on the map are near in memory, too, where the forces find them sooner
     # a copy, as the tree keeps its own from being written to, of which torch warns
@@ -154,7 +157,7 @@ def settle(
     indices = neighbors.indices[order]
     there = indices >= 0
     indices[there] = rank[indices[there]]
-    moved, _ = _settle(
+    moved, interrupted_at = _settle(
         model,
         x[order],
         codes[order],
@@ -165,7 +168,7 @@ def settle(
         ALL.at_most(n_steps),
     )
     codes[order] = moved
-    return codes
+    return codes, interrupted_at
 
 
 def _settle(
@@ -177,8 +180,8 @@ def _settle(
     weights: Weights,
     effort: Effort,
     pace: Pace,
-) -> tuple[NDArray[np.float32], bool]:
-    """Let all cells move, and return where they are and whether they took all steps.
+) -> tuple[NDArray[np.float32], str | None]:
+    """Let all cells move, and return where they are and at which step an interrupt ended it.
 
     In each step all move once (`Positions`), and both networks learn from a batch of the cells `train` where these
     now lie: the decoder what is there, the encoder where a cell goes.
@@ -220,7 +223,7 @@ def _settle(
     heaviest = max((term.weight for term in weights.terms), default=0.0)
     factor = weights.factor if weights.is_found else PENALTY_FACTOR * weights.factor
     factor = min(factor, LARGEST / max(heaviest, 1.0))
-    is_complete = False
+    interrupted_at = None
     with bar, tuned_for(effort.batch_size, x.device):
         try:
             for _ in range(n_steps):
@@ -228,13 +231,11 @@ def _settle(
                 descend(next(stream), factor)
                 optimizer.step()
                 bar.update()
-            is_complete = True
         except KeyboardInterrupt:
-            warnings.warn(
-                f"The second stage was interrupted at step {positions.n_done} of {n_steps}; the positions so "
-                "far are kept.",
-                stacklevel=2,
-            )
+            if not effort.keeps_interrupted:
+                raise
+            interrupted_at = f"step {positions.n_done} of {n_steps} of the second stage"
+            warnings.warn(f"Interrupted at {interrupted_at}; the positions so far are kept.", stacklevel=2)
     for p in model.parameters():
         p.grad = None
     if not np.isfinite(positions.values).all():
@@ -243,7 +244,7 @@ def _settle(
             "refine=False for the map of the encoder alone."
         )
         raise RuntimeError(msg)
-    return positions.values, is_complete
+    return positions.values, interrupted_at
 
 
 def among_nearest(

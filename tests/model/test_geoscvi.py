@@ -275,8 +275,10 @@ def test_genes_are_drawn_in_the_units_that_are_decoded(made):
 
 
 def test_tools_and_plots_take_it(made):
-    adata = made[1].copy()
+    model, adata = made
+    adata = adata.copy()
     key = "geoscvi"
+    fresh = {(name, slot) for name in ("obs", "obsm", "obsp", "uns") for slot in getattr(adata, name)}
     table = sg.tl.evaluate(adata, basis=key, groupby="side")
     values = table.set_index("measure").value
     np.testing.assert_allclose(values["ISO"], sg.get.scores(adata, key=key)["ISO"], rtol=1e-3)
@@ -293,6 +295,9 @@ def test_tools_and_plots_take_it(made):
         sg.tl.transform(adata.copy(), adata, key=key)
     with pytest.raises(KeyError, match=r"run the method to_anndata\(\) of a trained sg\.model\.GeoSCVI first"):
         sg.get.metric_tensors(counted(), key=key)
+    model.to_anndata(adata)
+    left = {(name, slot) for name in ("obs", "obsm", "obsp", "uns") for slot in getattr(adata, name)}
+    assert {slot for slot in left - fresh if not slot[1].endswith("_colors")} == set()
 
 
 def test_save_and_load(made, tmp_path):

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import re
+
 import anndata
 import numpy as np
 import pandas as pd
@@ -106,6 +108,62 @@ def test_embeddings_in_any_form(maps):
     expected = sg.tl.evaluate(maps, basis="umap")
     maps.obsm["X_umap"] = pd.DataFrame(plain, index=maps.obs_names, columns=["a", "b"])
     pd.testing.assert_frame_equal(sg.tl.evaluate(maps, basis="umap"), expected)
+
+
+def noisy_umap(maps):
+    z = maps.obsm["X_umap"].copy()
+    z[3] = np.nan
+    return z
+
+
+def shares(maps):
+    return np.random.default_rng(0).dirichlet(np.ones(3), maps.n_obs).astype(np.float32)
+
+
+# What obsm has in two or three columns and is no map, the warning it is left out with, and whether it can be measured.
+NO_MAPS = {
+    "NaN": ("X_other", noisy_umap, "1 of 700 cells have NaN", False),
+    "infinite": ("X_other", lambda maps: noisy_umap(maps) * np.nan + np.inf, "700 of 700 cells have NaN or inf", False),
+    "a point": ("X_other", lambda maps: np.ones((maps.n_obs, 2)), r"All 700 cells are equal in adata\.obsm", False),
+    "text": ("donors", lambda maps: np.full((maps.n_obs, 2), "x"), "to be a matrix of real numbers", False),
+    "objects": ("donors", lambda maps: np.full((maps.n_obs, 2), None), "to be a matrix of real numbers", False),
+    "complex": ("X_other", lambda maps: maps.obsm["X_umap"] * 1j, "to be a matrix of real numbers", False),
+    "table of text": (
+        "donors", lambda maps: pd.DataFrame({"a": "x", "b": "y"}, index=maps.obs_names), "is a data frame", False
+    ),
+    "table of shares": (
+        "shares", lambda maps: pd.DataFrame(shares(maps), maps.obs_names, list("abc")), "is a data frame", True
+    ),
+    "shares": ("shares", shares, r"adata\.obsm\['shares'\] has shares, which sum to one", True),
+    "arrows of scVelo": ("velocity_umap", lambda maps: maps.obsm["X_umap"][::-1].copy(), None, True),
+    "arrows of CellRank": ("T_fwd_umap", lambda maps: maps.obsm["X_umap"][::-1].copy(), None, True),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", NO_MAPS)
+def test_what_is_no_map_is_left_out_unless_it_is_named(maps, case, monkeypatch):
+    key, value, warning, can_be_measured = NO_MAPS[case]
+    expected = sg.tl.evaluate(maps, n_sample=100)
+    maps.obsm[key] = value(maps)
+    said = []
+    monkeypatch.setattr("scanpy.logging.warning", said.append)
+    pd.testing.assert_frame_equal(sg.tl.evaluate(maps, n_sample=100), expected)
+    if warning is None:
+        assert said == []
+    else:
+        assert len(said) == 1
+        assert re.search(f"^Left out of the table: .*{warning}", said[0])
+        assert key in said[0]
+    if can_be_measured:
+        assert list(sg.tl.evaluate(maps, basis=key, n_sample=100)["basis"].unique()) == [key]
+    else:
+        with pytest.raises((TypeError, ValueError), match=rf"adata\.obsm\['{key}'\]"):
+            sg.tl.evaluate(maps, basis=["umap", key], n_sample=100)
+
+
+def test_a_map_of_positive_coordinates_is_measured(maps):
+    maps.obsm["X_umap"] -= maps.obsm["X_umap"].min(0) - 1
+    assert "umap" in set(sg.tl.evaluate(maps, n_sample=100)["basis"])
 
 
 def test_representation(maps):
@@ -215,6 +273,9 @@ def test_too_few_cells(maps, n):
 def test_no_embedding(reduced):
     adata = anndata.AnnData(obs=reduced.obs[[]], obsm={"X_pca": reduced.obsm["X_pca"]})
     with pytest.raises(ValueError, match=r"no embedding of two or three columns; compute one first \(sg\.tl\.geoae"):
+        sg.tl.evaluate(adata)
+    adata.obsm["X_umap"] = np.full((700, 2), np.nan)
+    with pytest.raises(ValueError, match="no embedding of two or three columns"):
         sg.tl.evaluate(adata)
     # one of two columns that is the representation itself
     adata.obsm["X_pca"] = adata.obsm["X_pca"][:, :2]

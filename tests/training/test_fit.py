@@ -270,44 +270,74 @@ def test_samples(seed):
     torch.testing.assert_close(mixed[:, 1], 2 * mixed[:, 0])
 
 
-def test_interrupt_keeps_the_best_state(monkeypatch):
+@pytest.fixture
+def interrupted(monkeypatch):
+    """Return what lets Ctrl-C come at the n-th call of a method, and the list of its calls."""
+
+    def at(kind, method, n):
+        real, calls = getattr(kind, method), []
+
+        def interrupting(self, *args, **kwargs):
+            calls.append(self)
+            if len(calls) == n:
+                raise KeyboardInterrupt
+            return real(self, *args, **kwargs)
+
+        monkeypatch.setattr(kind, method, interrupting)
+        return calls
+
+    return at
+
+
+@pytest.mark.parametrize("stage", ["first", "second"])
+def test_an_interrupt_is_raised(interrupted, stage):
+    x, _ = sheet(100)
+    kind, method = {
+        "first": (optimize_module.Descent, "__call__"),
+        "second": (settle_module.Positions, "step"),
+    }[stage]
+    interrupted(kind, method, 20)
+    with pytest.raises(KeyboardInterrupt):
+        fit(x, Settings(n_steps=30, refine=True))
+
+
+@pytest.mark.parametrize("strength", [None, "auto"])
+def test_an_interrupt_can_keep_the_best_state(interrupted, strength):
     x, _ = sheet(300)
-    real = optimize_module.Descent.__call__
-    calls = 0
+    settings = {"n_steps": 200, "refine": True, "strength": strength}
+    interrupted(optimize_module.Descent, "__call__", 120)
+    message = r"Interrupted at (step \d+ of 200 of the training); the state of step (\d+) is kept"
+    with pytest.warns(UserWarning, match=message) as record:
+        fitted = fit(x, Settings(on_interrupt="keep", **settings))
+    at, step = re.match(message, str(record[0].message)).groups()
+    assert (fitted.interrupted_at, fitted.step) == (at, int(step))
+    assert fitted.step in fitted.history["step"]
+    # the map of the encoder alone
+    assert fitted.displacement is None
+    np.testing.assert_allclose(fitted.model.encode(torch.from_numpy(x).float()), fitted.embedding, rtol=0, atol=1e-4)
+    assert len({len(values) for values in fitted.history.values()}) == 1
+    assert fitted.factor == (1 if strength is None else fitted.history["factor"][-1])
 
-    def interrupting(*args, **kwargs):
-        nonlocal calls
-        calls += 1
-        if calls == 120:
-            raise KeyboardInterrupt
-        return real(*args, **kwargs)
 
-    monkeypatch.setattr(optimize_module.Descent, "__call__", interrupting)
-    with pytest.warns(
-        UserWarning, match=r"interrupted at step \d+ of 200; the best state so far, of step (\d+)"
-    ) as record:
-        fitted = fit(x, Settings(n_steps=200, refine=False))
-    assert fitted.step == int(re.search(r"of step (\d+)", str(record[0].message))[1]) > 0
-    assert np.isfinite(fitted.embedding).all()
+@pytest.mark.parametrize("n", [1, 10])
+def test_an_interrupt_before_the_first_evaluation_is_raised(interrupted, n):
+    x, _ = sheet(300)
+    interrupted(optimize_module.Descent, "__call__", n)
+    with pytest.raises(KeyboardInterrupt):
+        fit(x, Settings(n_steps=200, on_interrupt="keep"))
 
 
 @pytest.mark.parametrize(("n_coarse", "at"), [(10_000, 20), (200, 20), (200, 50)])
-def test_interrupt_of_the_second_stage_keeps_the_positions(monkeypatch, n_coarse, at):
+def test_an_interrupt_can_keep_the_positions(interrupted, monkeypatch, n_coarse, at):
     x, _ = sheet(300)
     monkeypatch.setattr(settle_module, "N_COARSE", n_coarse)
-    real, calls = settle_module.Positions.step, []
-
-    def interrupting(positions, model):
-        calls.append(len(positions.values))
-        if len(calls) == at:
-            raise KeyboardInterrupt
-        real(positions, model)
-
-    monkeypatch.setattr(settle_module.Positions, "step", interrupting)
-    with pytest.warns(UserWarning, match=r"second stage was interrupted at step 19 of 30; the positions so far"):
-        fitted = fit(x, Settings(n_steps=30, refine=True))
+    calls = interrupted(settle_module.Positions, "step", at)
+    with pytest.warns(UserWarning, match=r"at step 19 of 30 of the second stage; the positions so far are kept"):
+        fitted = fit(x, Settings(n_steps=30, refine=True, on_interrupt="keep"))
+    assert fitted.interrupted_at == "step 19 of 30 of the second stage"
     # one Ctrl-C ends all of it, and cells that were not of the sample are among those that were
-    assert calls == [200] * min(at, 30) + [300] * (at - 30) if n_coarse < 300 else [300] * at
+    moved = [len(positions.values) for positions in calls]
+    assert moved == ([200] * min(at, 30) + [300] * (at - 30) if n_coarse < 300 else [300] * at)
     assert np.isfinite(fitted.embedding).all()
     assert fitted.displacement.mean() < 0.1
 

@@ -34,6 +34,7 @@ from scgeoae.training import Settings
         ({"regularizer": "cae", "side": "decoder"}, "'contractive' is one of the encoder; side='decoder' means"),
         ({"regularizer": "nrae", "side": "decoder"}, "'neighborhood' is one of both networks together; side="),
         ({"regularizer": {"irae": 1, "mcae": 1}, "side": "encoder"}, "'curvature' is one of the decoder; side="),
+        ({"on_interrupt": "stop"}, r"`on_interrupt` to be one of \('raise', 'keep'\), found 'stop'"),
         ({"tolerance": 1}, "`tolerance` to be a finite number > 1, found 1"),
         ({"regularizer": None, "strength": "auto"}, "'auto' balances a penalty .* regularizer=None is none"),
         ({"regularizer": "dae", "strength": "auto"}, "'auto' balances a penalty .* regularizer='denoising' is none"),
