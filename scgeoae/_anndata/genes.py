@@ -12,11 +12,11 @@ from anndata import AnnData
 from scipy import sparse
 
 from .._arguments import checked_names
-from ..nn.genes import Genes
+from ..nn.genes import Genes, Statistics
 from ..training.blocks import dense
 from .representation import in_memory
 from .results import read_model, read_params
-from .units import units_of
+from .units import statistics_of, units_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,10 +26,12 @@ if TYPE_CHECKING:
     from ..nn.genes import Expression
     from .representation import Representation
 
-# Cells that tell where a projection has its origin, which is the same for all of them, and what genes are like.
+# Cells that tell where a projection has its origin, which is the same for all of them, and in which units genes are.
 N_CHECKED = 1000
-# Cells that are enough for a linear regression on some ten components.
+# Cells that are enough for a linear regression on some ten components, and to say what genes are like.
 N_REGRESSED = 10_000
+# By how many standard deviations a gene may have changed among the cells that are compared, which may be others.
+MAX_CHANGE = 0.2
 # Of the spread of a component: what float32 and the solver of a PCA leave.
 MAX_DEVIATION = 1e-2
 
@@ -42,24 +44,27 @@ def genes_of(adata: AnnData, representation: Representation) -> Genes | None:
     only `adata.raw` has, are read off the representation by linear regression.
     """
     params = representation.params
-    rows = spread_rows(adata.n_obs, N_CHECKED)
+    rows = spread_rows(adata.n_obs, N_REGRESSED)
     if params["use_rep"] == "X":
-        names = adata.var_names.to_numpy(dtype=str)
-        layer = params.get("layer")
-        units = units_of(adata, np.arange(adata.n_vars), in_memory(representation.matrix[rows]))
-        return Genes(names, len(names), layer=layer, low=units.low, units=units)
+        y = in_memory(representation.matrix[rows])
+        return Genes(
+            adata.var_names.to_numpy(dtype=str),
+            adata.n_vars,
+            layer=params.get("layer"),
+            statistics=statistics_of(y),
+            units=units_of(adata, np.arange(adata.n_vars), y[:N_CHECKED]),
+        )
+    x = dense(representation.matrix[rows]).astype(np.float64)
     found = _components(adata, representation)
     layer = None if found is None else found.layer
-    matrix = _matrix(adata, layer)
-    parts = [] if matrix is None else [_projected(adata, found, matrix, representation, rows)]
-    if matrix is not None:
-        known = np.zeros(adata.n_vars, dtype=bool) if parts[0] is None else np.isin(adata.var_names, parts[0].names)
-        parts.append(_regressed(adata.var_names[~known], matrix, np.flatnonzero(~known), representation, layer=layer))
+    parts = []
+    if (matrix := _matrix(adata, layer)) is not None:
+        parts.append(_read_off(x, in_memory(matrix[rows]), adata, found))
     if adata.raw is not None and _is_real(adata.raw.X):
         new = np.flatnonzero(~adata.raw.var_names.isin(adata.var_names))
-        part = _regressed(adata.raw.var_names[new], adata.raw.X, new, representation, layer=layer)
+        part = _regressed(x, in_memory(adata.raw.X[rows])[:, new], adata.raw.var_names[new])
         parts.append(replace(part, n_raw=len(part.names)))
-    return _together([part for part in parts if part is not None and len(part.names)])
+    return _together(parts)
 
 
 def stored_genes(adata: AnnData, key: str) -> Genes | None:
@@ -143,6 +148,21 @@ def measured_cells(adata: AnnData, key: str, genes: Sequence[str]) -> AnnData:
             raise KeyError(msg)
         if len(wanted):
             x[:, of] = dense(source[:, source_names.get_indexer(wanted)])
+    if known.statistics is not None:
+        then = known.statistics.of(pd.Index(known.names).get_indexer(genes))
+        now = x[spread_rows(adata.n_obs, N_REGRESSED)]
+        is_other = now.max(0) > then.high + MAX_CHANGE * then.std
+        if adata.n_obs == params.get("n_cells"):
+            is_other |= np.abs(now.mean(0) - then.mean) > MAX_CHANGE * then.std
+        if is_other.any():
+            name = genes[int(is_other.argmax())]
+            msg = (
+                f"{where} no longer has the values of {name!r} that the map decodes to: they went up to "
+                f"{then.high[is_other][0]:.3g}, with mean {then.mean[is_other][0]:.3g}, when it was made, and go up to "
+                f"{now.max(0)[is_other][0]:.3g}, with mean {now.mean(0)[is_other][0]:.3g}. Bring them back; "
+                "sg.tl.decode needs them no longer."
+            )
+            raise ValueError(msg)
     return AnnData(x, obs=adata.obs, var=pd.DataFrame(index=list(genes)), obsm=dict(adata.obsm), uns=dict(adata.uns))
 
 
@@ -179,78 +199,68 @@ def _components(adata: AnnData, representation: Representation) -> _Components |
     return _Components(loadings, layer if isinstance(layer, str) else None)
 
 
-def _projected(
-    adata: AnnData, found: _Components | None, matrix: Any, representation: Representation, rows: NDArray
-) -> Genes | None:
-    """Return the genes with loadings, if the matrix is what the components were computed from."""
-    if found is None:
-        return None
-    used = np.flatnonzero((found.loadings != 0).any(1))
-    sample = in_memory(matrix[rows])
-    y, x = dense(sample[:, used]).astype(np.float64), dense(representation.matrix[rows]).astype(np.float64)
-    loadings = found.loadings[used]
-    difference = y @ loadings - x
-    offset = difference.mean(0)
-    # false for NaN too
-    if not np.abs(difference - offset).max(initial=0) <= MAX_DEVIATION * max(x.std(), np.finfo(np.float32).tiny):
-        return None
-    units = units_of(adata, used, sample)
-    return Genes(
+def _read_off(x: NDArray, y: Any, adata: AnnData, found: _Components | None) -> Genes:
+    """Return the genes of (n, D) cells x with expression y, those with loadings first if y is what these are of."""
+    layer = None if found is None else found.layer
+    offset = None if found is None else _offset(x[:N_CHECKED], y[:N_CHECKED], found.loadings)
+    if offset is None:
+        return replace(_regressed(x, y, adata.var_names), layer=layer)
+    has_loadings = (found.loadings != 0).any(1)
+    used, rest = np.flatnonzero(has_loadings), np.flatnonzero(~has_loadings)
+    statistics, loadings = statistics_of(y[:, used]), found.loadings[used]
+    projected = Genes(
         adata.var_names[used].to_numpy(dtype=str),
         len(used),
-        layer=found.layer,
-        low=units.low,
+        layer=layer,
+        statistics=statistics,
         loadings=loadings.astype(np.float32),
-        intercept=_intercept(matrix, used, loadings, representation),
+        intercept=(statistics.mean - loadings @ x.mean(0)).astype(np.float32),
         offset=offset.astype(np.float32),
-        units=units,
+        units=units_of(adata, used, y[:N_CHECKED]),
     )
+    return _together([projected, _regressed(x, y[:, rest], adata.var_names[rest])])
 
 
-def _intercept(matrix: Any, columns: NDArray, loadings: NDArray, representation: Representation) -> NDArray[np.float32]:
-    rows = spread_rows(matrix.shape[0], N_REGRESSED)
-    mean = dense(in_memory(matrix[rows])[:, columns].mean(axis=0)).ravel()
-    center = dense(representation.matrix[rows]).mean(0, dtype=np.float64)
-    return (mean - loadings @ center).astype(np.float32)
+def _offset(x: NDArray, y: Any, loadings: NDArray) -> NDArray | None:
+    """Return c in x = y L − c, None if x is not that."""
+    difference = dense(y @ loadings) - x
+    offset = difference.mean(0)
+    # false for NaN too
+    is_it = np.abs(difference - offset).max(initial=0) <= MAX_DEVIATION * max(x.std(), np.finfo(np.float32).tiny)
+    return offset if is_it else None
 
 
-def _regressed(
-    names: pd.Index, matrix: Any, columns: NDArray, representation: Representation, *, layer: str | None
-) -> Genes:
+def _regressed(x: NDArray, y: Any, names: pd.Index) -> Genes:
     """Return genes with the slopes of their linear regression on the representation, those with finite values."""
-    rows = spread_rows(matrix.shape[0], N_REGRESSED)
-    y = in_memory(matrix[rows])[:, columns]
-    x = dense(representation.matrix[rows]).astype(np.float64)
     center = x.mean(0)
     x = np.column_stack([x - center, np.ones(len(x))])
     with np.errstate(all="ignore"):  # of values that are not finite
         product = (y.T @ x).T if sparse.issparse(y) else x.T @ y
         slopes = np.linalg.lstsq(x.T @ x, dense(product), rcond=None)[0]
-    slopes, mean = slopes[:-1].T.astype(np.float32), slopes[-1]
-    intercept = (mean - slopes @ center).astype(np.float32)
-    is_finite = np.isfinite(slopes).all(1) & np.isfinite(intercept)
-    low = dense(y.min(axis=0)).ravel().astype(np.float32)
+        slopes, mean = slopes[:-1].T.astype(np.float32), slopes[-1]
+        intercept = (mean - slopes @ center).astype(np.float32)
+    is_finite = np.flatnonzero(np.isfinite(slopes).all(1) & np.isfinite(intercept))
     return Genes(
         names[is_finite].to_numpy(dtype=str),
         0,
-        layer=layer,
-        low=low[is_finite],
+        statistics=statistics_of(y[:, is_finite]) if len(is_finite) else None,
         loadings=slopes[is_finite],
         intercept=intercept[is_finite],
     )
 
 
 def _together(parts: list[Genes]) -> Genes | None:
-    if not parts:
-        return None
-    first = parts[0]
+    parts = [part for part in parts if len(part.names)]
+    if len(parts) < 2:
+        return parts[0] if parts else None
+    statistics = [[getattr(part.statistics, name) for part in parts] for name in ("mean", "std", "low", "high")]
     return replace(
-        first,
+        parts[0],
         n_raw=sum(part.n_raw for part in parts),
-        **{
-            name: np.concatenate([getattr(part, name) for part in parts])
-            for name in ("names", "low", "loadings", "intercept")
-        },
+        statistics=Statistics(*map(np.concatenate, statistics)),
+        names=np.concatenate([part.names for part in parts]),
+        loadings=np.concatenate([part.loadings for part in parts]),
+        intercept=np.concatenate([part.intercept for part in parts]),
     )
 
 

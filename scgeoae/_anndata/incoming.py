@@ -113,7 +113,7 @@ def _projected(
         raise ValueError(msg)
     if len(absent):
         logg.warning(f"{len(absent)} of {len(at)} genes of the reference are missing: taking their mean")
-    convert = read_units(adata_new, matrix, name, genes.units, at[is_there], is_there, units)
+    convert = read_units(adata_new, matrix, name, genes, at[is_there], is_there, units)
     x = np.empty((adata_new.n_obs, params["n_features"]), dtype=np.float32)
     for start, block in blocks(matrix):
         rows = slice(start, start + len(block))

@@ -14,12 +14,12 @@ from .columns import obs_numbers
 from .representation import Representation, stored_representation
 from .results import embedding_slot, has_own_decoder, read_embedding, read_model, read_params
 from .slots import Slots
-from .units import units_of_counts
+from .units import statistics_of
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
-    from ..nn.genes import Units
+    from ..nn.genes import Statistics
 
 # Up to which number of cells training sees all, in their order, so that their digest can be taken again.
 MAX_DIGESTED = 100_000
@@ -60,18 +60,18 @@ def read_representation(adata: AnnData, key: str, *, whole: bool = False) -> Rep
         may_be_digested = adata.n_obs == n_cells <= MAX_DIGESTED
         if not (may_be_digested and _digest(found.matrix) == params.get("data")):
             _check_cells(adata, key, found, model)
-    elif model.genes is not None and model.genes.units is not None:
-        _check_counts(adata, key, found, model.genes.units, whole=adata.n_obs == n_cells)
+    elif model.genes is not None and model.genes.statistics is not None:
+        _check_counts(adata, key, found, model.genes.statistics, whole=adata.n_obs == n_cells)
     return found
 
 
-def _check_counts(adata: AnnData, key: str, found: Representation, units: Units, *, whole: bool) -> None:
+def _check_counts(adata: AnnData, key: str, found: Representation, then: Statistics, *, whole: bool) -> None:
     """Say if counts are others than those of the map: in the mean, or of some of its cells beyond their range."""
-    now = units_of_counts(found.matrix)
-    tolerance = MAX_DEVIATION * units.std + MAX_NOISE
-    is_other = now.high > units.high + tolerance
+    now = statistics_of(found.matrix)
+    tolerance = MAX_DEVIATION * then.std + MAX_NOISE
+    is_other = now.high > then.high + tolerance
     if whole:
-        is_other |= np.abs(now.mean - units.mean) > tolerance
+        is_other |= np.abs(now.mean - then.mean) > tolerance
     if is_other.any():
         name = read_model(adata, key).genes.names[int(is_other.argmax())]
         msg = (

@@ -9,7 +9,7 @@ import numpy as np
 from scanpy import logging as logg
 from scipy import sparse
 
-from ..nn.genes import Scaling, Units
+from ..nn.genes import Scaling, Statistics, Units
 from ..training.blocks import dense
 from .representation import in_memory
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from numpy.typing import NDArray
 
-    from ..nn.genes import Kind
+    from ..nn.genes import Genes, Kind
 
 READINGS = ("counts", "normalized", "log1p", "same")
 """What a user may say of new cells; the last: as the matrix that the map was made of, scaled if that was."""
@@ -34,6 +34,8 @@ FEWEST = 20
 N_READ = 500
 # Shares of zeros that corrected expression does not have, and measured expression does.
 FEW_ZEROS, MANY_ZEROS = 0.01, 0.1
+# Below which what was scaled is taken for a zero: that of float32.
+SMALLEST = 1e-4
 # Beyond which genes are not in units of the reference: their median mean, in standard deviations; the median
 # logarithm of their spread, of cells of one kind rather less than 0; and the share of values outside of its range.
 MAX_SHIFT, MAX_WIDER, MAX_OUTSIDE = 1.0, np.log(2), 0.1
@@ -52,29 +54,19 @@ def units_of(adata: AnnData, columns: NDArray, sample: Any) -> Units:
     kind, total = signature(unscaled)
     if kind == "log1p" and np.isnan(total) and adata.raw is not None and adata.raw.X.dtype.kind in "iuf":
         # which often keeps the genes that were left out later
-        raw_kind, raw_total = signature(in_memory(adata.raw.X[: len(dense(sample))]))
+        raw_kind, raw_total = signature(in_memory(adata.raw.X[: sample.shape[0]]))
         total = raw_total if raw_kind == "log1p" else total
-    y = dense(sample[:, columns]).astype(np.float64)
-    zeros = np.abs(dense(unscaled[:, columns])) < 1e-4
-    if scaling is not None:
-        scaling = scaling.of(columns)
-    return Units(
-        kind,
-        *(measure(y, axis=0).astype(np.float32) for measure in (np.mean, np.std, np.min, np.max)),
-        zeros=float(zeros.mean()),
-        target_sum=total,
-        scaling=scaling,
-    )
+    zeros = np.abs(dense(unscaled[:, columns])) < SMALLEST
+    return Units(kind, float(zeros.mean()), total, None if scaling is None else scaling.of(columns))
 
 
-def units_of_counts(normalized: sparse.csr_matrix) -> Units:
-    """Return the units of the representation of a map of counts: log1p of all cells, normalized."""
-    mean = np.asarray(normalized.mean(axis=0), dtype=np.float64).ravel()
-    square = np.asarray(normalized.multiply(normalized).mean(axis=0), dtype=np.float64).ravel()
-    low, high = (dense(values).ravel() for values in (normalized.min(axis=0), normalized.max(axis=0)))
-    std = np.sqrt(np.maximum(square - mean**2, 0))
-    zeros = 1 - normalized.nnz / np.prod(normalized.shape)
-    return Units("log1p", *(values.astype(np.float32) for values in (mean, std, low, high)), zeros=float(zeros))
+def statistics_of(y: Any) -> Statistics:
+    """Return what genes are like in an (n, g) matrix, dense or sparse."""
+    mean = dense(y.mean(axis=0, dtype=np.float64)).ravel()
+    square = y.multiply(y) if sparse.issparse(y) else np.square(y, dtype=np.float64)
+    std = np.sqrt(np.maximum(dense(square.mean(axis=0, dtype=np.float64)).ravel() - mean**2, 0))
+    low, high = (dense(values).ravel() for values in (y.min(axis=0), y.max(axis=0)))
+    return Statistics(*(values.astype(np.float32) for values in (mean, std, low, high)))
 
 
 def scaling_of(var: pd.DataFrame, sample: Any) -> Scaling | None:
@@ -163,7 +155,7 @@ class Conversion:
 
 
 def read_units(
-    adata_new: AnnData, matrix: Any, name: str, units: Units, columns: NDArray, is_there: NDArray, said: str | None
+    adata_new: AnnData, matrix: Any, name: str, genes: Genes, columns: NDArray, is_there: NDArray, said: str | None
 ) -> Conversion:
     """Find out in which units new cells come, and return what brings them to those of a reference.
 
@@ -171,10 +163,10 @@ def read_units(
     ----------
     matrix
         (n, all genes of `adata_new`), called `name`.
-    units
+    genes
         Of the reference.
     columns
-        Where its genes are in the matrix, of those that `is_there`, (g,).
+        Where those from which its representation is computed are in the matrix, of those that `is_there`, (g,).
     said
         What a user says of the matrix, one of `READINGS`, or None.
 
@@ -185,14 +177,15 @@ def read_units(
     """
     if said == "same":
         return Conversion()
-    there = np.flatnonzero(is_there)
+    units, there = genes.units, np.flatnonzero(is_there)
+    reference = genes.statistics.of(there)
     scaling = None if units.scaling is None else units.scaling.of(there)
     rows = np.unique(np.linspace(0, matrix.shape[0] - 1, min(matrix.shape[0], N_READ)).astype(np.intp))
     sample = in_memory(matrix[rows])
     y = dense(sample[:, columns]).astype(np.float64)
     found, total = signature(sample, units.target_sum)
     kind = said or found
-    summaries = f"{name}: {_summary(y, found)}. {_reference(units)}."
+    summaries = f"{name}: {_summary(y, found)}. {_described(units, reference)}."
     scaled = Conversion(scaling=scaling)
     if kind == "signed" or units.kind == "signed":
         ways = [Conversion()]
@@ -212,12 +205,12 @@ def read_units(
         # what was scaled and not centered has no negative values either
         is_open = scaling is not None and not scaling.zero_center and said is None and np.isnan(total)
         ways = [way, Conversion()] if is_open and kind == units.kind else [way]
-    best = min(ways, key=lambda way: sum(_off(way(y, rows), units, there)))
+    best = min(ways, key=lambda way: sum(_off(way(y, rows), reference)))
     if best.from_log or best.to_log or best.totals is not None or best.own is not None:
         how = "scaled on its own, which is undone" if best.own is not None else WORDS[kind]
         logg.warning(f"{name} is {how}: brought to the units of the reference, {WORDS[units.kind]}")
     if said is None:
-        _warn(best(y, rows), units, there, summaries, is_corrected=units.kind == "signed" and scaling is not None)
+        _warn(best(y, rows), reference, summaries, is_corrected=units.kind == "signed" and scaling is not None)
     return best
 
 
@@ -241,13 +234,13 @@ def _way(kind: Kind, total: float, sample: Any, matrix: Any, units: Units) -> Co
     return Conversion(from_log=from_log, totals=totals, to_log=to_log)
 
 
-def _off(y: NDArray, units: Units, there: NDArray) -> tuple[float, float, float]:
+def _off(y: NDArray, reference: Statistics) -> tuple[float, float, float]:
     """Return how far the genes of some cells are from those of the reference: shift, spread and share outside."""
-    varies = units.std[there] > 0
-    if not varies.any():
+    varies = np.flatnonzero(reference.std > 0)
+    if not len(varies):
         return 0.0, 0.0, 0.0
-    y, at = y[:, varies], there[varies]
-    mean, std, low, high = (values[at].astype(np.float64) for values in (units.mean, units.std, units.low, units.high))
+    known = reference.of(varies)
+    y, mean, std, low, high = y[:, varies], known.mean, known.std, known.low, known.high
     room = 0.1 * (high - low)
     outside = ((y < low - room) | (y > high + room)).mean()
     if len(y) < FEWEST:
@@ -256,8 +249,8 @@ def _off(y: NDArray, units: Units, there: NDArray) -> tuple[float, float, float]
     return float(abs(np.median((y.mean(0) - mean) / std))), float(abs(np.median(wider))), float(outside)
 
 
-def _warn(y: NDArray, units: Units, there: NDArray, summaries: str, *, is_corrected: bool) -> None:
-    shift, spread, outside = _off(y, units, there)
+def _warn(y: NDArray, reference: Statistics, summaries: str, *, is_corrected: bool) -> None:
+    shift, spread, outside = _off(y, reference)
     hint = "If they are in the same units, say so by `units`."
     if is_corrected:
         logg.warning(
@@ -272,12 +265,12 @@ def _summary(y: NDArray, kind: Kind) -> str:
     return f"{WORDS[kind]}, from {y.min():.3g} to {y.max():.3g}, mean {y.mean():.3g}, {(y == 0).mean():.0%} zeros"
 
 
-def _reference(units: Units) -> str:
+def _described(units: Units, reference: Statistics) -> str:
     scaled = "" if units.scaling is None else ", scaled by sc.pp.scale"
     return (
-        f"The genes of the reference: {WORDS[units.kind]}{scaled}, from {units.low.min():.3g} to "
-        f"{units.high.max():.3g}, "
-        f"mean {units.mean.mean():.3g}, {units.zeros:.0%} zeros before that"
+        f"The genes of the reference: {WORDS[units.kind]}{scaled}, from {reference.low.min():.3g} to "
+        f"{reference.high.max():.3g}, "
+        f"mean {reference.mean.mean():.3g}, {units.zeros:.0%} zeros before that"
     )
 
 

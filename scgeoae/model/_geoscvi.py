@@ -15,7 +15,7 @@ from .._anndata.assemble import assemble_counts
 from .._anndata.representation import stored_representation
 from .._anndata.results import check_writable, writable, write_results
 from .._anndata.slots import checked_map_key
-from .._anndata.units import units_of_counts
+from .._anndata.units import statistics_of
 from .._arguments import check_name, checked_integer, checked_number
 from ..geometry import fit_frame, procrustes
 from ..geometry.regularizers import REGULARIZERS, canonical_name
@@ -310,7 +310,7 @@ class GeoSCVI(SCVI):
         names = self._gene_names()
         if isinstance(adata, AnnData) and names is not None and not np.array_equal(names, adata.var_names):
             if not adata.var_names.is_unique or (missing := [name for name in names if name not in adata.var_names]):
-                what = f"lacks {missing[0]!r}" if adata.var_names.is_unique else "has names more than once"
+                what = f"lacks {str(missing[0])!r}" if adata.var_names.is_unique else "has names more than once"
                 msg = f"The model was trained on {len(names)} genes, and adata.var_names {what}; bring them back."
                 raise ValueError(msg)
             in_order = self._validate_anndata(adata[:, names].copy())
@@ -330,8 +330,8 @@ class GeoSCVI(SCVI):
         if names is None:
             return None
         layer = self.registry["setup_args"].get("layer")
-        units = None if adata is None else units_of_counts(stored_representation(adata, self._params(1)).matrix)
-        return Genes(names, len(names), layer=layer, units=units)
+        statistics = None if adata is None else statistics_of(stored_representation(adata, self._params(1)).matrix)
+        return Genes(names, len(names), layer=layer, statistics=statistics)
 
     def _scores(self, found: Survey, *, own: bool) -> dict[str, float]:
         if found.error is None:

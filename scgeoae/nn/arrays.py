@@ -17,7 +17,7 @@ import torch
 from ..geometry.ambient import Ambient, is_metric
 from .autoencoder import Autoencoder
 from .count_decoder import LAYERS, CountDecoder
-from .genes import KINDS, Genes, Scaling, Units
+from .genes import KINDS, Genes, Scaling, Statistics, Units
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -202,20 +202,27 @@ def _genes(stored: Any, n_features: int) -> Genes:
     if ("loadings" in stored) != ("intercept" in stored) or ("loadings" not in stored and g != n_features):
         msg = f"{g} genes do not fit {n_features} features"
         raise ValueError(msg)
-    entries |= {name: shape for name, shape in (("low", (g,)), ("offset", (n_features,))) if name in stored}
+    if "offset" in stored:
+        entries["offset"] = (n_features,)
+    statistics = stored.get("statistics")
+    if statistics is not None:
+        statistics = Statistics(*(_array(statistics, field.name, (g,)) for field in fields(Statistics)))
+    if n_projected and "units" in stored and (statistics is None or ("loadings" in stored) != ("offset" in stored)):
+        msg = "what is needed to project genes is not there"
+        raise ValueError(msg)
     return Genes(
         np.array(names.tolist(), dtype=str),
         n_projected,
         n_raw,
         layer=_text(stored, "layer") if "layer" in stored else None,
+        statistics=statistics,
         units=_units(stored["units"], n_projected) if "units" in stored else None,
         **{name: _array(stored, name, shape) for name, shape in entries.items()},
     )
 
 
 def _units(stored: Any, g: int) -> Units:
-    kind = _text(stored, "kind")
-    if kind not in KINDS:
+    if (kind := _text(stored, "kind")) not in KINDS:
         msg = f"unknown units {excerpt(kind)}"
         raise ValueError(msg)
     scaling = None
@@ -229,13 +236,8 @@ def _units(stored: Any, g: int) -> Units:
         if not (scaling.std > 0).all():
             msg = "standard deviations of genes are not positive"
             raise ValueError(msg)
-    return Units(
-        kind,
-        *(_array(stored, name, (g,)) for name in ("mean", "std", "low", "high")),
-        zeros=_number(stored, "zeros"),
-        target_sum=_number(stored, "target_sum") if "target_sum" in stored else np.nan,
-        scaling=scaling,
-    )
+    target_sum = _number(stored, "target_sum") if "target_sum" in stored else np.nan
+    return Units(kind, _number(stored, "zeros"), target_sum, scaling)
 
 
 def _array(stored: Any, name: str, shape: tuple[int, ...]) -> NDArray[np.float32]:

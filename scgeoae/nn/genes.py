@@ -52,24 +52,34 @@ class Scaling:
 
 @dataclass(frozen=True)
 class Units:
-    """Which units the expression of g genes is in, and what the genes of a reference are like in them."""
+    """In which units the expression of genes is."""
 
     kind: Kind
     """Before genes were scaled, if they were."""
-    mean: NDArray[np.float32]
-    """(g,) over cells of the reference, as are the others."""
-    std: NDArray[np.float32]
-    """(g,)"""
-    low: NDArray[np.float32]
-    """(g,) the least value."""
-    high: NDArray[np.float32]
-    """(g,) the largest value."""
     zeros: float
     """Share of values that were zero before they were scaled."""
     target_sum: float = np.nan
     """Total that the counts of a cell were normalized to, NaN if that is unknown."""
     scaling: Scaling | None = None
     """How they were scaled, None if they were not."""
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """What g genes are like in some cells."""
+
+    mean: NDArray[np.float32]
+    """(g,)"""
+    std: NDArray[np.float32]
+    """(g,)"""
+    low: NDArray[np.float32]
+    """(g,) least value."""
+    high: NDArray[np.float32]
+    """(g,) largest value."""
+
+    def of(self, columns: NDArray[np.integer] | slice) -> Statistics:
+        """Return those of some of the genes."""
+        return Statistics(self.mean[columns], self.std[columns], self.low[columns], self.high[columns])
 
 
 class Expression(NamedTuple):
@@ -119,8 +129,8 @@ class Genes:
         Number of genes that were in ``adata.raw`` only. They come last.
     layer
         In which they stood, None for X.
-    low
-        (g,) the least value in the reference, None if it is not known.
+    statistics
+        Of the genes in the cells of the map, None if they are not known.
     loadings
         (g, D) rows of L transposed: the loadings of a PCA, and slopes of a linear regression for all genes but the
         first `n_projected`. None if the representation is the expression of the genes.
@@ -129,14 +139,14 @@ class Genes:
     offset
         (D,) c.
     units
-        Of the first `n_projected` genes. None if there are none, and of a model of counts.
+        Of the first `n_projected` genes, in which new cells have to be. None if there are none, and of counts.
     """
 
     names: NDArray[np.str_]
     n_projected: int
     n_raw: int = 0
     layer: str | None = None
-    low: NDArray[np.float32] | None = None
+    statistics: Statistics | None = None
     loadings: NDArray[np.float32] | None = None
     intercept: NDArray[np.float32] | None = None
     offset: NDArray[np.float32] | None = None
@@ -174,7 +184,8 @@ class Genes:
                 msg = f"Several genes are named {repeated[0]!r}; adata.var_names_make_unique() renames them."
                 raise ValueError(msg)
             columns = np.array([at[gene] for gene in genes], dtype=np.intp)
-        floor = None if self.low is None else np.where(self.low[columns] >= 0, 0, -np.inf).astype(np.float32)
+        known = self.statistics
+        floor = None if known is None else np.where(known.low[columns] >= 0, 0, -np.inf).astype(np.float32)
         if self.loadings is None:
             return Expression(self.names[columns], columns, None, None, floor)
         return Expression(self.names[columns], columns, self.loadings[columns].T.copy(), self.intercept[columns], floor)
@@ -185,7 +196,7 @@ class Genes:
         Of genes that are not `is_there`, (g,), whose columns are left out, the mean in the reference is taken.
         """
         if is_there is not None:
-            filled = np.tile(self.units.mean.astype(np.float64), (len(y), 1))
+            filled = np.tile(self.statistics.mean[: self.n_projected].astype(np.float64), (len(y), 1))
             filled[:, is_there] = y
             y = filled
         if self.loadings is None:
