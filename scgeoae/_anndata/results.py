@@ -129,7 +129,8 @@ def write_results(adata: AnnData, key: str, results: Results) -> list[str]:
 def _write(adata: AnnData, slots: Slots, results: Results) -> list[str]:
     rows, columns = np.triu_indices(results.tensors["decoder"].metric.shape[-1])
     for attribute, entries in results.computed.items():
-        getattr(adata, attribute).update(entries)
+        for name, value in entries.items():
+            getattr(adata, attribute)[name] = value
     lines = [f"{attribute}[{name!r}], computed for it" for attribute, new in results.computed.items() for name in new]
     if results.embedding is not None:
         old = adata.obsm.get(slots.embedding)

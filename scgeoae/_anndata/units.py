@@ -36,6 +36,8 @@ N_READ = 500
 FEW_ZEROS, MANY_ZEROS = 0.01, 0.1
 # Below which what was scaled is taken for a zero: that of float32.
 SMALLEST = 1e-4
+# By how many standard deviations the least values of a gene may differ that are zeros.
+FLOOR = 0.01
 # Beyond which genes are not in units of the reference: their median mean, in standard deviations; the median
 # logarithm of their spread, of cells of one kind rather less than 0; and the share of values outside of its range.
 MAX_SHIFT, MAX_WIDER, MAX_OUTSIDE = 1.0, np.log(2), 0.1
@@ -50,13 +52,13 @@ WORDS = {
 def units_of(adata: AnnData, columns: NDArray, sample: Any) -> Units:
     """Return in which units the genes in `columns` are, of which a `sample` has some cells and all genes."""
     scaling = scaling_of(adata.var, sample)
-    unscaled = sample if scaling is None else scaling.undo(dense(sample).astype(np.float64))
+    unscaled = sample if scaling is None else _near_zero(scaling.undo(dense(sample).astype(np.float64)))
     kind, total = signature(unscaled)
     if kind == "log1p" and np.isnan(total) and adata.raw is not None and adata.raw.X.dtype.kind in "iuf":
         # which often keeps the genes that were left out later
         raw_kind, raw_total = signature(in_memory(adata.raw.X[: sample.shape[0]]))
         total = raw_total if raw_kind == "log1p" else total
-    zeros = np.abs(dense(unscaled[:, columns])) < SMALLEST
+    zeros = dense(unscaled[:, columns]) == 0
     return Units(kind, float(zeros.mean()), total, None if scaling is None else scaling.of(columns))
 
 
@@ -182,39 +184,65 @@ def read_units(
     scaling = None if units.scaling is None else units.scaling.of(there)
     rows = np.unique(np.linspace(0, matrix.shape[0] - 1, min(matrix.shape[0], N_READ)).astype(np.intp))
     sample = in_memory(matrix[rows])
-    y = dense(sample[:, columns]).astype(np.float64)
+    given = dense(sample[:, columns]).astype(np.float64)
+    own = scaling_of(adata_new.var, sample) if said is None else None
+    if own is not None:
+        unscaled, own = _near_zero(own.undo(dense(sample).astype(np.float64))), own.of(columns)
+        # both may have been scaled together
+        own = None if scaling is not None and own.is_near(scaling) else own
+        sample = sample if own is None else unscaled
     found, total = signature(sample, units.target_sum)
     kind = said or found
-    summaries = f"{name}: {_summary(y, found)}. {_described(units, reference)}."
-    scaled = Conversion(scaling=scaling)
-    if kind == "signed" or units.kind == "signed":
-        ways = [Conversion()]
-        ways += [] if scaling is None else [scaled]
-        if kind == "signed" and scaling is not None:
-            own = scaling_of(adata_new.var, sample)
-            if own is not None and signature(own.undo(dense(sample)).clip(0))[0] == units.kind:
-                ways.append(replace(scaled, own=own.of(columns)))
-        is_measured = kind != "signed" and (kind == "counts" or (y == 0).mean() > MANY_ZEROS)
-        if is_measured and units.zeros < FEW_ZEROS:
-            raise ValueError(_no_way(summaries))
-    else:
-        way = _way(kind, total, sample, matrix, units)
-        if way is None:
-            raise ValueError(_no_way(summaries))
-        way = replace(way, scaling=scaling)
-        # what was scaled and not centered has no negative values either
-        is_open = scaling is not None and not scaling.zero_center and said is None and np.isnan(total)
-        ways = [way, Conversion()] if is_open and kind == units.kind else [way]
-    best = min(ways, key=lambda way: sum(_off(way(y, rows), reference)))
+    summaries = f"{name}: {_summary(given, found)}. {_described(units, reference)}."
+    y = dense(sample[:, columns])
+    ways = _ways(kind, total, y, matrix, units, scaling, reference, is_given=own is None)
+    ways = [replace(way, own=own) for way in ways]
+    if not ways:
+        msg = (
+            "The new cells are in other units than the reference, and its record does not say how to bring them there. "
+            f"{summaries} Preprocess them as the reference was, or say what they are by `units`: "
+            f"{', '.join(map(repr, READINGS))}."
+        )
+        raise ValueError(msg)
+    best = min(ways, key=lambda way: sum(_off(way(given, rows), reference)))
     if best.from_log or best.to_log or best.totals is not None or best.own is not None:
         how = "scaled on its own, which is undone" if best.own is not None else WORDS[kind]
         logg.warning(f"{name} is {how}: brought to the units of the reference, {WORDS[units.kind]}")
     if said is None:
-        _warn(best(y, rows), reference, summaries, is_corrected=units.kind == "signed" and scaling is not None)
+        _warn(best(given, rows), reference, units, summaries)
     return best
 
 
-def _way(kind: Kind, total: float, sample: Any, matrix: Any, units: Units) -> Conversion | None:
+def _ways(
+    kind: Kind,
+    total: float,
+    y: NDArray,
+    matrix: Any,
+    units: Units,
+    scaling: Scaling | None,
+    reference: Statistics,
+    *,
+    is_given: bool,
+) -> list[Conversion]:
+    """Return what may bring expression of a kind, (n, g) of some cells, to the units of a reference.
+
+    If it `is_given` as it is, it may be in these units already.
+    """
+    scaled, same = Conversion(scaling=scaling), [Conversion()] if is_given else []
+    if kind == "signed":
+        has_signs = reference.low.min() < 0 or (y < 0).mean() < FEW_ZEROS
+        return [*(same if has_signs else []), *([scaled] if scaling is not None and units.kind == "signed" else [])]
+    if units.kind == "signed":
+        is_measured = kind == "counts" or (y == 0).mean() > MANY_ZEROS
+        return [] if is_measured and units.zeros < FEW_ZEROS else [scaled]
+    way = _way(kind, total, matrix, units)
+    ways = [] if way is None else [replace(way, scaling=scaling)]
+    # what was scaled and not centered has no negative values either
+    is_open = scaling is not None and not scaling.zero_center and np.isnan(total) and kind == units.kind
+    return [*ways, *(same if is_open else [])]
+
+
+def _way(kind: Kind, total: float, matrix: Any, units: Units) -> Conversion | None:
     """Return the way between two kinds of expression without scaling, None if the record does not say it."""
     target, from_log, to_log = units.target_sum, kind == "log1p", units.kind == "log1p"
     if kind == "counts":
@@ -249,16 +277,28 @@ def _off(y: NDArray, reference: Statistics) -> tuple[float, float, float]:
     return float(abs(np.median((y.mean(0) - mean) / std))), float(abs(np.median(wider))), float(outside)
 
 
-def _warn(y: NDArray, reference: Statistics, summaries: str, *, is_corrected: bool) -> None:
+def _warn(y: NDArray, reference: Statistics, units: Units, summaries: str) -> None:
+    """Say if some cells, brought to the units of the reference, are unlike it, or if nothing could tell."""
     shift, spread, outside = _off(y, reference)
-    hint = "If they are in the same units, say so by `units`."
-    if is_corrected:
+    # zeros are at the same value in both, unless genes were scaled otherwise
+    is_floor = np.abs(y.min(0) - reference.low) < FLOOR * np.maximum(reference.std, SMALLEST)
+    is_rescaled = units.zeros > MANY_ZEROS and len(y) >= FEWEST and is_floor.mean() < MANY_ZEROS
+    if units.kind == "signed":
         logg.warning(
-            "The genes of the reference were corrected (as by sc.pp.regress_out or sc.pp.combat) before they were "
-            f"scaled. What cells are corrected together with changes their values, and so their places. {summaries}"
+            "The genes of the reference are residuals or were corrected (sc.pp.regress_out, sc.pp.combat, Pearson "
+            "residuals), so that their values depend on the cells that they were computed with, and so do the places "
+            f"of new cells. {summaries} If both were computed together, say units='same'."
         )
-    elif shift > MAX_SHIFT or spread > MAX_WIDER or outside > MAX_OUTSIDE:
-        logg.warning(f"The new cells may be in other units than the reference. {summaries} {hint}")
+    elif shift > MAX_SHIFT or spread > MAX_WIDER or outside > MAX_OUTSIDE or is_rescaled:
+        logg.warning(
+            f"The new cells may be in other units than the reference. {summaries} If they are in the same units, say "
+            "so by `units`."
+        )
+
+
+def _near_zero(y: NDArray) -> NDArray:
+    """Return values of which those that float32 leaves of a zero are one."""
+    return np.where(np.abs(y) < SMALLEST, 0, y)
 
 
 def _summary(y: NDArray, kind: Kind) -> str:
@@ -271,12 +311,4 @@ def _described(units: Units, reference: Statistics) -> str:
         f"The genes of the reference: {WORDS[units.kind]}{scaled}, from {reference.low.min():.3g} to "
         f"{reference.high.max():.3g}, "
         f"mean {reference.mean.mean():.3g}, {units.zeros:.0%} zeros before that"
-    )
-
-
-def _no_way(summaries: str) -> str:
-    return (
-        f"The new cells are in other units than the reference, and its record does not say how to bring them there. "
-        f"{summaries} Preprocess them as the reference was, or say what they are by `units`: "
-        f"{', '.join(map(repr, READINGS))}."
     )

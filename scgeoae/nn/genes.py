@@ -41,6 +41,12 @@ class Scaling:
             return np.minimum(y / self.std, self.max_value)
         return np.clip((y - self.mean) / self.std, -self.max_value, self.max_value)
 
+    def is_near(self, other: Scaling) -> bool:
+        """Whether genes are scaled alike, but for rounding."""
+        return self.zero_center == other.zero_center and all(
+            np.allclose(getattr(self, name), getattr(other, name), rtol=1e-3, atol=1e-6) for name in ("mean", "std")
+        )
+
     def of(self, columns: NDArray[np.intp]) -> Scaling:
         """Return that of some of the genes."""
         return replace(self, mean=self.mean[columns], std=self.std[columns])

@@ -30,8 +30,11 @@ from ..geometry import anisotropy, distortion
 from ..nn.arrays import to_arrays
 from ..quality import outliers
 from ..training import Settings, Settled, place, placement
+from ._labels import carry, labels_to_carry
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from anndata import AnnData
     from numpy.typing import NDArray
 
@@ -49,6 +52,7 @@ def transform(
     layer: str | None = None,
     units: Literal["counts", "normalized", "log1p", "same"] | None = None,
     missing: Literal["raise", "mean"] = "raise",
+    obs: str | Sequence[str] | None = None,
     allow_subset: bool = False,
     copy: bool = False,
 ) -> AnnData | None:
@@ -86,6 +90,8 @@ def transform(
     missing
         What to do if the new cells lack genes of the reference: ``"raise"``, or ``"mean"`` to take the mean of the
         reference for them, so that they say nothing.
+    obs
+        Columns of ``adata.obs`` whose labels are carried over to the new cells, such as ``"cell_type"``.
     allow_subset
         Place the cells also if `adata` has only some of the cells of the map. They then settle among these, so that
         they land elsewhere than among all, and outliers are what is far from these.
@@ -109,6 +115,10 @@ def transform(
         The distortion at each cell; areas are relative to the mean over the reference.
     ``obs["{key}_reconstruction_error"]`` : float32
         Squared distance between the cell and its reconstruction, in squared units of the representation.
+    ``obs[name]``, ``obs["{name}_confidence"]`` : category, float32
+        For each name in `obs` the label that most of the 15 nearest cells of the reference in the representation have,
+        and what share of them has it; and the colors in ``uns["{name}_colors"]``, where the reference has some. Of an
+        outlier they say little.
     ``uns["{key}"]`` (or ``uns["{key}_distortion"]``) : dict
         ``params`` and ``model`` of the reference and the ``scores`` of these cells, so that plots and `scgeoae.get`
         work.
@@ -119,11 +129,13 @@ def transform(
     Raises
     ------
     KeyError
-        If the reference has no map under `key`, or its representation, `use_rep` or `layer` is not there.
+        If the reference has no map under `key`, or its representation, `use_rep`, `layer` or a column of `obs` is not
+        there.
     ValueError
         If genes or components are missing, or in units that do not lead to those of the reference; names are not
         unique; values are not finite or beyond float32; the representation of the reference is no longer what the map
-        was made of, or cells of the map are missing.
+        was made of; cells of the map are missing; or ``adata_new.obs`` has a column of a name in `obs` already, which
+        is not from here.
 
     See Also
     --------
@@ -149,6 +161,7 @@ def transform(
     key = map_key(adata, key)
     read_embedding(adata, key)
     check_flag(allow_subset, "allow_subset")
+    labels = labels_to_carry(adata, adata_new, obs)
     params, model = read_params(adata, key), read_encoder(adata, key)
     representation = incoming_representation(
         adata_new, adata, params, use_rep=use_rep, layer=layer, units=units, impute=missing == "mean", key=key
@@ -165,7 +178,8 @@ def transform(
             "are they in other units? Preprocess them as the reference was."
         )
         raise ValueError(msg)
-    found = outliers(x, reference.dense())
+    known = reference.dense()
+    found = outliers(x, known)
 
     metrics = {"decoder": placed.metric, "encoder": placed.encoder_metric}
     tensors = {}
@@ -189,7 +203,7 @@ def transform(
         model=to_arrays(model),
         outlier_score=found.score,
         outlier=found.is_outlier,
-        computed=representation.computed,
+        computed=representation.computed | carry(labels, known, x, adata),
     )
     adata_new = writable(adata_new, copy=copy)
     written = write_results(adata_new, key, results)

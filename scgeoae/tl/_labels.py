@@ -1,0 +1,74 @@
+"""Carry labels from the cells of a map to new ones."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from sklearn.neighbors import KNeighborsClassifier
+
+from .._anndata.columns import obs_labels
+from .._arguments import checked_names
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from anndata import AnnData
+    from numpy.typing import NDArray
+
+# Nearest cells of the reference that vote, as many as in a neighbor graph of Scanpy.
+N_VOTERS = 15
+
+
+def labels_to_carry(adata: AnnData, adata_new: AnnData, obs: str | Sequence[str] | None) -> dict[str, pd.Categorical]:
+    """Return the labels of the reference by their column of `obs`, or say why they cannot be carried over.
+
+    Raises
+    ------
+    KeyError
+        If there is no such column.
+    TypeError
+        If it holds no labels.
+    ValueError
+        If it has numbers, no cell has a label, or the new cells have a column of this name that is not from here.
+    """
+    found = {}
+    for name in [] if obs is None else checked_names(obs, "obs"):
+        labels = obs_labels(adata, name)
+        if pd.api.types.is_float_dtype(labels.categories) or not (labels.codes >= 0).any():
+            what = "numbers" if len(labels.categories) else "no labels"
+            msg = f"Expected adata.obs[{name!r}] to hold labels, found {what}."
+            raise ValueError(msg)
+        if name in adata_new.obs and _confidence(name) not in adata_new.obs:
+            msg = (
+                f"adata_new.obs[{name!r}] has labels of its own, which would be lost; rename them first: "
+                f"adata_new.obs[{name + '_before'!r}] = adata_new.obs.pop({name!r})."
+            )
+            raise ValueError(msg)
+        found[name] = labels
+    return found
+
+
+def carry(
+    labels: dict[str, pd.Categorical], reference: NDArray, x: NDArray, adata: AnnData
+) -> dict[str, dict[str, Any]]:
+    """Return the slots of labels that (n, D) new cells get from the (m, D) cells of a reference, by attribute and key.
+
+    That which most of the 15 nearest in the representation have, and what share of them has it.
+    """
+    columns, colors = {}, {}
+    for name, known in labels.items():
+        has_label = known.codes >= 0
+        voters = KNeighborsClassifier(min(N_VOTERS, int(has_label.sum())))
+        shares = voters.fit(reference[has_label], known.codes[has_label]).predict_proba(x)
+        codes = voters.classes_[shares.argmax(1)]
+        columns[name] = pd.Categorical.from_codes(codes, categories=known.categories, ordered=known.ordered)
+        columns[_confidence(name)] = shares.max(1).astype(np.float32)
+        if f"{name}_colors" in adata.uns:
+            colors[f"{name}_colors"] = adata.uns[f"{name}_colors"]
+    return {"obs": columns, "uns": colors}
+
+
+def _confidence(name: str) -> str:
+    return f"{name}_confidence"
