@@ -5,9 +5,12 @@ from __future__ import annotations
 import argparse
 import sys
 import warnings
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ._filters import naming_filter
 from ._replacing import check_target, replacing
 
 if TYPE_CHECKING:
@@ -95,8 +98,12 @@ def _read(path: Path | None) -> AnnData:
             # written by an old version of anndata
             warnings.simplefilter("ignore")
             return sc.datasets.pbmc68k_reduced()
+    if find_spec("hdf5plugin") is not None:
+        # which knows more compressions as soon as it is imported
+        import_module("hdf5plugin")
     try:
-        return anndata.read_h5ad(path)
+        with naming_filter():
+            return anndata.read_h5ad(path)
     except Exception as error:
         msg = f"{path} is not a readable h5ad file ({str(error).splitlines()[0]})"
         raise ValueError(msg) from error

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from numbers import Integral, Real
 from os import PathLike
 from typing import Any
@@ -11,6 +11,14 @@ from typing import Any
 
 def check_adata(adata: Any) -> None:
     """Say if it is no AnnData, nor anything that has its slots."""
+    modalities = getattr(adata, "mod", None)
+    if isinstance(modalities, Mapping) and modalities:
+        names = [repr(name) for name in modalities]
+        msg = (
+            f"Expected an AnnData, found {_kind(adata)} of {', '.join(names)}; give one of its modalities, such as "
+            f"sg.tl.geoae(mdata.mod[{names[0]}])."
+        )
+        raise TypeError(msg)
     if not (hasattr(adata, "obsm") and hasattr(adata, "uns")):
         msg = f"Expected an AnnData, found {_kind(adata)}."
         raise TypeError(msg)

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 import torch
 
+from ._filters import naming_filter
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -21,6 +23,8 @@ def in_own_modes(function: Callable[P, R]) -> Callable[P, R]:
     `torch.autocast`, and gradients are there within `torch.inference_mode`. These modes are those of a thread, and are
     what they were afterwards. ``torch.set_default_dtype`` is that of the process, and is left alone: wherever numbers
     are made, their type stands beside.
+
+    Matrices of an AnnData on disk are read inside, and a file that h5py cannot decompress is said to be one.
     """
 
     @functools.wraps(function)
@@ -36,6 +40,7 @@ def in_own_modes(function: Callable[P, R]) -> Callable[P, R]:
                 modes.enter_context(torch.inference_mode(mode=False))
             if not torch.is_grad_enabled():
                 modes.enter_context(torch.enable_grad())
+            modes.enter_context(naming_filter())
             return function(*args, **kwargs)
 
     return call

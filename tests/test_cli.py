@@ -4,9 +4,11 @@ import subprocess
 import sys
 
 import anndata
+import h5py
 import numpy as np
 import pytest
 
+import scgeoae as sg
 from scgeoae.__main__ import main
 
 
@@ -86,6 +88,43 @@ def test_what_is_no_representation_is_said(small, tmp_path, capsys):
     small.write_h5ad(tmp_path / "in.h5ad")
     assert main([str(tmp_path / "in.h5ad"), "--use-rep", "X_complex"]) == 2
     assert capsys.readouterr().err.startswith("scgeoae: error: Expected adata.obsm['X_complex'] to hold real numbers")
+
+
+def compressed(path, adata):
+    """Write X as Blosc writes it, which h5py cannot read."""
+    adata.write_h5ad(path)
+    with h5py.File(path, "r+") as file:
+        x, attributes = file["X"][:], dict(file["X"].attrs)
+        del file["X"]
+        how = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+        how.set_chunk(x.shape)
+        how.set_filter(32001, h5py.h5z.FLAG_OPTIONAL, (2, 2, 4, x.nbytes))
+        space = h5py.h5s.create_simple(x.shape)
+        array = h5py.h5d.create(file.id, b"X", h5py.h5t.NATIVE_FLOAT, space, how)
+        array.write_direct_chunk((0, 0), x.tobytes(), 0)
+        file["X"].attrs.update(attributes)
+
+
+def test_a_file_that_h5py_cannot_decompress(small, tmp_path, monkeypatch, capsys):
+    path = tmp_path / "in.h5ad"
+    small.obsm["X_umap"] = small.X[:, :2].copy()
+    compressed(path, small)
+    message = "such as the Blosc of SnapATAC2: run pip install hdf5plugin and, in Python, import hdf5plugin."
+    # as if it were not installed
+    monkeypatch.setattr("scgeoae.__main__.find_spec", lambda name: None)
+    assert main([str(path)]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"scgeoae: error: {path} is not a readable h5ad file (An array in the file is compressed ")
+    assert message in error
+    # h5py reads X when it is asked for
+    adata = anndata.read_h5ad(path, backed="r")
+    for call in (
+        lambda: sg.tl.geoae(adata, use_rep="X", progress_bar=False),
+        lambda: sg.tl.distortion(adata, basis="umap", use_rep="X", progress_bar=False),
+        lambda: sg.tl.evaluate(adata, basis="umap", use_rep="X"),
+    ):
+        with pytest.raises(OSError, match=message):
+            call()
 
 
 def test_an_interrupt_while_writing(small, tmp_path, monkeypatch, capsys):

@@ -16,7 +16,7 @@ from ..nn.genes import Genes, Statistics
 from ..training.blocks import dense
 from .representation import in_memory
 from .results import read_model, read_params
-from .units import statistics_of, units_of
+from .units import spread_rows, statistics_of, units_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -272,8 +272,3 @@ def _matrix(adata: AnnData, layer: str | None) -> Any:
 
 def _is_real(matrix: Any) -> bool:
     return matrix.dtype == bool or np.dtype(matrix.dtype).kind in "iuf"
-
-
-def spread_rows(n: int, most: int) -> NDArray[np.intp]:
-    """Return the numbers of at most `most` of n rows, evenly spaced, in ascending order."""
-    return np.unique(np.linspace(0, n - 1, min(n, most)).astype(np.intp))

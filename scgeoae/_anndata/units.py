@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -49,17 +51,30 @@ WORDS = {
 }
 
 
+def spread_rows(n: int, most: int) -> NDArray[np.intp]:
+    """Return the numbers of at most `most` of n rows, evenly spaced, in ascending order."""
+    return np.unique(np.linspace(0, n - 1, min(n, most)).astype(np.intp))
+
+
 def units_of(adata: AnnData, columns: NDArray, sample: Any) -> Units:
     """Return in which units the genes in `columns` are, of which a `sample` has some cells and all genes."""
     scaling = scaling_of(adata.var, sample)
     unscaled = sample if scaling is None else _near_zero(scaling.undo(dense(sample).astype(np.float64)))
-    kind, total = signature(unscaled)
+    base = log_base(adata)
+    kind, total = signature(unscaled, base=base)
     if kind == "log1p" and np.isnan(total) and adata.raw is not None and adata.raw.X.dtype.kind in "iuf":
         # which often keeps the genes that were left out later
-        raw_kind, raw_total = signature(in_memory(adata.raw.X[: sample.shape[0]]))
+        raw_kind, raw_total = signature(in_memory(adata.raw.X[: sample.shape[0]]), base=base)
         total = raw_total if raw_kind == "log1p" else total
     zeros = dense(unscaled[:, columns]) == 0
-    return Units(kind, float(zeros.mean()), total, None if scaling is None else scaling.of(columns))
+    return Units(kind, float(zeros.mean()), total, base, None if scaling is None else scaling.of(columns))
+
+
+def log_base(adata: AnnData) -> float:
+    """Return the base of the logarithm that `scanpy.pp.log1p` recorded."""
+    recorded = adata.uns.get("log1p")
+    base = recorded.get("base") if isinstance(recorded, Mapping) else None
+    return float(base) if isinstance(base, Real) and base > 1 else np.e
 
 
 def statistics_of(y: Any) -> Statistics:
@@ -95,11 +110,11 @@ def scaling_of(var: pd.DataFrame, sample: Any) -> Scaling | None:
     return Scaling(mean, std, zero_center=bool((y < 0).any()), max_value=float(largest) if is_cut else np.inf)
 
 
-def signature(y: Any, expected: float = np.nan) -> tuple[Kind, float]:
+def signature(y: Any, expected: float = np.nan, *, base: float = np.e) -> tuple[Kind, float]:
     """Return what the expression of some cells is, by all of their genes, and what a cell was normalized to if known.
 
-    Normalized counts add up to the same in every cell, or to what is `expected`, and log1p is undone to find that of
-    its values.
+    Normalized counts add up to the same in every cell, or to what is `expected`, and log1p to some `base` is undone to
+    find that of its values.
     """
     if not sparse.issparse(y):
         y = sparse.csr_matrix(y)
@@ -111,7 +126,7 @@ def signature(y: Any, expected: float = np.nan) -> tuple[Kind, float]:
         return "normalized", total
     if y.data.max() > LARGEST_LOG:
         return "normalized", np.nan
-    return "log1p", _common_total(y.astype(np.float64).expm1(), expected)
+    return "log1p", _common_total((y.astype(np.float64) * np.log(base)).expm1(), expected)
 
 
 def _common_total(y: Any, expected: float) -> float:
@@ -128,31 +143,31 @@ class Conversion:
 
     own: Scaling | None = None
     """By which the new cells were scaled, to be undone."""
-    from_log: bool = False
-    """Whether log1p is to be undone."""
+    from_log: float | None = None
+    """Base of the log1p that is to be undone."""
     totals: NDArray[np.float64] | None = None
     """(n,) by which the cells are divided then."""
-    to_log: bool = False
-    """Whether log1p is to be taken then."""
+    to_log: float | None = None
+    """Base of the log1p that is to be taken then."""
     scaling: Scaling | None = None
     """By which the genes are scaled at last."""
 
     @property
     def is_identity(self) -> bool:
         """Whether it changes nothing."""
-        return not (self.from_log or self.to_log) and self.own is self.totals is self.scaling is None
+        return self.from_log is self.to_log is self.own is self.totals is self.scaling is None
 
     def __call__(self, y: NDArray, rows: NDArray | slice) -> NDArray[np.float64]:
         """Return the (n, g) expression of the cells in `rows` in the units of the reference."""
         y = y.astype(np.float64)
         if self.own is not None:
             y = self.own.undo(y)
-        if self.from_log:
-            y = np.expm1(y)
+        if self.from_log is not None:
+            y = np.expm1(y * np.log(self.from_log))
         if self.totals is not None:
             y = y / self.totals[rows, None]
-        if self.to_log:
-            y = np.log1p(y)
+        if self.to_log is not None:
+            y = np.log1p(y) / np.log(self.to_log)
         return y if self.scaling is None else self.scaling.scale(y)
 
 
@@ -182,7 +197,7 @@ def read_units(
     units, there = genes.units, np.flatnonzero(is_there)
     reference = genes.statistics.of(there)
     scaling = None if units.scaling is None else units.scaling.of(there)
-    rows = np.unique(np.linspace(0, matrix.shape[0] - 1, min(matrix.shape[0], N_READ)).astype(np.intp))
+    rows = spread_rows(matrix.shape[0], N_READ)
     sample = in_memory(matrix[rows])
     given = dense(sample[:, columns]).astype(np.float64)
     own = scaling_of(adata_new.var, sample) if said is None else None
@@ -191,11 +206,12 @@ def read_units(
         # both may have been scaled together
         own = None if scaling is not None and own.is_near(scaling) else own
         sample = sample if own is None else unscaled
-    found, total = signature(sample, units.target_sum)
+    base = log_base(adata_new)
+    found, total = signature(sample, units.target_sum, base=base)
     kind = said or found
     summaries = f"{name}: {_summary(given, found)}. {_described(units, reference)}."
     y = dense(sample[:, columns])
-    ways = _ways(kind, total, y, matrix, units, scaling, reference, is_given=own is None)
+    ways = _ways(kind, total, base, y, matrix, units, scaling, reference, is_given=own is None)
     ways = [replace(way, own=own) for way in ways]
     if not ways:
         msg = (
@@ -205,7 +221,7 @@ def read_units(
         )
         raise ValueError(msg)
     best = min(ways, key=lambda way: sum(_off(way(given, rows), reference)))
-    if best.from_log or best.to_log or best.totals is not None or best.own is not None:
+    if best.from_log is not None or best.to_log is not None or best.totals is not None or best.own is not None:
         how = "scaled on its own, which is undone" if best.own is not None else WORDS[kind]
         logg.warning(f"{name} is {how}: brought to the units of the reference, {WORDS[units.kind]}")
     if said is None:
@@ -216,6 +232,7 @@ def read_units(
 def _ways(
     kind: Kind,
     total: float,
+    base: float,
     y: NDArray,
     matrix: Any,
     units: Units,
@@ -235,16 +252,17 @@ def _ways(
     if units.kind == "signed":
         is_measured = kind == "counts" or (y == 0).mean() > MANY_ZEROS
         return [] if is_measured and units.zeros < FEW_ZEROS else [scaled]
-    way = _way(kind, total, matrix, units)
+    way = _way(kind, total, base, matrix, units)
     ways = [] if way is None else [replace(way, scaling=scaling)]
     # what was scaled and not centered has no negative values either
     is_open = scaling is not None and not scaling.zero_center and np.isnan(total) and kind == units.kind
     return [*ways, *(same if is_open else [])]
 
 
-def _way(kind: Kind, total: float, matrix: Any, units: Units) -> Conversion | None:
+def _way(kind: Kind, total: float, base: float, matrix: Any, units: Units) -> Conversion | None:
     """Return the way between two kinds of expression without scaling, None if the record does not say it."""
-    target, from_log, to_log = units.target_sum, kind == "log1p", units.kind == "log1p"
+    target = units.target_sum
+    from_log, to_log = base if kind == "log1p" else None, units.base if units.kind == "log1p" else None
     if kind == "counts":
         if units.kind == "counts":
             return Conversion()
@@ -257,7 +275,7 @@ def _way(kind: Kind, total: float, matrix: Any, units: Units) -> Conversion | No
     # both were normalized, to the same or not
     is_other = abs(np.log(total / target)) > MAX_UNEVEN and not np.isnan(total / target)
     totals = np.full(matrix.shape[0], total / target) if is_other else None
-    if kind == units.kind and totals is None:
+    if kind == units.kind and from_log == to_log and totals is None:
         return Conversion()
     return Conversion(from_log=from_log, totals=totals, to_log=to_log)
 

@@ -16,7 +16,7 @@ from .._anndata.representation import stored_representation
 from .._anndata.results import check_writable, writable, write_results
 from .._anndata.slots import checked_map_key
 from .._anndata.units import statistics_of
-from .._arguments import check_name, checked_integer, checked_number
+from .._arguments import check_adata, check_name, checked_integer, checked_number
 from ..geometry import fit_frame, procrustes
 from ..geometry.regularizers import REGULARIZERS, canonical_name
 from ..nn.genes import Genes
@@ -142,6 +142,12 @@ class GeoSCVI(SCVI):
         # what a file needs to build this again
         self.init_params_ = self._get_init_params(locals())
 
+    @classmethod
+    @wraps(SCVI.setup_anndata.__func__)
+    def setup_anndata(cls, adata: AnnData, *args: Any, **kwargs: Any) -> None:
+        check_adata(adata)
+        super().setup_anndata(adata, *args, **kwargs)
+
     @wraps(SCVI.train)
     def train(self, *args: Any, **kwargs: Any) -> Any:
         if self.module is not None and not self.is_query_:
@@ -260,6 +266,8 @@ class GeoSCVI(SCVI):
         self._check_if_trained(warn=False)
         key = checked_map_key(key_added, "geoscvi")
         n_neighbors = checked_integer(n_neighbors, "n_neighbors", 1)
+        if adata is not None:
+            check_adata(adata)
         own = dataloader is None and (adata is None or adata is self.adata)
         adata, minibatches = self._cells(adata, dataloader, batch_size)
         if not isinstance(adata, CollectionAdapter):

@@ -237,7 +237,11 @@ def _units(stored: Any, g: int) -> Units:
             msg = "standard deviations of genes are not positive"
             raise ValueError(msg)
     target_sum = _number(stored, "target_sum") if "target_sum" in stored else np.nan
-    return Units(kind, _number(stored, "zeros"), target_sum, scaling)
+    base = _number(stored, "base")
+    if not base > 1:
+        msg = f"the base of a logarithm is {base}"
+        raise ValueError(msg)
+    return Units(kind, _number(stored, "zeros"), target_sum, base, scaling)
 
 
 def _array(stored: Any, name: str, shape: tuple[int, ...]) -> NDArray[np.float32]:

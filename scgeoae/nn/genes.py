@@ -66,6 +66,8 @@ class Units:
     """Share of values that were zero before they were scaled."""
     target_sum: float = np.nan
     """Total that the counts of a cell were normalized to, NaN if that is unknown."""
+    base: float = np.e
+    """Of the logarithm, if it is log1p."""
     scaling: Scaling | None = None
     """How they were scaled, None if they were not."""
 

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from .._anndata.genes import read_expression
-from .._anndata.groups import group_rows
+from .._anndata.groups import read_groups
 from .._anndata.results import read_model
 from .._anndata.symbols import find_genes, shown_names
 from .._arguments import checked_integer
@@ -33,7 +33,7 @@ MAX_CELLS = 500
 def gene_compass(
     adata: AnnData,
     groupby: str,
-    group: str,
+    group: str | int,
     *,
     genes: Sequence[str] | None = None,
     n_genes: int = 8,
@@ -60,7 +60,7 @@ def gene_compass(
     adata
         Annotated data on which `scgeoae.tl.geoae` or `scgeoae.tl.distortion` was run, with genes.
     groupby, group
-        Column of `obs` and the group in it, from whose middle the arrows start.
+        Column of `obs` and the group in it, a name or a number, from whose middle the arrows start.
     genes
         Which genes; by default the `n_genes` with the longest arrows of all that the representation knows.
     n_genes
@@ -109,12 +109,9 @@ def gene_compass(
     >>> ax = sg.pl.gene_compass(adata, "bulk_labels", "Dendritic", show=False)
     """
     basis, z = read_map(adata, basis, "sg.pl.gene_compass")
-    groups = group_rows(adata, groupby)
-    if not isinstance(group, str) or group not in groups:
-        msg = f"Did not find {group!r} in adata.obs[{groupby!r}], whose groups are {', '.join(map(repr, groups))}."
-        raise KeyError(msg)
+    groups = read_groups(adata, groupby)
+    rows = groups.rows[groups.name(group)]
     n_genes = checked_integer(n_genes, "n_genes", 1)
-    rows = groups[group]
     model = read_model(adata, basis)
     wanted = None if genes is None else find_genes(adata, genes, gene_symbols)
     expression = read_expression(adata, basis, wanted)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import scanpy as sc
+from anndata import AnnData
 from matplotlib.artist import ArtistInspector
 from matplotlib.axes import Axes
 from matplotlib.collections import PathCollection
@@ -18,9 +19,6 @@ from pandas.api.types import infer_dtype, is_numeric_dtype, is_string_dtype
 from .._anndata.columns import check_columns, obs_column
 from .._anndata.results import embedding_slot
 from .._arguments import as_list
-
-if TYPE_CHECKING:
-    from anndata import AnnData
 
 # points beyond this number make a vector file that no viewer opens
 MAX_VECTOR_POINTS = 200_000
@@ -54,7 +52,7 @@ def scatter(adata: AnnData, basis: str, *, ax: Axes | None, **kwargs: Any) -> li
     _check_colors(adata, kwargs.get("color"), kwargs.get("gene_symbols"))
     # by its short name, with which Scanpy finds the arrows of velocities, unless that is a map of its own
     name = slot if basis in adata.obsm else basis
-    drawn = _plots().embedding(adata, basis=name, ax=ax, show=False, **kwargs)
+    drawn = _plots().embedding(_drawable(adata, kwargs.get("color")), basis=name, ax=ax, show=False, **kwargs)
     axes = drawn if isinstance(drawn, list) else [drawn]
     for panel in axes:
         panel.set_xlabel(f"{basis}1")
@@ -111,6 +109,26 @@ def _check_column(adata: AnnData, name: str) -> None:
     if np.ndim(adata.uns.get(colors, ())) == 0 and not isinstance(adata.uns[colors], Mapping):
         msg = f"Expected adata.uns[{colors!r}] to be a list of colours, found {adata.uns[colors]!r}; delete it."
         raise TypeError(msg)
+
+
+def _drawable(adata: AnnData, color: Any) -> AnnData:
+    """Return the same with categories for nullable truth values, which Scanpy does not draw.
+
+    `anndata.concat` makes them of truth values that some cells lack.
+    """
+    columns = {name: adata.obs[name] for name in as_list(color) if name is not None and name in adata.obs}
+    flags = {name: column for name, column in columns.items() if isinstance(column.dtype, pd.BooleanDtype)}
+    if not flags:
+        return adata
+    return AnnData(
+        adata.X,
+        obs=adata.obs.assign(**{name: column.astype("category") for name, column in flags.items()}),
+        var=adata.var,
+        uns=dict(adata.uns),
+        obsm=dict(adata.obsm),
+        layers=dict(adata.layers),
+        raw=adata.raw,
+    )
 
 
 @cache

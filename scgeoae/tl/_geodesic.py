@@ -43,8 +43,8 @@ class Geodesic(NamedTuple):
 @in_own_modes
 def geodesic(
     adata: AnnData,
-    source: str | ArrayLike,
-    target: str | ArrayLike,
+    source: str | int | ArrayLike,
+    target: str | int | ArrayLike,
     *,
     groupby: str | None = None,
     key: str = "geoae",
@@ -63,10 +63,11 @@ def geodesic(
     adata
         Annotated data on which `scgeoae.tl.geoae` or `scgeoae.tl.distortion` was run.
     source, target
-        The ends: the name of a cell, the name of a group of `groupby` (its cell nearest to the median of its cells),
-        or a position on the map, (d,).
+        The ends: the name of a cell, or the number of its row; a group of `groupby` (its cell nearest to the median of
+        its cells); or a position on the map, (d,).
     groupby
-        Column of `obs` in which groups are looked up, before cells.
+        Column of `obs` in which groups are looked up, before names of cells. With it a number is a group, as that of a
+        Leiden cluster, and never a row.
     key
         The `key_added` of that run, or ``"umap"`` for a UMAP.
     genes

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from numbers import Integral
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from .._anndata.groups import group_rows
+from .._anndata.groups import read_groups
 from ._positions import checked_positions
 
 if TYPE_CHECKING:
@@ -22,12 +23,15 @@ class Place(NamedTuple):
     """(d,)"""
     cell: int
     """The cell at or nearest to it."""
+    cells: NDArray[np.intp]
+    """All cells of a group, else that one."""
 
 
 def find_place(adata: AnnData, z: NDArray, where: Any, groupby: str | None, argument: str) -> Place:
-    """Return the place that a user means by the name of a cell, that of a group of `groupby`, or a position.
+    """Return the place that a user means by a group of `groupby`, the name or row of a cell, or a position.
 
-    A group is at the cell that is nearest to the median of its cells.
+    A group is at the cell that is nearest to the median of its cells. A number is a group if there is a `groupby`, and
+    a row if there is none.
 
     Raises
     ------
@@ -36,36 +40,53 @@ def find_place(adata: AnnData, z: NDArray, where: Any, groupby: str | None, argu
     ValueError
         If it is none of these, or no cell has a group.
     """
-    if not isinstance(where, str):
+    if not np.isscalar(where):
         position = checked_positions(where, z.shape[1], argument, or_else="a cell, a group or ")
         if len(position) != 1:
             msg = f"Expected `{argument}` to be one position, found {len(position)}."
             raise ValueError(msg)
         nearest = int(np.square(z - position).sum(1).argmin())
-        return Place("(" + ", ".join(f"{value:.3g}" for value in position[0]) + ")", position[0], nearest)
-    if groupby is not None:
-        groups = group_rows(adata, groupby)
-        if where in groups:
-            return _center(where, z, groups[where])
+        name = "(" + ", ".join(f"{value:.3g}" for value in position[0]) + ")"
+        return Place(name, position[0], nearest, np.array([nearest]))
+    groups = None if groupby is None else read_groups(adata, groupby)
+    name = None if groups is None else groups.find(where)
+    if name is not None:
+        return _center(name, z, groups.rows[name])
+    if groups is None and isinstance(where, Integral) and not isinstance(where, bool):
+        return place_of_row(adata, z, where, f"`{argument}`")
     rows = np.flatnonzero(adata.obs_names == where)
     if len(rows) == 1:
-        return Place(where, z[rows[0]], int(rows[0]))
+        return Place(where, z[rows[0]], int(rows[0]), rows)
     if len(rows) > 1:
         msg = f"{len(rows)} cells are named {where!r}; run adata.obs_names_make_unique() first."
         raise ValueError(msg)
     among = "; name a column of adata.obs with `groupby` for a group"
-    if groupby is not None:
-        among = f", nor a group of adata.obs[{groupby!r}], which has {', '.join(map(repr, groups))}"
+    if groups is not None:
+        among = f", nor a group of adata.obs[{groupby!r}], which has {groups.listed}"
     msg = f"`{argument}` is {where!r}, which is no cell in adata.obs_names{among}."
     raise KeyError(msg)
 
 
+def place_of_row(adata: AnnData, z: NDArray, row: Any, argument: str) -> Place:
+    """Return the place of the cell in a row of `adata`.
+
+    Raises
+    ------
+    KeyError
+        If there is no such row.
+    """
+    if not isinstance(row, Integral) or not 0 <= row < len(z):
+        msg = f"Expected {argument} to be the row of a cell, 0 to {len(z) - 1}, found {row!r}."
+        raise KeyError(msg)
+    return Place(adata.obs_names[row], z[row], int(row), np.array([row]))
+
+
 def group_places(adata: AnnData, z: NDArray, groupby: str) -> list[Place]:
     """Return the places of all groups of a column of `obs`, in the order of its categories."""
-    return [_center(name, z, rows) for name, rows in group_rows(adata, groupby).items()]
+    return [_center(name, z, rows) for name, rows in read_groups(adata, groupby).rows.items()]
 
 
 def _center(name: str, z: NDArray, rows: NDArray) -> Place:
     own = z[rows]
     cell = int(rows[np.square(own - np.median(own, axis=0)).sum(1).argmin()])
-    return Place(name, z[cell], cell)
+    return Place(name, z[cell], cell, rows)

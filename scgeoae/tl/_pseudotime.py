@@ -7,21 +7,27 @@ from scanpy import logging as logg
 from scipy.sparse.csgraph import dijkstra
 
 from .._anndata.finite import check_finite
-from .._anndata.groups import group_rows
 from .._anndata.results import check_writable, map_key, read_embedding, read_model, writable
 from .._anndata.slots import Slots
 from .._modes import in_own_modes
-from ._places import find_place
+from ._places import find_place, place_of_row
 from ._routes import metric_graph_of
 
 if TYPE_CHECKING:
     from anndata import AnnData
-    from numpy.typing import ArrayLike
+    from numpy.typing import ArrayLike, NDArray
+
+    from ._places import Place
 
 
 @in_own_modes
 def pseudotime(
-    adata: AnnData, root: str | ArrayLike, *, groupby: str | None = None, key: str = "geoae", copy: bool = False
+    adata: AnnData,
+    root: str | int | ArrayLike | None = None,
+    *,
+    groupby: str | None = None,
+    key: str = "geoae",
+    copy: bool = False,
 ) -> AnnData | None:
     r"""Order cells by their geodesic distance from a root.
 
@@ -33,10 +39,12 @@ def pseudotime(
     adata
         Annotated data on which `scgeoae.tl.geoae` or `scgeoae.tl.distortion` was run.
     root
-        Where time begins: the name of a cell; the name of a group of `groupby`, at all cells of which it begins; or a
-        position on the map, (d,), at whose nearest cell it begins.
+        Where time begins: the name of a cell, or the number of its row; a group of `groupby`, at all cells of which it
+        begins; or a position on the map, (d,), at whose nearest cell it begins. By default the row in
+        ``adata.uns["iroot"]``, as in `scanpy.tl.dpt`; that is a number, so set it again after cells are left out.
     groupby
-        Column of `obs` in which groups are looked up, before cells.
+        Column of `obs` in which groups are looked up, before names of cells. With it a number is a group, as that of a
+        Leiden cluster, and never a row.
     key
         The `key_added` of that run, or ``"umap"`` for a UMAP.
     copy
@@ -54,7 +62,7 @@ def pseudotime(
     Raises
     ------
     KeyError
-        If there is no map under `key`, no such cell, group or column.
+        If there is no map under `key`, no such cell, group or column, or neither a `root` nor ``adata.uns["iroot"]``.
     ValueError
         If the root is none of these, or the tensors are a graph-Laplacian estimate, which has no decoder.
 
@@ -78,17 +86,23 @@ def pseudotime(
     key = map_key(adata, key)
     slots = Slots(key)
     z, model = read_embedding(adata, key), read_model(adata, key).double()
-    groups = {} if groupby is None else group_rows(adata, groupby)
-    if isinstance(root, str) and root in groups:
-        name, cells = root, groups[root]
-    else:
-        place = find_place(adata, z, root, groupby, "root")
-        name, cells = place.name, [place.cell]
+    place = _stored_root(adata, z) if root is None else find_place(adata, z, root, groupby, "root")
     check_writable(adata, copy=copy)
-    start = logg.info(f"computing geodesic distances from {name}")
-    distance = dijkstra(metric_graph_of(adata, z, key, model), indices=cells, min_only=True)
+    start = logg.info(f"computing geodesic distances from {place.name}")
+    distance = dijkstra(metric_graph_of(adata, z, key, model), indices=place.cells, min_only=True)
     check_finite({slots.pseudotime: distance})
     adata = writable(adata, copy=copy)
     adata.obs[slots.pseudotime] = distance.astype(np.float32)
     logg.info("    finished", time=start, deep=f"added\n    obs[{slots.pseudotime!r}]")
     return adata if copy else None
+
+
+def _stored_root(adata: AnnData, z: NDArray) -> Place:
+    """Return the place of the cell that Scanpy takes for the root."""
+    if adata.uns.get("iroot") is None:
+        msg = (
+            "There is neither a `root` nor adata.uns['iroot']; give a cell or a group, as in "
+            "sg.tl.pseudotime(adata, adata.obs_names[0])."
+        )
+        raise KeyError(msg)
+    return place_of_row(adata, z, adata.uns["iroot"], "adata.uns['iroot']")

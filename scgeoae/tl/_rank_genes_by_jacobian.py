@@ -3,21 +3,21 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-import pandas as pd
 import torch
 from scanpy import logging as logg
 
-from .._anndata.genes import read_expression
-from .._anndata.groups import group_rows
+from .._anndata.fold_changes import log_fold_changes
+from .._anndata.genes import read_expression, read_genes
+from .._anndata.groups import read_groups
 from .._anndata.results import check_writable, map_key, read_embedding, read_model, writable
 from .._anndata.slots import Slots, checked_key
-from .._arguments import as_list, checked_integer
+from .._arguments import as_list, check_flag, checked_integer
 from .._modes import in_own_modes
 from ..geometry import along, steepest
 from ._positions import checked_positions
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from anndata import AnnData
     from numpy.typing import ArrayLike, NDArray
@@ -37,10 +37,11 @@ def rank_genes_by_jacobian(
     adata: AnnData,
     groupby: str,
     *,
-    groups: Literal["all"] | Sequence[str] = "all",
+    groups: Literal["all"] | Sequence[str | int] = "all",
     direction: Literal["into", "first", "second"] | ArrayLike | None = None,
     genes: Sequence[str] | None = None,
     n_genes: int | None = None,
+    rankby_abs: bool = False,
     key: str = "geoae",
     key_added: str | None = None,
     copy: bool = False,
@@ -63,19 +64,22 @@ def rank_genes_by_jacobian(
     groupby
         Column of `obs` with the groups.
     groups
-        Which of them; all by default.
+        Which of them, by name, or by number where the column holds numbers; all by default.
     direction
         - `None`: the steepest of each gene; scores have no sign.
-        - ``"into"``: from the middle of the other cells to that of the group; a positive score is a gene that rises
-          on the way there.
+        - ``"into"``: from the middle of the other cells to that of the group. Genes that rise on the way there have
+          positive scores and come first, as the markers of the group do in Scanpy.
         - ``"first"``, ``"second"``: the principal axes of the mean metric of the group, along the first of which the
-          data change most for a step on the map, with the sign that makes its first coordinate positive. On a map
-          without distortion all directions are alike, and these mean nothing.
-        - (d,) numbers: a direction on the map.
+          data change most for a step on the map. Which end of an axis is its head is a convention, the one with the
+          larger first coordinate: genes that rise toward it come first, those that rise toward the other end last. On a
+          map without distortion all directions are alike, and these mean nothing.
+        - (d,) numbers: a direction on the map. Genes that rise along it come first.
     genes
         Which to rank, as in `scgeoae.tl.decode`; by default all that the representation knows.
     n_genes
         How many of each group are stored, all by default.
+    rankby_abs
+        Put the genes that change most first, whether they rise or fall, as in `scanpy.tl.rank_genes_groups`.
     key
         The `key_added` of that run, or ``"umap"`` for a UMAP.
     key_added
@@ -89,11 +93,15 @@ def rank_genes_by_jacobian(
 
     ``adata.uns[key_added]`` : dict
         As `scanpy.tl.rank_genes_groups` does: structured arrays ``names`` and ``scores``, one field for each group, the
-        largest score (with a direction, the largest without regard to its sign) first; in units of X per unit of the
-        representation. ``logfoldchanges``, ``pvals`` and ``pvals_adj`` are NaN, since nothing is tested.
+        largest score first and, with a direction, the genes that fall most last; in units of X per unit of the
+        representation. ``logfoldchanges`` are there with ``direction="into"``: log2 of how many times higher a gene is
+        in the group than in all other cells, computed as Scanpy does, of the means of the log1p values in the layer of
+        the map, in X or in ``raw``, the first that holds such. They are NaN with any other direction, and where there
+        are no log1p values, but counts or scaled ones only. ``pvals`` and ``pvals_adj`` are NaN: nothing is tested.
 
     So ``sc.pl.rank_genes_groups(adata, key="geoae_rank_genes")`` and its siblings draw it, and
-    ``sc.get.rank_genes_groups_df(adata, None, key="geoae_rank_genes")`` is the table.
+    ``sc.get.rank_genes_groups_df(adata, None, key="geoae_rank_genes")`` is the table. With ``n_genes=-5`` Scanpy's dot
+    plot and its siblings show the five genes that fall most.
 
     Raises
     ------
@@ -119,22 +127,27 @@ def rank_genes_by_jacobian(
         n_genes = checked_integer(n_genes, "n_genes", 1, or_="None")
     key = map_key(adata, key)
     key_added = checked_key(key_added, Slots(key).rank_genes)
+    check_flag(rankby_abs, "rankby_abs")
     z, model = read_embedding(adata, key), read_model(adata, key)
-    rows = group_rows(adata, groupby)
-    if isinstance(groups, str):
-        groups = list(rows) if groups == "all" else [groups]
-    names = as_list(groups)
-    missing = [name for name in names if not isinstance(name, str) or name not in rows]
-    if missing or not names:
-        known, unknown = ", ".join(map(repr, rows)), ", ".join(map(repr, missing)) or "a group"
-        msg = f"Did not find {unknown} in adata.obs[{groupby!r}], whose groups are {known}."
-        raise KeyError(msg)
+    found = read_groups(adata, groupby)
+    wanted = list(found.rows) if isinstance(groups, str) and groups == "all" else as_list(groups)
+    rows = {name: found.rows[name] for name in map(found.name, wanted)}
+    if not rows:
+        msg = f"Expected `groups` to name some of {found.listed}, found {groups!r}."
+        raise ValueError(msg)
+    if "" in rows:
+        msg = (
+            f"adata.obs[{groupby!r}] has a group whose name is empty, which files do not keep; name it: "
+            f"adata.obs[{groupby!r}] = adata.obs[{groupby!r}].astype('category')"
+            ".cat.rename_categories({'': 'unknown'})."
+        )
+        raise ValueError(msg)
     if isinstance(direction, str):
         if direction not in DIRECTIONS[: 1 + model.n_components]:
             known = ", ".join(map(repr, DIRECTIONS[: 1 + model.n_components]))
             msg = f"Expected `direction` to be None, {known} or {model.n_components} numbers, found {direction!r}."
             raise ValueError(msg)
-        if direction == "into" and len(rows) < 2:
+        if direction == "into" and len(found.rows) < 2:
             msg = f"adata.obs[{groupby!r}] has one group, so that there are no other cells to come from."
             raise ValueError(msg)
     elif direction is not None:
@@ -145,21 +158,21 @@ def rank_genes_by_jacobian(
     check_writable(adata, copy=copy)
     start = logg.info("ranking genes by the Jacobian of the decoder")
     expression = read_expression(adata, key, genes)
+    genes = expression.genes
 
-    n_genes = len(expression.genes) if n_genes is None else min(n_genes, len(expression.genes))
-    ranked = {field: {} for field in ("names", "scores")}
-    for name in names:
-        at = torch.from_numpy(np.ascontiguousarray(_spread(z[rows[name]]), dtype=np.float32))
-        scores = _scores(model, at, expression, _direction(direction, model, at, z, rows[name]))
-        order = np.argsort(-np.abs(scores), kind="stable")[:n_genes]
-        ranked["names"][name] = expression.genes[order]
-        ranked["scores"][name] = scores[order]
+    scores = np.stack([_scores(model, z, cells, direction, expression) for cells in rows.values()])
+    changes = np.full_like(scores, np.nan)
+    if isinstance(direction, str) and direction == "into":
+        changes = log_fold_changes(adata, genes, list(rows.values()), read_genes(adata, key).layer)
+    order = np.argsort(-np.abs(scores) if rankby_abs else -scores, axis=1, kind="stable")[:, :n_genes]
+    untested = np.full(order.shape, np.nan, dtype=np.float32)
     result = {
-        field: pd.DataFrame(columns).to_records(index=False, column_dtypes=_dtypes(columns))
-        for field, columns in ranked.items()
+        "names": _fields(rows, genes[order]),
+        "scores": _fields(rows, np.take_along_axis(scores, order, 1)),
+        "logfoldchanges": _fields(rows, np.take_along_axis(changes, order, 1)),
+        "pvals": _fields(rows, untested),
+        "pvals_adj": _fields(rows, untested),
     }
-    unknown = pd.DataFrame({name: np.full(n_genes, np.nan, dtype=np.float32) for name in names}).to_records(index=False)
-    result |= {field: unknown.copy() for field in ("logfoldchanges", "pvals", "pvals_adj")}
     result["params"] = {
         "groupby": groupby,
         "reference": "rest",
@@ -174,8 +187,12 @@ def rank_genes_by_jacobian(
     return adata if copy else None
 
 
-def _dtypes(columns: dict[str, NDArray]) -> dict[str, str]:
-    return {name: column.dtype.str for name, column in columns.items()}
+def _fields(names: Iterable[str], table: NDArray) -> NDArray:
+    """Return the rows of a table as the fields of a structured array, as Scanpy stores them."""
+    fields = np.empty(table.shape[1], dtype=[(name, table.dtype) for name in names])
+    for name, row in zip(names, table, strict=True):
+        fields[name] = row
+    return fields
 
 
 def _spread(z: NDArray) -> NDArray:
@@ -201,12 +218,14 @@ def _direction(
 
 
 def _scores(
-    model: Framed, at: torch.Tensor, expression: Expression, direction: torch.Tensor | None
+    model: Framed, z: NDArray, rows: NDArray, direction: str | NDArray | None, expression: Expression
 ) -> NDArray[np.float32]:
-    """Return the mean change of each gene over the cells, (g,)."""
+    """Return the mean change of each gene over the cells in `rows`, (g,)."""
+    at = torch.from_numpy(np.ascontiguousarray(_spread(z[rows]), dtype=np.float32))
+    along_what = _direction(direction, model, at, z, rows)
     total = torch.zeros(len(expression.genes), dtype=torch.float64)
     for part in at.split(max(BLOCK // (len(expression.genes) * at.shape[1]), 1)):
         metric, differential = model.metric(part), expression.along(model.jacobian(part))
-        found = steepest(differential, metric) if direction is None else along(differential, metric, direction)
+        found = steepest(differential, metric) if along_what is None else along(differential, metric, along_what)
         total += found.sum(0)
     return (total / len(at)).numpy().astype(np.float32)

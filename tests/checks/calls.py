@@ -66,7 +66,7 @@ VARIANTS = {
 QUICK = {"n_steps": 6, "hidden": (8, 8), "n_neighbors": 4, "progress_bar": False, "show": False, "resolution": 12}
 # What an argument is beside its default.
 QUICK |= {"color": "group"}
-# The value of each argument that has no default.
+# The value of each argument that has no default, and of the root, which by default is that of Scanpy.
 EXAMPLES: dict[str, Callable[[AnnData], Any]] = {
     "adata": lambda _: good(),
     "adata_new": lambda _: placed(good()),
@@ -106,7 +106,9 @@ def call(name: str, adata: AnnData, role: str = "adata", **changed: Any) -> Any:
             given[role] = adata
         elif parameter.name in QUICK:
             given[parameter.name] = QUICK[parameter.name]
-        elif parameter.default is parameter.empty and parameter.kind != parameter.VAR_KEYWORD:
+        elif parameter.name == "root" or (
+            parameter.default is parameter.empty and parameter.kind != parameter.VAR_KEYWORD
+        ):
             if parameter.name not in EXAMPLES:
                 msg = f"Say in EXAMPLES of {__file__} what `{parameter.name}` of {name} is in the battery."
                 raise NotImplementedError(msg)

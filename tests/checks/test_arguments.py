@@ -79,6 +79,32 @@ def test_no_adata(role, value):
         call(name, NO_ADATA[value], which)
 
 
+class MuData:
+    """What a function sees of several modalities."""
+
+    def __init__(self, **mod):
+        self.mod, self.obs, self.obsm, self.obsp, self.uns = mod, pd.DataFrame(), {}, {}, {}
+        self.n_obs, self.obs_names, self.var_names = 0, pd.Index([]), pd.Index([])
+
+
+MODALITIES = (
+    r"Expected an AnnData, found a MuData of 'rna', 'atac'; give one of its modalities, "
+    r"such as sg\.tl\.geoae\(mdata\.mod\['rna'\]\)\."
+)
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_modalities_are_named(role):
+    name, which = ROLES[role]
+    with pytest.raises(TypeError, match=MODALITIES):
+        call(name, MuData(rna=good(), atac=good()), which)
+
+
+def test_modalities_are_named_by_a_model_of_counts():
+    with pytest.raises(TypeError, match=MODALITIES):
+        sg.model.GeoSCVI.setup_anndata(MuData(rna=good(), atac=good()))
+
+
 @pytest.mark.parametrize(
     "values", [FIRST, pytest.param([value for value in WRONG if value not in FIRST], marks=pytest.mark.slow)]
 )

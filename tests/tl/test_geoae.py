@@ -278,7 +278,7 @@ def test_replaces_a_result_of_another_shape_and_says_so(small):
 
 @pytest.mark.slow
 def test_beside_the_neighbors_of_scanpy_beyond_8000_cells():
-    # pynndescent 0.6 breaks them there
+    # pynndescent 0.7 breaks them there
     adata = AnnData(np.random.default_rng(0).normal(size=(9000, 10)).astype(np.float32))
     sc.pp.neighbors(adata, use_rep="X")
     run(adata)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from anndata import read_h5ad, read_zarr
 from scipy import sparse
 
 import scgeoae as sg
@@ -169,6 +170,48 @@ def test_pseudotime(fitted):
         sg.tl.pseudotime(fitted, name, copy=True).obs["geoae_pseudotime"] for name in fitted.obs_names[is_root]
     ]
     np.testing.assert_allclose(copied.obs["geoae_pseudotime"], np.min(from_each, axis=0), rtol=1e-5)
+
+
+def test_rows_of_cells(fitted):
+    adata = fitted.copy()
+    by_name = sg.tl.pseudotime(adata, adata.obs_names[5], copy=True).obs["geoae_pseudotime"]
+    for row in (5, np.int64(5), np.uint8(5)):
+        assert by_name.equals(sg.tl.pseudotime(adata, row, copy=True).obs["geoae_pseudotime"])
+    path = sg.tl.geodesic(adata, 5, np.int32(40), genes=[])
+    assert (path.source, path.target) == (adata.obs_names[5], adata.obs_names[40])
+    np.testing.assert_array_equal(path.coordinates[[0, -1]], adata.obsm["X_geoae"][[5, 40]])
+    for row in (700, -1):
+        with pytest.raises(KeyError, match=f"Expected `root` to be the row of a cell, 0 to 699, found {row}"):
+            sg.tl.pseudotime(adata, row)
+    for no_row in (5.0, True):
+        with pytest.raises(KeyError, match=f"`root` is {no_row}, which is no cell"):
+            sg.tl.pseudotime(adata, no_row)
+    # where there are groups, a number is one of them
+    with pytest.raises(KeyError, match=r"`target` is 5, which is no cell .*nor a group"):
+        sg.tl.geodesic(adata, "CD34+", 5, groupby="bulk_labels")
+
+
+def test_the_root_that_scanpy_has(fitted, tmp_path):
+    adata = fitted.copy()
+    with pytest.raises(KeyError, match=r"neither a `root` nor adata\.uns\['iroot'\]; give a cell"):
+        sg.tl.pseudotime(adata)
+    adata.uns["iroot"] = np.flatnonzero(adata.obs["bulk_labels"] == "CD34+")[0]
+    root = adata.obs_names[adata.uns["iroot"]]
+    expected = sg.tl.pseudotime(adata, root, copy=True).obs["geoae_pseudotime"]
+    adata.write_h5ad(tmp_path / "a.h5ad")
+    adata.write_zarr(tmp_path / "a.zarr")
+    for data in (adata, read_h5ad(tmp_path / "a.h5ad"), read_zarr(tmp_path / "a.zarr")):
+        assert sg.tl.pseudotime(data) is None
+        np.testing.assert_array_equal(data.obs["geoae_pseudotime"], expected)
+        assert data.obs["geoae_pseudotime"][root] == 0
+        # whatever the groups are called
+        data.obs["number"] = 3
+        sg.tl.pseudotime(data, groupby="number")
+        np.testing.assert_array_equal(data.obs["geoae_pseudotime"], expected)
+    for wrong in (np.array([3, 7]), np.array([3]), 700, "cell"):
+        adata.uns["iroot"] = wrong
+        with pytest.raises(KeyError, match=r"Expected adata\.uns\['iroot'\] to be the row of a cell, 0 to 699, found"):
+            sg.tl.pseudotime(adata)
 
 
 def test_errors(fitted):

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 import scanpy as sc
 import torch
 from anndata import AnnData, read_h5ad
+from scipy import sparse
 
 import scgeoae as sg
 from scgeoae.geometry import along, differentials, steepest
@@ -68,6 +70,123 @@ def test_known_changes(plane):
     opposite = table(plane, direction=[0.0, -1.0])
     np.testing.assert_allclose(given, -opposite[given.index], rtol=1e-5)
     assert set(table(plane, direction="first").index) == set("abcd")
+
+
+DIRECTIONS = ["into", "first", "second", [0.6, -0.8]]
+
+
+@pytest.mark.parametrize("direction", DIRECTIONS)
+def test_genes_that_rise_come_first_and_those_that_fall_last(plane, direction):
+    for group in ("left", "right"):
+        ranked = {}
+        for how in ({}, {"rankby_abs": True}):
+            sg.tl.rank_genes_by_jacobian(plane, "side", direction=direction, key_added="mine", **how)
+            frame = sc.get.rank_genes_groups_df(plane, group, key="mine")
+            ranked[bool(how)] = frame.set_index("names")["scores"]
+        assert (ranked[False].diff()[1:] <= 0).all()
+        assert (ranked[True].abs().diff()[1:] <= 0).all()
+        # the same numbers in another order
+        assert ranked[False][ranked[True].index].equals(ranked[True])
+        assert ranked[False].min() < 0 < ranked[False].max()
+        sg.tl.rank_genes_by_jacobian(plane, "side", direction=direction, n_genes=2, key_added="mine")
+        assert list(sc.get.rank_genes_groups_df(plane, group, key="mine")["names"]) == list(ranked[False].index[:2])
+
+
+def test_falling_genes_are_no_markers(fitted):
+    adata = fitted.copy()
+    sg.tl.rank_genes_by_jacobian(adata, "bulk_labels", direction="into", key_added="into")
+    groups = list(adata.obs["bulk_labels"].cat.categories)
+    scores = pd.DataFrame(adata.uns["into"]["scores"])
+    names = pd.DataFrame(adata.uns["into"]["names"])
+    assert list(scores) == groups
+    assert (scores.head(5) > 0).all(axis=None)
+    assert (scores.tail(5) < 0).all(axis=None)
+    for shown, n_genes in ((names.head(2), 2), (names.tail(2), -2)):
+        plot = sc.pl.rank_genes_groups_dotplot(adata, key="into", n_genes=n_genes, return_fig=True, dendrogram=False)
+        assert sorted(plot.var_names) == sorted(shown.T.to_numpy().ravel())
+
+
+def changes(adata, key):
+    groups = adata.uns[key]["names"].dtype.names
+    tables = {group: sc.get.rank_genes_groups_df(adata, group, key=key).set_index("names") for group in groups}
+    return pd.concat(tables)["logfoldchanges"]
+
+
+def log1p_data(base=None):
+    rng = np.random.default_rng(0)
+    label = rng.integers(3, size=300)
+    counts = rng.poisson(rng.gamma(1.0, 2.0, size=(3, 40))[label])
+    counts[:, -1] = 0
+    adata = AnnData(sparse.csr_matrix(counts.astype(np.float32)))
+    adata.obs["type"] = pd.Categorical(np.array(["a", "b", "c"])[label])
+    adata.obs.loc[adata.obs_names[:9], "type"] = np.nan
+    adata.layers["counts"] = adata.X.copy()
+    sc.pp.normalize_total(adata, target_sum=1e3)
+    sc.pp.log1p(adata, base=base)
+    sc.pp.pca(adata, n_comps=8)
+    return adata
+
+
+def with_map(adata, **kwargs):
+    sg.tl.geoae(adata, n_steps=60, progress_bar=False, refine=False, **kwargs)
+    return adata
+
+
+@pytest.mark.parametrize("where", ["X", "X to base 2", "raw", "Dask", "a file", "a layer", "another order"])
+def test_fold_changes_are_those_of_scanpy(where, tmp_path):
+    adata = log1p_data(2 if where == "X to base 2" else None)
+    sc.tl.rank_genes_groups(adata, "type", method="t-test", key_added="expected")
+    expected = changes(adata, "expected")
+    if where == "raw":
+        adata.raw = adata
+        scaled(adata)
+    if where == "a layer":
+        adata.layers["log"], adata.X = adata.X.copy(), adata.layers["counts"]
+    if where == "another order":
+        adata = adata[:, ::-1].copy()
+    with_map(adata, **({"use_rep": "X", "layer": "log"} if where == "a layer" else {}))
+    if where == "Dask":
+        da = pytest.importorskip("dask.array")
+        adata.X = da.from_array(adata.X.toarray(), chunks=(70, 40))
+    if where == "a file":
+        adata.write_h5ad(tmp_path / "a.h5ad")
+        adata = read_h5ad(tmp_path / "a.h5ad", backed="r")
+    sg.tl.rank_genes_by_jacobian(adata, "type", direction="into", genes=list(adata.var_names), key_added="into")
+    found = changes(adata, "into")
+    assert not found.isna().any()
+    np.testing.assert_allclose(found[expected.index], expected, rtol=1e-4, atol=1e-4)
+    sg.tl.rank_genes_by_jacobian(adata, "type", groups=["c"], direction="into", genes=["7", "3"], key_added="into")
+    np.testing.assert_allclose(changes(adata, "into")["c", "3"], expected["c", "3"], rtol=1e-4)
+
+
+def scaled(adata, **kwargs):
+    adata.X = adata.X.toarray()
+    sc.pp.scale(adata, **kwargs)
+    return adata
+
+
+@pytest.mark.parametrize(
+    "units",
+    {
+        "counts": lambda adata: adata.layers["counts"],
+        "normalized": lambda adata: adata.X.expm1(),
+        "scaled": lambda adata: scaled(adata).X,
+        "scaled around zero": lambda adata: scaled(adata, zero_center=False).X,
+        "shifted": lambda adata: adata.X.toarray() - 1,
+    }.items(),
+    ids=lambda item: item[0],
+)
+def test_no_fold_changes_in_other_units(units):
+    adata = with_map(log1p_data())
+    adata.X = units[1](adata)
+    sg.tl.rank_genes_by_jacobian(adata, "type", direction="into", key_added="into")
+    assert changes(adata, "into").isna().all()
+
+
+def test_no_fold_changes_in_directions_that_compare_no_groups(plane):
+    for direction in (None, *DIRECTIONS[1:]):
+        sg.tl.rank_genes_by_jacobian(plane, "side", direction=direction, key_added="mine")
+        assert changes(plane, "mine").isna().all()
 
 
 def test_scanpy_reads_and_draws_it(plane, tmp_path):

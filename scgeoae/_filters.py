@@ -1,0 +1,31 @@
+"""Files of HDF5 whose compression h5py does not know."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@contextmanager
+def naming_filter() -> Iterator[None]:
+    """Say what is missing where HDF5 does not find how an array was compressed.
+
+    Raises
+    ------
+    OSError
+        If so.
+    """
+    try:
+        yield
+    except OSError as error:
+        # with a folder of plugins HDF5 does not find the filter in it, without one it does not find the folder
+        if not any(problem in str(error) for problem in ("required filter", "can't open directory")):
+            raise
+        msg = (
+            "An array in the file is compressed by a filter that h5py lacks, such as the Blosc of SnapATAC2: "
+            "run pip install hdf5plugin and, in Python, import hdf5plugin."
+        )
+        raise OSError(msg) from error
