@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -92,9 +93,12 @@ def transform(
         Positions on the map of the reference.
     ``obs["{key}_outlier_score"]`` : float32
         How far the cell is from those of the reference in the representation, in distance and in direction
-        (`scgeoae.quality.outliers`): about 0 for a typical cell of the reference, above 1 as one in a hundred is.
+        (`scgeoae.quality.outliers`): about 0 for a typical cell of the reference, above 1 as three in two hundred of
+        the reference are when the others do not know them. Components of a few hundred cells know these: where
+        ``adata.uns`` has the record of `scanpy.pp.pca` and `adata` all the cells, the score allows for that.
     ``obs["{key}_outlier"]`` : bool
-        Whether the score is above 1: such a cell has a position, but may not belong on this map.
+        Whether the score is above 1: such a cell has a position, but may not belong on this map. A kind that lies near
+        others is flagged in part; let the share flagged in a cluster of new cells decide.
     ``obsm["{key}_metric"]``, ``obsm["{key}_metric_encoder"]`` : (n, d(d+1)/2) float32
         Metric tensors, as in `scgeoae.tl.geoae`.
     ``obs["{key}_log_area"]``, ``obs["{key}_anisotropy"]``, and the same with ``_encoder`` : float32
@@ -122,7 +126,8 @@ def transform(
 
     References
     ----------
-    Breunig, Kriegel, Ng & Sander 2000, *LOF: identifying density-based local outliers*, for the score.
+    Breunig, Kriegel, Ng & Sander 2000, *LOF: identifying density-based local outliers*, and Vovk, Gammerman & Shafer
+    2005, *Algorithmic learning in a random world*, for the score.
 
     Examples
     --------
@@ -155,7 +160,8 @@ def transform(
             "are they in other units? Preprocess them as the reference was."
         )
         raise ValueError(msg)
-    found = outliers(x, reference.dense())
+    known = reference.dense()
+    found = outliers(x, known, made_of=_made_of(adata, params, known))
 
     metrics = {"decoder": placed.metric, "encoder": placed.encoder_metric}
     tensors = {}
@@ -190,6 +196,21 @@ def transform(
         deep="added\n" + "\n".join(f"    {line}" for line in written),
     )
     return adata_new if copy else None
+
+
+def _made_of(adata: AnnData, params: dict[str, Any], reference: NDArray) -> tuple[float, int] | None:
+    """Return total variance and number of the genes of a PCA of Scanpy, if the reference is all that it was made of."""
+    rep = params["use_rep"]
+    name = rep.removeprefix("X_")
+    record = adata.uns.get(rep, adata.uns.get(name))
+    loadings = next((adata.varm[k] for k in (rep, "PCs" if name == "pca" else f"PCs_{name}") if k in adata.varm), None)
+    if loadings is None or not isinstance(record, Mapping) or not {"variance", "variance_ratio"} <= set(record):
+        return None
+    variance = np.asarray(record["variance"])[: reference.shape[1]]
+    # of some of the cells, or of others, it would have other variances
+    if not np.allclose(reference.var(0, ddof=1), variance, rtol=0.01):
+        return None
+    return float(variance[0] / record["variance_ratio"][0]), int(np.count_nonzero(np.asarray(loadings).any(1)))
 
 
 def _settled(
