@@ -2,8 +2,10 @@
 
 Of each data set a fifth of the cells is held out, and of the rest one type at a time. Genes are chosen, scaled and
 projected on components of the reference alone, as `scgeoae.tl.transform` does. PBMC 3k comes as components of all its
-cells. The number of neighbors and the share of the reference above 1 were chosen on PBMC 3k and the amphid neurons; the
-mouse lung is the test. No map is trained. The table goes into ``benchmarks/results/using_outliers.md``.
+cells. No map is trained. The table goes into ``benchmarks/results/using_outliers.md``.
+
+The form of the score and its constants were chosen with seeds 0 to 2 of all three data sets in view, so that none of
+them is a test set; ``--first 3`` takes splits that were not looked at.
 """
 
 from __future__ import annotations
@@ -77,12 +79,13 @@ def measure(seeds: range) -> pd.DataFrame:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--first", type=int, default=0, help="first seed")
     parser.add_argument("--write", action="store_true")
     options = parser.parse_args()
     warnings.simplefilter("ignore")
     text = f"`python benchmarks/outliers.py --write`, medians of {options.seeds} seeds. "
     text += "In-sample: the same without allowing for that components know the cells that they were made of.\n\n"
-    text += table(measure(range(options.seeds)).reset_index()) + "\n"
+    text += table(measure(range(options.first, options.first + options.seeds)).reset_index()) + "\n"
     print(text)
     if options.write:
         (RESULTS / "using_outliers.md").write_text(text)

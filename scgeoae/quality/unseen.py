@@ -32,12 +32,11 @@ def unseen(scores: NDArray, total_variance: float, n_features: int, *, step: int
 
     Components bend toward the cells that they are made of, so that these lie farther out than new cells of the same
     kind: with 500 cells and 2,000 genes three times as far on all but the first few. In the basis of all components the
-    covariance without cell i is :math:`\operatorname{diag}(\lambda) - s_i s_i^\top/n`. Its eigenvalues are the
-    roots :math:`\mu_j` of :math:`\sum_m s_{im}^2/(\lambda_m - \mu) = n` with
-    :math:`\lambda_{j+1} < \mu_j < \lambda_j`, and the cell is at
-    :math:`\pm n/(\sum_m s_{im}^2/(\lambda_m - \mu_j)^2)^{1/2}` on the j-th eigenvector, with n - 1 for the n of the roots
-    as the mean goes on without it too. Behind the last component that is known, the spectrum is taken to be like that of
-    noise, with the variance that is left, the same for all cells. Components of nearly equal variance are pooled.
+    covariance without cell i, and around the mean without it, has as its eigenvalues the roots :math:`\mu_j` of
+    :math:`\sum_m s_{im}^2/(\lambda_m - \mu) = n - 1` with :math:`\lambda_{j+1} < \mu_j < \lambda_j`, and the cell is at
+    :math:`\pm n/(\sum_m s_{im}^2/(\lambda_m - \mu_j)^2)^{1/2}` on the j-th eigenvector. Behind the last known
+    component, the spectrum is taken to be like that of noise, with the variance that is left, the same for all cells.
+    Components of nearly equal variance are pooled.
 
     Parameters
     ----------
