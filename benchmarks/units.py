@@ -121,7 +121,7 @@ def main() -> None:
     text = (
         "# New cells in other units than the reference\n\n"
         f"{N_NEW} cells of the reference itself, given to `sg.tl.transform` again. *On their places*: the farthest "
-        f"lands within {MAX_AWAY:.0%} of the width of the map. Rows: what the map was made of; columns: what is given.\n"
+        f"lands within {MAX_AWAY:.0%} of the width of the map. Rows: what it was made of; columns: what is given.\n"
     )
     for name in ("zilionis2019_mouse_lung", "packer2019_amphid_neurons"):
         counts = sc.read_h5ad(FOLDER / f"{name}.h5ad")

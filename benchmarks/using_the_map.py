@@ -3,7 +3,6 @@
 Parts, all by default, each a table in ``benchmarks/results/using_{part}.md`` with ``--write``:
 
 - ``transform``: a fifth of the cells left out, placed, and compared with a map of all cells after rigid alignment
-- ``outliers``: each cell type left out in turn and told from left-out cells of the others by the outlier score
 - ``roundtrip``: positions decoded and encoded again
 - ``pseudotime``: amphid neurons from the earliest cells, against the recorded embryo time, beside `scanpy.tl.dpt`
 - ``markers``: genes of `scgeoae.tl.rank_genes_by_jacobian` among the markers of a Wilcoxon test
@@ -26,7 +25,6 @@ import scanpy as sc
 import torch
 from reference_data import LABELS, read
 from scipy.stats import hypergeom, spearmanr
-from sklearn.metrics import roc_auc_score
 
 import scgeoae as sg
 from scgeoae.geometry import procrustes
@@ -88,37 +86,6 @@ def transform(seeds: range) -> pd.DataFrame:
                 }
             )
     return pd.DataFrame(rows).groupby("data", sort=False).median()
-
-
-def outliers(seeds: range) -> pd.DataFrame:
-    rows = []
-    for name, label in LABELS.items():
-        adata = read(name)
-        labels = adata.obs[label].astype(str).to_numpy()
-        for kind, n in pd.Series(labels).value_counts().items():
-            if n < MIN_CELLS:
-                continue
-            for seed in seeds:
-                is_kind = labels == kind
-                unseen = fifth(len(labels), seed) | is_kind
-                known, new = split(adata, unseen)
-                mapped(known, seed)
-                sg.tl.transform(new, known)
-                score, truth = new.obs["geoae_outlier_score"].to_numpy(), is_kind[unseen]
-                rows.append(
-                    {
-                        "data": name,
-                        "left out": kind,
-                        "cells": n,
-                        "AUROC": roc_auc_score(truth, score),
-                        "flagged": (score[truth] > 1).mean(),
-                        "of the others": (score[~truth] > 1).mean(),
-                    }
-                )
-            print(
-                pd.DataFrame(rows[-len(seeds) :]).median(numeric_only=True).round(3).to_dict(), name, kind, flush=True
-            )
-    return pd.DataFrame(rows).groupby(["data", "left out"], sort=False).median()
 
 
 def roundtrip(seeds: range) -> pd.DataFrame:
@@ -256,7 +223,7 @@ def draw_adopted(known: AnnData, new: AnnData, truth: np.ndarray) -> None:
     plt.close(figure)
 
 
-PARTS = {f.__name__: f for f in (transform, outliers, roundtrip, pseudotime, markers, adopt)}
+PARTS = {f.__name__: f for f in (transform, roundtrip, pseudotime, markers, adopt)}
 
 
 def table(frame: pd.DataFrame) -> str:

@@ -9,6 +9,7 @@ from .neighborhoods import recall, sizes, trust
 from .outliers import Outliers, outliers
 from .pairs import average_ranks, correlation, distance_correlation, scale_free_stress, stress
 from .ranks import Ranks, neighbor_ranks
+from .unseen import unseen
 
 __all__ = [
     "MEASURES",
@@ -34,4 +35,5 @@ __all__ = [
     "sizes",
     "stress",
     "trust",
+    "unseen",
 ]

@@ -40,6 +40,10 @@ if TYPE_CHECKING:
 
     from .._anndata.representation import Representation
     from ..nn import Autoencoder
+    from ..nn.genes import Genes
+
+# Of principal components among the cells that they were made of, which solvers leave.
+MAX_CORRELATION = 0.01
 
 
 @in_own_modes
@@ -106,9 +110,12 @@ def transform(
         Positions on the map of the reference.
     ``obs["{key}_outlier_score"]`` : float32
         How far the cell is from those of the reference in the representation, in distance and in direction
-        (`scgeoae.quality.outliers`): about 0 for a typical cell of the reference, above 1 as one in a hundred is.
+        (`scgeoae.quality.outliers`): about 0 for a typical cell of the reference, above 1 as three in two hundred of
+        the reference are when the others do not know them. Principal components of a few hundred cells know these,
+        which the score allows for where the reference is all the cells that they were made of.
     ``obs["{key}_outlier"]`` : bool
-        Whether the score is above 1: such a cell has a position, but may not belong on this map.
+        Whether the score is above 1: such a cell has a position, but may not belong on this map. A kind that lies near
+        others is flagged in part; let the share flagged in a cluster of new cells decide.
     ``obsm["{key}_metric"]``, ``obsm["{key}_metric_encoder"]`` : (n, d(d+1)/2) float32
         Metric tensors, as in `scgeoae.tl.geoae`.
     ``obs["{key}_log_area"]``, ``obs["{key}_anisotropy"]``, and the same with ``_encoder`` : float32
@@ -143,7 +150,8 @@ def transform(
 
     References
     ----------
-    Breunig, Kriegel, Ng & Sander 2000, *LOF: identifying density-based local outliers*, for the score.
+    Breunig, Kriegel, Ng & Sander 2000, *LOF: identifying density-based local outliers*, and Vovk, Gammerman & Shafer
+    2005, *Algorithmic learning in a random world*, for the score.
 
     Examples
     --------
@@ -179,7 +187,7 @@ def transform(
         )
         raise ValueError(msg)
     known = reference.dense()
-    found = outliers(x, known)
+    found = outliers(x, known, made_of=_made_of(model.genes, known))
 
     metrics = {"decoder": placed.metric, "encoder": placed.encoder_metric}
     tensors = {}
@@ -214,6 +222,21 @@ def transform(
         deep="added\n" + "\n".join(f"    {line}" for line in written),
     )
     return adata_new if copy else None
+
+
+def _made_of(genes: Genes | None, reference: NDArray) -> tuple[float, int] | None:
+    """Return total variance and number of the genes of a PCA, if the reference is all that it was made of."""
+    if genes is None or genes.loadings is None or not genes.n_projected or len(reference) < 3:
+        return None
+    # on other cells the components would be correlated
+    scores = reference - reference.mean(0)
+    covariance = scores.T @ scores / (len(reference) - 1)
+    variance = np.diag(covariance)
+    size = np.sqrt(np.maximum(np.outer(variance, variance), np.finfo(np.float32).tiny))
+    if (np.abs(covariance - np.diag(variance)) > MAX_CORRELATION * size).any():
+        return None
+    total = np.square(genes.statistics.std[: genes.n_projected], dtype=np.float64).sum()
+    return float(total * len(reference) / (len(reference) - 1)), genes.n_projected
 
 
 def _settled(

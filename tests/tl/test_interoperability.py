@@ -87,7 +87,7 @@ def test_new_cells_and_old_ones_in_one_anndata(fitted):
     for name in [*new.obsp, *new.obsm]:
         if name.startswith(("geoae", "X_geoae")):
             (new.obsp if name in new.obsp else new.obsm).__delitem__(name)
-    sg.tl.transform(new, known, use_rep="X_pca")
+    sg.tl.transform(new, known, use_rep="X_pca", allow_subset=True)
     joined = anndata.concat({"known": known, "new": new}, label="origin", uns_merge="first")
     assert joined.n_obs == 700
     np.testing.assert_array_equal(joined.obsm["X_geoae"][:600], fitted.obsm["X_geoae"][:600])
