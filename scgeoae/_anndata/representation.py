@@ -42,7 +42,7 @@ class Representation:
 
 
 def choose_representation(
-    adata: AnnData, *, use_rep: str | None, n_pcs: int | None, layer: str | None
+    adata: AnnData, *, use_rep: str | None, n_pcs: int | None, layer: str | None, basis: str | None = None
 ) -> Representation:
     """Choose a representation by Scanpy's rules, and change nothing.
 
@@ -64,7 +64,7 @@ def choose_representation(
         raise KeyError(msg)
     if use_rep is None and n_pcs == 0:
         use_rep = "X"
-    if use_rep is None and layer is None and (followed := _followed(adata)) is not None:
+    if use_rep is None and layer is None and (followed := _followed(adata, basis)) is not None:
         use_rep, n_pcs = followed[0], followed[1] if n_pcs is None else n_pcs
         if use_rep != components_slot(adata):
             logg.warning(
@@ -125,11 +125,14 @@ def representation_of_graph(adata: AnnData, params: Any) -> tuple[str, int | Non
     return None if use_rep is None else (use_rep, n_pcs)
 
 
-def _followed(adata: AnnData) -> tuple[str, int | None] | None:
-    """Return the representation that Scanpy's UMAP would follow, that of ``uns["neighbors"]``, if it is there."""
-    entry = adata.uns.get("neighbors")
-    params = entry.get("params") if isinstance(entry, Mapping) else None
-    found = representation_of_graph(adata, params) if isinstance(params, Mapping) else None
+def _followed(adata: AnnData, basis: str | None) -> tuple[str, int | None] | None:
+    """Return the representation that Scanpy's embeddings follow, if it is there.
+
+    That which ``uns[basis]`` has on record, as `scanpy.tl.tsne` writes it, or that of ``uns["neighbors"]``.
+    """
+    records = [_recorded_params(adata, name) for name in (basis, "neighbors") if name is not None]
+    params = next((record for record in records if "use_rep" in record), records[-1])
+    found = representation_of_graph(adata, params) if params else None
     if found is None or found == (components_slot(adata), None):
         return None
     use_rep, n_pcs = found
@@ -137,6 +140,12 @@ def _followed(adata: AnnData) -> tuple[str, int | None] | None:
         return found
     shape = getattr(adata.obsm.get(use_rep), "shape", ())
     return found if len(shape) == 2 and (n_pcs or 0) <= shape[1] else None
+
+
+def _recorded_params(adata: AnnData, name: str) -> Mapping[str, Any]:
+    entry = adata.uns.get(name)
+    params = entry.get("params") if isinstance(entry, Mapping) else None
+    return params if isinstance(params, Mapping) else {}
 
 
 def components_slot(adata: AnnData) -> str:

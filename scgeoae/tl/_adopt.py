@@ -53,7 +53,8 @@ def adopt(
     basis
         Name of the map in `obsm`, with ``X_`` or without: ``"X_umap"``, ``"umap"``, ``"tsne"``.
     use_rep, n_pcs, layer
-        Representation, as in `scgeoae.tl.geoae`: by default X if it has at most 50 variables, else ``"X_pca"``.
+        Representation, as in `scgeoae.tl.geoae`: by default that which a t-SNE recorded, else that of the neighbor
+        graph in ``uns["neighbors"]``, else X if it has at most 50 variables, else ``"X_pca"``.
     n_neighbors
         Number k of neighbours on the map, the cell itself excluded, in the metric graph.
     hidden, activation, batch_size, learning_rate, device, progress_bar, on_interrupt
@@ -118,7 +119,7 @@ def adopt(
         on_interrupt=on_interrupt,
         seed=seed_of(random_state),
     )
-    representation = choose_representation(adata, use_rep=use_rep, n_pcs=n_pcs, layer=layer)
+    representation = choose_representation(adata, use_rep=use_rep, n_pcs=n_pcs, layer=layer, basis=key)
     check_fit(representation, slot, positions)
     check_writable(adata, copy=copy)
     start = logg.info(f"fitting a model to adata.obsm[{slot!r}] as a map of {representation.name}")

@@ -82,8 +82,9 @@ def distortion(
         (2,526 PBMCs), 0.82 to 0.85 (1,805 neurons of *C. elegans*) and 0.52 to 0.64 (800 lung cells, too few for the
         decoder: its held-out error is 0.52); their anisotropies have next to none, −0.1 to 0.2.
     use_rep, n_pcs, layer
-        Representation that the embedding was made of, as in `scgeoae.tl.geoae`: by default X if it has at most 50
-        variables, else ``"X_pca"``, which is what `scanpy.pp.neighbors` takes too.
+        Representation that the embedding was made of, as in `scgeoae.tl.geoae`: by default that which a t-SNE
+        recorded, else that of the neighbor graph in ``uns["neighbors"]``, of which a UMAP is, else X if it has at most
+        50 variables, else ``"X_pca"``.
     n_neighbors
         Number k of neighbours, the cell itself excluded: in the embedding, for the metric graph; and in the
         representation, for the tears and the graph Laplacian.
@@ -189,7 +190,7 @@ def distortion(
     if own and use_rep is None and n_pcs is None and layer is None:
         representation = read_representation(adata, key)
     else:
-        representation = choose_representation(adata, use_rep=use_rep, n_pcs=n_pcs, layer=layer)
+        representation = choose_representation(adata, use_rep=use_rep, n_pcs=n_pcs, layer=layer, basis=key)
     check_fit(representation, slot, positions)
     if method == "laplacian" and settings.n_neighbors <= d:
         msg = f"Expected `n_neighbors` to be at least {d + 1} for a metric of {d} dimensions, found {n_neighbors}."

@@ -204,8 +204,9 @@ def geoae(
         neighbour term by default 0.25, or less where that would be longer than two thirds of the distance of a
         cell to its neighbours, as on points that fill a surface; 0 without.
     use_rep
-        Representation to embed: a key of `obsm`, or ``"X"``. By default as in Scanpy: X if it
-        has at most 50 variables, else ``"X_pca"``, computed if it is not there.
+        Representation to embed: a key of `obsm`, or ``"X"``. By default that of the neighbor graph in
+        ``uns["neighbors"]``, as `scanpy.tl.umap` has it; where there is none, X if it has at most 50 variables, else
+        ``"X_pca"``, computed if it is not there.
     n_pcs
         Use only the first so many columns of the representation; 0 means X.
     layer

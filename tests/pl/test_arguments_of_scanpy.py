@@ -83,7 +83,7 @@ def test_all_plots_are_here():
         {"transform": Affine2D().scale(2)},
         {"offsets": np.zeros((1, 2))},
     ],
-    ids=str,
+    ids=lambda moving: next(iter(moving)),
 )
 def test_cells_are_not_moved_from_under_what_is_drawn_over_them(drawable, name, moving):
     (argument,) = moving

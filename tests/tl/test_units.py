@@ -1,0 +1,180 @@
+"""New cells in other units than the reference land on their places, or it is said that they cannot."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+
+import numpy as np
+import pytest
+import scanpy as sc
+from anndata import AnnData
+from scipy import sparse
+
+import scgeoae as sg
+from scgeoae._anndata.units import scaling_of, signature
+from scgeoae.nn.genes import Scaling
+
+TARGET = 1e3
+
+
+@pytest.fixture(scope="module")
+def counts() -> AnnData:
+    """300 cells of three types, 80 genes. Do not change."""
+    rng = np.random.default_rng(0)
+    rate = rng.gamma(0.5, 2.0, size=(3, 80))[rng.integers(3, size=300)] * rng.uniform(0.6, 1.6, size=(300, 1)) + 0.1
+    adata = AnnData(sparse.csr_matrix(rng.poisson(rate).astype(np.float32)))
+    adata.var_names, adata.obs_names = [f"g{i}" for i in range(80)], [f"c{i}" for i in range(300)]
+    return adata
+
+
+def normalized(adata):
+    return sc.pp.normalize_total(adata, target_sum=TARGET, copy=True)
+
+
+def log1p(adata):
+    return sc.pp.log1p(normalized(adata), copy=True)
+
+
+def scaled(adata, **kwargs):
+    adata = adata.copy()
+    adata.X = adata.X.toarray() if sparse.issparse(adata.X) else adata.X
+    sc.pp.scale(adata, max_value=2, **kwargs)
+    return adata
+
+
+def regressed(adata):
+    found = log1p(adata)
+    found.obs["n"] = np.asarray(adata.X.sum(1)).ravel()
+    found.X = found.X.toarray()
+    sc.pp.regress_out(found, ["n"])
+    return found
+
+
+def pearson(adata):
+    found = adata.copy()
+    found.X = found.X.toarray()
+    sc.experimental.pp.normalize_pearson_residuals(found)
+    return found
+
+
+def with_raw(adata):
+    found = log1p(adata)
+    found.raw = found
+    return scaled(found[:, :60].copy())
+
+
+REFERENCES = {
+    "counts": lambda adata: adata.copy(),
+    "normalized": normalized,
+    "log1p": log1p,
+    "log1p of some genes": lambda adata: log1p(adata)[:, :60].copy(),
+    "scaled": lambda adata: scaled(log1p(adata)),
+    "scaled, genes in raw": with_raw,
+    "scaled, some genes": lambda adata: scaled(log1p(adata)[:, :60]),
+    "not centered": lambda adata: scaled(log1p(adata), zero_center=False),
+    "regressed, scaled": lambda adata: scaled(regressed(adata)),
+    "Pearson": pearson,
+}
+NEW = {
+    "counts": lambda adata, _: adata[:60].copy(),
+    "normalized": lambda adata, _: normalized(adata[:60].copy()),
+    "log1p": lambda adata, _: log1p(adata[:60].copy()),
+    "as the reference": lambda _, reference: reference[:60].copy(),
+    "scaled on their own": lambda adata, _: scaled(log1p(adata[:60].copy())),
+    "Pearson": lambda adata, _: pearson(adata[:60].copy()),
+}
+# on their places (=), said to be off or perhaps off (!), refused (x)
+EXPECTED = {
+    "counts": "= x x = x x",
+    "normalized": "= = = = = x",
+    "log1p": "= = = = = x",
+    "log1p of some genes": "x = = = = x",
+    "scaled": "= = = = = !",
+    "scaled, genes in raw": "= = = = = !",
+    "scaled, some genes": "x = = = = !",
+    "not centered": "= = = = = x",
+    "regressed, scaled": "x x x ! x !",
+    "Pearson": "x x x ! x !",
+}
+
+
+@pytest.fixture
+def said():
+    """Return the lines at warning level."""
+    lines = []
+    handler = logging.Handler(logging.WARNING)
+    handler.emit = lambda record: lines.append(record.getMessage())
+    sc.settings._root_logger.addHandler(handler)
+    yield lines
+    sc.settings._root_logger.removeHandler(handler)
+
+
+@pytest.mark.parametrize("made_of", REFERENCES)
+def test_where_new_cells_land(counts, said, made_of):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        reference = REFERENCES[made_of](counts)
+        sc.pp.pca(reference, n_comps=8)
+        brought = {given: bring(counts, reference) for given, bring in NEW.items()}
+    sg.tl.geoae(reference, n_steps=40, progress_bar=False)
+    width = np.ptp(reference.obsm["X_geoae"], axis=0).max()
+    found = []
+    for new in brought.values():
+        new = AnnData(new.X, obs=new.obs[[]], var=new.var)
+        said.clear()
+        try:
+            sg.tl.transform(new, reference)
+        except ValueError as error:
+            assert "Preprocess them as the reference was, or say what they are by `units`" in str(error)
+            found.append("x")
+            continue
+        away = np.linalg.norm(new.obsm["X_geoae"] - reference.obsm["X_geoae"][:60], axis=1).max() / width
+        is_said = any("in other units" in line or "depend on the cells" in line for line in said)
+        found.append("!" if is_said else "=" if away < 0.01 else f"silently {away:.0%} away")
+    assert " ".join(found) == EXPECTED[made_of]
+
+
+def test_what_a_user_says_is_believed(counts):
+    reference = log1p(counts)
+    sc.pp.pca(reference, n_comps=8)
+    sg.tl.geoae(reference, n_steps=20, progress_bar=False)
+    new = log1p(counts[:60].copy())
+    for units in ("log1p", "same"):
+        given = AnnData(new.X, var=new.var, obs=new.obs[[]])
+        sg.tl.transform(given, reference, units=units)
+        np.testing.assert_allclose(given.obsm["X_pca"], reference.obsm["X_pca"][:60], atol=1e-4)
+    # another total is taken to that of the reference, another base of the logarithm too
+    other = sc.pp.log1p(sc.pp.normalize_total(counts[:60], target_sum=50, copy=True), base=2, copy=True)
+    sg.tl.transform(other, reference)
+    np.testing.assert_allclose(other.obsm["X_pca"], reference.obsm["X_pca"][:60], atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("prepare", "expected"),
+    [
+        (lambda adata: adata, ("counts", np.nan)),
+        (normalized, ("normalized", TARGET)),
+        (log1p, ("log1p", TARGET)),
+        (lambda adata: log1p(adata)[:, :60], ("log1p", np.nan)),
+        (regressed, ("signed", np.nan)),
+    ],
+)
+def test_signature(counts, prepare, expected):
+    kind, total = signature(prepare(counts).X)
+    assert kind == expected[0]
+    assert total == pytest.approx(expected[1], rel=1e-4, nan_ok=True)
+
+
+def test_scaling_is_that_of_scanpy(counts):
+    before = log1p(counts).X.toarray()
+    for zero_center in (True, False):
+        after = scaled(log1p(counts), zero_center=zero_center)
+        found = scaling_of(after.var, after.X)
+        assert isinstance(found, Scaling)
+        assert (found.zero_center, found.max_value) == (zero_center, pytest.approx(2))
+        np.testing.assert_allclose(found.scale(before), after.X, atol=1e-4)
+        is_cut = np.abs(after.X) >= 2 - 1e-6
+        np.testing.assert_allclose(found.undo(after.X)[~is_cut], before[~is_cut], atol=1e-4)
+        # the record stands there too if a layer was scaled
+        assert scaling_of(after.var, before) is None
