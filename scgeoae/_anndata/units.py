@@ -222,7 +222,11 @@ def read_units(
         raise ValueError(msg)
     best = min(ways, key=lambda way: sum(_off(way(given, rows), reference)))
     if best.from_log is not None or best.to_log is not None or best.totals is not None or best.own is not None:
-        how = "scaled on its own, which is undone" if best.own is not None else WORDS[kind]
+        how = WORDS[kind]
+        if best.own is not None:
+            cut = best.own.max_value
+            lost = f", but for values that were cut off at {cut:.3g}" if np.isfinite(cut) else ""
+            how = f"scaled on its own, which is undone{lost}"
         logg.warning(f"{name} is {how}: brought to the units of the reference, {WORDS[units.kind]}")
     if said is None:
         _warn(best(given, rows), reference, units, summaries)

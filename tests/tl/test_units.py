@@ -36,10 +36,10 @@ def log1p(adata):
     return sc.pp.log1p(normalized(adata), copy=True)
 
 
-def scaled(adata, **kwargs):
+def scaled(adata, max_value=4, **kwargs):
     adata = adata.copy()
     adata.X = adata.X.toarray() if sparse.issparse(adata.X) else adata.X
-    sc.pp.scale(adata, max_value=2, **kwargs)
+    sc.pp.scale(adata, max_value=max_value, **kwargs)
     return adata
 
 
@@ -150,6 +150,15 @@ def test_what_a_user_says_is_believed(counts):
     np.testing.assert_allclose(other.obsm["X_pca"], reference.obsm["X_pca"][:60], atol=1e-3)
 
 
+def test_values_that_were_cut_off_are_lost(counts, said):
+    reference = log1p(counts)
+    sc.pp.pca(reference, n_comps=8)
+    sg.tl.geoae(reference, n_steps=20, progress_bar=False)
+    new = scaled(log1p(counts[:60].copy()), max_value=1.5)
+    sg.tl.transform(new, reference)
+    assert any("but for values that were cut off at 1.5" in line for line in said)
+
+
 @pytest.mark.parametrize(
     ("prepare", "expected"),
     [
@@ -169,7 +178,7 @@ def test_signature(counts, prepare, expected):
 def test_scaling_is_that_of_scanpy(counts):
     before = log1p(counts).X.toarray()
     for zero_center in (True, False):
-        after = scaled(log1p(counts), zero_center=zero_center)
+        after = scaled(log1p(counts), max_value=2, zero_center=zero_center)
         found = scaling_of(after.var, after.X)
         assert isinstance(found, Scaling)
         assert (found.zero_center, found.max_value) == (zero_center, pytest.approx(2))
