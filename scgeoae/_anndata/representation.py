@@ -117,7 +117,8 @@ def representation_of_graph(adata: AnnData, params: Any) -> tuple[str, int | Non
             # of version 2, as the JSON of an accessor in a list: ["obsm", "pca"], or ["layers", null] for X
             slot, name = json.loads(np.ravel(use_rep)[0])
             use_rep = name if slot == "obsm" else "X" if name is None else None
-        n_pcs = None if n_pcs is None else int(n_pcs)
+        # which an old file has as an array
+        n_pcs = None if n_pcs is None else int(np.ravel(n_pcs)[0])
     except (AttributeError, IndexError, TypeError, ValueError):
         return None
     if n_pcs == 0:

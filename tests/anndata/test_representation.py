@@ -203,3 +203,44 @@ def test_size_factors(small):
     del small.obs["factor"]
     with pytest.raises(KeyError, match=r"Did not find 'factor' in adata\.obs, which has 'side'"):
         stored_representation(small, params)
+
+
+@pytest.mark.parametrize("as_array", [False, True], ids=["str", "as a file has it"])
+def test_default_is_that_of_the_neighbor_graph(reduced, as_array):
+    import scanpy as sc
+
+    adata = reduced.copy()
+    adata.obsm["X_harmony"] = adata.obsm["X_pca"][:, :20] * 2
+    sc.pp.neighbors(adata, use_rep="X_harmony")
+    if as_array:
+        adata.uns["neighbors"]["params"]["n_pcs"] = np.array([10])
+        adata.uns["neighbors"]["params"]["use_rep"] = np.str_("X_harmony")
+    else:
+        adata.uns["neighbors"]["params"]["n_pcs"] = 10
+    found = choose_representation(adata, use_rep=None, n_pcs=None, layer=None)
+    assert found.params == {"use_rep": "X_harmony", "n_pcs": 10}
+    np.testing.assert_array_equal(found.matrix, adata.obsm["X_harmony"][:, :10])
+    # arguments go before, and a t-SNE has a record of its own
+    assert choose_representation(adata, use_rep="X_pca", n_pcs=None, layer=None).params == {"use_rep": "X_pca"}
+    assert choose_representation(adata, use_rep=None, n_pcs=5, layer=None).params["n_pcs"] == 5
+    adata.uns["tsne"] = {"params": {"use_rep": "X_pca"}}
+    tsne = choose_representation(adata, use_rep=None, n_pcs=None, layer=None, basis="tsne")
+    assert tsne.params == {"use_rep": "X_pca"}
+    # a graph of what is gone says nothing
+    del adata.obsm["X_harmony"]
+    assert choose_representation(adata, use_rep=None, n_pcs=None, layer=None).params == {"use_rep": "X_pca"}
+
+
+def test_what_is_followed_is_said(reduced, caplog):
+    import scanpy as sc
+
+    adata = reduced.copy()
+    adata.obsm["X_harmony"] = adata.obsm["X_pca"].copy()
+    for use_rep, is_said in (("X_harmony", True), ("X_pca", False)):
+        caplog.clear()
+        sc.pp.neighbors(adata, use_rep=use_rep)
+        with caplog.at_level("WARNING", logger=sc.settings._root_logger.name):
+            sc.settings._root_logger.addHandler(caplog.handler)
+            choose_representation(adata, use_rep=None, n_pcs=None, layer=None)
+            sc.settings._root_logger.removeHandler(caplog.handler)
+        assert ("using adata.obsm['X_harmony']" in caplog.text) == is_said

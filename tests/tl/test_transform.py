@@ -336,3 +336,53 @@ def test_from_a_file_in_another_process(pair, tmp_path):
     here = sg.tl.transform(new, known, copy=True)
     np.testing.assert_allclose(there.obsm["X_geoae"], here.obsm["X_geoae"], rtol=1e-5, atol=1e-5)
     assert sg.get.scores(there) == pytest.approx(sg.get.scores(here), rel=1e-4)
+
+
+def test_labels_come_along_with_a_confidence(pair):
+    known, new = (adata.copy() for adata in pair)
+    known.obs["type"] = known.obs["kind"].map({"0": "T", "1": "B"}).astype("category")
+    known.obs.loc[known.obs_names[:5], "type"] = np.nan
+    known.uns["type_colors"] = ["#111111", "#222222"]
+    del new.obs["kind"]
+    sg.tl.transform(new, known, obs=["type", "kind"])
+    # by definition: the votes of the 15 nearest in the representation
+    votes = known.obs["type"].notna().to_numpy()
+    square = np.square(new.obsm["X_pca"][:, None] - known.obsm["X_pca"][None, votes]).sum(2)
+    nearest = known.obs["type"].to_numpy()[votes][np.argsort(square, axis=1)[:, :15]]
+    share = (nearest == "T").mean(1)
+    assert (new.obs["type"] == np.where(share > 0.5, "T", "B")).all()
+    np.testing.assert_allclose(new.obs["type_confidence"], np.maximum(share, 1 - share))
+    assert new.obs["type"].cat.categories.tolist() == ["B", "T"]
+    assert new.uns["type_colors"] == ["#111111", "#222222"]
+    assert (new.obs["kind"] == pair[1].obs["kind"]).mean() > 0.95
+
+
+def test_labels_that_cannot_come_along(pair):
+    known, new = (adata.copy() for adata in pair)
+    with pytest.raises(KeyError, match=r"Did not find 'spam' in adata\.obs"):
+        sg.tl.transform(new, known, obs="spam")
+    with pytest.raises(ValueError, match=r"Expected adata\.obs\['t'\] to hold labels, found numbers"):
+        sg.tl.transform(new, known, obs="t")
+    # labels of their own are not written over, those that came along before are
+    with pytest.raises(
+        ValueError, match=r"adata_new\.obs\['kind'\] has labels of its own, which would be lost; rename"
+    ):
+        sg.tl.transform(new, known, obs="kind")
+    assert "X_geoae" not in new.obsm
+    del new.obs["kind"]
+    for _ in range(2):
+        sg.tl.transform(new, known, obs="kind")
+    assert list(new.obs["kind"].cat.categories) == ["0", "1"]
+
+
+def test_the_layer_of_the_reference_is_looked_for(pair):
+    known, new = (adata.copy() for adata in pair)
+    for adata in (known, new):
+        adata.layers["log"] = adata.X.copy()
+        adata.X = adata.X.expm1()
+    sc.pp.pca(known, n_comps=10, layer="log")
+    sg.tl.geoae(known, progress_bar=False, n_steps=20)
+    assert sg.get.model(known).genes.layer == "log"
+    sg.tl.transform(new, known)
+    expected = new.layers["log"] @ known.varm["PCs"] - known.layers["log"].mean(0) @ known.varm["PCs"]
+    np.testing.assert_allclose(new.obsm["X_pca"], expected, atol=1e-3)
