@@ -11,7 +11,7 @@ from scanpy import logging as logg
 from .._arguments import check_adata, check_name
 from ..training.blocks import blocks
 from .genes import stored_genes
-from .representation import Representation, choose_representation
+from .representation import Representation, check_real, choose_representation
 from .units import READINGS, read_units
 
 if TYPE_CHECKING:
@@ -94,6 +94,7 @@ def _projected(
     if matrix is None:
         msg = f"{name} is empty, so there are no genes to project; name a representation with `use_rep`."
         raise ValueError(msg)
+    check_real(matrix, name)
     if not adata_new.var_names.is_unique:
         msg = "adata_new.var_names are not unique; run adata_new.var_names_make_unique() first."
         raise ValueError(msg)

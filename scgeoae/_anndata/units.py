@@ -32,6 +32,8 @@ UNEVEN = 1e-3
 MAX_UNEVEN = 0.05
 # Cells that tell whether genes vary as they do in the reference.
 FEWEST = 20
+# Genes of which this is asked at most.
+N_TELLING = 200
 # Cells of which this is asked at most.
 N_READ = 500
 # Shares of zeros that corrected expression does not have, and measured expression does.
@@ -116,8 +118,8 @@ def signature(y: Any, expected: float = np.nan, *, base: float = np.e) -> tuple[
     Normalized counts add up to the same in every cell, or to what is `expected`, and log1p to some `base` is undone to
     find that of its values.
     """
-    if not sparse.issparse(y):
-        y = sparse.csr_matrix(y)
+    # which some types of numbers have no sparse form of
+    y = sparse.csr_matrix(y) if sparse.issparse(y) else sparse.csr_matrix(y.astype(np.float64))
     if (y.data < 0).any():
         return "signed", np.nan
     if (y.data == np.rint(y.data)).all():
@@ -203,9 +205,10 @@ def read_units(
     own = scaling_of(adata_new.var, sample) if said is None else None
     if own is not None:
         unscaled, own = _near_zero(own.undo(dense(sample).astype(np.float64))), own.of(columns)
-        # both may have been scaled together
-        own = None if scaling is not None and own.is_near(scaling) else own
-        sample = sample if own is None else unscaled
+        if scaling is not None and own.is_near(scaling):
+            # both were scaled together
+            return Conversion()
+        sample = unscaled
     base = log_base(adata_new)
     found, total = signature(sample, units.target_sum, base=base)
     kind = said or found
@@ -286,11 +289,14 @@ def _way(kind: Kind, total: float, base: float, matrix: Any, units: Units) -> Co
 
 def _off(y: NDArray, reference: Statistics) -> tuple[float, float, float]:
     """Return how far the genes of some cells are from those of the reference: shift, spread and share outside."""
-    varies = np.flatnonzero(reference.std > 0)
-    if not len(varies):
+    # genes that few cells have tell little
+    rises = (reference.mean - reference.low) / np.maximum(reference.std, np.finfo(np.float32).tiny)
+    telling = np.argsort(-rises)[:N_TELLING]
+    telling = telling[reference.std[telling] > 0]
+    if not len(telling):
         return 0.0, 0.0, 0.0
-    known = reference.of(varies)
-    y, mean, std, low, high = y[:, varies], known.mean, known.std, known.low, known.high
+    known = reference.of(telling)
+    y, mean, std, low, high = y[:, telling], known.mean, known.std, known.low, known.high
     room = 0.1 * (high - low)
     outside = ((y < low - room) | (y > high + room)).mean()
     if len(y) < FEWEST:

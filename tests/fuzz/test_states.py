@@ -249,7 +249,7 @@ class Lives(RuleBasedStateMachine):
             key = kwargs.get("key_added") or "geoae" if name == "tl.geoae" else kwargs.get("basis", "X_umap")
             key = key.removeprefix("X_")
         else:
-            key = kwargs.get("key_added") or kwargs.get("key", "geoae")
+            key = kwargs.get("key_added") or kwargs.get("key", "geoae").removeprefix("X_")
         if name.startswith(("pl.", "get.")) or (found is not None and not kwargs.get("copy") and name != "tl.evaluate"):
             assert not changed, f"{name} changed {sorted(changed)}"
         # the rows of a map that was replaced go from a table of several

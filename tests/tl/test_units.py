@@ -94,7 +94,7 @@ EXPECTED = {
     "scaled, genes in raw": "= = = = = !",
     "scaled, some genes": "x = = = = !",
     "not centered": "= = = = = x",
-    "regressed, scaled": "x x x ! x !",
+    "regressed, scaled": "x x x = x !",
     "Pearson": "x x x ! x !",
 }
 
