@@ -14,6 +14,7 @@ from scipy import sparse
 from .._arguments import checked_names
 from ..nn.genes import Genes, Statistics
 from ..training.blocks import dense
+from .made_of import read_representation
 from .representation import in_memory
 from .results import read_model, read_params
 from .units import spread_rows, statistics_of, units_of
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 N_CHECKED = 1000
 # Cells that are enough for a linear regression on some ten components, and to say what genes are like.
 N_REGRESSED = 10_000
+# Of these, values that are held in memory.
+MAX_VALUES = 10**8
 # By how many standard deviations a gene may have changed among the cells that are compared, which may be others.
 MAX_CHANGE = 0.2
 # Of the spread of a component: what float32 and the solver of a PCA leave.
@@ -44,7 +47,7 @@ def genes_of(adata: AnnData, representation: Representation) -> Genes | None:
     only `adata.raw` has, are read off the representation by linear regression.
     """
     params = representation.params
-    rows = spread_rows(adata.n_obs, N_REGRESSED)
+    rows = _sample(adata)
     if params["use_rep"] == "X":
         y = in_memory(representation.matrix[rows])
         return Genes(
@@ -73,8 +76,6 @@ def stored_genes(adata: AnnData, key: str) -> Genes | None:
     Those of a file of an earlier version, which has none, are found in `adata`, if it still has the representation
     that the map was made of.
     """
-    from .made_of import read_representation
-
     found = read_model(adata, key).genes
     if found is None and "library_size" not in read_params(adata, key):
         found = genes_of(adata, read_representation(adata, key))
@@ -130,8 +131,6 @@ def measured_cells(adata: AnnData, key: str, genes: Sequence[str]) -> AnnData:
     where, names = "adata.X" if known.layer is None else f"adata.layers[{known.layer!r}]", adata.var_names
     matrix = _matrix(adata, known.layer)
     if "library_size" in params:
-        from .made_of import read_representation
-
         matrix, names = read_representation(adata, key).matrix, pd.Index(known.names)
     from_raw = np.isin(genes, known.names[len(known.names) - known.n_raw :])
     x = np.empty((adata.n_obs, len(genes)), dtype=np.float32)
@@ -150,20 +149,24 @@ def measured_cells(adata: AnnData, key: str, genes: Sequence[str]) -> AnnData:
             x[:, of] = dense(source[:, source_names.get_indexer(wanted)])
     if known.statistics is not None:
         then = known.statistics.of(pd.Index(known.names).get_indexer(genes))
-        now = x[spread_rows(adata.n_obs, N_REGRESSED)]
-        is_other = now.max(0) > then.high + MAX_CHANGE * then.std
-        if adata.n_obs == params.get("n_cells"):
-            is_other |= np.abs(now.mean(0) - then.mean) > MAX_CHANGE * then.std
-        if is_other.any():
-            name = genes[int(is_other.argmax())]
-            msg = (
-                f"{where} no longer has the values of {name!r} that the map decodes to: they went up to "
-                f"{then.high[is_other][0]:.3g}, with mean {then.mean[is_other][0]:.3g}, when it was made, and go up to "
-                f"{now.max(0)[is_other][0]:.3g}, with mean {now.mean(0)[is_other][0]:.3g}. Bring them back; "
-                "sg.tl.decode needs them no longer."
-            )
-            raise ValueError(msg)
+        _check_measured(then, x[_sample(adata)], genes, where, whole=adata.n_obs == params.get("n_cells"))
     return AnnData(x, obs=adata.obs, var=pd.DataFrame(index=list(genes)), obsm=dict(adata.obsm), uns=dict(adata.uns))
+
+
+def _check_measured(then: Statistics, x: NDArray, genes: Sequence[str], where: str, *, whole: bool) -> None:
+    """Say if genes have other values now, beyond their range, or, of the `whole` of the cells, in the mean."""
+    now = statistics_of(x)
+    is_other = now.high > then.high + MAX_CHANGE * then.std
+    if whole:
+        is_other |= np.abs(now.mean - then.mean) > MAX_CHANGE * then.std
+    if is_other.any():
+        i = int(is_other.argmax())
+        msg = (
+            f"{where} no longer has the values of {genes[i]!r} that the map decodes to: when it was made they had the "
+            f"mean {then.mean[i]:.3g} and went up to {then.high[i]:.3g}, and now {now.mean[i]:.3g} and "
+            f"{now.high[i]:.3g}. Bring them back; sg.tl.decode needs them no longer."
+        )
+        raise ValueError(msg)
 
 
 class _Components(NamedTuple):
@@ -262,6 +265,11 @@ def _together(parts: list[Genes]) -> Genes | None:
         loadings=np.concatenate([part.loadings for part in parts]),
         intercept=np.concatenate([part.intercept for part in parts]),
     )
+
+
+def _sample(adata: AnnData) -> NDArray[np.intp]:
+    """Return the numbers of some cells, fewer if there are very many genes."""
+    return spread_rows(adata.n_obs, int(np.clip(MAX_VALUES // max(adata.n_vars, 1), N_CHECKED, N_REGRESSED)))
 
 
 def _matrix(adata: AnnData, layer: str | None) -> Any:
