@@ -8,6 +8,8 @@ import numpy as np
 from scipy import sparse
 
 from ..training.blocks import blocks
+from .representation import in_memory
+from .units import N_READ, scaling_of, spread_rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -51,11 +53,16 @@ def _sources(adata: AnnData, layer: str | None) -> Iterator[tuple[Any, pd.Index]
     if adata.var_names.is_unique:
         if layer is not None and layer in adata.layers:
             yield adata.layers[layer], adata.var_names
-        # sc.pp.scale records what it scaled X by
-        if adata.X is not None and not {"mean", "std"} <= set(adata.var):
+        if adata.X is not None and not _is_scaled(adata):
             yield adata.X, adata.var_names
     if adata.raw is not None and adata.raw.var_names.is_unique:
         yield adata.raw.X, adata.raw.var_names
+
+
+def _is_scaled(adata: AnnData) -> bool:
+    """Whether the record of `scanpy.pp.scale` is of X; it may have been a layer."""
+    rows = spread_rows(adata.n_obs, N_READ)
+    return {"mean", "std"} <= set(adata.var) and scaling_of(adata.var, in_memory(adata.X[rows])) is not None
 
 
 def _sums_of_log1p(matrix: Any, groups: Sequence[NDArray[np.intp]]) -> NDArray[np.float64] | None:

@@ -110,7 +110,7 @@ def read_expression(adata: AnnData, key: str, genes: Sequence[str] | None) -> Ex
     try:
         return known.choose(genes)
     except KeyError as error:
-        missing = ", ".join(map(repr, error.args[0][:5]))
+        missing = ", ".join(repr(str(gene)) for gene in error.args[0][:5])
         where = "adata.X" if known.layer is None else f"adata.layers[{known.layer!r}]"
         msg = (
             f"Did not find {missing} among the {len(known.names)} genes of the map, which are those that {where} or "
@@ -141,7 +141,7 @@ def measured_cells(adata: AnnData, key: str, genes: Sequence[str]) -> AnnData:
         wanted = np.asarray(genes)[of]
         if missing := [gene for gene in wanted if source is None or gene not in source_names]:
             msg = (
-                f"Did not find {', '.join(map(repr, missing[:5]))} in {what}, to draw what was measured; bring it "
+                f"Did not find {', '.join(repr(str(gene)) for gene in missing[:5])} in {what}, to draw what was measured; bring it "
                 "back. sg.tl.decode needs it no longer."
             )
             raise KeyError(msg)
@@ -149,15 +149,20 @@ def measured_cells(adata: AnnData, key: str, genes: Sequence[str]) -> AnnData:
             x[:, of] = dense(source[:, source_names.get_indexer(wanted)])
     if known.statistics is not None:
         then = known.statistics.of(pd.Index(known.names).get_indexer(genes))
-        _check_measured(then, x[_sample(adata)], genes, where, whole=adata.n_obs == params.get("n_cells"))
+        n_cells = int(params.get("n_cells", adata.n_obs))
+        _check_measured(then, x[_sample(adata)], genes, where, is_all=adata.n_obs == n_cells, n_cells=n_cells)
     return AnnData(x, obs=adata.obs, var=pd.DataFrame(index=list(genes)), obsm=dict(adata.obsm), uns=dict(adata.uns))
 
 
-def _check_measured(then: Statistics, x: NDArray, genes: Sequence[str], where: str, *, whole: bool) -> None:
-    """Say if genes have other values now, beyond their range, or, of the `whole` of the cells, in the mean."""
+def _check_measured(
+    then: Statistics, x: NDArray, genes: Sequence[str], where: str, *, is_all: bool, n_cells: int
+) -> None:
+    """Say if genes have other values now, beyond their range, or, if these are all cells, in the mean."""
     now = statistics_of(x)
-    is_other = now.high > then.high + MAX_CHANGE * then.std
-    if whole:
+    # of very many cells, it is that of some
+    room = MAX_CHANGE * then.std if n_cells <= N_CHECKED else then.high - then.low
+    is_other = now.high > then.high + room
+    if is_all:
         is_other |= np.abs(now.mean - then.mean) > MAX_CHANGE * then.std
     if is_other.any():
         i = int(is_other.argmax())

@@ -57,13 +57,28 @@ def incoming_representation(
     if genes is not None and genes.n_projected:
         return _projected(adata_new, genes, params, layer=layer, units=units, impute=impute, key=key)
     name = params["use_rep"] if use_rep is None else use_rep
+    for value, argument in ((units, "units"), (layer, "layer"), ("mean" if impute else None, "missing")):
+        if value is not None:
+            msg = (
+                f"The new cells are taken from adata_new.obsm[{name!r}], and no genes are projected, so that "
+                f"{argument}={value!r} has no effect; leave it out."
+            )
+            raise ValueError(msg)
+    is_of_components = params["use_rep"].removeprefix("X_").startswith("pca")
+    if is_of_components and use_rep is None and name in adata_new.obsm:
+        msg = (
+            f"The map was made of {name!r}, of which there were no loadings in adata.varm with the X they belong to, to "
+            f"project genes by. adata_new.obsm[{name!r}] may be a PCA of its own, which is another one: give "
+            f"use_rep={name!r} if it has the components of the reference."
+        )
+        raise ValueError(msg)
     if name not in adata_new.obsm:
         known = ", ".join(map(repr, adata_new.obsm)) or "nothing"
         msg = (
             f"The map was made of {params['use_rep']!r}; adata_new.obsm, which has {known}, does not have {name!r}: "
             "compute it by the model that made it, or name it with `use_rep`."
         )
-        if params["use_rep"].removeprefix("X_").startswith("pca"):
+        if is_of_components:
             msg += (
                 " When the map was made, there were no PCA loadings in adata.varm with the X they belong to, to "
                 "project genes by."
@@ -71,8 +86,9 @@ def incoming_representation(
         raise KeyError(msg)
     found = choose_representation(adata_new, use_rep=name, n_pcs=None, layer=None)
     n_columns = params["n_features"]
-    if found.matrix.shape[1] != n_columns and params.get("n_pcs") is None:
-        msg = f"adata_new.obsm[{name!r}] has {found.matrix.shape[1]} columns, and the map was made of {n_columns}."
+    n_found = found.matrix.shape[1]
+    if n_found < n_columns or (n_found > n_columns and params.get("n_pcs") is None):
+        msg = f"adata_new.obsm[{name!r}] has {n_found} columns, and the map was made of {n_columns}."
         raise ValueError(msg)
     return Representation(found.matrix[:, :n_columns], f"adata_new.obsm[{name!r}]", {"use_rep": name})
 
@@ -95,13 +111,20 @@ def _projected(
         msg = f"{name} is empty, so there are no genes to project; name a representation with `use_rep`."
         raise ValueError(msg)
     check_real(matrix, name)
-    if not adata_new.var_names.is_unique:
-        msg = "adata_new.var_names are not unique; run adata_new.var_names_make_unique() first."
+    # of others it makes no difference
+    wanted = adata_new.var_names.isin(genes.projected)
+    names = adata_new.var_names[wanted]
+    if not names.is_unique:
+        msg = (
+            f"adata_new.var_names are not unique, such as {names[names.duplicated()][0]!r}; run "
+            "adata_new.var_names_make_unique() first."
+        )
         raise ValueError(msg)
     if not pd.Index(genes.projected).is_unique:
         msg = "Names of genes of the map are not unique; run adata.var_names_make_unique() and make the map again."
         raise ValueError(msg)
-    at = adata_new.var_names.get_indexer(genes.projected)
+    at = names.get_indexer(genes.projected)
+    at = np.where(at < 0, -1, np.flatnonzero(wanted)[at] if len(names) else -1)
     is_there, absent = at >= 0, genes.projected[at < 0]
     if len(absent) == len(at) or (len(absent) and not impute):
         shown = ", ".join(map(repr, absent[:5].tolist())) + (", …" if len(absent) > 5 else "")

@@ -52,8 +52,8 @@ def read_representation(adata: AnnData, key: str, *, whole: bool = False) -> Rep
     n_cells = int(params.get("n_cells", adata.n_obs))
     if whole and adata.n_obs != n_cells:
         msg = (
-            f"adata has {adata.n_obs} of the {n_cells} cells of the map in adata.obsm[{embedding_slot(adata, key)!r}], "
-            "and this takes all of them: give the AnnData in which the map was made."
+            f"adata has {adata.n_obs} cells, and the map in adata.obsm[{embedding_slot(adata, key)!r}] was made of "
+            f"{n_cells}, all of which this takes: give the AnnData in which it was made."
         )
         raise ValueError(msg)
     if isinstance(model, Autoencoder):
@@ -76,7 +76,7 @@ def _check_counts(adata: AnnData, key: str, found: Representation, then: Statist
         name = read_model(adata, key).genes.names[int(is_other.argmax())]
         msg = (
             f"{found.name} is no longer that of which the map in adata.obsm[{embedding_slot(adata, key)!r}] was made: "
-            f"{np.count_nonzero(is_other)} genes, such as {name!r}, have other counts. Bring them back, or make the "
+            f"{np.count_nonzero(is_other)} genes, such as {str(name)!r}, have other counts. Bring them back, or make the "
             "map again."
         )
         raise ValueError(msg)

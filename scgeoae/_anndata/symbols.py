@@ -38,7 +38,11 @@ def find_genes(adata: AnnData, genes: str | Sequence[str], gene_symbols: str | N
 
 def shown_names(adata: AnnData, genes: Sequence[str], gene_symbols: str | None) -> list[str]:
     """Return how genes of `var_names` are called in the column `gene_symbols`."""
-    return list(genes) if gene_symbols is None else _column(adata, gene_symbols).loc[list(genes)].to_list()
+    if gene_symbols is None:
+        return list(genes)
+    symbols = _column(adata, gene_symbols)
+    # genes that the map knows may be gone
+    return [symbols[gene] if gene in symbols.index else gene for gene in genes]
 
 
 def _column(adata: AnnData, gene_symbols: str) -> pd.Series:

@@ -5,17 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from numbers import Real
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from scanpy import logging as logg
 from scipy import sparse
 
 from ..nn.genes import Scaling, Statistics, Units
-from ..training.blocks import dense
+from ..training.blocks import blocks, dense
 from .representation import in_memory
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import pandas as pd
     from anndata import AnnData
     from numpy.typing import NDArray
@@ -26,10 +28,13 @@ READINGS = ("counts", "normalized", "log1p", "same")
 """What a user may say of new cells; the last: as the matrix that the map was made of, scaled if that was."""
 # log1p of a million: no expression is larger on a logarithmic scale.
 LARGEST_LOG = 14.0
+# Bases of logarithms that are in use.
+BASES = (np.e, 2.0, 10.0)
 # By what share totals of cells differ that were normalized to one.
 UNEVEN = 1e-3
-# By what share those of two data sets may differ, which had not quite the same genes.
-MAX_UNEVEN = 0.05
+# By what share those of two data sets may differ, which had not quite the same genes; and the sums over the genes of
+# the map, which vary from cell to cell.
+MAX_UNEVEN, MAX_APART = 0.05, 0.25
 # Cells that tell whether genes vary as they do in the reference.
 FEWEST = 20
 # Genes of which this is asked at most.
@@ -42,14 +47,17 @@ FEW_ZEROS, MANY_ZEROS = 0.01, 0.1
 SMALLEST = 1e-4
 # By how many standard deviations the least values of a gene may differ that are zeros.
 FLOOR = 0.01
+# Of residuals, whose mean over all cells is 0, in standard deviations.
+CENTERED = 0.02
 # Beyond which genes are not in units of the reference: their median mean, in standard deviations; the median
-# logarithm of their spread, of cells of one kind rather less than 0; and the share of values outside of its range.
+# logarithm of how much more they vary; and the share of values outside of its range.
 MAX_SHIFT, MAX_WIDER, MAX_OUTSIDE = 1.0, np.log(2), 0.1
 WORDS = {
     "counts": "counts",
     "normalized": "normalized counts",
     "log1p": "log1p of normalized counts",
-    "signed": "values that are no counts, nor log1p of them",
+    "signed": "values that may be negative",
+    "corrected": "residuals or corrected values",
 }
 
 
@@ -63,19 +71,41 @@ def units_of(adata: AnnData, columns: NDArray, sample: Any) -> Units:
     scaling = scaling_of(adata.var, sample)
     unscaled = sample if scaling is None else _near_zero(scaling.undo(dense(sample).astype(np.float64)))
     base = log_base(adata)
-    kind, total = signature(unscaled, base=base)
+    kind, total, base = signature(unscaled, bases=BASES if base is None else (base,))
     if kind == "log1p" and np.isnan(total) and adata.raw is not None and adata.raw.X.dtype.kind in "iuf":
         # which often keeps the genes that were left out later
-        raw_kind, raw_total = signature(in_memory(adata.raw.X[: sample.shape[0]]), base=base)
-        total = raw_total if raw_kind == "log1p" else total
-    zeros = dense(unscaled[:, columns]) == 0
-    return Units(kind, float(zeros.mean()), total, base, None if scaling is None else scaling.of(columns))
+        raw = in_memory(adata.raw.X[: sample.shape[0]])
+        raw_kind, raw_total, raw_base = signature(raw, bases=BASES if log_base(adata) is None else (base,))
+        total, base = (raw_total, raw_base) if raw_kind == "log1p" else (total, base)
+    y = dense(unscaled[:, columns]).astype(np.float64)
+    if kind == "signed" and (scaling is not None or _is_corrected(adata, y)):
+        kind = "corrected"
+    sums = _sums(y, kind, base)
+    return Units(
+        kind,
+        zeros=float((y == 0).mean()),
+        target_sum=total,
+        base=base,
+        least_sum=float(sums.min()),
+        most_sum=float(sums.max()),
+        scaling=None if scaling is None else scaling.of(columns),
+    )
 
 
-def log_base(adata: AnnData) -> float:
-    """Return the base of the logarithm that `scanpy.pp.log1p` recorded."""
+def _is_corrected(adata: AnnData, y: NDArray) -> bool:
+    """Whether values that may be negative depend on the cells that they were computed with."""
+    if {"log1p", "pearson_residuals_normalization"} & set(adata.uns):
+        return True
+    varies = y.std(0) > 0
+    return bool(varies.any() and np.median(np.abs(y.mean(0)[varies]) / y.std(0)[varies]) < CENTERED)
+
+
+def log_base(adata: AnnData) -> float | None:
+    """Return the base of the logarithm that `scanpy.pp.log1p` recorded, None if there is no record."""
     recorded = adata.uns.get("log1p")
-    base = recorded.get("base") if isinstance(recorded, Mapping) else None
+    if not isinstance(recorded, Mapping):
+        return None
+    base = recorded.get("base")
     return float(base) if isinstance(base, Real) and base > 1 else np.e
 
 
@@ -98,45 +128,64 @@ def scaling_of(var: pd.DataFrame, sample: Any) -> Scaling | None:
     mean, std = (var[name].to_numpy(dtype=np.float32, na_value=np.nan) for name in ("mean", "std"))
     std = np.where(std > 0, std, 1).astype(np.float32)
     y = dense(sample).astype(np.float64)
-    if not (np.isfinite(mean).all() and np.isfinite(std).all()) or not len(y):
-        return None
-    means, stds = y.mean(0), np.maximum(y.std(0), 1e-6)
-    # as genes are before, and after, centered or not, which differ little where means are 0 before
-    centered = [(0.0, 1.0)] if (y < 0).any() else [(mean / std, 1.0)]
-    off = [np.median(np.abs(means - m) / s + np.abs(np.log(stds / s))) for m, s in [(mean, std), *centered]]
-    if off[0] <= off[1]:
+    varies = y.std(0) > SMALLEST
+    if not (np.isfinite(mean).all() and np.isfinite(std).all() and varies.any()):
         return None
     # it records no `max_value`, but then many cells have the same
-    largest = y.max()
+    is_centered, largest = bool((y < 0).any()), y.max()
     is_cut = np.count_nonzero(y == largest) > 1
-    return Scaling(mean, std, zero_center=bool((y < 0).any()), max_value=float(largest) if is_cut else np.inf)
+    found = Scaling(mean, std, is_centered, float(largest) if is_cut else np.inf)
+    # where cells have zeros, these tell; else means and standard deviations
+    zeros, zeros_before = (float((np.abs(values) < SMALLEST).mean()) for values in (y, found.undo(y)))
+    if is_centered and max(zeros, zeros_before) > MANY_ZEROS:
+        return found if zeros_before > zeros else None
+    means, stds = y.mean(0)[varies], y.std(0)[varies]
+    mean, std = mean[varies], std[varies]
+    before, after = (mean, std), ((0.0, 1.0) if is_centered else (mean / std, 1.0))
+    off = [np.median(np.abs(means - m) / s + np.abs(np.log(stds / s))) for m, s in (before, after)]
+    return found if off[1] < off[0] else None
 
 
-def signature(y: Any, expected: float = np.nan, *, base: float = np.e) -> tuple[Kind, float]:
-    """Return what the expression of some cells is, by all of their genes, and what a cell was normalized to if known.
+def signature(y: Any, expected: float = np.nan, *, bases: Sequence[float] = (np.e,)) -> tuple[Kind, float, float]:
+    """Return what the expression of some cells is, by all of their genes.
 
-    Normalized counts add up to the same in every cell, or to what is `expected`, and log1p to some `base` is undone to
-    find that of its values.
+    Normalized counts add up to the same in every cell, or to what is `expected`, and log1p to one of the `bases` is
+    undone to find that of its values.
+
+    Returns
+    -------
+    The kind, the total that a cell was normalized to, and the base of log1p, NaN if they are unknown.
     """
     # which some types of numbers have no sparse form of
-    y = sparse.csr_matrix(y) if sparse.issparse(y) else sparse.csr_matrix(y.astype(np.float64))
+    y = sparse.csr_matrix(y if sparse.issparse(y) else y.astype(np.float64), dtype=np.float64)
     if (y.data < 0).any():
-        return "signed", np.nan
+        return "signed", np.nan, np.nan
     if (y.data == np.rint(y.data)).all():
-        return "counts", np.nan
+        return "counts", np.nan, np.nan
     if not np.isnan(total := _common_total(y, expected)):
-        return "normalized", total
-    if y.data.max() > LARGEST_LOG:
-        return "normalized", np.nan
-    return "log1p", _common_total((y.astype(np.float64) * np.log(base)).expm1(), expected)
+        return "normalized", total, np.nan
+    known = bases[0] if len(bases) == 1 else np.nan
+    largest = y.data.max()
+    for base in bases:
+        if largest * np.log(base) < LARGEST_LOG and not np.isnan(
+            total := _common_total((y * np.log(base)).expm1(), expected)
+        ):
+            return "log1p", total, base
+    return ("log1p" if largest * np.log(min(bases)) < LARGEST_LOG else "normalized"), np.nan, known
 
 
 def _common_total(y: Any, expected: float) -> float:
     totals = np.asarray(y.sum(1), dtype=np.float64).ravel()
     totals = totals[totals > 0]
-    total = float(np.median(totals)) if len(totals) >= FEWEST or np.isnan(expected) else expected
-    is_common = len(totals) > 1 or not np.isnan(expected)
-    return total if is_common and (np.abs(totals / total - 1) < UNEVEN).mean() > 0.9 else np.nan
+    total = float(np.median(totals)) if len(totals) > 1 else expected
+    return total if len(totals) and (np.abs(totals / total - 1) < UNEVEN).mean() > 0.9 else np.nan
+
+
+def _sums(y: NDArray, kind: Kind, base: float) -> NDArray[np.float64]:
+    """Return the sums over some genes of the normalized counts, (n,), NaN if they are not known."""
+    if kind not in ("normalized", "log1p") or (kind == "log1p" and np.isnan(base)):
+        return np.full(len(y), np.nan)
+    return (np.expm1(y * np.log(base)) if kind == "log1p" else y).sum(1)
 
 
 @dataclass(frozen=True)
@@ -159,8 +208,8 @@ class Conversion:
         """Whether it changes nothing."""
         return self.from_log is self.to_log is self.own is self.totals is self.scaling is None
 
-    def __call__(self, y: NDArray, rows: NDArray | slice) -> NDArray[np.float64]:
-        """Return the (n, g) expression of the cells in `rows` in the units of the reference."""
+    def unscaled(self, y: NDArray, rows: NDArray | slice) -> NDArray[np.float64]:
+        """Return the (n, g) expression of the cells in `rows` in the units that the reference had before scaling."""
         y = y.astype(np.float64)
         if self.own is not None:
             y = self.own.undo(y)
@@ -168,9 +217,29 @@ class Conversion:
             y = np.expm1(y * np.log(self.from_log))
         if self.totals is not None:
             y = y / self.totals[rows, None]
-        if self.to_log is not None:
-            y = np.log1p(y) / np.log(self.to_log)
+        return y if self.to_log is None else np.log1p(y) / np.log(self.to_log)
+
+    def __call__(self, y: NDArray, rows: NDArray | slice) -> NDArray[np.float64]:
+        """Return the (n, g) expression of the cells in `rows` in the units of the reference."""
+        y = self.unscaled(y, rows)
         return y if self.scaling is None else self.scaling.scale(y)
+
+
+class _Given(NamedTuple):
+    """Some of the new cells as they come, and what they seem to be."""
+
+    y: NDArray
+    """(n, g) the genes of the reference that they have."""
+    zeros: float
+    """Share of zeros, after a scaling of their own was undone."""
+    rows: NDArray[np.intp]
+    kind: Kind
+    total: float
+    """What a cell was normalized to, NaN if that is unknown."""
+    base: float
+    """Of the logarithm, NaN if that is unknown."""
+    own: Scaling | None
+    """By which they were scaled, which is to be undone."""
 
 
 def read_units(
@@ -198,126 +267,140 @@ def read_units(
         return Conversion()
     units, there = genes.units, np.flatnonzero(is_there)
     reference = genes.statistics.of(there)
-    scaling = None if units.scaling is None else units.scaling.of(there)
+    units = replace(units, scaling=None if units.scaling is None else units.scaling.of(there))
     rows = spread_rows(matrix.shape[0], N_READ)
     sample = in_memory(matrix[rows])
-    given = dense(sample[:, columns]).astype(np.float64)
+    y = dense(sample[:, columns]).astype(np.float64)
     own = scaling_of(adata_new.var, sample) if said is None else None
     if own is not None:
-        unscaled, own = _near_zero(own.undo(dense(sample).astype(np.float64))), own.of(columns)
-        if scaling is not None and own.is_near(scaling):
+        sample = _near_zero(own.undo(dense(sample).astype(np.float64)))
+        own = own.of(columns)
+        if units.scaling is not None and own.is_near(units.scaling):
             # both were scaled together
             return Conversion()
-        sample = unscaled
     base = log_base(adata_new)
-    found, total = signature(sample, units.target_sum, base=base)
-    kind = said or found
-    summaries = f"{name}: {_summary(given, found)}. {_described(units, reference)}."
-    y = dense(sample[:, columns])
-    ways = _ways(kind, total, base, y, matrix, units, scaling, reference, is_given=own is None)
-    ways = [replace(way, own=own) for way in ways]
-    if not ways:
+    known = (np.e, *BASES[1:]) if np.isnan(units.base) else (units.base, *BASES)
+    kind, total, base = signature(sample, units.target_sum, bases=known if base is None else (base,))
+    zeros = float(((y if own is None else _near_zero(own.undo(y))) == 0).mean())
+    given = _Given(y, zeros, rows, said or kind, total, base, own)
+    summaries = f"{name}: {_summary(y, kind)}. {_described(units, reference)}."
+    ways = [replace(way, own=own) for way in _ways(given, matrix, units, reference)]
+    # sums over genes tell whether counts were normalized by the total of all genes
+    fitting = [way for way in ways if not (way.totals is not None and is_there.all() and _is_apart(way, given, units))]
+    if not fitting:
         msg = (
             "The new cells are in other units than the reference, and its record does not say how to bring them there. "
             f"{summaries} Preprocess them as the reference was, or say what they are by `units`: "
             f"{', '.join(map(repr, READINGS))}."
         )
         raise ValueError(msg)
-    best = min(ways, key=lambda way: sum(_off(way(given, rows), reference)))
-    if best.from_log is not None or best.to_log is not None or best.totals is not None or best.own is not None:
-        how = WORDS[kind]
-        if best.own is not None:
-            cut = best.own.max_value
-            lost = f", but for values that were cut off at {cut:.3g}" if np.isfinite(cut) else ""
+    best = min(fitting, key=lambda way: np.abs(_off(way(y, rows), reference)).sum())
+    if not replace(best, scaling=None).is_identity:
+        how = WORDS[given.kind]
+        if own is not None:
+            lost = f", but for values that were cut off at {own.max_value:.3g}" if np.isfinite(own.max_value) else ""
             how = f"scaled on its own, which is undone{lost}"
         logg.warning(f"{name} is {how}: brought to the units of the reference, {WORDS[units.kind]}")
     if said is None:
-        _warn(best(given, rows), reference, units, summaries)
+        is_apart = is_there.all() and _is_apart(best, given, units)
+        _warn(best(y, rows), reference, units, summaries, is_apart=is_apart)
     return best
 
 
-def _ways(
-    kind: Kind,
-    total: float,
-    base: float,
-    y: NDArray,
-    matrix: Any,
-    units: Units,
-    scaling: Scaling | None,
-    reference: Statistics,
-    *,
-    is_given: bool,
-) -> list[Conversion]:
-    """Return what may bring expression of a kind, (n, g) of some cells, to the units of a reference.
-
-    If it `is_given` as it is, it may be in these units already.
-    """
-    scaled, same = Conversion(scaling=scaling), [Conversion()] if is_given else []
-    if kind == "signed":
-        has_signs = reference.low.min() < 0 or (y < 0).mean() < FEW_ZEROS
-        return [*(same if has_signs else []), *([scaled] if scaling is not None and units.kind == "signed" else [])]
-    if units.kind == "signed":
-        is_measured = kind == "counts" or (y == 0).mean() > MANY_ZEROS
+def _ways(given: _Given, matrix: Any, units: Units, reference: Statistics) -> list[Conversion]:
+    """Return what may bring the given cells to the units of a reference."""
+    scaled = Conversion(scaling=units.scaling)
+    # as they come they may be in these units already, unless a scaling of their own was undone
+    same = [Conversion()] if given.own is None else []
+    if given.kind == "signed":
+        has_signs = reference.low.min() < 0 or (given.y < 0).mean() < FEW_ZEROS
+        is_before = units.scaling is not None and units.kind == "corrected"
+        return [*(same if has_signs else []), *([scaled] if is_before else [])]
+    if units.kind in ("signed", "corrected"):
+        is_measured = given.kind == "counts" or given.zeros > MANY_ZEROS
         return [] if is_measured and units.zeros < FEW_ZEROS else [scaled]
-    way = _way(kind, total, base, matrix, units)
-    ways = [] if way is None else [replace(way, scaling=scaling)]
-    # what was scaled and not centered has no negative values either
-    is_open = scaling is not None and not scaling.zero_center and np.isnan(total) and kind == units.kind
-    return [*ways, *(same if is_open else [])]
+    way = _way(given, matrix, units)
+    ways = [] if way is None else [replace(way, scaling=units.scaling)]
+    if given.kind == "counts" or units.kind == "counts" or not np.isnan(given.total):
+        return ways
+    # nothing but the largest value tells log1p from normalized, and what was scaled and not centered from either
+    if given.kind != units.kind:
+        ways.append(scaled)
+    if units.scaling is not None and not units.scaling.zero_center:
+        ways += same
+    return ways
 
 
-def _way(kind: Kind, total: float, base: float, matrix: Any, units: Units) -> Conversion | None:
+def _way(given: _Given, matrix: Any, units: Units) -> Conversion | None:
     """Return the way between two kinds of expression without scaling, None if the record does not say it."""
     target = units.target_sum
-    from_log, to_log = base if kind == "log1p" else None, units.base if units.kind == "log1p" else None
-    if kind == "counts":
+    # a logarithm of which nothing is known is taken for that of the other
+    to_log = np.e if np.isnan(units.base) and np.isnan(given.base) else np.nanmin([units.base, np.inf])
+    to_log = given.base if not np.isfinite(to_log) else to_log
+    from_log = to_log if np.isnan(given.base) else given.base
+    if given.kind == "counts":
         if units.kind == "counts":
             return Conversion()
         if np.isnan(target):
             return None
-        totals = np.asarray(matrix.sum(axis=1), dtype=np.float64).ravel()
-        return Conversion(totals=np.where(totals > 0, totals, 1) / target, to_log=to_log)
+        totals = np.concatenate([block.sum(1, dtype=np.float64) for _, block in blocks(matrix)])
+        totals = np.where(totals > 0, totals, 1) / target
+        return Conversion(totals=totals, to_log=to_log if units.kind == "log1p" else None)
     if units.kind == "counts":
         return None
     # both were normalized, to the same or not
-    is_other = abs(np.log(total / target)) > MAX_UNEVEN and not np.isnan(total / target)
-    totals = np.full(matrix.shape[0], total / target) if is_other else None
-    if kind == units.kind and from_log == to_log and totals is None:
+    is_other = abs(np.log(given.total / target)) > MAX_UNEVEN and not np.isnan(given.total / target)
+    totals = np.full(matrix.shape[0], given.total / target) if is_other else None
+    is_near = given.kind == "normalized" or abs(np.log(from_log / to_log)) < SMALLEST
+    if given.kind == units.kind and is_near and totals is None:
         return Conversion()
-    return Conversion(from_log=from_log, totals=totals, to_log=to_log)
+    return Conversion(
+        from_log=from_log if given.kind == "log1p" else None,
+        totals=totals,
+        to_log=to_log if units.kind == "log1p" else None,
+    )
 
 
-def _off(y: NDArray, reference: Statistics) -> tuple[float, float, float]:
+def _is_apart(way: Conversion, given: _Given, units: Units) -> bool:
+    """Whether normalized counts of the genes of the map add up to what they do in no cell of the reference."""
+    base = np.e if np.isnan(units.base) else units.base
+    middle = float(np.median(_sums(way.unscaled(given.y, given.rows), units.kind, base)))
+    # false where the sums are not known
+    return middle > units.most_sum * (1 + MAX_APART) or middle < units.least_sum / (1 + MAX_APART)
+
+
+def _off(y: NDArray, reference: Statistics) -> NDArray[np.float64]:
     """Return how far the genes of some cells are from those of the reference: shift, spread and share outside."""
     # genes that few cells have tell little
     rises = (reference.mean - reference.low) / np.maximum(reference.std, np.finfo(np.float32).tiny)
     telling = np.argsort(-rises)[:N_TELLING]
     telling = telling[reference.std[telling] > 0]
     if not len(telling):
-        return 0.0, 0.0, 0.0
+        return np.zeros(3)
     known = reference.of(telling)
     y, mean, std, low, high = y[:, telling], known.mean, known.std, known.low, known.high
     room = 0.1 * (high - low)
     outside = ((y < low - room) | (y > high + room)).mean()
-    if len(y) < FEWEST:
-        return 0.0, 0.0, float(outside)
-    wider = np.log(np.maximum(y.std(0), 1e-3 * std) / std)
-    return float(abs(np.median((y.mean(0) - mean) / std))), float(abs(np.median(wider))), float(outside)
+    varies = y.std(0) > SMALLEST * std
+    if len(y) < FEWEST or not varies.any():
+        return np.array([0, 0, outside])
+    shift = np.median((y.mean(0) - mean) / std)
+    return np.array([shift, np.median(np.log(y.std(0)[varies] / std[varies])), outside])
 
 
-def _warn(y: NDArray, reference: Statistics, units: Units, summaries: str) -> None:
+def _warn(y: NDArray, reference: Statistics, units: Units, summaries: str, *, is_apart: bool) -> None:
     """Say if some cells, brought to the units of the reference, are unlike it, or if nothing could tell."""
-    shift, spread, outside = _off(y, reference)
+    shift, wider, outside = _off(y, reference)
     # zeros are at the same value in both, unless genes were scaled otherwise
     is_floor = np.abs(y.min(0) - reference.low) < FLOOR * np.maximum(reference.std, SMALLEST)
     is_rescaled = units.zeros > MANY_ZEROS and len(y) >= FEWEST and is_floor.mean() < MANY_ZEROS
-    if units.kind == "signed":
+    if units.kind == "corrected":
         logg.warning(
             "The genes of the reference are residuals or were corrected (sc.pp.regress_out, sc.pp.combat, Pearson "
             "residuals), so that their values depend on the cells that they were computed with, and so do the places "
             f"of new cells. {summaries} If both were computed together, say units='same'."
         )
-    elif shift > MAX_SHIFT or spread > MAX_WIDER or outside > MAX_OUTSIDE or is_rescaled:
+    elif is_apart or abs(shift) > MAX_SHIFT or wider > MAX_WIDER or outside > MAX_OUTSIDE or is_rescaled:
         logg.warning(
             f"The new cells may be in other units than the reference. {summaries} If they are in the same units, say "
             "so by `units`."

@@ -236,12 +236,13 @@ def _units(stored: Any, g: int) -> Units:
         if not (scaling.std > 0).all():
             msg = "standard deviations of genes are not positive"
             raise ValueError(msg)
-    target_sum = _number(stored, "target_sum") if "target_sum" in stored else np.nan
-    base = _number(stored, "base")
-    if not base > 1:
-        msg = f"the base of a logarithm is {base}"
+    numbers = {
+        name: _number(stored, name) for name in ("target_sum", "base", "least_sum", "most_sum") if name in stored
+    }
+    if not numbers.get("base", np.e) > 1 or not numbers.get("target_sum", 1) > 0:
+        msg = f"units are of no logarithm or total: {reprlib.repr(numbers)}"
         raise ValueError(msg)
-    return Units(kind, _number(stored, "zeros"), target_sum, base, scaling)
+    return Units(kind, _number(stored, "zeros"), **numbers, scaling=scaling)
 
 
 def _array(stored: Any, name: str, shape: tuple[int, ...]) -> NDArray[np.float32]:

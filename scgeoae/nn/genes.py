@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-Kind = Literal["counts", "normalized", "log1p", "signed"]
-KINDS: tuple[Kind, ...] = ("counts", "normalized", "log1p", "signed")
-"""Units of expression: whole numbers, counts divided by the total of their cell, log1p of these, and anything that can
-be negative."""
+Kind = Literal["counts", "normalized", "log1p", "signed", "corrected"]
+KINDS: tuple[Kind, ...] = ("counts", "normalized", "log1p", "signed", "corrected")
+"""Units of expression: whole numbers, counts divided by the total of their cell, log1p of these, anything that can be
+negative, and of that what depends on the cells that it was computed with."""
 
 
 @dataclass(frozen=True)
@@ -66,8 +66,12 @@ class Units:
     """Share of values that were zero before they were scaled."""
     target_sum: float = np.nan
     """Total that the counts of a cell were normalized to, NaN if that is unknown."""
-    base: float = np.e
-    """Of the logarithm, if it is log1p."""
+    base: float = np.nan
+    """Of the logarithm, if it is log1p and that is known."""
+    least_sum: float = np.nan
+    """Least sum of normalized counts over the genes, NaN if they are not known."""
+    most_sum: float = np.nan
+    """Largest sum of these."""
     scaling: Scaling | None = None
     """How they were scaled, None if they were not."""
 
@@ -189,7 +193,7 @@ class Genes:
             if missing := [gene for gene in genes if gene not in at]:
                 raise KeyError(missing)
             if repeated := [gene for gene in genes if np.count_nonzero(self.names == gene) > 1]:
-                msg = f"Several genes are named {repeated[0]!r}; adata.var_names_make_unique() renames them."
+                msg = f"Several genes are named {str(repeated[0])!r}; adata.var_names_make_unique() renames them."
                 raise ValueError(msg)
             columns = np.array([at[gene] for gene in genes], dtype=np.intp)
         known = self.statistics

@@ -94,7 +94,9 @@ def decode(
     else:
         known = read_genes(adata, key)
         expression = read_expression(adata, key, genes)
-        var = adata.var[~adata.var_names.duplicated()].reindex(expression.genes)
+        # of genes that are no longer there nothing more is known
+        is_there = adata.var_names.is_unique and np.isin(expression.genes, adata.var_names).all()
+        var = adata.var.loc[expression.genes] if is_there else pd.DataFrame(index=expression.genes)
         decoded = AnnData(expression.of(x), var=var.assign(source=known.sources[expression.columns]))
     decoded.obs_names = pd.RangeIndex(len(x)).astype(str)
     decoded.obsm[embedding_slot(adata, key)] = positions

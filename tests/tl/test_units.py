@@ -169,8 +169,9 @@ def test_values_that_were_cut_off_are_lost(counts, said):
     ],
 )
 def test_signature(counts, prepare, expected):
-    kind, total = signature(prepare(counts).X)
+    kind, total, base = signature(prepare(counts).X)
     assert kind == expected[0]
+    assert base == pytest.approx(np.e) if kind == "log1p" else np.isnan(base)
     assert total == pytest.approx(expected[1], rel=1e-4, nan_ok=True)
 
 
