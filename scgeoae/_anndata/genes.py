@@ -140,9 +140,10 @@ def measured_cells(adata: AnnData, key: str, genes: Sequence[str]) -> AnnData:
     ):
         wanted = np.asarray(genes)[of]
         if missing := [gene for gene in wanted if source is None or gene not in source_names]:
+            listed = ", ".join(repr(str(gene)) for gene in missing[:5])
             msg = (
-                f"Did not find {', '.join(repr(str(gene)) for gene in missing[:5])} in {what}, to draw what was measured; bring it "
-                "back. sg.tl.decode needs it no longer."
+                f"Did not find {listed} in {what}, to draw what was measured; bring it back. "
+                "sg.tl.decode needs it no longer."
             )
             raise KeyError(msg)
         if len(wanted):

@@ -67,8 +67,8 @@ def incoming_representation(
     is_of_components = params["use_rep"].removeprefix("X_").startswith("pca")
     if is_of_components and use_rep is None and name in adata_new.obsm:
         msg = (
-            f"The map was made of {name!r}, of which there were no loadings in adata.varm with the X they belong to, to "
-            f"project genes by. adata_new.obsm[{name!r}] may be a PCA of its own, which is another one: give "
+            f"The map was made of {name!r}, of which there were no loadings in adata.varm with the X they belong to, "
+            f"to project genes by. adata_new.obsm[{name!r}] may be a PCA of its own, which is another one: give "
             f"use_rep={name!r} if it has the components of the reference."
         )
         raise ValueError(msg)

@@ -76,8 +76,8 @@ def _check_counts(adata: AnnData, key: str, found: Representation, then: Statist
         name = read_model(adata, key).genes.names[int(is_other.argmax())]
         msg = (
             f"{found.name} is no longer that of which the map in adata.obsm[{embedding_slot(adata, key)!r}] was made: "
-            f"{np.count_nonzero(is_other)} genes, such as {str(name)!r}, have other counts. Bring them back, or make the "
-            "map again."
+            f"{np.count_nonzero(is_other)} genes, such as {str(name)!r}, have other counts. Bring them back, or make "
+            "the map again."
         )
         raise ValueError(msg)
 

@@ -296,11 +296,12 @@ def read_units(
         raise ValueError(msg)
     best = min(fitting, key=lambda way: np.abs(_off(way(y, rows), reference)).sum())
     if not replace(best, scaling=None).is_identity:
-        how = WORDS[given.kind]
+        how = WORDS[given.kind] + ("" if np.isnan(total) else f" to {total:,.0f} a cell")
         if own is not None:
             lost = f", but for values that were cut off at {own.max_value:.3g}" if np.isfinite(own.max_value) else ""
             how = f"scaled on its own, which is undone{lost}"
-        logg.warning(f"{name} is {how}: brought to the units of the reference, {WORDS[units.kind]}")
+        to = "" if np.isnan(units.target_sum) else f" to {units.target_sum:,.0f} a cell"
+        logg.warning(f"{name} is {how}: brought to the units of the reference, {WORDS[units.kind]}{to}")
     if said is None:
         is_apart = is_there.all() and _is_apart(best, given, units)
         _warn(best(y, rows), reference, units, summaries, is_apart=is_apart)

@@ -93,9 +93,7 @@ def test_a_cell_lands_on_the_same_place_in_any_company_and_any_order_of_genes(pa
     np.testing.assert_allclose(one.obsm["X_geoae"], whole.obsm["X_geoae"][:1], rtol=1e-4, atol=1e-3)
     # among a third of the cells of the reference it settles near by
     some = known[::3].copy()
-    with pytest.raises(
-        ValueError, match=r"adata has 100 cells, and the map in adata\.obsm\['X_geoae'\] was made of 300"
-    ):
+    with pytest.raises(ValueError, match=r"adata has 100 cells, and the map in .* was made of 300"):
         sg.tl.transform(new, some)
     subset = sg.tl.transform(new, some, allow_subset=True, copy=True)
     away = np.linalg.norm(subset.obsm["X_geoae"] - whole.obsm["X_geoae"], axis=1)
@@ -227,7 +225,7 @@ def test_errors(pair):
         sg.tl.transform(new, known, layer="log", use_rep="X_pca")
     twice = new.copy()
     twice.var_names = ["gene0", "gene0", *twice.var_names[2:]]
-    with pytest.raises(ValueError, match=r"not unique; run adata_new\.var_names_make_unique"):
+    with pytest.raises(ValueError, match=r"not unique, such as 'gene0'; run adata_new\.var_names_make_unique"):
         sg.tl.transform(twice, known)
     bad = new.copy()
     bad.X = bad.X.toarray()

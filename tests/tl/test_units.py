@@ -149,6 +149,83 @@ def test_what_a_user_says_is_believed(counts):
     np.testing.assert_allclose(other.obsm["X_pca"], reference.obsm["X_pca"][:60], atol=1e-3)
 
 
+@pytest.fixture(scope="module")
+def mapped(counts):
+    """A map of log1p values of all genes, and one of the variable genes. Do not change."""
+    whole = log1p(counts)
+    sc.pp.pca(whole, n_comps=8)
+    some = log1p(counts)[:, :50].copy()
+    sc.pp.pca(some, n_comps=8)
+    for adata in (whole, some):
+        sg.tl.geoae(adata, n_steps=20, progress_bar=False)
+    return whole, some
+
+
+@pytest.mark.parametrize("n", [2, 5, 40])
+@pytest.mark.parametrize("total", [None, 1e6])
+def test_cells_that_were_normalized_to_another_total(counts, mapped, n, total):
+    new = sc.pp.normalize_total(counts[:n], target_sum=total, copy=True)
+    sc.pp.log1p(new)
+    sg.tl.transform(new, mapped[0])
+    np.testing.assert_allclose(new.obsm["X_pca"], mapped[0].obsm["X_pca"][:n], atol=2e-3)
+
+
+def test_counts_of_some_genes_have_no_total(counts, mapped, said):
+    few = counts[:60, :50].copy()
+    with pytest.raises(ValueError, match=r"adata_new\.X: counts, .* say what they are by `units`"):
+        sg.tl.transform(few, with_total(counts, mapped[1]))
+    few = log1p(few)
+    sg.tl.transform(few, with_total(counts, mapped[1]))
+    assert any("may be in other units" in line for line in said)
+
+
+def with_total(counts, mapped):
+    """Return a map that knows what counts were normalized to, from `raw`."""
+    adata = log1p(counts)
+    adata.raw = adata
+    adata = adata[:, :50].copy()
+    adata.obsm["X_pca"], adata.varm["PCs"], adata.uns["pca"] = mapped.obsm["X_pca"], mapped.varm["PCs"], {}
+    sg.tl.geoae(adata, n_steps=20, progress_bar=False)
+    return adata
+
+
+@pytest.mark.parametrize("lost", ["reference", "new"])
+def test_a_logarithm_without_record_is_that_of_the_other(counts, lost):
+    def log2(adata):
+        return sc.pp.log1p(normalized(adata), base=2, copy=True)
+
+    reference, new = log2(counts), log2(counts[:60].copy())
+    del (reference if lost == "reference" else new).uns["log1p"]
+    sc.pp.pca(reference, n_comps=8)
+    sg.tl.geoae(reference, n_steps=20, progress_bar=False)
+    sg.tl.transform(new, reference)
+    np.testing.assert_allclose(new.obsm["X_pca"], reference.obsm["X_pca"][:60], atol=1e-3)
+
+
+def test_fine_cells_raise_no_alarm(counts, mapped, said):
+    for rows in (slice(0, 1), slice(0, 7), slice(0, 60), np.asarray(counts.X.sum(1)).ravel().argsort()[:30]):
+        new = log1p(counts[rows].copy())
+        sg.tl.transform(new, mapped[0])
+    # each cell by itself: nothing that depends on other cells
+    ratio = AnnData(np.log1p(counts.X.toarray()), obs=counts.obs, var=counts.var)
+    ratio.X = ratio.X - ratio.X.mean(1, keepdims=True)
+    sg.tl.geoae(ratio, use_rep="X", n_steps=10, progress_bar=False)
+    sg.tl.transform(AnnData(ratio.X[:40].copy(), var=ratio.var), ratio)
+    assert not said
+
+
+def test_components_of_their_own_are_not_taken(counts, mapped):
+    reference = AnnData(mapped[0].X, obs=mapped[0].obs, var=mapped[0].var, obsm={"X_pca": mapped[0].obsm["X_pca"]})
+    sg.tl.geoae(reference, n_steps=10, use_rep="X_pca", progress_bar=False)
+    new = log1p(counts[:60].copy())
+    sc.pp.pca(new, n_comps=8)
+    with pytest.raises(ValueError, match=r"may be a PCA of its own.*give use_rep='X_pca' if it has the components"):
+        sg.tl.transform(new, reference)
+    with pytest.raises(ValueError, match="units='log1p' has no effect"):
+        sg.tl.transform(new, reference, use_rep="X_pca", units="log1p")
+    sg.tl.transform(new, reference, use_rep="X_pca")
+
+
 def test_values_that_were_cut_off_are_lost(counts, said):
     reference = log1p(counts)
     sc.pp.pca(reference, n_comps=8)
