@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# sc.pp.neighbors of Scanpy fails with pynndescent 0.7.0 beyond 8,192 cells.
+# sc.pp.neighbors of Scanpy fails with pynndescent 0.7.0 from 8,192 cells on.
 #
 # Below that Scanpy searches neighbors exactly and pynndescent is not asked. Beyond, it takes the transformer of
 # pynndescent, which returned a csr_matrix up to 0.6.0 and returns a csr_array since 0.7.0. Scanpy (1.11.5, and 1.12.4

@@ -13,9 +13,8 @@ from scipy import sparse
 
 from .._arguments import checked_names
 from ..nn.genes import Genes, Statistics
-from ..training.blocks import dense
+from ..training.blocks import blocks, dense, in_memory
 from .made_of import read_representation
-from .representation import in_memory
 from .results import read_model, read_params
 from .units import spread_rows, statistics_of, units_of
 
@@ -50,19 +49,22 @@ def genes_of(adata: AnnData, representation: Representation) -> Genes | None:
     rows = _sample(adata)
     if params["use_rep"] == "X":
         y = in_memory(representation.matrix[rows])
+        few = spread_rows(len(rows), N_CHECKED)
         return Genes(
             adata.var_names.to_numpy(dtype=str),
             adata.n_vars,
             layer=params.get("layer"),
             statistics=statistics_of(y),
-            units=units_of(adata, np.arange(adata.n_vars), y[:N_CHECKED]),
+            units=units_of(adata, np.arange(adata.n_vars), y[few], rows[few]),
         )
     x = dense(representation.matrix[rows]).astype(np.float64)
     found = _components(adata, representation)
-    layer = None if found is None else found.layer
     parts = []
-    if (matrix := _matrix(adata, layer)) is not None:
-        parts.append(_read_off(x, in_memory(matrix[rows]), adata, found))
+    if (matrix := _matrix(adata, None if found is None else found.layer)) is None:
+        # of a layer that is gone
+        found, matrix = None, _matrix(adata, None)
+    if matrix is not None:
+        parts.append(_read_off(x, in_memory(matrix[rows]), adata, found, rows))
     if adata.raw is not None and _is_real(adata.raw.X):
         new = np.flatnonzero(~adata.raw.var_names.isin(adata.var_names))
         part = _regressed(x, in_memory(adata.raw.X[rows])[:, new], adata.raw.var_names[new])
@@ -147,29 +149,30 @@ def measured_cells(adata: AnnData, key: str, genes: Sequence[str]) -> AnnData:
             )
             raise KeyError(msg)
         if len(wanted):
-            x[:, of] = dense(source[:, source_names.get_indexer(wanted)])
+            columns = _first(source_names, wanted)
+            x[:, of] = np.concatenate([block for _, block in blocks(source, columns)])
     if known.statistics is not None:
-        then = known.statistics.of(pd.Index(known.names).get_indexer(genes))
-        n_cells = int(params.get("n_cells", adata.n_obs))
-        _check_measured(then, x[_sample(adata)], genes, where, is_all=adata.n_obs == n_cells, n_cells=n_cells)
+        then = known.statistics.of(_first(pd.Index(known.names), genes))
+        places = np.where(from_raw, "adata.raw", where)
+        _check_measured(then, x[_sample(adata)], genes, places, n_cells=params.get("n_cells"), n_obs=adata.n_obs)
     return AnnData(x, obs=adata.obs, var=pd.DataFrame(index=list(genes)), obsm=dict(adata.obsm), uns=dict(adata.uns))
 
 
 def _check_measured(
-    then: Statistics, x: NDArray, genes: Sequence[str], where: str, *, is_all: bool, n_cells: int
+    then: Statistics, x: NDArray, genes: Sequence[str], places: NDArray, *, n_cells: int | None, n_obs: int
 ) -> None:
-    """Say if genes have other values now, beyond their range, or, if these are all cells, in the mean."""
+    """Say if genes have other values now, beyond their range, or, if these are all cells of the map, in the mean."""
     now = statistics_of(x)
-    # of very many cells, it is that of some
-    room = MAX_CHANGE * then.std if n_cells <= N_CHECKED else then.high - then.low
-    is_other = now.high > then.high + room
-    if is_all:
+    # of very many cells, and of new ones, the range is that of others
+    is_range = n_cells is not None and n_cells <= N_CHECKED
+    is_other = now.high > then.high + (MAX_CHANGE * then.std if is_range else then.high - then.low)
+    if n_obs == n_cells:
         is_other |= np.abs(now.mean - then.mean) > MAX_CHANGE * then.std
     if is_other.any():
         i = int(is_other.argmax())
         msg = (
-            f"{where} no longer has the values of {genes[i]!r} that the map decodes to: when it was made they had the "
-            f"mean {then.mean[i]:.3g} and went up to {then.high[i]:.3g}, and now {now.mean[i]:.3g} and "
+            f"{places[i]} no longer has the values of {genes[i]!r} that the map decodes to: when it was made they had "
+            f"the mean {then.mean[i]:.3g} and went up to {then.high[i]:.3g}, and now {now.mean[i]:.3g} and "
             f"{now.high[i]:.3g}. Bring them back; sg.tl.decode needs them no longer."
         )
         raise ValueError(msg)
@@ -208,10 +211,10 @@ def _components(adata: AnnData, representation: Representation) -> _Components |
     return _Components(loadings, layer if isinstance(layer, str) else None)
 
 
-def _read_off(x: NDArray, y: Any, adata: AnnData, found: _Components | None) -> Genes:
-    """Return the genes of (n, D) cells x with expression y, those with loadings first if y is what these are of."""
-    layer = None if found is None else found.layer
-    offset = None if found is None else _offset(x[:N_CHECKED], y[:N_CHECKED], found.loadings)
+def _read_off(x: NDArray, y: Any, adata: AnnData, found: _Components | None, rows: NDArray[np.intp]) -> Genes:
+    """Return the genes of the cells in `rows`, (n, D) x with expression y, those with loadings of y first."""
+    layer, few = None if found is None else found.layer, spread_rows(len(rows), N_CHECKED)
+    offset = None if found is None else _offset(x[few], y[few], found.loadings)
     if offset is None:
         return replace(_regressed(x, y, adata.var_names), layer=layer)
     has_loadings = (found.loadings != 0).any(1)
@@ -225,7 +228,7 @@ def _read_off(x: NDArray, y: Any, adata: AnnData, found: _Components | None) -> 
         loadings=loadings.astype(np.float32),
         intercept=(statistics.mean - loadings @ x.mean(0)).astype(np.float32),
         offset=offset.astype(np.float32),
-        units=units_of(adata, used, y[:N_CHECKED]),
+        units=units_of(adata, used, y[few], rows[few]),
     )
     return _together([projected, _regressed(x, y[:, rest], adata.var_names[rest])])
 
@@ -275,7 +278,14 @@ def _together(parts: list[Genes]) -> Genes | None:
 
 def _sample(adata: AnnData) -> NDArray[np.intp]:
     """Return the numbers of some cells, fewer if there are very many genes."""
-    return spread_rows(adata.n_obs, int(np.clip(MAX_VALUES // max(adata.n_vars, 1), N_CHECKED, N_REGRESSED)))
+    n_genes = max(adata.n_vars, 1 if adata.raw is None else adata.raw.n_vars, 1)
+    return spread_rows(adata.n_obs, int(np.clip(MAX_VALUES // n_genes, N_CHECKED, N_REGRESSED)))
+
+
+def _first(names: pd.Index, wanted: Sequence[str]) -> NDArray[np.intp]:
+    """Return where the first of each name is; others may be there more than once."""
+    first = np.flatnonzero(~names.duplicated())
+    return first[names[first].get_indexer(wanted)]
 
 
 def _matrix(adata: AnnData, layer: str | None) -> Any:

@@ -11,7 +11,7 @@ from scanpy import logging as logg
 from .._arguments import check_adata, check_name
 from ..training.blocks import blocks
 from .genes import stored_genes
-from .representation import Representation, check_real, choose_representation
+from .representation import Representation, choose_representation, sliceable
 from .units import READINGS, read_units
 
 if TYPE_CHECKING:
@@ -64,7 +64,8 @@ def incoming_representation(
                 f"{argument}={value!r} has no effect; leave it out."
             )
             raise ValueError(msg)
-    is_of_components = params["use_rep"].removeprefix("X_").startswith("pca")
+    suffix = params["use_rep"].removeprefix("X_")
+    is_of_components = suffix == "pca" or params["use_rep"] in adata.varm or f"PCs_{suffix}" in adata.varm
     if is_of_components and use_rep is None and name in adata_new.obsm:
         msg = (
             f"The map was made of {name!r}, of which there were no loadings in adata.varm with the X they belong to, "
@@ -110,7 +111,7 @@ def _projected(
     if matrix is None:
         msg = f"{name} is empty, so there are no genes to project; name a representation with `use_rep`."
         raise ValueError(msg)
-    check_real(matrix, name)
+    matrix = sliceable(matrix, name)
     # of others it makes no difference
     wanted = adata_new.var_names.isin(genes.projected)
     names = adata_new.var_names[wanted]
@@ -138,12 +139,12 @@ def _projected(
     if len(absent):
         logg.warning(f"{len(absent)} of {len(at)} genes of the reference are missing: taking their mean")
     convert = read_units(adata_new, matrix, name, genes, at[is_there], is_there, units)
-    x = np.empty((adata_new.n_obs, params["n_features"]), dtype=np.float32)
-    for start, block in blocks(matrix):
-        rows = slice(start, start + len(block))
-        x[rows] = genes.project(convert(block[:, at[is_there]], rows), is_there if len(absent) else None)
     if params["use_rep"] == "X" and np.array_equal(at, np.arange(adata_new.n_vars)) and convert.is_identity:
         return Representation(matrix, name, {"use_rep": "X", **({} if layer is None else {"layer": layer})})
+    x = np.empty((adata_new.n_obs, params["n_features"]), dtype=np.float32)
+    for start, block in blocks(matrix, at[is_there]):
+        rows = slice(start, start + len(block))
+        x[rows] = genes.project(convert(block, rows), is_there if len(absent) else None)
     rep = f"{key}_representation" if params["use_rep"] == "X" else params["use_rep"]
     if rep in adata_new.obsm and rep == params["use_rep"]:
         logg.warning(f"adata_new.obsm[{rep!r}] is replaced by the projection on the components of the reference")

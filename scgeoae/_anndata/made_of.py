@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from ..nn import Autoencoder
-from ..training import digest
-from ..training.blocks import blocks, dense
+from ..training import digest_of_rows
+from ..training.blocks import blocks
 from .columns import obs_numbers
 from .representation import Representation, stored_representation
 from .results import embedding_slot, has_own_decoder, read_embedding, read_model, read_params
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 # Up to which number of cells training sees all, in their order, so that their digest can be taken again.
 MAX_DIGESTED = 100_000
 # By what share the error of a cell may differ from the stored one, and by what share of the mean square of the data.
-MAX_DEVIATION, MAX_NOISE = 1e-2, 1e-5
+MAX_DEVIATION, MAX_NOISE = 1e-3, 1e-5
 # How far from where it lies a cell may be encoded, as a share of the map; in the median where cells have settled.
 MAX_STRAY, MAX_MEDIAN_STRAY = 0.01, 0.1
 
@@ -58,7 +58,7 @@ def read_representation(adata: AnnData, key: str, *, whole: bool = False) -> Rep
         raise ValueError(msg)
     if isinstance(model, Autoencoder):
         may_be_digested = adata.n_obs == n_cells <= MAX_DIGESTED
-        if not (may_be_digested and _digest(found.matrix) == params.get("data")):
+        if not (may_be_digested and digest_of_rows(found.matrix) == params.get("data")):
             _check_cells(adata, key, found, model)
     elif model.genes is not None and model.genes.statistics is not None:
         _check_counts(adata, key, found, model.genes.statistics, whole=adata.n_obs == n_cells)
@@ -82,10 +82,6 @@ def _check_counts(adata: AnnData, key: str, found: Representation, then: Statist
         raise ValueError(msg)
 
 
-def _digest(matrix: Any) -> str:
-    return digest(np.ascontiguousarray(dense(matrix), dtype=np.float32))
-
-
 def _check_cells(adata: AnnData, key: str, found: Representation, model: Autoencoder) -> None:
     slots, z = Slots(key), torch.from_numpy(read_embedding(adata, key)).float()
     stored = obs_numbers(adata, slots.reconstruction_error) if slots.reconstruction_error in adata.obs else None
@@ -104,10 +100,8 @@ def _check_cells(adata: AnnData, key: str, found: Representation, model: Autoenc
         # an encoder that was fitted to an embedding is only near to it, and one that follows cells nearer
         size = np.ptp(z.numpy(), 0).max() or np.inf
         limit, typical = MAX_STRAY * size, np.median(stray)
-        is_settled = bool(read_params(adata, key).get("refine", False))
-        is_other = ~np.isfinite(stray)
-        if has_own_decoder(adata, key):
-            is_other |= (typical > MAX_MEDIAN_STRAY * size) if is_settled else stray > limit
+        is_near = bool(read_params(adata, key).get("refine", False)) or not has_own_decoder(adata, key)
+        is_other = ~np.isfinite(stray) | ((typical > MAX_MEDIAN_STRAY * size) if is_near else stray > limit)
     if n_other := np.count_nonzero(is_other):
         slot = embedding_slot(adata, key)
         msg = (

@@ -14,7 +14,7 @@ from scanpy import logging as logg
 from scipy import sparse
 
 from .._arguments import check_adata, check_name
-from ..training.blocks import dense
+from ..training.blocks import dense, in_memory
 from .columns import obs_numbers
 from .numbers import real_matrix
 
@@ -42,7 +42,13 @@ class Representation:
 
 
 def choose_representation(
-    adata: AnnData, *, use_rep: str | None, n_pcs: int | None, layer: str | None, basis: str | None = None
+    adata: AnnData,
+    *,
+    use_rep: str | None,
+    n_pcs: int | None,
+    layer: str | None,
+    basis: str | None = None,
+    neighbors_key: str | None = None,
 ) -> Representation:
     """Choose a representation by Scanpy's rules, and change nothing.
 
@@ -64,12 +70,16 @@ def choose_representation(
         raise KeyError(msg)
     if use_rep is None and n_pcs == 0:
         use_rep = "X"
-    if use_rep is None and layer is None and (followed := _followed(adata, basis)) is not None:
+    if (
+        use_rep is None
+        and layer is None
+        and (followed := _followed(adata, basis, neighbors_key or "neighbors")) is not None
+    ):
         use_rep, n_pcs = followed[0], followed[1] if n_pcs is None else n_pcs
         if use_rep != components_slot(adata):
             logg.warning(
-                f"using {'adata.X' if use_rep == 'X' else f'adata.obsm[{use_rep!r}]'}, of which the neighbors in "
-                "adata.uns['neighbors'] are, as sc.tl.umap does; name another by `use_rep`"
+                f"using {'adata.X' if use_rep == 'X' else f'adata.obsm[{use_rep!r}]'}, as its neighbor graph or its "
+                "record in adata.uns says; name another by `use_rep`"
             )
         if use_rep == "X":
             n_pcs = None
@@ -98,7 +108,7 @@ def choose_representation(
     given = {} if layer is None else {"layer": layer}
     if use_rep is None and adata.n_vars > sc.settings.N_PCS:
         return _from_pca(adata, in_memory(matrix), name, pca_key, n_pcs, layer)
-    return Representation(_sliceable(matrix, name), name, {"use_rep": "X", **given})
+    return Representation(sliceable(matrix, name), name, {"use_rep": "X", **given})
 
 
 def representation_of_graph(adata: AnnData, params: Any) -> tuple[str, int | None] | None:
@@ -123,17 +133,19 @@ def representation_of_graph(adata: AnnData, params: Any) -> tuple[str, int | Non
         return None
     if n_pcs == 0:
         use_rep, n_pcs = "X", None
-    return None if use_rep is None else (use_rep, n_pcs)
+    return None if use_rep is None else (str(use_rep), n_pcs)
 
 
-def _followed(adata: AnnData, basis: str | None) -> tuple[str, int | None] | None:
-    """Return the representation that Scanpy's embeddings follow, if it is there.
+def _followed(adata: AnnData, basis: str | None, neighbors_key: str) -> tuple[str, int | None] | None:
+    """Return the representation that Scanpy's embeddings follow, if it is there and on record.
 
-    That which ``uns[basis]`` has on record, as `scanpy.tl.tsne` writes it, or that of ``uns["neighbors"]``.
+    That which ``uns[basis]`` has, as `scanpy.tl.tsne` writes it, or that of the neighbor graph.
     """
-    records = [_recorded_params(adata, name) for name in (basis, "neighbors") if name is not None]
-    params = next((record for record in records if "use_rep" in record), records[-1])
-    found = representation_of_graph(adata, params) if params else None
+    own = {} if basis is None else _recorded_params(adata, basis)
+    params = own if "perplexity" in own else _recorded_params(adata, neighbors_key)
+    if params.get("use_rep") is None and params.get("n_pcs") is None:
+        return None
+    found = representation_of_graph(adata, params)
     if found is None or found == (components_slot(adata), None):
         return None
     use_rep, n_pcs = found
@@ -180,7 +192,7 @@ def _from_obsm(adata: AnnData, key: str, n_pcs: int | None) -> Representation:
             raise ValueError(msg)
         matrix = matrix.iloc[:, :n_pcs] if isinstance(matrix, pd.DataFrame) else matrix[:, :n_pcs]
     params = {"use_rep": key} if n_pcs is None else {"use_rep": key, "n_pcs": int(n_pcs)}
-    return Representation(_sliceable(matrix, name), name, params)
+    return Representation(sliceable(matrix, name), name, params)
 
 
 def _from_pca(adata: AnnData, matrix: Any, name: str, key: str, n_pcs: int | None, layer: str | None) -> Representation:
@@ -224,7 +236,7 @@ def _looks_like_counts(matrix: Any) -> bool:
     return bool((some >= 0).all() and (some == np.round(some)).all() and some.max() > 1)
 
 
-def _sliceable(matrix: Any, name: str) -> Any:
+def sliceable(matrix: Any, name: str) -> Any:
     """Return a matrix that gives rows to a slice, or say what is wrong with its type or shape."""
     if isinstance(matrix, pd.DataFrame):
         matrix = matrix.to_numpy()
@@ -240,17 +252,9 @@ def _sliceable(matrix: Any, name: str) -> Any:
     return matrix
 
 
-def in_memory(matrix: Any) -> Any:
-    """Return a NumPy array or a SciPy sparse matrix, from disk or lazy forms too."""
-    for to_memory in ("to_memory", "compute"):
-        if hasattr(matrix, to_memory):
-            matrix = getattr(matrix, to_memory)()
-    return matrix if sparse.issparse(matrix) else dense(matrix)
-
-
 def _checked(matrix: NDArray, name: str, *, may_be_equal: bool = False) -> NDArray:
     """Return a dense real array, or say what is wrong with it."""
-    matrix = _sliceable(matrix, name)
+    matrix = sliceable(matrix, name)
     _check_finite(matrix, name)
     if matrix.dtype == bool:
         matrix = matrix.astype(np.float32)

@@ -12,8 +12,7 @@ from scanpy import logging as logg
 from scipy import sparse
 
 from ..nn.genes import Scaling, Statistics, Units
-from ..training.blocks import blocks, dense
-from .representation import in_memory
+from ..training.blocks import dense, in_memory, row_sums
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -66,15 +65,15 @@ def spread_rows(n: int, most: int) -> NDArray[np.intp]:
     return np.unique(np.linspace(0, n - 1, min(n, most)).astype(np.intp))
 
 
-def units_of(adata: AnnData, columns: NDArray, sample: Any) -> Units:
-    """Return in which units the genes in `columns` are, of which a `sample` has some cells and all genes."""
+def units_of(adata: AnnData, columns: NDArray, sample: Any, rows: NDArray[np.intp]) -> Units:
+    """Return in which units the genes in `columns` are, of which a `sample` has all genes of the cells in `rows`."""
     scaling = scaling_of(adata.var, sample)
     unscaled = sample if scaling is None else _near_zero(scaling.undo(dense(sample).astype(np.float64)))
     base = log_base(adata)
     kind, total, base = signature(unscaled, bases=BASES if base is None else (base,))
     if kind == "log1p" and np.isnan(total) and adata.raw is not None and adata.raw.X.dtype.kind in "iuf":
         # which often keeps the genes that were left out later
-        raw = in_memory(adata.raw.X[: sample.shape[0]])
+        raw = in_memory(adata.raw.X[rows])
         raw_kind, raw_total, raw_base = signature(raw, bases=BASES if log_base(adata) is None else (base,))
         total, base = (raw_total, raw_base) if raw_kind == "log1p" else (total, base)
     y = dense(unscaled[:, columns]).astype(np.float64)
@@ -111,6 +110,7 @@ def log_base(adata: AnnData) -> float | None:
 
 def statistics_of(y: Any) -> Statistics:
     """Return what genes are like in an (n, g) matrix, dense or sparse."""
+    y = y.astype(np.float64) if sparse.issparse(y) else y
     mean = dense(y.mean(axis=0, dtype=np.float64)).ravel()
     square = y.multiply(y) if sparse.issparse(y) else np.square(y, dtype=np.float64)
     std = np.sqrt(np.maximum(dense(square.mean(axis=0, dtype=np.float64)).ravel() - mean**2, 0))
@@ -281,20 +281,23 @@ def read_units(
     base = log_base(adata_new)
     known = (np.e, *BASES[1:]) if np.isnan(units.base) else (units.base, *BASES)
     kind, total, base = signature(sample, units.target_sum, bases=known if base is None else (base,))
+    if said not in (None, kind):
+        total = base = np.nan
     zeros = float(((y if own is None else _near_zero(own.undo(y))) == 0).mean())
     given = _Given(y, zeros, rows, said or kind, total, base, own)
     summaries = f"{name}: {_summary(y, kind)}. {_described(units, reference)}."
     ways = [replace(way, own=own) for way in _ways(given, matrix, units, reference)]
-    # sums over genes tell whether counts were normalized by the total of all genes
-    fitting = [way for way in ways if not (way.totals is not None and is_there.all() and _is_apart(way, given, units))]
-    if not fitting:
+    if said is None and is_there.all():
+        # sums over genes tell whether counts were normalized by the total of all genes
+        ways = [way for way in ways if way.totals is None or not _is_apart(way, given, units)]
+    if not ways:
         msg = (
             "The new cells are in other units than the reference, and its record does not say how to bring them there. "
             f"{summaries} Preprocess them as the reference was, or say what they are by `units`: "
             f"{', '.join(map(repr, READINGS))}."
         )
         raise ValueError(msg)
-    best = min(fitting, key=lambda way: np.abs(_off(way(y, rows), reference)).sum())
+    best = min(ways, key=lambda way: np.abs(_off(way(y, rows), reference)).sum())
     if not replace(best, scaling=None).is_identity:
         how = WORDS[given.kind] + ("" if np.isnan(total) else f" to {total:,.0f} a cell")
         if own is not None:
@@ -336,15 +339,14 @@ def _way(given: _Given, matrix: Any, units: Units) -> Conversion | None:
     """Return the way between two kinds of expression without scaling, None if the record does not say it."""
     target = units.target_sum
     # a logarithm of which nothing is known is taken for that of the other
-    to_log = np.e if np.isnan(units.base) and np.isnan(given.base) else np.nanmin([units.base, np.inf])
-    to_log = given.base if not np.isfinite(to_log) else to_log
+    to_log = next((base for base in (units.base, given.base) if not np.isnan(base)), np.e)
     from_log = to_log if np.isnan(given.base) else given.base
     if given.kind == "counts":
         if units.kind == "counts":
             return Conversion()
         if np.isnan(target):
             return None
-        totals = np.concatenate([block.sum(1, dtype=np.float64) for _, block in blocks(matrix)])
+        totals = row_sums(matrix)
         totals = np.where(totals > 0, totals, 1) / target
         return Conversion(totals=totals, to_log=to_log if units.kind == "log1p" else None)
     if units.kind == "counts":

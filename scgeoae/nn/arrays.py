@@ -121,6 +121,9 @@ def from_arrays(arrays: Any) -> Framed:
             raise ValueError(msg)
         weights = {name: _tensor(stored[name], name, tuple(tensor.shape)) for name, tensor in expected.items()}
         model.genes = _genes(arrays["genes"], model.n_features) if "genes" in arrays else None
+        if isinstance(model, Autoencoder) and model.genes and model.genes.n_projected and model.genes.units is None:
+            msg = "the units of the genes are missing"
+            raise ValueError(msg)
     except KeyError as error:
         msg = f"the entry {error} is missing"
         raise ValueError(msg) from None

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
 
 import numpy as np
 import torch
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Kind = Literal["counts", "normalized", "log1p", "signed", "corrected"]
-KINDS: tuple[Kind, ...] = ("counts", "normalized", "log1p", "signed", "corrected")
+KINDS: tuple[Kind, ...] = get_args(Kind)
 """Units of expression: whole numbers, counts divided by the total of their cell, log1p of these, anything that can be
 negative, and of that what depends on the cells that it was computed with."""
 
@@ -177,7 +178,9 @@ class Genes:
         return np.repeat([source, "regression", "regression of raw"], [self.n_projected, n_regressed, self.n_raw])
 
     def choose(self, genes: Sequence[str] | None) -> Expression:
-        """Return how `genes` are read off the representation, by default those it is computed from, else all but raw.
+        """Return how `genes` are read off the representation.
+
+        By default those that it is computed from; where there are none, all but those of raw; else these.
 
         Raises
         ------
@@ -187,12 +190,13 @@ class Genes:
             If several of the genes have a name.
         """
         if genes is None:
-            columns = np.arange(self.n_projected or len(self.names) - self.n_raw)
+            columns = np.arange(self.n_projected or len(self.names) - self.n_raw or len(self.names))
         else:
             at = {name: i for i, name in enumerate(self.names)}
             if missing := [gene for gene in genes if gene not in at]:
                 raise KeyError(missing)
-            if repeated := [gene for gene in genes if np.count_nonzero(self.names == gene) > 1]:
+            count = Counter(self.names.tolist())
+            if repeated := [gene for gene in genes if count[gene] > 1]:
                 msg = f"Several genes are named {str(repeated[0])!r}; adata.var_names_make_unique() renames them."
                 raise ValueError(msg)
             columns = np.array([at[gene] for gene in genes], dtype=np.intp)

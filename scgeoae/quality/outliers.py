@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from sklearn.neighbors import NearestNeighbors
+from sklearn.random_projection import GaussianRandomProjection
 
 from .unseen import unseen
 
@@ -20,6 +21,8 @@ MAX_REFERENCE, MAX_NEIGHBORHOODS = 20_000, 2_000
 SHARE = 0.015
 # An axis on which neighbors have nothing in common still counts a little; one without noise is not all that counts.
 LEAST_SHARED, LEAST_NOISE = 0.05, 1e-4
+# Of more than twice as many features, random projections are compared, which keep distances and directions.
+N_PROJECTED = 500
 # Cells that differ by less, as a share of the size of the reference, are the same.
 SAME = 1e-4
 # Where the reference has no spread at all, all other cells are equally far.
@@ -61,7 +64,7 @@ def outliers(x: NDArray, reference: NDArray, *, made_of: tuple[float, int] | Non
         If `reference` is all the cells that principal components were made of: the total variance and the number of
         the features. The cells are then compared with where those of the reference would lie if the components had been
         made without them (`scgeoae.quality.unseen`). Otherwise the representation is taken not to depend on single
-        cells. A cell of x that is one of the reference gets the score that it has there.
+        cells. A cell of x that is one of those that count gets the score that it has there.
 
     Examples
     --------
@@ -72,6 +75,10 @@ def outliers(x: NDArray, reference: NDArray, *, made_of: tuple[float, int] | Non
     array([False,  True])
     """
     step = -(-len(reference) // MAX_REFERENCE)
+    if reference.shape[1] > 2 * N_PROJECTED and made_of is None:
+        project = GaussianRandomProjection(N_PROJECTED, random_state=0)
+        reference, x = project.fit_transform(reference[::step]), project.transform(x)
+        step = 1
     seen = np.asarray(reference[::step], dtype=np.float64)
     known = seen if made_of is None else unseen(reference, *made_of, step=step).astype(np.float64)
     center = known.mean(0)

@@ -323,7 +323,9 @@ def geoae(
         seed=seed_of(random_state),
     )
     key = checked_map_key(key_added, "geoae")
-    representation = choose_representation(adata, use_rep=use_rep, n_pcs=n_pcs, layer=layer)
+    representation = choose_representation(
+        adata, use_rep=use_rep, n_pcs=n_pcs, layer=layer, neighbors_key=neighbors_key
+    )
     if representation.params["use_rep"] == Slots(key).embedding:
         slot = Slots(key).embedding
         msg = f"The map would replace adata.obsm[{slot!r}], which it is made of; give another `key_added`."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -36,8 +37,9 @@ def labels_to_carry(adata: AnnData, adata_new: AnnData, obs: str | Sequence[str]
     found = {}
     for name in [] if obs is None else checked_names(obs, "obs"):
         labels = obs_labels(adata, name)
-        if pd.api.types.is_float_dtype(labels.categories) or not (labels.codes >= 0).any():
-            what = "numbers" if len(labels.categories) else "no labels"
+        is_empty = not (labels.codes >= 0).any()
+        if is_empty or pd.api.types.is_float_dtype(labels.categories):
+            what = "none" if is_empty else "numbers"
             msg = f"Expected adata.obs[{name!r}] to hold labels, found {what}."
             raise ValueError(msg)
         if name in adata_new.obs and _confidence(name) not in adata_new.obs:
@@ -66,7 +68,7 @@ def carry(
         columns[name] = pd.Categorical.from_codes(codes, categories=known.categories, ordered=known.ordered)
         columns[_confidence(name)] = shares.max(1).astype(np.float32)
         if f"{name}_colors" in adata.uns:
-            colors[f"{name}_colors"] = adata.uns[f"{name}_colors"]
+            colors[f"{name}_colors"] = copy(adata.uns[f"{name}_colors"])
     return {"obs": columns, "uns": colors}
 
 

@@ -24,7 +24,7 @@ from .._anndata.results import (
     write_results,
 )
 from .._anndata.slots import SIDES, Slots
-from .._arguments import check_flag
+from .._arguments import check_adata, check_flag
 from .._modes import in_own_modes
 from ..geometry import anisotropy, distortion
 from ..nn.arrays import to_arrays
@@ -42,6 +42,8 @@ if TYPE_CHECKING:
     from ..nn import Autoencoder
     from ..nn.genes import Genes
 
+# Parameters that are those of the reference alone.
+OF_REFERENCE = ("layer", "n_features", "n_cells", "data", "interrupted_at")
 # Of principal components among the cells that they were made of, which solvers leave.
 MAX_CORRELATION = 0.01
 
@@ -169,6 +171,7 @@ def transform(
     key = map_key(adata, key)
     read_embedding(adata, key)
     check_flag(allow_subset, "allow_subset")
+    check_adata(adata_new)
     labels = labels_to_carry(adata, adata_new, obs)
     params, model = read_params(adata, key), read_encoder(adata, key)
     representation = incoming_representation(
@@ -201,7 +204,7 @@ def transform(
     results = Results(
         tensors=tensors,
         graph=None,
-        params={k: value for k, value in params.items() if k not in ("layer", "n_features")} | representation.params,
+        params={name: value for name, value in params.items() if name not in OF_REFERENCE} | representation.params,
         # how long a distance on the map is, is measured once and for all
         scores=_scores(metrics, placed.error, x.shape[1] * float(model.scale) ** 2)
         | {name: value for name, value in read_scores(adata, key).items() if name.startswith("chord")},

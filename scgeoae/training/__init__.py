@@ -3,7 +3,7 @@
 from .ambient import choose_ambient
 from .conclude import Fit
 from .contrast import Contrast
-from .digest import digest
+from .digest import digest, digest_of_rows
 from .dual_ascent import DualAscent
 from .encode import encode
 from .environment import environment
@@ -33,6 +33,7 @@ __all__ = [
     "choose_ambient",
     "default_steps",
     "digest",
+    "digest_of_rows",
     "encode",
     "environment",
     "fit",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from scipy import sparse
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,13 +29,34 @@ def dense(matrix: Any) -> NDArray:
     return array.astype(array.dtype.newbyteorder("="), order="C", copy=False)
 
 
-def blocks(matrix: Any) -> Iterator[tuple[int, NDArray]]:
+def in_memory(matrix: Any) -> Any:
+    """Return a NumPy array or a SciPy sparse matrix, from disk or lazy forms too."""
+    for to_memory in ("to_memory", "compute"):
+        if hasattr(matrix, to_memory):
+            matrix = getattr(matrix, to_memory)()
+    return matrix if sparse.issparse(matrix) else dense(matrix)
+
+
+def blocks(matrix: Any, columns: NDArray[np.intp] | None = None) -> Iterator[tuple[int, NDArray]]:
     """Yield the rows of an (n, D) matrix as dense arrays of about four million numbers, with where each starts.
+
+    Of some `columns` only, if these are given.
 
     Whatever has a shape and gives rows to a slice: arrays of NumPy and Dask, sparse matrices, datasets of HDF5 and
     zarr files, and those that an AnnData on disk has.
     """
+    for start, rows in _rows(matrix):
+        yield start, dense(rows if columns is None else in_memory(rows)[:, columns])
+
+
+def row_sums(matrix: Any) -> NDArray[np.float64]:
+    """Return the sums of the rows of an (n, D) matrix of which there are `blocks`, (n,)."""
+    sums = [np.asarray(in_memory(rows).sum(axis=1), dtype=np.float64).ravel() for _, rows in _rows(matrix)]
+    return np.concatenate([np.empty(0), *sums])
+
+
+def _rows(matrix: Any) -> Iterator[tuple[int, Any]]:
     n, n_features = matrix.shape
     step = max(1, BLOCK_SIZE // max(n_features, 1))
     for start in range(0, n, step):
-        yield start, dense(matrix[start : start + step])
+        yield start, matrix[start : start + step]

@@ -223,7 +223,7 @@ def test_default_is_that_of_the_neighbor_graph(reduced, as_array):
     # arguments go before, and a t-SNE has a record of its own
     assert choose_representation(adata, use_rep="X_pca", n_pcs=None, layer=None).params == {"use_rep": "X_pca"}
     assert choose_representation(adata, use_rep=None, n_pcs=5, layer=None).params["n_pcs"] == 5
-    adata.uns["tsne"] = {"params": {"use_rep": "X_pca"}}
+    adata.uns["tsne"] = {"params": {"use_rep": "X_pca", "perplexity": 30}}
     tsne = choose_representation(adata, use_rep=None, n_pcs=None, layer=None, basis="tsne")
     assert tsne.params == {"use_rep": "X_pca"}
     # a graph of what is gone says nothing
@@ -244,3 +244,28 @@ def test_what_is_followed_is_said(reduced, caplog):
             choose_representation(adata, use_rep=None, n_pcs=None, layer=None)
             sc.settings._root_logger.removeHandler(caplog.handler)
         assert ("using adata.obsm['X_harmony']" in caplog.text) == is_said
+
+
+def test_a_graph_without_a_record_of_what_it_is_of_is_not_followed(reduced):
+    import scanpy as sc
+
+    bare = AnnData(obsm={"X_pca": reduced.obsm["X_pca"]})
+    sc.pp.neighbors(bare, use_rep="X_pca")
+    del bare.uns["neighbors"]["params"]["use_rep"]
+    assert choose_representation(bare, use_rep=None, n_pcs=None, layer=None).params == {"use_rep": "X_pca"}
+
+
+def test_a_named_graph_and_a_t_sne_say_what_they_are_of(reduced):
+    import scanpy as sc
+
+    adata = reduced.copy()
+    adata.obsm["X_harmony"] = adata.obsm["X_pca"].copy()
+    sc.pp.neighbors(adata, use_rep="X_harmony", key_added="harmony")
+    named = choose_representation(adata, use_rep=None, n_pcs=None, layer=None, neighbors_key="harmony")
+    assert named.params == {"use_rep": "X_harmony"}
+    # which does not follow the graph, and was made of X_pca if it has no record
+    sc.pp.neighbors(adata, use_rep="X_harmony")
+    adata.uns["tsne"] = {"params": {"perplexity": 30}}
+    assert choose_representation(adata, use_rep=None, n_pcs=None, layer=None, basis="tsne").params == {
+        "use_rep": "X_pca"
+    }

@@ -106,3 +106,11 @@ def test_duplicates_tiny_references_and_a_cell_in_the_middle():
     assert np.isfinite(outliers(x, x[:3]).score).all()
     assert np.isfinite(outliers(x.mean(0, keepdims=True), x).score).all()
     assert np.isfinite(outliers(x, np.ones((30, 10))).score).all()
+
+
+def test_many_features():
+    rng = np.random.default_rng(0)
+    reference = rng.normal(size=(300, 3)) @ rng.normal(size=(3, 2000)) + rng.normal(size=(300, 2000)) / 4
+    strange = rng.normal(size=(20, 3)) @ rng.normal(size=(3, 2000))
+    assert outliers(strange, reference).is_outlier.mean() > 0.8
+    assert outliers(reference[:50], reference).is_outlier.mean() < 0.1

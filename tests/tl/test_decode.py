@@ -110,3 +110,28 @@ def test_plot(with_genes):
     assert (low, high) == pytest.approx(tuple(np.quantile(expected, [0.01, 0.99])), rel=1e-3, abs=1e-3)
     with pytest.raises(ValueError, match="holds one panel, and 2 genes"):
         sg.pl.decoded_genes(with_genes, ["g0", "g1"], ax=ax[0], show=False)
+
+
+def test_names_that_are_there_twice(with_genes):
+    adata = with_genes.copy()
+    adata.var_names = ["g0", *adata.var_names[1:19], "g18"]
+    adata.raw = AnnData(np.zeros((300, 2), dtype=np.float32), obs=adata.obs)
+    adata.raw.var.index = ["r", "r"]
+    sg.tl.geoae(adata, use_rep="X_pca", progress_bar=False, n_steps=20)
+    z = adata.obsm["X_geoae"]
+    expected = sg.get.model(adata).decode(torch.from_numpy(z)).numpy() @ adata.varm["PCs"][3] + adata.X[:, 3].mean()
+    np.testing.assert_allclose(sg.tl.decode(adata, z, genes="g3").X[:, 0], expected, atol=1e-4)
+    sg.pl.decoded_genes(adata, "g3", show=False)
+    with pytest.raises(ValueError, match="Several genes are named 'g18'"):
+        sg.tl.decode(adata, z, genes="g18")
+
+
+def test_a_map_of_a_layer_that_is_gone_decodes_what_is_in_x(with_genes):
+    import scanpy as sc
+
+    adata = with_genes.copy()
+    adata.layers["log"] = adata.X.copy()
+    sc.pp.pca(adata, n_comps=3, layer="log")
+    del adata.layers["log"]
+    sg.tl.geoae(adata, use_rep="X_pca", progress_bar=False, n_steps=20)
+    assert set(sg.tl.decode(adata, [0, 0]).var["source"]) == {"regression"}

@@ -12,7 +12,7 @@ from anndata import AnnData
 from scipy import sparse
 
 import scgeoae as sg
-from scgeoae._anndata.units import scaling_of, signature
+from scgeoae._anndata.units import scaling_of, signature, statistics_of
 from scgeoae.nn.genes import Scaling
 
 TARGET = 1e3
@@ -264,3 +264,26 @@ def test_scaling_is_that_of_scanpy(counts):
         np.testing.assert_allclose(found.undo(after.X)[~is_cut], before[~is_cut], atol=1e-4)
         # the record stands there too if a layer was scaled
         assert scaling_of(after.var, before) is None
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.int16, np.float32])
+def test_statistics_of_genes(counts, kind):
+    y = counts.X.toarray() * (1 if kind == np.uint8 else 30)
+    for form in (sparse.csr_matrix, sparse.csc_matrix, np.asarray):
+        found = statistics_of(form(y.astype(kind)))
+        for name, expected in (("mean", y.mean(0)), ("std", y.std(0)), ("low", y.min(0)), ("high", y.max(0))):
+            np.testing.assert_allclose(getattr(found, name), expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("form", ["csc", "backed"])
+def test_counts_wherever_they_are(counts, mapped, form, tmp_path):
+    import anndata
+
+    new = counts[:60].copy()
+    if form == "csc":
+        new.X = new.X.tocsc()
+    else:
+        new.write_h5ad(tmp_path / "new.h5ad")
+        new = anndata.read_h5ad(tmp_path / "new.h5ad", backed="r")
+    found = sg.tl.transform(new, mapped[0], copy=True)
+    np.testing.assert_allclose(found.obsm["X_pca"], mapped[0].obsm["X_pca"][:60], atol=1e-3)
