@@ -112,8 +112,8 @@ def transform(
         Positions on the map of the reference.
     ``obs["{key}_outlier_score"]`` : float32
         How far the cell is from those of the reference in the representation, in distance and in direction
-        (`scgeoae.quality.outliers`): about 0 for a typical cell of the reference, above 1 as three in two hundred of
-        the reference are when the others do not know them. Principal components of a few hundred cells know these,
+        (`scgeoae.quality.outliers`): about 0 for a typical cell of the reference, above 1 as one or two in a hundred
+        of the reference are when the others do not know them. Principal components of a few hundred cells know these,
         which the score allows for where the reference is all the cells that they were made of.
     ``obs["{key}_outlier"]`` : bool
         Whether the score is above 1: such a cell has a position, but may not belong on this map. A kind that lies near
