@@ -31,7 +31,7 @@ def unseen(scores: NDArray, total_variance: float, n_features: int, *, step: int
     r"""Return where principal components would have put each cell if they had been made without it.
 
     Components bend toward the cells that they are made of, so that these lie farther out than new cells of the same
-    kind: with 500 cells and 2,000 genes three times as far on all but the first few. In the basis of all components the
+    kind, the more so the fewer cells and the more genes there are. In the basis of all components the
     covariance without cell i, and around the mean without it, has as its eigenvalues the roots :math:`\mu_j` of
     :math:`\sum_m s_{im}^2/(\lambda_m - \mu) = n - 1` with :math:`\lambda_{j+1} < \mu_j < \lambda_j`, and the cell is at
     :math:`\pm n/(\sum_m s_{im}^2/(\lambda_m - \mu_j)^2)^{1/2}` on the j-th eigenvector. Behind the last known
