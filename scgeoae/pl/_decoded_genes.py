@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from matplotlib.colors import Normalize, TwoSlopeNorm
 
-from .._anndata.genes import measured_cells, read_expression
+from .._anndata.genes import measured_cells, read_expression, read_genes
 from .._anndata.results import read_model, read_params
 from .._anndata.symbols import find_genes, shown_names
 from .._modes import in_own_modes
@@ -114,6 +114,9 @@ def decoded_genes(
     model, params = read_model(adata, basis), read_params(adata, basis)
     expression = read_expression(adata, basis, names)
     cells = measured_cells(adata, basis, names)
+    known = read_genes(adata, basis)
+    is_raw = expression.columns >= len(known.names) - known.n_raw
+    units = np.where(is_raw, "raw", known.layer or "X")
 
     def decoded(positions: torch.Tensor) -> np.ndarray:
         return expression.of(model.decode(positions).numpy())
@@ -148,7 +151,7 @@ def decoded_genes(
             evaluate=lambda positions, i=i: torch.from_numpy(decoded(positions)[:, i]),
             scale=scale,
             cmap=cmap,
-            label="log1p expression" if "library_size" in params else "expression, in units of X",
+            label="log1p expression" if "library_size" in params else f"expression, in units of {units[i]}",
             resolution=resolution,
             ruler=ruler,
             outliers=outliers,

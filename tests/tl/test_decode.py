@@ -112,6 +112,24 @@ def test_plot(with_genes):
         sg.pl.decoded_genes(with_genes, ["g0", "g1"], ax=ax[0], show=False)
 
 
+def test_genes_of_raw(reduced):
+    adata = reduced.copy()
+    adata.raw = adata
+    adata = adata[:, 100:].copy()
+    name = adata.raw.var_names[5]
+    sg.tl.geoae(adata, progress_bar=False, n_steps=60)
+    decoded = sg.tl.decode(adata, adata.obsm["X_geoae"], genes=[name, adata.var_names[3]])
+    assert list(decoded.var["source"]) == ["regression of raw", "regression"]
+    # the linear regression on the representation, by another route
+    x = np.column_stack([adata.obsm["X_pca"], np.ones(adata.n_obs)])
+    slopes = np.linalg.lstsq(x, np.asarray(adata.raw[:, name].X, dtype=np.float64).ravel(), rcond=None)[0]
+    expected = np.column_stack([decoded.obsm["X_pca"], np.ones(adata.n_obs)]) @ slopes
+    np.testing.assert_allclose(decoded[:, name].X.ravel(), expected, atol=1e-3)
+    panels = sg.pl.decoded_genes(adata, [name, adata.var_names[3]], show=False)
+    labels = [axes.get_ylabel() for axes in panels[0].figure.axes if "units" in axes.get_ylabel()]
+    assert labels == ["expression, in units of raw", "expression, in units of X"]
+
+
 def test_names_that_are_there_twice(with_genes):
     adata = with_genes.copy()
     adata.var_names = ["g0", *adata.var_names[1:19], "g18"]
