@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# sc.external.pp.harmony_integrate of Scanpy fails with every harmonypy from 0.1.0 on.
+# sc.external.pp.harmony_integrate of Scanpy fails with harmonypy 0.1.0, 0.2.0, 2.0.2 and 2.1.0.
 #
 # Up to 0.0.10 harmonypy returned the corrected components as `Z_corr` of shape (components, cells). Since 0.1.0 it is
 # (cells, components). Scanpy (1.11.5, and 1.12.4 too) still transposes it, and AnnData refuses an array that has not
@@ -48,8 +48,9 @@ sys.exit((shape, wrapper.split(":")[0]) != expected)
 PYTHON
 
 status=0
-for pair in 0.0.10:old 0.1.0:new 0.2.0:new 2.1.0:new; do
-    "$folder/bin/pip" install -q "scanpy==${SCANPY:-1.11.5}" "anndata==0.12.19" "pandas==2.3.3" "harmonypy==${pair%:*}"
+for pair in 0.0.10:old 0.1.0:new 0.2.0:new 2.0.2:new 2.1.0:new; do
+    "$folder/bin/pip" install -q "scanpy==${SCANPY:-1.11.5}" "anndata==0.12.19" "pandas==2.3.3" \
+        "numpy==2.4.6" "scipy==1.17.1" "numba==0.68.1" "scikit-learn==1.9.1" "harmonypy==${pair%:*}"
     "$folder/bin/python" "$folder/try.py" "${pair#*:}" || { echo "    NOT AS DESCRIBED"; status=1; }
 done
 exit $status

@@ -44,7 +44,8 @@ PYTHON
 
 status=0
 for pair in 0.5.13:old 0.6.0:old 0.7.0:new; do
-    "$folder/bin/pip" install -q "scanpy==${SCANPY:-1.11.5}" "anndata==0.12.19" "pandas==2.3.3" "pynndescent==${pair%:*}"
+    "$folder/bin/pip" install -q "scanpy==${SCANPY:-1.11.5}" "anndata==0.12.19" "pandas==2.3.3" \
+        "numpy==2.4.6" "scipy==1.17.1" "numba==0.68.1" "scikit-learn==1.9.1" "pynndescent==${pair%:*}"
     "$folder/bin/python" "$folder/try.py" "${pair#*:}" || { echo "    NOT AS DESCRIBED"; status=1; }
 done
 exit $status
