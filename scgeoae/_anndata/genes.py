@@ -15,6 +15,7 @@ from .._arguments import checked_names
 from ..nn.genes import Genes, Statistics
 from ..training.blocks import blocks, dense, in_memory
 from .made_of import read_representation
+from .representation import loadings_slot
 from .results import read_model, read_params
 from .units import spread_rows, statistics_of, units_of
 
@@ -192,9 +193,7 @@ def _components(adata: AnnData, representation: Representation) -> _Components |
     key, computed = representation.params["use_rep"], representation.computed
     varm, uns = dict(adata.varm) | computed.get("varm", {}), dict(adata.uns) | computed.get("uns", {})
     # `sc.pp.pca(key_added=...)` gives all three slots one name; otherwise they are X_pca, PCs and pca
-    suffix = key.removeprefix("X_")
-    ours = ("PCs" if suffix == "pca" else f"PCs_{suffix}", suffix)
-    varm_key, uns_key = (key, key) if key in varm else ours
+    varm_key, uns_key = (key, key) if key in varm else (loadings_slot(key), key.removeprefix("X_"))
     if varm_key not in varm or adata.n_vars == 0:
         return None
     recorded = uns.get(uns_key)

@@ -11,7 +11,7 @@ from scanpy import logging as logg
 from .._arguments import check_adata, check_name
 from ..training.blocks import blocks
 from .genes import stored_genes
-from .representation import Representation, choose_representation, sliceable
+from .representation import Representation, choose_representation, loadings_slot, sliceable
 from .units import READINGS, read_units
 
 if TYPE_CHECKING:
@@ -64,8 +64,8 @@ def incoming_representation(
                 f"{argument}={value!r} has no effect; leave it out."
             )
             raise ValueError(msg)
-    suffix = params["use_rep"].removeprefix("X_")
-    is_of_components = suffix == "pca" or params["use_rep"] in adata.varm or f"PCs_{suffix}" in adata.varm
+    made_of = params["use_rep"]
+    is_of_components = made_of in ("pca", "X_pca") or made_of in adata.varm or loadings_slot(made_of) in adata.varm
     if is_of_components and use_rep is None and name in adata_new.obsm:
         msg = (
             f"The map was made of {name!r}, of which there were no loadings in adata.varm with the X they belong to, "

@@ -166,6 +166,12 @@ def components_slot(adata: AnnData) -> str:
     return "pca" if "pca" in adata.obsm and "X_pca" not in adata.obsm else "X_pca"
 
 
+def loadings_slot(key: str) -> str:
+    """Return where `varm` has the loadings of ``obsm[key]``: ``"PCs"`` of ``"X_pca"``, with the suffix of a layer."""
+    suffix = key.removeprefix("X_")
+    return "PCs" if suffix == "pca" else f"PCs_{suffix}"
+
+
 def read_points(adata: AnnData, key: str) -> NDArray:
     """Return ``obsm[key]``, an embedding from anywhere, as a dense (n, d) array of finite numbers."""
     return _checked(real_matrix(adata.obsm[key], f"adata.obsm[{key!r}]"), f"adata.obsm[{key!r}]")
@@ -224,7 +230,7 @@ def _from_pca(adata: AnnData, matrix: Any, name: str, key: str, n_pcs: int | Non
     suffix = key.removeprefix("X_")
     computed = {
         "obsm": {key: scratch.obsm["pca"]},
-        "varm": {"PCs" if suffix == "pca" else f"PCs_{suffix}": scratch.varm["pca"]},
+        "varm": {loadings_slot(key): scratch.varm["pca"]},
         "uns": {suffix: scratch.uns["pca"]},
     }
     pcs = f"adata.obsm[{key!r}]"
