@@ -2,7 +2,7 @@
 
 from .bridges import bridged
 from .laplacian import laplacian_metric
-from .metric_graph import MetricGraph, metric_graph
+from .metric import MetricGraph, metric_graph
 from .nearest import nearest_others
 from .tears import Tears, tears
 

@@ -118,7 +118,7 @@ def test_matrices_are_those_of_the_definition(n, k, d, n_places, dtype, seed):
 def test_blocks_join(monkeypatch):
     z, metric, neighbors = example(n=100)
     at_once = metric_graph(z, metric, neighbors)
-    monkeypatch.setattr("scgeoae.graphs.metric_graph.BLOCK", 7 * 5 * 2**2)
+    monkeypatch.setattr("scgeoae.graphs.metric.BLOCK", 7 * 5 * 2**2)
     for one, other in zip(at_once, metric_graph(z, metric, neighbors), strict=True):
         np.testing.assert_array_equal(one.toarray(), other.toarray())
 
