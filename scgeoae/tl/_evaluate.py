@@ -17,8 +17,9 @@ from .._anndata.slots import COLUMNS, Slots
 from .._arguments import check_flag, check_name
 from .._runtime import default_torch_modes
 from ..geometry import distortion
-from ..quality import MEASURES, MIN_CELLS, Estimate
+from ..quality import MEASURES
 from ..quality import evaluate as measure
+from ..quality.evaluation import MIN_CELLS, Estimate
 from ._seed import seed_of
 
 if TYPE_CHECKING:
