@@ -1,4 +1,4 @@
-"""What is said of an argument that is not what was asked for."""
+"""Checks of arguments, and their error messages."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 
 def check_adata(adata: Any) -> None:
-    """Say if it is no AnnData, nor anything that has its slots."""
+    """Raise if it is not an AnnData, or an object with its slots."""
     modalities = getattr(adata, "mod", None)
     if isinstance(modalities, Mapping) and modalities:
         names = [repr(name) for name in modalities]
@@ -25,21 +25,21 @@ def check_adata(adata: Any) -> None:
 
 
 def check_name(value: Any, argument: str, *, required: bool = False) -> None:
-    """Say if what should name a slot is no text; None names none, unless it is `required`."""
+    """Raise if the name of a slot is not text; None is allowed unless the name is `required`."""
     if (required or value is not None) and not isinstance(value, str):
         msg = f"Expected `{argument}` to be a name, found {value!r}, {_kind(value)}."
         raise TypeError(msg)
 
 
 def check_path(path: Any) -> None:
-    """Say if what should name a file is no path."""
+    """Raise if it is not a path."""
     if not isinstance(path, str | PathLike):
         msg = f"Expected `path` to name a file, found {path!r}."
         raise TypeError(msg)
 
 
 def checked_names(names: Any, argument: str) -> list[str]:
-    """Return the names in one or several, each once, or say that the argument is none."""
+    """Return one or several names as a list without repetitions."""
     found = as_list(names)
     if not all(isinstance(name, str) for name in found):
         msg = f"Expected `{argument}` to be a name or a list of names, found {names!r}."
@@ -48,7 +48,7 @@ def checked_names(names: Any, argument: str) -> list[str]:
 
 
 def checked_integer(value: Any, argument: str, least: int, *, or_: str | None = None) -> int:
-    """Return an integer, or say that the argument is none of at least that size, nor what else it might be."""
+    """Return an integer of at least `least`; `or_` says what else the caller allows."""
     if not isinstance(value, Integral) or isinstance(value, bool) or value < least:
         allowed = f"an integer >= {least}" if or_ is None else f"an integer >= {least} or {or_}"
         msg = f"Expected `{argument}` to be {allowed}, found {value!r}."
@@ -57,7 +57,7 @@ def checked_integer(value: Any, argument: str, least: int, *, or_: str | None = 
 
 
 def checked_number(value: Any, argument: str, *, or_: str | None = None) -> float:
-    """Return a finite number >= 0, or say that the argument is none, nor what else it might be."""
+    """Return a finite number >= 0; `or_` says what else the caller allows."""
     if not isinstance(value, Real) or not math.isfinite(value) or value < 0:
         allowed = "a finite number >= 0" if or_ is None else f"a finite number >= 0 or {or_}"
         msg = f"Expected `{argument}` to be {allowed}, found {value!r}."
@@ -66,7 +66,7 @@ def checked_number(value: Any, argument: str, *, or_: str | None = None) -> floa
 
 
 def check_flag(value: Any, argument: str) -> None:
-    """Say if what should be true or false is neither, as an array is."""
+    """Raise if it cannot be read as true or false, like an array."""
     try:
         bool(value)
     except (TypeError, ValueError):
