@@ -9,7 +9,6 @@ import torch
 
 from ..geometry import anisotropy, chord_ratio, distortion, relative_log_area
 from ..graphs import metric_graph, nearest_others
-from ..nn.arrays import to_arrays
 from .finite import check_finite
 from .results import Results, Tensors
 
@@ -41,7 +40,7 @@ def assemble(
         ours=ours,
         reconstruction_error=fitted.error * np.float32(unit_of_error),
         history=fitted.history,
-        model=to_arrays(fitted.model),
+        model=fitted.model.to_arrays(),
         computed=representation.computed,
     )
 
@@ -81,7 +80,7 @@ def assemble_counts(
         embedding=positions,
         reconstruction_error=error,
         history=history,
-        model=to_arrays(model),
+        model=model.to_arrays(),
     )
 
 

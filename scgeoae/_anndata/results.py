@@ -14,7 +14,7 @@ from scanpy import logging as logg
 
 from .._arguments import check_adata, check_flag, check_name
 from ..nn import Autoencoder
-from ..nn.arrays import ModelArrays, NewerFormatError, from_arrays
+from ..nn.arrays import NewerFormatError, from_arrays
 from ..quality import MEASURES
 from .columns import obs_numbers
 from .finite import check_finite, check_positive
@@ -26,9 +26,10 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from numpy.typing import NDArray
 
-    from ..graphs import MetricGraph, Tears
-    from ..nn import Framed
-    from ..nn.arrays import CountArrays
+    from ..graphs.metric import MetricGraph
+    from ..graphs.torn_edges import Tears
+    from ..nn import MapDecoder
+    from ..nn.map_decoder import CountArrays, ModelArrays
     from .slots import Side
 
 SMALLEST_SPAN, LARGEST_POSITION = 1e-18, 1e18
@@ -385,7 +386,7 @@ def read_scores(adata: AnnData, key: str) -> dict[str, float]:
     return {name: float(value) for name, value in scores.items()}
 
 
-def read_model(adata: AnnData, key: str) -> Framed:
+def read_model(adata: AnnData, key: str) -> MapDecoder:
     """Rebuild the model."""
     arrays = read_uns(adata, key, "model")
     try:

@@ -14,7 +14,7 @@ from torch import nn
 
 from ..geometry import Ambient, fisher_metric, forward_jacobian, pullback
 from ..geometry.regularizers import REGULARIZERS
-from ..nn import Framed
+from ..nn import MapDecoder
 from ..nn.count_decoder import LayerNorm
 from ..training.gather import gather
 from ..training.sampling import SAMPLINGS
@@ -100,7 +100,7 @@ class GeoVAE(VAE):
         # a softplus decoder, which goes with size factors, gives expression at the size factor 1
         self.library_size = 1.0 if self.use_size_factor_key else library_size
         # a unit of 0 says that nothing has laid it yet
-        self.map = Framed(self.n_latent)
+        self.map = MapDecoder(self.n_latent)
         self.map.unit.zero_()
 
     def expression(self, z: Tensor, covariates: Covariates) -> Tensor:

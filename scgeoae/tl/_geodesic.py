@@ -9,7 +9,8 @@ import torch
 from .._anndata.results import map_key, read_embedding, read_model
 from .._arguments import checked_integer
 from .._runtime import default_torch_modes
-from ..geometry import chords, shorten
+from ..geometry import shorten
+from ..geometry.geodesic import chords
 from ._decode import decode
 from ._places import find_place
 from ._routes import along_cells, metric_graph_of, straight

@@ -13,7 +13,7 @@ from .._anndata.results import check_writable, map_key, read_embedding, read_mod
 from .._anndata.slots import Slots, checked_key
 from .._arguments import as_list, check_flag, checked_integer
 from .._runtime import default_torch_modes
-from ..geometry import along, steepest
+from ..geometry.jet import along, steepest
 from ._positions import checked_positions
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     from .._anndata.genes import Expression
-    from ..nn import Framed
+    from ..nn import MapDecoder
 
 # Cells of a group at which derivatives are taken: their mean is that of all to a few percent.
 MAX_CELLS = 500
@@ -201,7 +201,7 @@ def _spread(z: NDArray) -> NDArray:
 
 
 def _direction(
-    direction: str | NDArray | None, model: Framed, at: torch.Tensor, z: NDArray, rows: NDArray
+    direction: str | NDArray | None, model: MapDecoder, at: torch.Tensor, z: NDArray, rows: NDArray
 ) -> torch.Tensor | None:
     """Return the direction on the map, (d,)."""
     if direction is None:
@@ -218,7 +218,7 @@ def _direction(
 
 
 def _scores(
-    model: Framed, z: NDArray, rows: NDArray, direction: str | NDArray | None, expression: Expression
+    model: MapDecoder, z: NDArray, rows: NDArray, direction: str | NDArray | None, expression: Expression
 ) -> NDArray[np.float32]:
     """Return the mean change of each gene over the cells in `rows`, (g,)."""
     at = torch.from_numpy(np.ascontiguousarray(_spread(z[rows]), dtype=np.float32))

@@ -9,8 +9,8 @@ import torch
 from scipy.sparse.csgraph import dijkstra
 
 from .._anndata.results import read_graph
-from ..geometry import chords
-from ..graphs import bridged
+from ..geometry.geodesic import chords
+from ..graphs.neighbors import bridged
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from scipy import sparse
 
-    from ..nn import Framed
+    from ..nn import MapDecoder
 
 # Pieces by which a straight line on the map is measured.
 N_PIECES = 16
 
 
-def metric_graph_of(adata: AnnData, z: NDArray, key: str, model: Framed) -> sparse.csr_matrix:
+def metric_graph_of(adata: AnnData, z: NDArray, key: str, model: MapDecoder) -> sparse.csr_matrix:
     """Return the metric graph of a map with its pieces joined, (n, n) lengths in units of the representation."""
 
     def measure(i: NDArray, j: NDArray) -> NDArray:

@@ -27,7 +27,6 @@ from .._anndata.slots import SIDES, Slots
 from .._arguments import check_adata, check_flag
 from .._runtime import default_torch_modes
 from ..geometry import anisotropy, distortion
-from ..nn.arrays import to_arrays
 from ..quality import outliers
 from ..training import Settings, Settled, place, placement
 from ._labels import carry, labels_to_carry
@@ -211,7 +210,7 @@ def transform(
         embedding=placed.embedding,
         ours=has_own_decoder(adata, key),
         reconstruction_error=placed.error,
-        model=to_arrays(model),
+        model=model.to_arrays(),
         outlier_score=found.score,
         outlier=found.is_outlier,
         computed=representation.computed | carry(labels, known, x, adata),
