@@ -102,7 +102,7 @@ def left_out(x: NDArray, seed: int) -> dict[str, float]:
     row = {}
     for name, new in {
         "encoder alone": model.encode(x[unseen]).numpy(),
-        "settled": model.to_map(torch.from_numpy(settle(model, cells[unseen], known, settings))).numpy(),
+        "placed and optimized": model.to_map(torch.from_numpy(settle(model, cells[unseen], known, settings))).numpy(),
     }.items():
         z = np.empty((len(x), 2), dtype=np.float32)
         z[~unseen], z[unseen] = fitted.embedding, new
@@ -110,7 +110,7 @@ def left_out(x: NDArray, seed: int) -> dict[str, float]:
         row |= {f"{name}, kNN_10": recall(x, z, unseen), f"{name}, Trust": float(found.trust[unseen].mean())}
     again = settle(model, cells[~unseen], known, settings)
     moved = np.linalg.norm(again - known.codes, axis=1) / np.ptp(known.codes, axis=0).max()
-    return row | {"reference placed again, moved by": float(np.median(moved))}
+    return row | {"reference cells placed again, moved by": float(np.median(moved))}
 
 
 def settle(model: sg.nn.Autoencoder, x: NDArray, known: Settled, settings: Settings) -> NDArray:
