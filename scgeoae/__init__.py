@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from typing import Any
 
-    from . import datasets, geometry, get, model, nn, pl, quality, tl, training
+    from . import datasets, geometry, get, graphs, model, nn, pl, quality, tl, training
     from .nn import load
 
-__all__ = ["datasets", "geometry", "get", "load", "model", "nn", "pl", "quality", "tl", "training"]
+__all__ = ["datasets", "geometry", "get", "graphs", "load", "model", "nn", "pl", "quality", "tl", "training"]
 __version__ = version("scgeoae")
 
 

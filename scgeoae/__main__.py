@@ -10,8 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ._filters import naming_filter
-from ._replacing import check_target, replacing
+from ._files import atomic_write, check_target, explain_missing_filter
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -102,7 +101,7 @@ def _read(path: Path | None) -> AnnData:
         # which knows more compressions as soon as it is imported
         import_module("hdf5plugin")
     try:
-        with naming_filter():
+        with explain_missing_filter():
             return anndata.read_h5ad(path)
     except Exception as error:
         msg = f"{path} is not a readable h5ad file ({str(error).splitlines()[0]})"
@@ -111,7 +110,7 @@ def _read(path: Path | None) -> AnnData:
 
 def _write(adata: AnnData, path: Path) -> None:
     try:
-        with replacing(path) as scratch:
+        with atomic_write(path) as scratch:
             adata.write_h5ad(scratch)
     except (OSError, RuntimeError) as error:
         msg = f"could not write {path}, which is as it was ({str(error).splitlines()[0]})"

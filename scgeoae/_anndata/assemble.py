@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from ..geometry import anisotropy, chord_ratio, distortion, metric_graph, nearest_others, relative_log_area
+from ..geometry import anisotropy, chord_ratio, distortion, relative_log_area
+from ..graphs import metric_graph, nearest_others
 from ..nn.arrays import to_arrays
 from .finite import check_finite
 from .results import Results, Tensors

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy import sparse
 
-from ..training.blocks import blocks, in_memory
-from .units import N_READ, log_base, scaling_of, signature, spread_rows
+from .._matrix import blocks, in_memory, spread_rows
+from .units import N_READ, log_base, scaling_of, signature
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -12,12 +12,12 @@ from anndata import AnnData
 from scipy import sparse
 
 from .._arguments import checked_names
+from .._matrix import blocks, dense, in_memory, spread_rows
 from ..nn.genes import Genes, Statistics
-from ..training.blocks import blocks, dense, in_memory
 from .made_of import read_representation
 from .representation import loadings_slot
 from .results import read_model, read_params
-from .units import spread_rows, statistics_of, units_of
+from .units import statistics_of, units_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -9,7 +9,7 @@ import pandas as pd
 from scanpy import logging as logg
 
 from .._arguments import check_adata, check_name
-from ..training.blocks import blocks
+from .._matrix import blocks
 from .genes import stored_genes
 from .representation import Representation, choose_representation, loadings_slot, sliceable
 from .units import READINGS, read_units

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from .._matrix import blocks, digest_of_rows
 from ..nn import Autoencoder
-from ..training import digest_of_rows
-from ..training.blocks import blocks
 from .columns import obs_numbers
 from .representation import Representation, stored_representation
 from .results import embedding_slot, has_own_decoder, read_embedding, read_model, read_params

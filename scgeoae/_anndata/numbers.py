@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy import sparse
 
-from ..training.blocks import dense
+from .._matrix import dense
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

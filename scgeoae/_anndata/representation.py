@@ -14,7 +14,7 @@ from scanpy import logging as logg
 from scipy import sparse
 
 from .._arguments import check_adata, check_name
-from ..training.blocks import dense, in_memory
+from .._matrix import dense, in_memory
 from .columns import obs_numbers
 from .numbers import real_matrix
 

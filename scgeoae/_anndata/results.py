@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from numpy.typing import NDArray
 
-    from ..geometry import MetricGraph, Tears
+    from ..graphs import MetricGraph, Tears
     from ..nn import Framed
     from ..nn.arrays import CountArrays
     from .slots import Side

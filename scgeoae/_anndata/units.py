@@ -11,8 +11,8 @@ import numpy as np
 from scanpy import logging as logg
 from scipy import sparse
 
+from .._matrix import dense, in_memory, row_sums, spread_rows
 from ..nn.genes import Scaling, Statistics, Units
-from ..training.blocks import dense, in_memory, row_sums
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -58,11 +58,6 @@ WORDS = {
     "signed": "values that may be negative",
     "corrected": "residuals or corrected values",
 }
-
-
-def spread_rows(n: int, most: int) -> NDArray[np.intp]:
-    """Return the numbers of at most `most` of n rows, evenly spaced, in ascending order."""
-    return np.unique(np.linspace(0, n - 1, min(n, most)).astype(np.intp))
 
 
 def units_of(adata: AnnData, columns: NDArray, sample: Any, rows: NDArray[np.intp]) -> Units:

@@ -3,7 +3,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .._anndata.results import map_key, read_model
-from .._modes import in_own_modes
+from .._runtime import default_torch_modes
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from ..nn import Framed
 
 
-@in_own_modes
+@default_torch_modes
 def model(adata: AnnData, *, key: str = "geoae") -> Framed:
     """Rebuild the trained model from the arrays stored in ``adata.uns``.
 

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from .._anndata.results import map_key, read_embedding, read_params
-from ..training import digest
+from .._matrix import digest
 
 if TYPE_CHECKING:
     from anndata import AnnData

@@ -8,7 +8,7 @@ from matplotlib.colors import Normalize, TwoSlopeNorm
 from .._anndata.results import read_column, read_model
 from .._anndata.slots import Slots
 from .._arguments import check_flag
-from .._modes import in_own_modes
+from .._runtime import default_torch_modes
 from ..geometry import extrinsic_curvature, gaussian_curvature, mean_curvature
 from ._colors import color_limit
 from ._finish import finish
@@ -29,7 +29,7 @@ MEASURES = {"gaussian": gaussian_curvature, "mean": mean_curvature, "extrinsic":
 UNITS = {"gaussian": "1/unit²", "mean": "1/unit", "extrinsic": "1/unit²"}
 
 
-@in_own_modes
+@default_torch_modes
 def curvature_heatmap(
     adata: AnnData,
     *,

@@ -10,7 +10,7 @@ from matplotlib.colors import Normalize, TwoSlopeNorm
 from .._anndata.genes import measured_cells, read_expression, read_genes
 from .._anndata.results import read_model, read_params
 from .._anndata.symbols import find_genes, shown_names
-from .._modes import in_own_modes
+from .._runtime import default_torch_modes
 from ._colors import color_bound
 from ._finish import finish
 from ._heatmap import heatmap
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from ._colors import Bound
 
 
-@in_own_modes
+@default_torch_modes
 def decoded_genes(
     adata: AnnData,
     genes: str | Sequence[str],

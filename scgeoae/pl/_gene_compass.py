@@ -10,7 +10,7 @@ from .._anndata.groups import read_groups
 from .._anndata.results import read_model
 from .._anndata.symbols import find_genes, shown_names
 from .._arguments import checked_integer
-from .._modes import in_own_modes
+from .._runtime import default_torch_modes
 from ..geometry import inverse
 from ._finish import finish
 from ._map import read_map, unit_of_ruler
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 MAX_CELLS = 500
 
 
-@in_own_modes
+@default_torch_modes
 def gene_compass(
     adata: AnnData,
     groupby: str,

@@ -9,7 +9,7 @@ from matplotlib.collections import EllipseCollection
 
 from .._anndata.results import read_metric, read_model
 from .._arguments import checked_integer
-from .._modes import in_own_modes
+from .._runtime import default_torch_modes
 from ..geometry import indicatrix_axes
 from ._finish import finish
 from ._map import read_map, unit_of_ruler
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from .._anndata.slots import Side
 
 
-@in_own_modes
+@default_torch_modes
 def indicatrices(
     adata: AnnData,
     *,

@@ -8,7 +8,7 @@ from .._anndata.area import relative_area
 from .._anndata.results import has_model, read_column, read_model
 from .._anndata.slots import Slots
 from .._arguments import check_flag
-from .._modes import in_own_modes
+from .._runtime import default_torch_modes
 from ._colors import color_limit
 from ._finish import finish
 from ._heatmap import heatmap
@@ -36,7 +36,7 @@ LABELS = {
 }
 
 
-@in_own_modes
+@default_torch_modes
 def jacobian_heatmap(
     adata: AnnData,
     *,

@@ -6,7 +6,7 @@ from scanpy import logging as logg
 
 from .._anndata.representation import choose_representation
 from .._anndata.results import check_writable, has_own_decoder, writable, write_results
-from .._modes import in_own_modes
+from .._runtime import default_torch_modes
 from ..training import Settings
 from ._fit_embedding import check_fit, find_embedding, fit_embedding
 from ._seed import seed_of
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 
-@in_own_modes
+@default_torch_modes
 def adopt(
     adata: AnnData,
     *,

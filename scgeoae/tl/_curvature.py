@@ -9,14 +9,14 @@ from .._anndata.finite import check_finite
 from .._anndata.results import check_writable, map_key, read_embedding, read_model, writable
 from .._anndata.slots import Slots
 from .._anndata.transaction import all_or_nothing
-from .._modes import in_own_modes
+from .._runtime import default_torch_modes
 from ..geometry import extrinsic_curvature, gaussian_curvature, mean_curvature
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
 
-@in_own_modes
+@default_torch_modes
 def curvature(adata: AnnData, *, key: str = "geoae", copy: bool = False) -> AnnData | None:
     r"""Measure how the surface bends that the decoder spans in the representation.
 

@@ -11,7 +11,7 @@ from scipy.spatial import cKDTree
 from .._anndata.genes import read_expression, read_genes
 from .._anndata.results import embedding_slot, map_key, read_embedding, read_model, read_params
 from .._arguments import checked_names
-from .._modes import in_own_modes
+from .._runtime import default_torch_modes
 from ._positions import checked_positions
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
 
-@in_own_modes
+@default_torch_modes
 def decode(
     adata: AnnData, coordinates: ArrayLike, *, key: str = "geoae", genes: str | Sequence[str] | None = None
 ) -> AnnData:

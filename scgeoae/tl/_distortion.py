@@ -10,8 +10,8 @@ from .._anndata.made_of import read_representation
 from .._anndata.representation import choose_representation
 from .._anndata.results import check_writable, has_own_decoder, writable, write_results, write_tears
 from .._anndata.transaction import all_or_nothing
-from .._modes import in_own_modes
-from ..geometry import laplacian_metric, tears
+from .._runtime import default_torch_modes
+from ..graphs import laplacian_metric, tears
 from ..training import Settings, environment
 from ._fit_embedding import check_fit, find_embedding, fit_embedding
 from ._seed import seed_of
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 METHODS = ("decoder", "laplacian")
 
 
-@in_own_modes
+@default_torch_modes
 def distortion(
     adata: AnnData,
     *,
@@ -71,7 +71,7 @@ def distortion(
           that is known: correlation of the anisotropy 0.99 instead of 0.98. A decoder is smooth: beside a tear it
           spans the gap.
         - ``"laplacian"``: the graph-Laplacian estimate of the cells themselves
-          (`scgeoae.geometry.laplacian_metric`). It fits nothing and knows no gap, only neighbours, and takes a
+          (`scgeoae.graphs.laplacian_metric`). It fits nothing and knows no gap, only neighbours, and takes a
           fraction of the time. For embeddings that tear much, or lay parts of the data over each other, where no
           smooth decoder exists: the decoder's ``scores["MSE_held_out"]`` is then near 1. There are tensors at
           the cells and nowhere else, no encoder and no curvature. Its lengths are between neighbours in
@@ -112,7 +112,7 @@ def distortion(
         1 − σ_min/σ_max.
     ``adata.obs["{key}_torn"]`` : float32
         Share of the edges of the cell, on the symmetric k-nearest-neighbour graph of the representation, that
-        the embedding tears (`scgeoae.geometry.tears`).
+        the embedding tears (`scgeoae.graphs.tears`).
     ``adata.obs["{key}_broken"]`` : bool
         Whether that is a tenth or more.
     ``adata.obsp["{key}_torn"]`` : (n, n) float32 csr, symmetric

@@ -15,7 +15,7 @@ from .._anndata.representation import choose_representation
 from .._anndata.results import check_writable, read_metric, read_scores
 from .._anndata.slots import COLUMNS, Slots
 from .._arguments import check_flag, check_name
-from .._modes import in_own_modes
+from .._runtime import default_torch_modes
 from ..geometry import distortion
 from ..quality import MEASURES, MIN_CELLS, Estimate
 from ..quality import evaluate as measure
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-@in_own_modes
+@default_torch_modes
 def evaluate(
     adata: AnnData,
     *,

@@ -10,8 +10,8 @@ from .._anndata.assemble import assemble
 from .._anndata.genes import genes_of
 from .._anndata.representation import embedding_positions
 from .._anndata.results import embedding_slot, map_key
+from .._matrix import dense
 from ..training import fit_decoder
-from ..training.blocks import dense
 
 if TYPE_CHECKING:
     import torch

@@ -15,9 +15,10 @@ from .._anndata.paga import paga_positions
 from .._anndata.representation import choose_representation
 from .._anndata.results import check_writable, writable, write_results
 from .._anndata.slots import Slots, checked_map_key
-from .._modes import in_own_modes
+from .._matrix import digest
+from .._runtime import default_torch_modes
 from ..geometry import Ambient
-from ..training import MAX_UNROLLED, N_PARTNERS, Settings, choose_ambient, digest, fit
+from ..training import MAX_UNROLLED, N_PARTNERS, Settings, choose_ambient, fit
 from ._seed import seed_of
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 MAX_HELD = 2**29
 
 
-@in_own_modes
+@default_torch_modes
 def geoae(
     adata: AnnData,
     *,

@@ -8,7 +8,7 @@ import torch
 
 from .._anndata.results import map_key, read_embedding, read_model
 from .._arguments import checked_integer
-from .._modes import in_own_modes
+from .._runtime import default_torch_modes
 from ..geometry import chords, shorten
 from ._decode import decode
 from ._places import find_place
@@ -40,7 +40,7 @@ class Geodesic(NamedTuple):
     """(m, g) decoded genes along the curve, with its distance as index."""
 
 
-@in_own_modes
+@default_torch_modes
 def geodesic(
     adata: AnnData,
     source: str | int | ArrayLike,

@@ -8,7 +8,7 @@ import pandas as pd
 import torch
 
 from .._anndata.results import map_key, read_embedding, read_model
-from .._modes import in_own_modes
+from .._runtime import default_torch_modes
 from ..geometry import chords, shorten
 from ._places import group_places
 from ._routes import along_cells, metric_graph_of, straight
@@ -30,7 +30,7 @@ class GeodesicDistances(NamedTuple):
     """In the representation, through the air between the decoded positions; at most that along the surface."""
 
 
-@in_own_modes
+@default_torch_modes
 def geodesic_distances(adata: AnnData, groupby: str, *, key: str = "geoae") -> GeodesicDistances:
     r"""Measure how far groups of cells are from each other along the surface of a map.
 

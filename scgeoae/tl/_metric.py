@@ -9,10 +9,10 @@ from .._anndata.made_of import read_representation
 from .._anndata.results import map_key, read_embedding, read_model
 from .._anndata.slots import checked_side
 from .._arguments import checked_integer
-from .._modes import in_own_modes
+from .._matrix import blocks
+from .._runtime import default_torch_modes
 from ..geometry import distortion
 from ..training import choose_ambient
-from ..training.blocks import blocks
 from ._positions import checked_positions
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class MetricField(NamedTuple):
     """``CN``, ``VPres``, ``ISO``"""
 
 
-@in_own_modes
+@default_torch_modes
 def metric(
     adata: AnnData,
     *,

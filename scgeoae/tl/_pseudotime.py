@@ -9,7 +9,7 @@ from scipy.sparse.csgraph import dijkstra
 from .._anndata.finite import check_finite
 from .._anndata.results import check_writable, map_key, read_embedding, read_model, writable
 from .._anndata.slots import Slots
-from .._modes import in_own_modes
+from .._runtime import default_torch_modes
 from ._places import find_place, place_of_row
 from ._routes import metric_graph_of
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ._places import Place
 
 
-@in_own_modes
+@default_torch_modes
 def pseudotime(
     adata: AnnData,
     root: str | int | ArrayLike | None = None,

@@ -12,7 +12,7 @@ from .._anndata.groups import read_groups
 from .._anndata.results import check_writable, map_key, read_embedding, read_model, writable
 from .._anndata.slots import Slots, checked_key
 from .._arguments import as_list, check_flag, checked_integer
-from .._modes import in_own_modes
+from .._runtime import default_torch_modes
 from ..geometry import along, steepest
 from ._positions import checked_positions
 
@@ -32,7 +32,7 @@ BLOCK = 2**23
 DIRECTIONS = ("into", "first", "second")
 
 
-@in_own_modes
+@default_torch_modes
 def rank_genes_by_jacobian(
     adata: AnnData,
     groupby: str,

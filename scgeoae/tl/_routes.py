@@ -9,7 +9,8 @@ import torch
 from scipy.sparse.csgraph import dijkstra
 
 from .._anndata.results import read_graph
-from ..geometry import bridged, chords
+from ..geometry import chords
+from ..graphs import bridged
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -25,7 +25,7 @@ from .._anndata.results import (
 )
 from .._anndata.slots import SIDES, Slots
 from .._arguments import check_adata, check_flag
-from .._modes import in_own_modes
+from .._runtime import default_torch_modes
 from ..geometry import anisotropy, distortion
 from ..nn.arrays import to_arrays
 from ..quality import outliers
@@ -48,7 +48,7 @@ OF_REFERENCE = ("layer", "n_features", "n_cells", "data", "interrupted_at")
 MAX_CORRELATION = 0.01
 
 
-@in_own_modes
+@default_torch_modes
 def transform(
     adata_new: AnnData,
     adata: AnnData,
