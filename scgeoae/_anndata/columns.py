@@ -1,14 +1,20 @@
-"""Columns of `obs`, wherever it is kept."""
+"""Columns of `obs` and `var`: numbers, labels, groups of cells, and symbols of genes."""
 
 from __future__ import annotations
 
 from collections.abc import Hashable
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
+from .._arguments import check_name, checked_names
+from .slots import known
+
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from anndata import AnnData
     from numpy.typing import NDArray
 
@@ -19,53 +25,38 @@ def obs_column(adata: AnnData, name: str) -> pd.Series:
     Raises
     ------
     KeyError
-        If there is none of this name.
+        If there is no such column.
     ValueError
-        If there are several, of which none can be meant.
+        If several columns have this name.
     """
     if name not in adata.obs:
-        known = ", ".join(map(repr, adata.obs)) or "nothing"
-        msg = f"Did not find {name!r} in adata.obs, which has {known}."
+        msg = f"Did not find {name!r} in adata.obs, which has {known(adata.obs)}."
         raise KeyError(msg)
     obs = adata.obs if isinstance(adata.obs, pd.DataFrame) else adata.obs.to_memory()
     if isinstance(obs[name], pd.DataFrame):
-        check_columns(adata, "obs")
+        msg = (
+            f"adata.obs has {(obs.columns == name).sum()} columns {name!r}; keep one of each name, as by "
+            "adata.obs = adata.obs.loc[:, ~adata.obs.columns.duplicated()]."
+        )
+        raise ValueError(msg)  # noqa: TRY004
     return obs[name]
 
 
 def obs_numbers(adata: AnnData, name: str) -> NDArray[np.float64]:
-    """Return the numbers in a column of `obs`, NaN where it holds none."""
+    """Return a column of `obs` as numbers, all NaN if it does not hold numbers."""
     column = obs_column(adata, name)
     if not pd.api.types.is_numeric_dtype(column):
         return np.full(len(column), np.nan)
     return column.to_numpy(dtype=np.float64, na_value=np.nan)
 
 
-def check_columns(adata: AnnData, attribute: str) -> None:
-    """Say if several columns of `obs` or `var` have one name.
-
-    Raises
-    ------
-    ValueError
-        If so.
-    """
-    columns = getattr(adata, attribute).columns
-    if not columns.is_unique:
-        name, frame = columns[columns.duplicated()][0], f"adata.{attribute}"
-        msg = (
-            f"{frame} has {(columns == name).sum()} columns {name!r}; keep one of each name, as by "
-            f"{frame} = {frame}.loc[:, ~{frame}.columns.duplicated()]."
-        )
-        raise ValueError(msg)
-
-
 def obs_labels(adata: AnnData, name: str) -> pd.Categorical:
-    """Return the labels in a column of `obs`.
+    """Return a column of `obs` as labels.
 
     Raises
     ------
     TypeError
-        If it holds what can be no label, such as lists.
+        If it holds something that cannot be a label, such as lists.
     """
     column = obs_column(adata, name)
     try:
@@ -74,3 +65,89 @@ def obs_labels(adata: AnnData, name: str) -> pd.Categorical:
         kind = next(type(value).__name__ for value in column if not isinstance(value, Hashable))
         msg = f"Expected adata.obs[{name!r}] to hold labels, found a {kind} among them."
         raise TypeError(msg) from None
+
+
+@dataclass(frozen=True)
+class Groups:
+    """The groups of a column of `obs` that have cells, in the order of its categories."""
+
+    column: str
+    rows: dict[str, NDArray[np.intp]]
+    """Rows of the cells of each group, by its name, which is its label as text."""
+    names: dict[Any, str]
+    """Name of each group by its label in the column, which may be a number."""
+
+    def find(self, label: Any) -> str | None:
+        """Return the name of the group with a label, given as in the column or as text; None if there is none."""
+        if not np.isscalar(label):
+            return None
+        return self.names.get(label, str(label) if str(label) in self.rows else None)
+
+    def name(self, label: Any) -> str:
+        """Return the name of the group with a label, or raise with the groups that there are."""
+        found = self.find(label)
+        if found is None:
+            msg = f"Did not find {label!r} in adata.obs[{self.column!r}], whose groups are {self.listed}."
+            raise KeyError(msg)
+        return found
+
+    @property
+    def listed(self) -> str:
+        """All names, for an error message."""
+        return ", ".join(map(repr, self.rows))
+
+
+def read_groups(adata: AnnData, groupby: str) -> Groups:
+    """Return the groups of cells that a column of `obs` names.
+
+    Raises
+    ------
+    ValueError
+        If no cell has a group, or two groups have the same name as text.
+    """
+    check_name(groupby, "groupby", required=True)
+    labels = obs_labels(adata, groupby)
+    names = {label: str(label) for label in labels.categories}
+    if len(set(names.values())) < len(labels.categories):
+        msg = f"adata.obs[{groupby!r}] has labels that differ by their type alone, such as 1 and '1'; make them text."
+        raise ValueError(msg)
+    found = {name: np.flatnonzero(labels.codes == i) for i, name in enumerate(names.values())}
+    rows = {name: cells for name, cells in found.items() if len(cells)}
+    if not rows:
+        msg = f"No cell has a group in adata.obs[{groupby!r}]."
+        raise ValueError(msg)
+    return Groups(groupby, rows, {label: name for label, name in names.items() if name in rows})
+
+
+def find_genes(adata: AnnData, genes: str | Sequence[str], gene_symbols: str | None) -> list[str]:
+    """Return the names in `var_names` of genes that are named as in the column `gene_symbols` of `var`, as in Scanpy.
+
+    Of several genes with one symbol, the first is meant.
+    """
+    genes = checked_names(genes, "genes")
+    if gene_symbols is None:
+        return genes
+    names = _symbols(adata, gene_symbols)
+    first = names[~names.duplicated()]
+    by_symbol = dict(zip(first, first.index, strict=True))
+    if missing := [gene for gene in genes if gene not in by_symbol]:
+        msg = f"Did not find {', '.join(map(repr, missing[:5]))} in adata.var[{gene_symbols!r}]."
+        raise KeyError(msg)
+    return [by_symbol[gene] for gene in genes]
+
+
+def shown_names(adata: AnnData, genes: Sequence[str], gene_symbols: str | None) -> list[str]:
+    """Return the names in the column `gene_symbols` of genes of `var_names`."""
+    if gene_symbols is None:
+        return list(genes)
+    symbols = _symbols(adata, gene_symbols)
+    # a gene that the map knows may no longer be in `var`
+    return [symbols[gene] if gene in symbols.index else gene for gene in genes]
+
+
+def _symbols(adata: AnnData, gene_symbols: str) -> pd.Series:
+    check_name(gene_symbols, "gene_symbols")
+    if gene_symbols not in adata.var:
+        msg = f"Did not find {gene_symbols!r} in adata.var, which has {known(adata.var)}."
+        raise KeyError(msg)
+    return adata.var[gene_symbols].astype(str)

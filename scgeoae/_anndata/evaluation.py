@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 from scanpy import logging as logg
 
-from .._arguments import check_adata, check_name, checked_names
+from .._arguments import check_adata, check_name, checked_key, checked_names
+from .map import read_map
 from .representation import read_points
-from .results import embedding_slot, has_model, map_key
-from .slots import COLUMNS, EVALUATION, SIDES, Slots, checked_key
-from .transaction import all_or_nothing
+from .slots import COLUMNS, EVALUATION, SIDES, Slots, embedding_slot, known, map_key
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from anndata import AnnData
     from numpy.typing import NDArray
+
+    from .map import Map
 
 # positions of the cells, but not on a map of the representation
 NO_MAPS = ("spatial", "X_spatial")
@@ -78,20 +79,17 @@ def _read_unnamed(adata: AnnData, key: str) -> NDArray:
 def _find(adata: AnnData, name: str) -> str:
     if (key := embedding_slot(adata, map_key(adata, name))) is not None:
         return key
-    known = ", ".join(map(repr, adata.obsm)) or "nothing"
     msg = (
-        f"Did not find an embedding {name!r} in adata.obsm, which has {known}; "
+        f"Did not find an embedding {name!r} in adata.obsm, which has {known(adata.obsm)}; "
         f"compute it first (as by sg.tl.geoae(adata) or sc.tl.umap(adata)) or give one of these."
     )
     raise KeyError(msg)
 
 
-def own_map(adata: AnnData, bases: Mapping[str, str]) -> str | None:
-    """Return the name of the first of the embeddings that has a model of ours, if any."""
-    for name, key in bases.items():
-        if key == Slots(name).embedding and has_model(adata, name):
-            return name
-    return None
+def own_map(adata: AnnData, bases: Mapping[str, str]) -> Map | None:
+    """Return the first of the embeddings that has a model, if any."""
+    maps = (read_map(adata, name) for name, key in bases.items() if key == Slots(name).embedding)
+    return next((m for m in maps if m.has_model), None)
 
 
 def checked_table_key(adata: AnnData, key_added: str | None) -> str:
@@ -102,29 +100,6 @@ def checked_table_key(adata: AnnData, key_added: str | None) -> str:
         msg = f"adata.uns[{key!r}] holds something else, which would be lost; give another `key_added`."
         raise ValueError(msg)
     return key
-
-
-def write_evaluation(
-    adata: AnnData,
-    key: str,
-    table: pd.DataFrame,
-    *,
-    columns: dict[str, NDArray],
-    computed: dict[str, dict[str, Any]],
-) -> list[str]:
-    """Write the table, columns of `obs` and a PCA computed for it; return a line for each."""
-    with all_or_nothing(adata):
-        for attribute, entries in computed.items():
-            getattr(adata, attribute).update(entries)
-        for name, column in columns.items():
-            adata.obs[name] = column
-        # the caller may change the one returned
-        adata.uns[key] = table.copy()
-    return [
-        *(f"{attribute}[{name!r}], computed for it" for attribute, new in computed.items() for name in new),
-        *(f"obs[{name!r}]" for name in columns),
-        f"uns[{key!r}], the table",
-    ]
 
 
 def read_evaluation(adata: AnnData, key: str) -> pd.DataFrame:

@@ -11,12 +11,9 @@ import pandas as pd
 from anndata import AnnData
 from scipy import sparse
 
-from .._arguments import checked_names
 from .._matrix import blocks, dense, in_memory, spread_rows
 from ..nn.genes import Genes, Statistics
-from .made_of import read_representation
 from .representation import loadings_slot
-from .results import read_model, read_params
 from .units import statistics_of, units_of
 
 if TYPE_CHECKING:
@@ -24,7 +21,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from ..nn.genes import Expression
+    from .map import Map
     from .representation import Representation
 
 # Cells that tell where a projection has its origin, which is the same for all of them, and in which units genes are.
@@ -73,68 +70,18 @@ def genes_of(adata: AnnData, representation: Representation) -> Genes | None:
     return _together(parts)
 
 
-def stored_genes(adata: AnnData, key: str) -> Genes | None:
-    """Return the genes that a map remembers, None if there are none.
-
-    Those of a file of an earlier version, which has none, are found in `adata`, if it still has the representation
-    that the map was made of.
-    """
-    found = read_model(adata, key).genes
-    if found is None and "library_size" not in read_params(adata, key):
-        found = genes_of(adata, read_representation(adata, key))
-    return found
-
-
-def read_genes(adata: AnnData, key: str) -> Genes:
-    """Return the genes that a map remembers, or say that there are none."""
-    if (found := stored_genes(adata, key)) is None:
-        msg = (
-            "The map knows no genes: there were none with real numbers in adata.X when it was made, or a version that "
-            "stored none made it. Make it again on an AnnData that has them."
-        )
-        raise ValueError(msg)
-    return found
-
-
-def read_expression(adata: AnnData, key: str, genes: Sequence[str] | None) -> Expression:
-    """Return how the map reads expression off its representation, of all `genes` that it knows, or of those asked for.
-
-    Raises
-    ------
-    KeyError
-        If it does not know a gene.
-    ValueError
-        If it knows none.
-    """
-    known = read_genes(adata, key)
-    if genes is not None and not (genes := checked_names(genes, "genes")):
-        msg = "Expected `genes` to name a gene, found an empty list."
-        raise KeyError(msg)
-    try:
-        return known.choose(genes)
-    except KeyError as error:
-        missing = ", ".join(repr(str(gene)) for gene in error.args[0][:5])
-        where = "adata.X" if known.layer is None else f"adata.layers[{known.layer!r}]"
-        msg = (
-            f"Did not find {missing} among the {len(known.names)} genes of the map, which are those that {where} or "
-            "adata.raw had, with finite values, when it was made."
-        )
-        raise KeyError(msg) from None
-
-
-def measured_cells(adata: AnnData, key: str, genes: Sequence[str]) -> AnnData:
-    """Return cells whose X has what was measured of `genes`, in the units to which the map decodes them.
+def measured_cells(m: Map, genes: Sequence[str]) -> AnnData:
+    """Return an AnnData whose X is the measured expression of `genes`, in the units to which the map decodes them.
 
     Raises
     ------
     KeyError
         If that is no longer there.
     """
-    known, params = read_genes(adata, key), read_params(adata, key)
-    where, names = "adata.X" if known.layer is None else f"adata.layers[{known.layer!r}]", adata.var_names
-    matrix = _matrix(adata, known.layer)
-    if "library_size" in params:
-        matrix, names = read_representation(adata, key).matrix, pd.Index(known.names)
+    adata, known, where = m.adata, m.genes, m.source_of_genes
+    matrix, names = _matrix(adata, known.layer), adata.var_names
+    if m.kind == "counts":
+        matrix, names = m.representation.matrix, pd.Index(known.names)
     from_raw = np.isin(genes, known.names[len(known.names) - known.n_raw :])
     x = np.empty((adata.n_obs, len(genes)), dtype=np.float32)
     for source, source_names, of, what in (
@@ -155,7 +102,7 @@ def measured_cells(adata: AnnData, key: str, genes: Sequence[str]) -> AnnData:
     if known.statistics is not None:
         then = known.statistics.of(_first(pd.Index(known.names), genes))
         places = np.where(from_raw, "adata.raw", where)
-        _check_measured(then, x[_sample(adata)], genes, places, n_cells=params.get("n_cells"), n_obs=adata.n_obs)
+        _check_measured(then, x[_sample(adata)], genes, places, n_cells=m.params.get("n_cells"), n_obs=adata.n_obs)
     return AnnData(x, obs=adata.obs, var=pd.DataFrame(index=list(genes)), obsm=dict(adata.obsm), uns=dict(adata.uns))
 
 

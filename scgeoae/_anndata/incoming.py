@@ -2,36 +2,35 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 from scanpy import logging as logg
 
-from .._arguments import check_adata, check_name
+from .._arguments import check_name, check_option
 from .._matrix import blocks
-from .genes import stored_genes
 from .representation import Representation, choose_representation, loadings_slot, sliceable
+from .slots import known
 from .units import READINGS, read_units
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
     from ..nn.genes import Genes
+    from .map import Map
 
 
 def incoming_representation(
     adata_new: AnnData,
-    adata: AnnData,
-    params: dict[str, Any],
+    m: Map,
     *,
     use_rep: str | None,
     layer: str | None,
     units: str | None,
     impute: bool,
-    key: str,
 ) -> Representation:
-    """Return the representation that the `params` of a run on `adata` name, for the cells of `adata_new`.
+    """Return the representation that a map was made of, for the cells of `adata_new`.
 
     Raises
     ------
@@ -40,23 +39,21 @@ def incoming_representation(
     ValueError
         If genes or components are missing, or in units that do not lead to those of the reference.
     """
-    check_adata(adata_new)
     check_name(use_rep, "use_rep")
     check_name(layer, "layer")
-    if units is not None and (not isinstance(units, str) or units not in READINGS):
-        msg = f"Expected `units` to be None or one of {', '.join(map(repr, READINGS))}, found {units!r}."
-        raise ValueError(msg)
+    if units is not None:
+        check_option(units, "units", READINGS)
     if use_rep is not None and layer is not None:
         msg = f"`layer` takes the place of X, so it cannot be combined with use_rep={use_rep!r}; give one of them."
         raise ValueError(msg)
     if layer is not None and layer not in adata_new.layers:
-        known = ", ".join(repr(name) for name in adata_new.layers if name is not None) or "nothing"
-        msg = f"Did not find {layer!r} in adata_new.layers, which has {known}."
+        msg = f"Did not find {layer!r} in adata_new.layers, which has {known(adata_new.layers)}."
         raise KeyError(msg)
-    genes = stored_genes(adata, key) if use_rep is None or use_rep == "X" else None
+    genes = m.model.genes if use_rep is None or use_rep == "X" else None
     if genes is not None and genes.n_projected:
-        return _projected(adata_new, genes, params, layer=layer, units=units, impute=impute, key=key)
-    name = params["use_rep"] if use_rep is None else use_rep
+        return _projected(adata_new, m, genes, layer=layer, units=units, impute=impute)
+    adata, made_of = m.adata, m.params["use_rep"]
+    name = made_of if use_rep is None else use_rep
     for value, argument in ((units, "units"), (layer, "layer"), ("mean" if impute else None, "missing")):
         if value is not None:
             msg = (
@@ -64,7 +61,6 @@ def incoming_representation(
                 f"{argument}={value!r} has no effect; leave it out."
             )
             raise ValueError(msg)
-    made_of = params["use_rep"]
     is_of_components = made_of in ("pca", "X_pca") or made_of in adata.varm or loadings_slot(made_of) in adata.varm
     if is_of_components and use_rep is None and name in adata_new.obsm:
         msg = (
@@ -74,9 +70,8 @@ def incoming_representation(
         )
         raise ValueError(msg)
     if name not in adata_new.obsm:
-        known = ", ".join(map(repr, adata_new.obsm)) or "nothing"
         msg = (
-            f"The map was made of {params['use_rep']!r}; adata_new.obsm, which has {known}, does not have {name!r}: "
+            f"The map was made of {made_of!r}; adata_new.obsm, which has {known(adata_new.obsm)}, lacks {name!r}: "
             "compute it by the model that made it, or name it with `use_rep`."
         )
         if is_of_components:
@@ -86,24 +81,18 @@ def incoming_representation(
             )
         raise KeyError(msg)
     found = choose_representation(adata_new, use_rep=name, n_pcs=None, layer=None)
-    n_columns = params["n_features"]
-    n_found = found.matrix.shape[1]
-    if n_found < n_columns or (n_found > n_columns and params.get("n_pcs") is None):
+    n_columns, n_found = m.model.n_features, found.matrix.shape[1]
+    if n_found < n_columns or (n_found > n_columns and m.params.get("n_pcs") is None):
         msg = f"adata_new.obsm[{name!r}] has {n_found} columns, and the map was made of {n_columns}."
         raise ValueError(msg)
     return Representation(found.matrix[:, :n_columns], f"adata_new.obsm[{name!r}]", {"use_rep": name})
 
 
 def _projected(
-    adata_new: AnnData,
-    genes: Genes,
-    params: dict[str, Any],
-    *,
-    layer: str | None,
-    units: str | None,
-    impute: bool,
-    key: str,
+    adata_new: AnnData, m: Map, genes: Genes, *, layer: str | None, units: str | None, impute: bool
 ) -> Representation:
+    """Return the projection of the new cells' genes, in the units of the reference."""
+    made_of = m.params["use_rep"]
     if layer is None and genes.layer in adata_new.layers:
         layer = genes.layer
     matrix = adata_new.X if layer is None else adata_new.layers[layer]
@@ -139,13 +128,13 @@ def _projected(
     if len(absent):
         logg.warning(f"{len(absent)} of {len(at)} genes of the reference are missing: taking their mean")
     convert = read_units(adata_new, matrix, name, genes, at[is_there], is_there, units)
-    if params["use_rep"] == "X" and np.array_equal(at, np.arange(adata_new.n_vars)) and convert.is_identity:
+    if made_of == "X" and np.array_equal(at, np.arange(adata_new.n_vars)) and convert.is_identity:
         return Representation(matrix, name, {"use_rep": "X", **({} if layer is None else {"layer": layer})})
-    x = np.empty((adata_new.n_obs, params["n_features"]), dtype=np.float32)
+    x = np.empty((adata_new.n_obs, m.model.n_features), dtype=np.float32)
     for start, block in blocks(matrix, at[is_there]):
         rows = slice(start, start + len(block))
         x[rows] = genes.project(convert(block, rows), is_there if len(absent) else None)
-    rep = f"{key}_representation" if params["use_rep"] == "X" else params["use_rep"]
-    if rep in adata_new.obsm and rep == params["use_rep"]:
+    rep = f"{m.key}_representation" if made_of == "X" else made_of
+    if rep in adata_new.obsm and rep == made_of:
         logg.warning(f"adata_new.obsm[{rep!r}] is replaced by the projection on the components of the reference")
     return Representation(x, name, {"use_rep": rep}, {"obsm": {rep: x}})

@@ -10,8 +10,7 @@ from scanpy import logging as logg
 
 from .._arguments import check_name
 from ..training import Neighbors
-from .numbers import real_graph
-from .representation import representation_of_graph
+from .representation import real_graph, representation_of_graph
 
 if TYPE_CHECKING:
     from anndata import AnnData

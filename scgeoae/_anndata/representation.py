@@ -1,4 +1,4 @@
-"""Choose the matrix that is embedded."""
+"""The matrix that is embedded: chosen by Scanpy's rules, or found again for a map."""
 
 from __future__ import annotations
 
@@ -16,11 +16,13 @@ from scipy import sparse
 from .._arguments import check_adata, check_name
 from .._matrix import dense, in_memory
 from .columns import obs_numbers
-from .numbers import real_matrix
+from .slots import known
 
 if TYPE_CHECKING:
     from anndata import AnnData
     from numpy.typing import NDArray
+
+    from .params import Params
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,7 @@ def choose_representation(
         msg = f"Expected `n_pcs` to be None or an integer >= 0, found {n_pcs!r}."
         raise ValueError(msg)
     if layer is not None and layer not in adata.layers:
-        msg = f"Did not find {layer!r} in adata.layers, which has {_known(adata.layers)}."
+        msg = f"Did not find {layer!r} in adata.layers, which has {known(adata.layers)}."
         raise KeyError(msg)
     if use_rep is None and n_pcs == 0:
         use_rep = "X"
@@ -89,7 +91,7 @@ def choose_representation(
             raise ValueError(msg)
         if use_rep not in adata.obsm:
             msg = (
-                f"Did not find {use_rep!r} in adata.obsm, which has {_known(adata.obsm)}; "
+                f"Did not find {use_rep!r} in adata.obsm, which has {known(adata.obsm)}; "
                 "compute it first (for 'X_pca', sc.pp.pca(adata)) or set use_rep='X'."
             )
             raise KeyError(msg)
@@ -100,7 +102,7 @@ def choose_representation(
     if use_rep is None and pca_key in adata.obsm and (adata.n_vars > sc.settings.N_PCS or not has_matrix):
         return _from_obsm(adata, pca_key, n_pcs)
     if not has_matrix:
-        msg = f"adata.X is empty; name a representation with `use_rep`: adata.obsm has {_known(adata.obsm)}."
+        msg = f"adata.X is empty; name a representation with `use_rep`: adata.obsm has {known(adata.obsm)}."
         raise ValueError(msg)
 
     matrix = adata.X if layer is None else adata.layers[layer]
@@ -300,24 +302,19 @@ def _beyond_float32(values: NDArray) -> NDArray[np.bool_]:
     return ~(np.abs(values) <= np.finfo(np.float32).max)
 
 
-def _known(mapping: Any) -> str:
-    # anndata 0.13 keeps X as the layer None
-    return ", ".join(repr(key) for key in mapping if key is not None) or "nothing"
-
-
 def stored_representation(
-    adata: AnnData, params: dict[str, Any], genes: NDArray[np.str_] | None = None
+    adata: AnnData, params: Params, genes: NDArray[np.str_] | None, n_features: int
 ) -> Representation:
-    """Return the representation that the `params` of a run name.
+    """Return the representation that the `params` of a run name, with the number of features of its model.
 
-    If it is the expression of `genes`, by their names and in their order.
+    If it is the expression of `genes`, its columns are found by their names and put in their order.
 
     Raises
     ------
     KeyError
         If it is not there.
     ValueError
-        If it has another number of columns than the model was trained on, or lacks genes.
+        If it has another number of columns, or lacks genes.
     """
     n_pcs = params.get("n_pcs")
     found = choose_representation(
@@ -328,10 +325,9 @@ def stored_representation(
     )
     if params["use_rep"] == "X" and genes is not None and not np.array_equal(genes, adata.var_names):
         found = replace(found, matrix=_columns(found, adata.var_names, genes))
-    n_columns, trained = found.matrix.shape[1], params.get("n_features", found.matrix.shape[1])
-    if n_columns != trained:
+    if found.matrix.shape[1] != n_features:
         msg = (
-            f"{found.name} has {n_columns} columns, and the model of this map was trained on {trained}: "
+            f"{found.name} has {found.matrix.shape[1]} columns, and the model of this map was trained on {n_features}: "
             "bring back the one that it was trained on, or compute the map again."
         )
         raise ValueError(msg)
@@ -352,7 +348,7 @@ def _columns(found: Representation, names: pd.Index, genes: NDArray[np.str_]) ->
     return in_memory(found.matrix)[:, names.get_indexer(genes)]
 
 
-def _normalized(counts: Representation, adata: AnnData, params: dict[str, Any]) -> Representation:
+def _normalized(counts: Representation, adata: AnnData, params: Params) -> Representation:
     """Return log1p of the normalised counts, the representation of a map of counts."""
     matrix = sparse.csr_matrix(in_memory(counts.matrix), dtype=np.float32)
     if "size_factor_key" in params:
@@ -366,3 +362,40 @@ def _normalized(counts: Representation, adata: AnnData, params: dict[str, Any]) 
     factors = np.divide(float(params["library_size"]), sizes, out=np.zeros_like(sizes), where=sizes > 0)
     normalized = sparse.csr_matrix(sparse.diags(factors.astype(np.float32)) @ matrix).log1p()
     return Representation(normalized, f"log1p of the normalised {counts.name}", counts.params)
+
+
+def real_matrix(values: Any, name: str) -> NDArray:
+    """Return a copy of an (n, d) matrix as torch takes it, in float32 or float64.
+
+    It may be sparse, lazy, on disk or a data frame; a view in another order, of another byte order, or of integers.
+
+    Raises
+    ------
+    TypeError
+        If it is no matrix of real numbers.
+    """
+    values = dense(values)
+    return np.array(values, dtype=_real_type(values, name), order="C")
+
+
+def real_graph(values: Any, name: str) -> sparse.csr_matrix:
+    """Return an (n, n) matrix of `obsp` as a sparse one, in float32 or float64.
+
+    Raises
+    ------
+    TypeError
+        If it is no matrix of real numbers.
+    """
+    values = values if sparse.issparse(values) else dense(values)
+    kind = _real_type(values, name)
+    # of arrays whose type SciPy does not know, such as float16
+    return sparse.csr_matrix(values if sparse.issparse(values) else values.astype(kind), dtype=kind)
+
+
+def _real_type(values: Any, name: str) -> type[np.floating]:
+    """Return the type that holds the numbers of a matrix, or say that it has none."""
+    kind, size = values.dtype.kind, values.dtype.itemsize
+    if kind not in "biuf" or values.ndim != 2:
+        msg = f"Expected {name} to be a matrix of real numbers, found one of {values.dtype} and shape {values.shape}."
+        raise TypeError(msg)
+    return np.float32 if kind == "b" or (kind == "f" and size <= 4) else np.float64

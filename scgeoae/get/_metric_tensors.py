@@ -2,8 +2,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .._anndata.results import map_key, read_metric
-from .._anndata.slots import checked_side
+from .._anndata.map import read_map
+from .._anndata.slots import SIDES
+from .._arguments import check_option
 
 if TYPE_CHECKING:
     import numpy as np
@@ -46,4 +47,5 @@ def metric_tensors(adata: AnnData, *, key: str = "geoae", side: Side = "decoder"
     >>> sg.get.metric_tensors(adata).shape
     (700, 2, 2)
     """
-    return read_metric(adata, map_key(adata, key), checked_side(side))
+    check_option(side, "side", SIDES)
+    return read_map(adata, key).metric(side)

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .._anndata.results import map_key, read_model
+from .._anndata.map import read_map
 from .._runtime import default_torch_modes
 
 if TYPE_CHECKING:
@@ -44,4 +44,4 @@ def model(adata: AnnData, *, key: str = "geoae") -> MapDecoder:
     >>> model.decode(torch.zeros(1, 2)).shape
     torch.Size([1, 50])
     """
-    return read_model(adata, map_key(adata, key))
+    return read_map(adata, key).model

@@ -6,19 +6,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from .._anndata.results import map_key, read_embedding, read_params
+from .._anndata.map import read_map
 from .._matrix import digest
 
 if TYPE_CHECKING:
     from anndata import AnnData
     from numpy.typing import NDArray
 
+    from .._anndata.map import Map
+
 # What was embedded, with the neighbour graph it was given; the first and the last are digests.
 DATA = ("data", "n_cells", "use_rep", "n_pcs", "layer", "neighbors_key", "neighbors")
 # Entries of an array that a table can show, and that are read for a digest: no run records more.
 MAX_SHOWN, MAX_DIGESTED = 100, 10**8
-# Under these names files of the first versions have what now stands under `environment`.
-EARLIER = ("n_threads", "versions")
 
 
 def provenance(
@@ -68,10 +68,10 @@ def provenance(
     >>> sg.get.provenance(adata, other=adata, other_key="again").loc["random_state", ["value", "other"]].tolist()
     [0, 1]
     """
-    mine = _entries(adata, map_key(adata, key))
+    mine = _entries(read_map(adata, key))
     if other is None:
         return pd.DataFrame.from_dict(mine, orient="index", columns=["kind", "value"])
-    theirs = _entries(other, map_key(other, key if other_key is None else other_key, "other_key"))
+    theirs = _entries(read_map(other, key if other_key is None else other_key, "other_key"))
     absent = (None, None)
     rows = {
         name: ((mine.get(name) or theirs[name])[0], mine.get(name, absent)[1], theirs.get(name, absent)[1])
@@ -81,20 +81,16 @@ def provenance(
     return pd.DataFrame.from_dict(differing, orient="index", columns=["kind", "value", "other"], dtype=object)
 
 
-def _entries(adata: AnnData, key: str) -> dict[str, tuple[str, Any]]:
+def _entries(m: Map) -> dict[str, tuple[str, Any]]:
     """Return kind and value of each entry."""
-    stored = read_params(adata, key)
-    # which the model says, not the run
-    stored.pop("n_features", None)
-    earlier = {name: stored.pop(name) for name in EARLIER if name in stored}
+    stored: dict[str, Any] = dict(m.params)
     data = {name: stored.pop(name) for name in DATA if name in stored}
-    machine = earlier | dict(stored.pop("environment", {}))
-    z = read_embedding(adata, key)
+    machine = dict(stored.pop("environment", {}))
     return {
         **{name: ("data", value) for name, value in _flat(data).items()},
         **{name: ("argument", value) for name, value in _flat(stored).items()},
         **{name: ("environment", value) for name, value in _flat(machine).items()},
-        "embedding": ("map", digest(z.astype(np.float32))),
+        "embedding": ("map", digest(m.positions.astype(np.float32))),
     }
 
 

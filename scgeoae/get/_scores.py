@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .._anndata.results import map_key, read_scores
+from .._anndata.map import read_map
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -52,4 +52,4 @@ def scores(adata: AnnData, *, key: str = "geoae") -> dict[str, float]:
     >>> sg.get.scores(adata)["ISO"] < 0.1
     True
     """
-    return read_scores(adata, map_key(adata, key))
+    return read_map(adata, key).scores

@@ -11,12 +11,12 @@ from scvi import REGISTRY_KEYS
 from scvi.dataloaders import CollectionAdapter
 from scvi.model import SCVI
 
-from .._anndata.assemble import assemble_counts
+from .._anndata.params import without_none
 from .._anndata.representation import stored_representation
-from .._anndata.results import check_writable, writable, write_results
-from .._anndata.slots import checked_map_key
+from .._anndata.results import changes_of_map, results_of_counts
 from .._anndata.units import statistics_of
-from .._arguments import check_adata, check_name, checked_integer, checked_number
+from .._anndata.write import check_writable, write
+from .._arguments import check_adata, check_name, check_option, checked_integer, checked_map_key, checked_number
 from ..geometry import procrustes
 from ..geometry.chart import fit_chart
 from ..geometry.regularizers import REGULARIZERS, canonical_name
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from torch import Tensor
 
+    from .._anndata.params import Params
     from ..geometry.chart import Chart
     from ._survey import Survey
 
@@ -288,20 +289,19 @@ class GeoSCVI(SCVI):
         is_in_memory = isinstance(self.adata, AnnData) and not self.adata.isbacked
         decoder.genes = self._genes(self.adata if own and is_in_memory and found.error is not None else None)
         k = min(n_neighbors, adata.n_obs - 1)
-        results = assemble_counts(
+        results = results_of_counts(
             decoder.to_map(found.latent).numpy(),
             (decoder.step.T @ found.metric @ decoder.step).numpy(),
             model=decoder,
             error=None if found.error is None else found.error.numpy(),
             scores=self._scores(found, own=own),
             history=_history(self.history),
-            params=self._params(k) | {"n_cells": adata.n_obs},
+            params={**self._params(k), "n_cells": adata.n_obs},
             n_neighbors=k,
         )
-        adata = adata.to_adata() if isinstance(adata, CollectionAdapter) else writable(adata, copy=copy)
-        written = write_results(adata, key, results)
-        logg.info("    finished", time=start, deep="added\n" + "\n".join(f"    {line}" for line in written))
-        return adata if copy else None
+        if isinstance(adata, CollectionAdapter):
+            adata = adata.to_adata()
+        return write(adata, changes_of_map(adata, key, results), start=start, copy=copy)
 
     def _cells(
         self, adata: AnnData | None, dataloader: Iterable[dict[str, Tensor]] | None, batch_size: int | None
@@ -339,7 +339,11 @@ class GeoSCVI(SCVI):
         if names is None:
             return None
         layer = self.registry["setup_args"].get("layer")
-        statistics = None if adata is None else statistics_of(stored_representation(adata, self._params(1)).matrix)
+        statistics = (
+            None
+            if adata is None
+            else statistics_of(stored_representation(adata, self._params(1), None, len(names)).matrix)
+        )
         return Genes(names, len(names), layer=layer, statistics=statistics)
 
     def _scores(self, found: Survey, *, own: bool) -> dict[str, float]:
@@ -351,25 +355,24 @@ class GeoSCVI(SCVI):
                 scores[f"NLL_{name}"] = float(found.error[np.asarray(rows)].mean())
         return scores
 
-    def _params(self, n_neighbors: int) -> dict[str, Any]:
+    def _params(self, n_neighbors: int) -> Params:
         setup = self.registry["setup_args"]
-        params = {
-            "use_rep": "X",
-            "layer": setup.get("layer"),
-            "size_factor_key": setup.get("size_factor_key"),
-            "batch_key": setup.get("batch_key"),
-            "library_size": self.module.library_size,
-            "regularizer": self.module.penalties or None,
-            "sampling": self.module.sampling,
-            "ambient": self.module.ambient,
-            "gene_likelihood": self.module.gene_likelihood,
-            "n_components": self.module.n_latent,
-            "n_neighbors": n_neighbors,
-            "method": "gauss",
-            "made_by": "GeoSCVI",
-            "environment": environment(self.device, "scvi-tools"),
-        }
-        return {name: value for name, value in params.items() if value is not None}
+        return without_none(
+            use_rep="X",
+            layer=setup.get("layer"),
+            size_factor_key=setup.get("size_factor_key"),
+            batch_key=setup.get("batch_key"),
+            library_size=self.module.library_size,
+            regularizer=self.module.penalties or None,
+            sampling=self.module.sampling,
+            ambient=self.module.ambient,
+            gene_likelihood=self.module.gene_likelihood,
+            n_components=self.module.n_latent,
+            n_neighbors=n_neighbors,
+            method="gauss",
+            made_by="GeoSCVI",
+            environment=environment(self.device, "scvi-tools"),
+        )
 
 
 def _penalties(
@@ -394,9 +397,7 @@ def _penalties(
 
 
 def _check_geometry(ambient: str, library_size: float, kwargs: Mapping[str, Any]) -> None:
-    if not isinstance(ambient, str) or ambient not in ("log1p", "fisher"):
-        msg = f"Expected `ambient` to be 'log1p' or 'fisher', found {ambient!r}."
-        raise ValueError(msg)
+    check_option(ambient, "ambient", ("log1p", "fisher"))
     if checked_number(library_size, "library_size") == 0:
         msg = f"Expected `library_size` to be a finite number > 0, found {library_size!r}."
         raise ValueError(msg)

@@ -8,13 +8,8 @@ from matplotlib.legend import Legend
 from matplotlib.lines import Line2D
 from scipy import sparse
 
-from .._anndata.results import read_column, read_torn
-from .._anndata.slots import Slots
 from .._arguments import checked_integer
-from ._finish import finish
-from ._map import read_map
-from ._scanpy import scatter
-from ._view import data_box, set_view
+from ._canvas import box_of, draw_cells, finish, read_flat_map
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -84,27 +79,24 @@ def broken_neighborhoods(
     >>> sg.tl.distortion(adata, method="laplacian")
     >>> ax = sg.pl.broken_neighborhoods(adata, color="bulk_labels", show=False)
     """
-    basis, z = read_map(adata, basis, "sg.pl.broken_neighborhoods")
     max_edges = checked_integer(max_edges, "max_edges", 0)
+    m = read_flat_map(adata, basis, "sg.pl.broken_neighborhoods")
+    z = m.positions
     # the matrix is symmetric: each edge once
-    torn = sparse.triu(read_torn(adata, basis), format="coo")
-    broken = read_column(adata, Slots(basis).broken, basis, call=f"sg.tl.distortion(adata, basis={basis!r})")
-    broken = broken.astype(bool)
+    torn = sparse.triu(m.torn, format="coo")
+    broken = m.column(m.slots.broken, f"sg.tl.distortion(adata, basis={m.key!r})").astype(bool)
     first = np.argsort(-torn.data, kind="stable")[:max_edges]
     segments = np.stack([z[torn.row[first]], z[torn.col[first]]], axis=1)
     if alpha is None:
         alpha = float(np.clip(30 / max(len(first), 1), 0.15, 0.6))
 
-    box = data_box(z, outliers=outliers)
-    drawn = []
-    for panel in scatter(adata, basis, ax=ax, color=color, **({"size": 40_000 / len(z)} | kwargs)):
-        set_view(panel, z, box)
+    drawn = draw_cells(m, box_of(m, outliers=outliers), ax=ax, ruler=False, color=color, **kwargs)
+    for panel in drawn:
         # below the rings and above the cells, which Scanpy leaves at 1
         panel.add_collection(LineCollection(segments, colors=[edgecolor], linewidths=linewidth, alpha=alpha, zorder=2))
         panel.scatter(*z[broken].T, s=12, facecolors="none", edgecolors="black", linewidths=0.6, zorder=3)
         _say(panel, len(first), torn.nnz, int(broken.sum()), edgecolor)
-        drawn.append(panel)
-    return finish(drawn, f"broken_neighborhoods_{basis}", show=show, save=save, return_fig=return_fig)
+    return finish(drawn, f"broken_neighborhoods_{m.key}", show=show, save=save, return_fig=return_fig)
 
 
 def _say(panel: Axes, n_drawn: int, n_torn: int, n_broken: int, edgecolor: Any) -> None:

@@ -5,15 +5,12 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from matplotlib.colors import Normalize, TwoSlopeNorm
 
-from .._anndata.results import read_column, read_model
-from .._anndata.slots import Slots
-from .._arguments import check_flag
+from .._arguments import check_option
 from .._runtime import default_torch_modes
 from ..geometry import extrinsic_curvature, gaussian_curvature, mean_curvature
+from ._canvas import finish, read_flat_map
 from ._colors import color_limit
-from ._finish import finish
 from ._heatmap import heatmap
-from ._map import read_map
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -97,28 +94,23 @@ def curvature_heatmap(
     >>> sg.tl.curvature(adata)
     >>> ax = sg.pl.curvature_heatmap(adata, kind="mean", show=False)
     """
-    basis, z = read_map(adata, basis, "sg.pl.curvature_heatmap")
-    if not isinstance(kind, str) or kind not in MEASURES:
-        msg = f"Expected `kind` to be one of {', '.join(map(repr, MEASURES))}, found {kind!r}."
-        raise ValueError(msg)
-    check_flag(background, "background")
-    column = getattr(Slots(basis), f"{kind}_curvature")
-    given = "" if basis == "geoae" else f", key={basis!r}"
-    values = read_column(adata, column, basis, call=f"sg.tl.curvature(adata{given})")
-    # the smallest number keeps a flat surface from an empty range of colours
+    check_option(kind, "kind", MEASURES)
+    m = read_flat_map(adata, basis, "sg.pl.curvature_heatmap")
+    column = getattr(m.slots, f"{kind}_curvature")
+    given = "" if m.key == "geoae" else f", key={m.key!r}"
+    values = m.column(column, f"sg.tl.curvature(adata{given})")
+    # the smallest number keeps a flat surface from an empty range of colors
     limit = color_limit(vmax, [values], default="p98", least=float(np.finfo(np.float32).tiny))
     signed = kind == "gaussian"
     evaluate = None
     if background:
-        model = read_model(adata, basis).double()
+        model = m.model.double()
 
         def evaluate(z: Tensor) -> Tensor:
             return MEASURES[kind](model.jet(z.double(), order=2))
 
     panel = heatmap(
-        adata,
-        basis,
-        z=z,
+        m,
         column=column,
         evaluate=evaluate,
         scale=TwoSlopeNorm(0, vmin=-limit, vmax=limit) if signed else Normalize(0, limit),
@@ -131,4 +123,4 @@ def curvature_heatmap(
         ax=ax,
         **kwargs,
     )
-    return finish([panel], f"{kind}_curvature_heatmap_{basis}", show=show, save=save, return_fig=return_fig)
+    return finish([panel], f"{kind}_curvature_heatmap_{m.key}", show=show, save=save, return_fig=return_fig)

@@ -10,7 +10,7 @@ from matplotlib.colors import LinearSegmentedColormap
 from .._anndata.evaluation import read_evaluation
 from .._arguments import check_name, checked_names
 from ..quality import MEASURES
-from ._finish import finish
+from ._canvas import finish
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

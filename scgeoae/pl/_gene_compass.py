@@ -5,18 +5,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from .._anndata.genes import read_expression
-from .._anndata.groups import read_groups
-from .._anndata.results import read_model
-from .._anndata.symbols import find_genes, shown_names
+from .._anndata.columns import find_genes, read_groups, shown_names
 from .._arguments import checked_integer
+from .._matrix import spread_rows
 from .._runtime import default_torch_modes
 from ..geometry import inverse
-from ._finish import finish
-from ._map import read_map, unit_of_ruler
-from ._ruler import add_ruler
-from ._scanpy import scatter
-from ._view import data_box, set_view
+from ._canvas import box_of, draw_cells, finish, read_flat_map
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -108,29 +102,25 @@ def gene_compass(
     >>> sg.tl.geoae(adata)
     >>> ax = sg.pl.gene_compass(adata, "bulk_labels", "Dendritic", show=False)
     """
-    basis, z = read_map(adata, basis, "sg.pl.gene_compass")
-    groups = read_groups(adata, groupby)
+    m = read_flat_map(adata, basis, "sg.pl.gene_compass")
+    groups, z = read_groups(adata, groupby), m.positions
     rows = groups.rows[groups.name(group)]
     n_genes = checked_integer(n_genes, "n_genes", 1)
-    model = read_model(adata, basis)
-    wanted = None if genes is None else find_genes(adata, genes, gene_symbols)
-    expression = read_expression(adata, basis, wanted)
-    at = torch.from_numpy(np.ascontiguousarray(z[rows][:: -(-len(rows) // MAX_CELLS)], dtype=np.float32))
+    expression = m.expression(None if genes is None else find_genes(adata, genes, gene_symbols))
+    some = rows[spread_rows(len(rows), MAX_CELLS)]
+    at = torch.from_numpy(np.ascontiguousarray(z[some], dtype=np.float32))
     arrows = sum(
-        (expression.along(model.jacobian(part)) @ inverse(model.metric(part))).sum(0) for part in at.split(64)
+        (expression.along(m.model.jacobian(part)) @ inverse(m.model.metric(part))).sum(0) for part in at.split(64)
     ).numpy() / len(at)
     length = np.linalg.norm(arrows, axis=1)
     longest = np.argsort(-length, kind="stable")[: n_genes if genes is None else None]
 
-    box = data_box(z, outliers=outliers)
+    box = box_of(m, outliers=outliers)
     start = np.median(z[rows], axis=0)
     drawn_arrows = arrows[longest] * (scale * 0.2 * box.longest / max(length.max(), np.finfo(np.float32).tiny))
     names = shown_names(adata, expression.genes[longest], gene_symbols)
-    unit = unit_of_ruler(adata, basis, ruler=ruler)
-    drawn = []
-    kwargs = {"size": 40_000 / len(z)} | kwargs
-    for panel in scatter(adata, basis, ax=ax, color=groupby if color is None else color, **kwargs):
-        set_view(panel, z, box)
+    drawn = draw_cells(m, box, ax=ax, ruler=ruler, color=groupby if color is None else color, **kwargs)
+    for panel in drawn:
         for arrow in drawn_arrows:
             style = {"arrowstyle": "-|>", "color": arrow_color, "linewidth": 1.2, "shrinkA": 0, "shrinkB": 0}
             panel.annotate("", start + arrow, start, arrowprops=style, zorder=6)
@@ -148,10 +138,7 @@ def gene_compass(
                 bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.75, "pad": 0.8},
                 zorder=7,
             )
-        if unit is not None:
-            add_ruler(panel, unit, z)
-        drawn.append(panel)
-    return finish(drawn, f"gene_compass_{basis}", show=show, save=save, return_fig=return_fig)
+    return finish(drawn, f"gene_compass_{m.key}", show=show, save=save, return_fig=return_fig)
 
 
 def _labels(start: np.ndarray, arrows: np.ndarray, longest: float) -> np.ndarray:

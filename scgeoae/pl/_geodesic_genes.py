@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING, Any
 import matplotlib.pyplot as plt
 import numpy as np
 
-from .._anndata.symbols import find_genes, shown_names
+from .._anndata.columns import find_genes, shown_names
 from .._arguments import check_adata, checked_integer
-from ._finish import finish
+from ._canvas import finish
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

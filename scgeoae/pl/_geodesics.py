@@ -4,12 +4,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .._arguments import as_list, check_flag
-from ._finish import finish
-from ._map import read_map, read_unit
-from ._ruler import add_ruler
-from ._scanpy import scatter
-from ._view import data_box, set_view
+from .._arguments import as_list
+from ._canvas import box_of, draw_cells, finish, read_flat_map
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -92,20 +88,16 @@ def geodesics(
     >>> path = sg.tl.geodesic(adata, "CD14+ Monocyte", "CD19+ B", groupby="bulk_labels", genes=[])
     >>> ax = sg.pl.geodesics(adata, path, color="bulk_labels", show=False)
     """
-    basis, z = read_map(adata, basis, "sg.pl.geodesics")
+    m = read_flat_map(adata, basis, "sg.pl.geodesics")
     paths = [paths] if hasattr(paths, "coordinates") else as_list(paths)
     if not paths or not all(hasattr(path, "coordinates") for path in paths):
         msg = "Expected `paths` to be what sg.tl.geodesic returned, or a list of such."
         raise ValueError(msg)
-    check_flag(ruler, "ruler")
-    check_flag(straight, "straight")
-    box, unit = data_box(z, outliers=outliers), read_unit(adata, basis)
-    drawn = []
-    for panel in scatter(adata, basis, ax=ax, color=color, **({"size": 40_000 / len(z)} | kwargs)):
-        set_view(panel, z, box)
+    drawn = draw_cells(m, box_of(m, outliers=outliers), ax=ax, ruler=ruler, color=color, **kwargs)
+    for panel in drawn:
         for path in paths:
             curve = path.coordinates
-            # a white margin, since a curve runs over cells of all colours
+            # a white margin, since a curve runs over cells of all colors
             panel.plot(*curve.T, color="white", linewidth=3.2, alpha=0.8, zorder=4)
             panel.plot(*curve.T, color=line_color, linewidth=1.4, zorder=5)
             panel.scatter(*curve[[0, -1]].T, s=18, color=[line_color], edgecolors="white", linewidths=0.8, zorder=6)
@@ -123,8 +115,5 @@ def geodesics(
                 zorder=7,
                 bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.7, "pad": 1},
             )
-        panel.set_xlabel(f"{panel.get_xlabel()}     (lengths in {unit.name})")
-        if ruler:
-            add_ruler(panel, unit, z)
-        drawn.append(panel)
-    return finish(drawn, f"geodesics_{basis}", show=show, save=save, return_fig=return_fig)
+        panel.set_xlabel(f"{panel.get_xlabel()}     (lengths in {m.unit.name})")
+    return finish(drawn, f"geodesics_{m.key}", show=show, save=save, return_fig=return_fig)

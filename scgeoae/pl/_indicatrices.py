@@ -1,23 +1,16 @@
 from __future__ import annotations
 
-from numbers import Real
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
 from matplotlib.collections import EllipseCollection
 
-from .._anndata.results import read_metric, read_model
-from .._arguments import checked_integer
+from .._arguments import check_option, checked_integer
 from .._runtime import default_torch_modes
 from ..geometry import indicatrix_axes
-from ._finish import finish
-from ._map import read_map, unit_of_ruler
-from ._ruler import add_ruler
-from ._scanpy import scatter
-from ._sides import panels_by_side, sides_of
-from ._tiles import occupied_tiles, tile_centers, without_overlap
-from ._view import data_box, set_view
+from ._canvas import box_of, draw_cells, finish, panels_by_side, read_flat_map, sides_of
+from ._view import occupied_tiles, tile_centers, without_overlap
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -122,46 +115,39 @@ def indicatrices(
     >>> sg.tl.geoae(adata)
     >>> ax = sg.pl.indicatrices(adata, color="bulk_labels", show=False)
     """
-    basis, z = read_map(adata, basis, "sg.pl.indicatrices")
-    if not isinstance(where, str) or where not in ("data", "grid", "cells"):
-        msg = f"Expected `where` to be 'data', 'grid' or 'cells', found {where!r}."
-        raise ValueError(msg)
+    check_option(where, "where", ("data", "grid", "cells"))
     n_tiles = checked_integer(n_tiles, "n_tiles", 1)
-    if not isinstance(scale, Real) or not 0 < scale < np.inf:
-        msg = f"Expected `scale` to be a finite number > 0, found {scale!r}."
-        raise ValueError(msg)
+    m = read_flat_map(adata, basis, "sg.pl.indicatrices")
+    z = m.positions
     sides = sides_of(side, ax)
     if len(sides) > 1 and not (color is None or isinstance(color, str)):
         msg = f"side='both' draws one panel for each side; give one colour, found {color!r}."
         raise ValueError(msg)
-    box = data_box(z, outliers=outliers)
+    box = box_of(m, outliers=outliers)
     width = box.longest / n_tiles
     tiles = occupied_tiles(z, box, width)
     if where == "grid":
         centers = tile_centers(box, width)
-        model, positions = read_model(adata, basis), torch.from_numpy(centers)
-        metrics = {s: model.metric_of(s, positions).numpy() for s in sides}
+        metrics = {s: m.model.metric_of(s, torch.from_numpy(centers)).numpy() for s in sides}
     elif where == "data":
         centers = z[tiles]
-        metrics = {s: read_metric(adata, basis, s)[tiles] for s in sides}
+        metrics = {s: m.metric(s)[tiles] for s in sides}
     else:
         # as if each cell had its share of the occupied tiles
         centers, width = z, width * np.sqrt(len(tiles) / len(z))
-        metrics = {s: read_metric(adata, basis, s) for s in sides}
+        metrics = {s: m.metric(s) for s in sides}
     ellipses = {s: indicatrix_axes(torch.from_numpy(metric).double()).numpy() for s, metric in metrics.items()}
     longest = np.concatenate([np.linalg.norm(axes[:, :, 0], axis=1) for axes in ellipses.values()])
     radius = scale * 0.42 * width / np.quantile(longest, 0.9)
 
     if linewidth is None:
         linewidth = 0.3 if where == "cells" else 0.8
-    unit = unit_of_ruler(adata, basis, ruler=ruler)
     panels, drawn = panels_by_side(sides, ax), []
     for s, axes in ellipses.items():
         kept = slice(None) if where == "cells" else without_overlap(centers, axes * radius)
         semi_axes, offsets = axes[kept] * radius, centers[kept]
         lengths = np.linalg.norm(semi_axes, axis=1)
-        for panel in scatter(adata, basis, ax=panels[s], color=color, **_labels(side, s, kwargs)):
-            set_view(panel, z, box)
+        for panel in draw_cells(m, box, ax=panels[s], ruler=ruler, color=color, **_labels(side, s, kwargs)):
             panel.add_collection(
                 EllipseCollection(
                     widths=2 * lengths[:, 0],
@@ -176,13 +162,13 @@ def indicatrices(
                     zorder=5,
                 )
             )
-            if unit is not None:
-                add_ruler(panel, unit, z)
             drawn.append(panel)
-    return finish(drawn, f"indicatrices_{basis}", show=show, save=save, return_fig=return_fig)
+    return finish(drawn, f"indicatrices_{m.key}", show=show, save=save, return_fig=return_fig)
 
 
 def _labels(side: str, drawn: Side, kwargs: dict[str, Any]) -> dict[str, Any]:
+    # the cells as large as Scanpy draws them
+    kwargs = {"size": None} | kwargs
     if side != "both":
         return kwargs
     # one legend, in the margin of the right panel, is enough for both

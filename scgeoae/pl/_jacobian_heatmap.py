@@ -4,16 +4,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from matplotlib.colors import TwoSlopeNorm
 
-from .._anndata.area import relative_area
-from .._anndata.results import has_model, read_column, read_model
 from .._anndata.slots import Slots
-from .._arguments import check_flag
 from .._runtime import default_torch_modes
+from ._canvas import finish, panels_by_side, read_flat_map, sides_of
 from ._colors import color_limit
-from ._finish import finish
 from ._heatmap import heatmap
-from ._map import read_map
-from ._sides import panels_by_side, sides_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,6 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from torch import Tensor
 
+    from .._anndata.map import Map
     from .._anndata.slots import Side
     from ._colors import Bound
 
@@ -109,20 +105,17 @@ def jacobian_heatmap(
     >>> sg.tl.geoae(adata)
     >>> ax = sg.pl.jacobian_heatmap(adata, show=False)
     """
-    basis, z = read_map(adata, basis, "sg.pl.jacobian_heatmap")
     sides = sides_of(side, ax)
-    check_flag(background, "background")
-    background = background and has_model(adata, basis)
-    columns = {s: read_column(adata, Slots(basis, s).log_area, basis) for s in sides}
+    m = read_flat_map(adata, basis, "sg.pl.jacobian_heatmap")
+    names = {s: Slots(m.key, s).log_area for s in sides}
+    columns = {s: m.column(name) for s, name in names.items()}
     limit = color_limit(vmax, columns.values(), default="p99", least=MIN_LIMIT)
     panels = panels_by_side(sides, ax)
     drawn = [
         heatmap(
-            adata,
-            basis,
-            z=z,
-            column=Slots(basis, s).log_area,
-            evaluate=_log_area_of(adata, basis, s) if background else None,
+            m,
+            column=names[s],
+            evaluate=_log_area_of(m, s) if background and m.has_model else None,
             scale=TwoSlopeNorm(0, vmin=-limit, vmax=limit),
             cmap=cmap,
             label=LABELS[s],
@@ -134,10 +127,10 @@ def jacobian_heatmap(
         )
         for s in sides
     ]
-    return finish(drawn, f"jacobian_heatmap_{basis}", show=show, save=save, return_fig=return_fig)
+    return finish(drawn, f"jacobian_heatmap_{m.key}", show=show, save=save, return_fig=return_fig)
 
 
-def _log_area_of(adata: AnnData, basis: str, side: Side) -> Callable[[Tensor], Tensor]:
-    """Return what gives the relative area at positions on the map."""
-    model, area = read_model(adata, basis), relative_area(adata, basis, side)
-    return lambda z: area(model.metric_of(side, z))
+def _log_area_of(m: Map, side: Side) -> Callable[[Tensor], Tensor]:
+    """Return a function that gives the relative log area at positions on the map."""
+    area = m.relative_log_area(side)
+    return lambda z: area(m.model.metric_of(side, z))

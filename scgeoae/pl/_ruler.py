@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from numpy.typing import NDArray
 
-    from ._map import Unit
+    from .._anndata.map import Unit
 
 
 # Width and height of the bar with its text, in shares of the axes.

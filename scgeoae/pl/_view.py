@@ -1,12 +1,10 @@
-"""Which part of the map is shown."""
+"""Which part of the map is shown, and the tiles that it is divided into."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-
-from .._arguments import check_flag
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -36,7 +34,6 @@ def data_box(z: NDArray, *, outliers: bool = False) -> Box:
     distance between the two. A handful of them would press all others into a corner; where there
     are any, the box ends a fifth beyond the quantile.
     """
-    check_flag(outliers, "outliers")
     low, high = z.min(0), z.max(0)
     if not outliers:
         inner_low, inner_high = np.quantile(z, [0.01, 0.99], axis=0)
@@ -64,3 +61,53 @@ def set_view(ax: Axes, z: NDArray, box: Box) -> None:
         if outside.any():
             at = np.clip(z[outside], center - 0.985 * half, center + 0.985 * half)
             ax.scatter(*at.T, marker=marker, s=12, color="0.35", linewidths=0, zorder=4)
+
+
+def occupied_tiles(z: NDArray, box: Box, width: float) -> NDArray[np.intp]:
+    """Return for each square tile that holds cells the cell nearest its centre.
+
+    The tiles start at the lower left corner of the box and go on outside of it.
+    """
+    position = (z - box.low) / width
+    tile = np.floor(position).astype(np.int64)
+    offset = position - tile - 0.5
+    order = np.lexsort([(offset**2).sum(1), tile[:, 1], tile[:, 0]])
+    sorted_tiles = tile[order]
+    first = np.r_[True, (sorted_tiles[1:] != sorted_tiles[:-1]).any(1)]
+    return order[first]
+
+
+def tile_centers(box: Box, width: float) -> NDArray[np.float32]:
+    """Return the centres of all tiles of the box, (n, 2)."""
+    low, high = box
+    counts = np.maximum(np.ceil((high - low) / width), 1).astype(int)
+    start = (low + high) / 2 - (counts - 1) / 2 * width
+    x, y = (start[a] + width * np.arange(counts[a]) for a in range(2))
+    return np.stack(np.meshgrid(x, y), axis=-1).reshape(-1, 2).astype(np.float32)
+
+
+def without_overlap(centers: NDArray, axes: NDArray) -> NDArray[np.intp]:
+    """Return which ellipses to keep so that no two overlap, the larger of two first.
+
+    Two ellipses are taken as apart when the line through both centres leaves a gap between
+    their shadows on it, which is sufficient.
+
+    Parameters
+    ----------
+    centers
+        (n, 2)
+    axes
+        (n, 2, 2) semi-axes as columns, longest first.
+    """
+    shape = axes @ axes.swapaxes(1, 2)
+    kept: list[int] = []
+    for i in np.argsort(-np.linalg.norm(axes[:, :, 0], axis=1), kind="stable"):
+        gap = centers[kept] - centers[i]
+        distance = np.linalg.norm(gap, axis=1)
+        u = gap / np.maximum(distance, np.finfo(float).tiny)[:, None]
+        reach = np.sqrt(np.einsum("na,ab,nb->n", u, shape[i], u)) + np.sqrt(
+            np.einsum("na,nab,nb->n", u, shape[kept], u)
+        )
+        if (distance >= reach).all():
+            kept.append(i)
+    return np.sort(np.array(kept, dtype=np.intp))

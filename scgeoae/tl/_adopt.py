@@ -5,11 +5,12 @@ from typing import TYPE_CHECKING, Literal
 from scanpy import logging as logg
 
 from .._anndata.representation import choose_representation
-from .._anndata.results import check_writable, has_own_decoder, writable, write_results
+from .._anndata.results import changes_of_map
+from .._anndata.write import check_writable, write
+from .._arguments import checked_seed
 from .._runtime import default_torch_modes
 from ..training import Settings
 from ._fit_embedding import check_fit, find_embedding, fit_embedding
-from ._seed import seed_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -103,9 +104,9 @@ def adopt(
     >>> sg.tl.decode(adata, adata.obsm["X_umap"][:5], key="umap", genes=[]).obsm["X_pca"].shape
     (5, 50)
     """
-    key, slot, positions = find_embedding(adata, basis)
-    if has_own_decoder(adata, key):
-        msg = f"The map in adata.obsm[{slot!r}] has a model of its own; sg.get.model(adata, key={key!r}) returns it."
+    m, slot, positions = find_embedding(adata, basis)
+    if m.is_own:
+        msg = f"The map in adata.obsm[{slot!r}] has a model of its own; sg.get.model(adata, key={m.key!r}) returns it."
         raise ValueError(msg)
     settings = Settings(
         n_components=positions.shape[1],
@@ -117,16 +118,11 @@ def adopt(
         batch_size=batch_size,
         learning_rate=learning_rate,
         on_interrupt=on_interrupt,
-        seed=seed_of(random_state),
+        seed=checked_seed(random_state),
     )
-    representation = choose_representation(adata, use_rep=use_rep, n_pcs=n_pcs, layer=layer, basis=key)
+    representation = choose_representation(adata, use_rep=use_rep, n_pcs=n_pcs, layer=layer, basis=m.key)
     check_fit(representation, slot, positions)
     check_writable(adata, copy=copy)
     start = logg.info(f"fitting a model to adata.obsm[{slot!r}] as a map of {representation.name}")
-    results = fit_embedding(
-        adata, representation, slot, positions, settings, method="decoder", device=device, progress_bar=progress_bar
-    )
-    adata = writable(adata, copy=copy)
-    written = write_results(adata, key, results)
-    logg.info("    finished", time=start, deep="added\n" + "\n".join(f"    {line}" for line in written))
-    return adata if copy else None
+    results = fit_embedding(adata, representation, slot, positions, settings, device=device, progress_bar=progress_bar)
+    return write(adata, changes_of_map(adata, m.key, results), start=start, copy=copy)

@@ -2,13 +2,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from scanpy import logging as logg
 
-from .._anndata.finite import check_finite
-from .._anndata.results import check_writable, map_key, read_embedding, read_model, writable
-from .._anndata.slots import Slots
-from .._anndata.transaction import all_or_nothing
+from .._anndata.map import read_map
+from .._anndata.write import Changes, check_writable, write
 from .._runtime import default_torch_modes
 from ..geometry import extrinsic_curvature, gaussian_curvature, mean_curvature
 
@@ -72,25 +71,20 @@ def curvature(adata: AnnData, *, key: str = "geoae", copy: bool = False) -> AnnD
     >>> bool((adata.obs["geoae_mean_curvature"] >= 0).all())
     True
     """
-    key = map_key(adata, key)
-    slots = Slots(key)
+    m = read_map(adata, key)
     # second derivatives divided by metrics lose half of float32's digits
-    model, z = read_model(adata, key).double(), torch.from_numpy(read_embedding(adata, key)).double()
+    model, z = m.model.double(), torch.from_numpy(m.positions).double()
     check_writable(adata, copy=copy)
-    start = logg.info(f"computing curvature of the map in adata.obsm[{slots.embedding!r}]")
-    measures = {slots.mean_curvature: mean_curvature, slots.extrinsic_curvature: extrinsic_curvature}
+    start = logg.info(f"computing curvature of the map in adata.obsm[{m.slot!r}]")
+    measures = {m.slots.mean_curvature: mean_curvature, m.slots.extrinsic_curvature: extrinsic_curvature}
     if z.shape[1] == 2:
-        measures = {slots.gaussian_curvature: gaussian_curvature} | measures
-    columns = {name: torch.empty(len(z), dtype=torch.float32) for name in measures}
+        measures = {m.slots.gaussian_curvature: gaussian_curvature} | measures
+    columns = {name: np.empty(len(z), dtype=np.float32) for name in measures}
     for rows in torch.arange(len(z)).split(4096):
         jet = model.jet(z[rows], order=2)
         for name, measure in measures.items():
-            columns[name][rows] = measure(jet).float()
-
-    check_finite(columns)
-    adata = writable(adata, copy=copy)
-    with all_or_nothing(adata):
-        for name, column in columns.items():
-            adata.obs[name] = column.numpy()
-    logg.info("    finished", time=start, deep="added\n" + "\n".join(f"    obs[{name!r}]" for name in columns))
-    return adata if copy else None
+            columns[name][rows] = measure(jet)
+    changes = Changes(
+        {("obs", name): column for name, column in columns.items()}, [f"obs[{name!r}]" for name in columns]
+    )
+    return write(adata, changes, start=start, copy=copy)

@@ -8,16 +8,16 @@ import torch
 from anndata import AnnData
 from scipy.spatial import cKDTree
 
-from .._anndata.genes import read_expression, read_genes
-from .._anndata.results import embedding_slot, map_key, read_embedding, read_model, read_params
-from .._arguments import checked_names
+from .._anndata.map import read_map
+from .._arguments import checked_names, checked_positions
 from .._runtime import default_torch_modes
-from ._positions import checked_positions
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from numpy.typing import ArrayLike
+    from numpy.typing import ArrayLike, NDArray
+
+    from .._anndata.map import Map
 
 
 @default_torch_modes
@@ -83,24 +83,27 @@ def decode(
     >>> sg.tl.decode(adata, [[0, 0], [1, 0]], genes=[]).obsm["X_pca"].shape
     (2, 50)
     """
-    key = map_key(adata, key)
-    z, model, params = read_embedding(adata, key), read_model(adata, key), read_params(adata, key)
-    positions = checked_positions(coordinates, model.n_components, "coordinates")
+    names = None if genes is None else checked_names(genes, "genes")
+    m = read_map(adata, key)
+    return decode_positions(m, checked_positions(coordinates, m.model.n_components, "coordinates"), names)
+
+
+def decode_positions(m: Map, positions: NDArray[np.float32], genes: Sequence[str] | None) -> AnnData:
+    """Return what is decoded at (k, d) positions on a map; see `decode`."""
     with torch.no_grad():
-        x = model.decode(torch.from_numpy(positions)).numpy()
-    none = genes is not None and not checked_names(genes, "genes")
-    if none or (genes is None and model.genes is None and not adata.n_vars):
+        x = m.model.decode(torch.from_numpy(positions)).numpy()
+    var_names = m.adata.var_names
+    if (genes is not None and not len(genes)) or (genes is None and m.model.genes is None and not len(var_names)):
         decoded = AnnData(np.zeros((len(x), 0), dtype=np.float32))
     else:
-        known = read_genes(adata, key)
-        expression = read_expression(adata, key, genes)
-        # of genes that are no longer there nothing more is known
-        is_there = adata.var_names.is_unique and np.isin(expression.genes, adata.var_names).all()
-        var = adata.var.loc[expression.genes] if is_there else pd.DataFrame(index=expression.genes)
-        decoded = AnnData(expression.of(x), var=var.assign(source=known.sources[expression.columns]))
+        expression = m.expression(genes)
+        # of genes that are no longer in `var` nothing more is known
+        is_there = var_names.is_unique and np.isin(expression.genes, var_names).all()
+        var = m.adata.var.loc[expression.genes] if is_there else pd.DataFrame(index=expression.genes)
+        decoded = AnnData(expression.of(x), var=var.assign(source=m.genes.sources[expression.columns]))
     decoded.obs_names = pd.RangeIndex(len(x)).astype(str)
-    decoded.obsm[embedding_slot(adata, key)] = positions
-    if params["use_rep"] != "X":
-        decoded.obsm[params["use_rep"]] = x
-    decoded.obs[f"{key}_distance"] = cKDTree(z).query(positions)[0].astype(np.float32)
+    decoded.obsm[m.slot] = positions
+    if m.params["use_rep"] != "X":
+        decoded.obsm[m.params["use_rep"]] = x
+    decoded.obs[f"{m.key}_distance"] = cKDTree(m.positions).query(positions)[0].astype(np.float32)
     return decoded

@@ -5,16 +5,15 @@ from typing import TYPE_CHECKING, Literal
 from scanpy import logging as logg
 from sklearn.neighbors import NearestNeighbors
 
-from .._anndata.assemble import assemble_estimate
-from .._anndata.made_of import read_representation
+from .._anndata.params import without_none
 from .._anndata.representation import choose_representation
-from .._anndata.results import check_writable, has_own_decoder, writable, write_results, write_tears
-from .._anndata.transaction import all_or_nothing
+from .._anndata.results import changes_of_map, changes_of_tears, results_of_estimate
+from .._anndata.write import Changes, check_writable, write
+from .._arguments import check_option, checked_seed
 from .._runtime import default_torch_modes
 from ..graphs import laplacian_metric, tears
 from ..training import Settings, environment
 from ._fit_embedding import check_fit, find_embedding, fit_embedding
-from ._seed import seed_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -162,15 +161,12 @@ def distortion(
     >>> sg.get.metric_tensors(adata, key="umap").shape
     (700, 2, 2)
     """
-    if not isinstance(method, str) or method not in METHODS:
-        msg = f"Expected `method` to be one of {', '.join(map(repr, METHODS))}, found {method!r}."
-        raise ValueError(msg)
-    key, slot, positions = find_embedding(adata, basis)
-    own = has_own_decoder(adata, key)
-    if own and method == "laplacian":
+    check_option(method, "method", METHODS)
+    m, slot, positions = find_embedding(adata, basis)
+    if m.is_own and method == "laplacian":
         msg = (
             f"The tensors of adata.obsm[{slot!r}] are there already: they are those of its own decoder "
-            f"(sg.get.metric_tensors(adata, key={key!r})). For an estimate beside them copy the map: "
+            f"(sg.get.metric_tensors(adata, key={m.key!r})). For an estimate beside them copy the map: "
             f"adata.obsm['X_copy'] = adata.obsm[{slot!r}]; sg.tl.distortion(adata, basis='copy', method='laplacian')."
         )
         raise ValueError(msg)
@@ -185,12 +181,12 @@ def distortion(
         batch_size=batch_size,
         learning_rate=learning_rate,
         on_interrupt=on_interrupt,
-        seed=seed_of(random_state),
+        seed=checked_seed(random_state),
     )
-    if own and use_rep is None and n_pcs is None and layer is None:
-        representation = read_representation(adata, key)
+    if m.is_own and use_rep is None and n_pcs is None and layer is None:
+        representation = m.representation
     else:
-        representation = choose_representation(adata, use_rep=use_rep, n_pcs=n_pcs, layer=layer, basis=key)
+        representation = choose_representation(adata, use_rep=use_rep, n_pcs=n_pcs, layer=layer, basis=m.key)
     check_fit(representation, slot, positions)
     if method == "laplacian" and settings.n_neighbors <= d:
         msg = f"Expected `n_neighbors` to be at least {d + 1} for a metric of {d} dimensions, found {n_neighbors}."
@@ -201,21 +197,21 @@ def distortion(
     k = min(settings.n_neighbors, n - 1)
     lengths, neighbors = NearestNeighbors(n_neighbors=k).fit(representation.dense()).kneighbors()
     found = tears(positions, neighbors, lengths)
-    results = None
-    if own:
+    changes, entry, stored = Changes(), m.entry, adata.uns.get(m.entry, {})
+    if m.is_own:
         logg.info("    the map has a decoder of its own, and its tensors are there already: adding the tears only")
-    elif method == "laplacian":
-        metric = laplacian_metric(positions, neighbors, lengths)
-        params = {"basis": slot, "method": method, **representation.params, "n_neighbors": k}
-        params["environment"] = environment("cpu")
-        results = assemble_estimate(positions, metric, representation=representation, params=params, n_neighbors=k)
     else:
-        results = fit_embedding(
-            adata, representation, slot, positions, settings, method=method, device=device, progress_bar=progress_bar
-        )
-    adata = writable(adata, copy=copy)
-    with all_or_nothing(adata):
-        written = [] if results is None else write_results(adata, key, results)
-        written += write_tears(adata, key, found, {"n_neighbors": k, **representation.params})
-    logg.info("    finished", time=start, deep="added\n" + "\n".join(f"    {line}" for line in written))
-    return adata if copy else None
+        if method == "laplacian":
+            params = without_none(
+                basis=slot, method=method, **representation.params, n_neighbors=k, environment=environment("cpu")
+            )
+            metric = laplacian_metric(positions, neighbors, lengths)
+            results = results_of_estimate(positions, metric, representation, params, n_neighbors=k)
+        else:
+            results = fit_embedding(
+                adata, representation, slot, positions, settings, device=device, progress_bar=progress_bar
+            )
+        changes, entry = changes_of_map(adata, m.key, results), m.slots.distortion
+        stored = changes.slots["uns", entry]
+    changes += changes_of_tears(m.key, found, {"n_neighbors": k, **representation.params}, entry, stored)
+    return write(adata, changes, start=start, copy=copy)

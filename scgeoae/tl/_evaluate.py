@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,24 +8,26 @@ import torch
 from scanpy import logging as logg
 
 from .._anndata.columns import obs_labels
-from .._anndata.evaluation import checked_table_key, find_bases, own_map, read_maps, write_evaluation
-from .._anndata.made_of import read_representation
+from .._anndata.evaluation import checked_table_key, find_bases, own_map, read_maps
+from .._anndata.map import read_map
 from .._anndata.representation import choose_representation
-from .._anndata.results import check_writable, read_metric, read_scores
+from .._anndata.results import named_scores
 from .._anndata.slots import COLUMNS, Slots
-from .._arguments import check_flag, check_name
+from .._anndata.write import Changes, check_writable, write
+from .._arguments import check_name, checked_seed
 from .._runtime import default_torch_modes
 from ..geometry import distortion
 from ..quality import MEASURES
 from ..quality import evaluate as measure
 from ..quality.evaluation import MIN_CELLS, Estimate
-from ._seed import seed_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from anndata import AnnData
     from numpy.typing import NDArray
+
+    from .._anndata.map import Map
 
 
 @default_torch_modes
@@ -178,7 +179,6 @@ def evaluate(
     >>> bool(wide.loc["geoae", "Spear"] > wide.loc["umap", "Spear"])
     True
     """
-    check_flag(local_scores, "local_scores")
     table_key = checked_table_key(adata, key_added)
     if adata.n_obs < MIN_CELLS:
         msg = f"Expected at least {MIN_CELLS} cells, twice a neighborhood of 10, found {adata.n_obs}."
@@ -187,7 +187,7 @@ def evaluate(
     labels = None if groupby is None else _labels(adata, groupby)
     own = own_map(adata, bases) if use_rep is None and n_pcs is None and layer is None else None
     if own is not None:
-        representation = read_representation(adata, own)
+        representation = own.representation
     else:
         representation = choose_representation(adata, use_rep=use_rep, n_pcs=n_pcs, layer=layer)
     if basis is None:
@@ -199,7 +199,7 @@ def evaluate(
             "sc.tl.umap(adata)), or name one of more columns with `basis`."
         )
         raise ValueError(msg)
-    decoders = {name: _decoder_scores(adata, name) for name in points if bases[name] == Slots(name).embedding}
+    decoders = {name: _decoder_scores(read_map(adata, name)) for name in points if bases[name] == Slots(name).embedding}
 
     check_writable(adata, copy=False)
     start = logg.info(f"evaluating {', '.join(points)} against {representation.name}")
@@ -209,7 +209,7 @@ def evaluate(
         labels=labels,
         n_sample=n_sample,
         local_scores=local_scores,
-        random_state=seed_of(random_state),
+        random_state=checked_seed(random_state),
     )
     described = _described(representation.params)
     rows = [
@@ -218,13 +218,21 @@ def evaluate(
         for which, estimate in (quality.scores | decoders.get(name, {})).items()
     ]
     table = pd.DataFrame(rows, columns=COLUMNS).astype({"n_sample": "int64"})
-    columns = {}
+    changes = Changes()
+    for attribute, entries in representation.computed.items():
+        for name, value in entries.items():
+            changes += Changes({(attribute, name): value}, [f"{attribute}[{name!r}], computed for it"])
     if local_scores:
         for name, quality in found.items():
-            columns[Slots(name).neighborhood_preservation] = quality.neighborhood_preservation.astype(np.float32)
-            columns[Slots(name).trust] = quality.trust.astype(np.float32)
-    written = write_evaluation(adata, table_key, table, columns=columns, computed=representation.computed)
-    logg.info("    finished", time=start, deep="added\n" + "\n".join(f"    {line}" for line in written))
+            slots = Slots(name)
+            for slot, values in (
+                (slots.neighborhood_preservation, quality.neighborhood_preservation),
+                (slots.trust, quality.trust),
+            ):
+                changes += Changes({("obs", slot): values.astype(np.float32)}, [f"obs[{slot!r}]"])
+    # the caller may change the one that is returned
+    changes += Changes({("uns", table_key): table.copy()}, [f"uns[{table_key!r}], the table"])
+    write(adata, changes, start=start)
     return table
 
 
@@ -244,18 +252,13 @@ def _labels(adata: AnnData, groupby: str) -> NDArray[np.intp]:
     return codes
 
 
-def _decoder_scores(adata: AnnData, name: str) -> dict[str, Estimate]:
-    """Return what a run of `scgeoae.tl.geoae` knows of its decoder."""
-    if Slots(name).metric not in adata.obsm:
+def _decoder_scores(m: Map) -> dict[str, Estimate]:
+    """Return what is known of the decoder of a map."""
+    if m.slots.metric not in m.adata.obsm:
         return {}
-    measures = distortion(torch.from_numpy(read_metric(adata, name)))
-    scores = {
-        which: Estimate(value, 0.0, adata.n_obs)
-        for which, value in {"CN": measures.cn, "VPres": measures.vpres, "ISO": measures.iso}.items()
-    }
-    run = adata.uns.get(name)
-    stored = read_scores(adata, name) if isinstance(run, Mapping) and "scores" in run else {}
-    return scores | {
+    measures = named_scores(distortion(torch.from_numpy(m.metric())))
+    stored = m.scores if m.is_own else {}
+    return {which: Estimate(value, 0.0, m.adata.n_obs) for which, value in measures.items()} | {
         which: Estimate(stored[which], float("nan"), 0) for which in ("MSE", "MSE_held_out") if which in stored
     }
 

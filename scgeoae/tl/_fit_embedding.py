@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .._anndata.assemble import assemble
 from .._anndata.genes import genes_of
+from .._anndata.map import read_map
+from .._anndata.params import params_of_fitted_decoder
 from .._anndata.representation import embedding_positions
-from .._anndata.results import embedding_slot, map_key
+from .._anndata.results import results_of_fit
+from .._anndata.slots import known
 from .._matrix import dense
 from ..training import fit_decoder
 
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from numpy.typing import NDArray
 
+    from .._anndata.map import Map
     from .._anndata.representation import Representation
     from .._anndata.results import Results
     from ..training import Settings
@@ -28,8 +31,8 @@ MAX_CELLS = 1000
 MAX_RATIO = 15
 
 
-def find_embedding(adata: AnnData, basis: str) -> tuple[str, str, NDArray]:
-    """Return the name of an embedding, its key of `obsm` and its (n, d) positions.
+def find_embedding(adata: AnnData, basis: str) -> tuple[Map, str, NDArray]:
+    """Return the map of an embedding, its key of `obsm` and its (n, d) positions.
 
     Raises
     ------
@@ -38,17 +41,15 @@ def find_embedding(adata: AnnData, basis: str) -> tuple[str, str, NDArray]:
     ValueError
         If `basis` cannot name results, or the positions are not finite or do not fill their dimensions.
     """
-    key = map_key(adata, basis, "basis")
-    if not key or "/" in key:
+    m = read_map(adata, basis, "basis")
+    if not m.key or "/" in m.key:
         msg = f"Expected `basis` to be the name of an embedding in adata.obsm, such as 'X_umap', found {basis!r}."
         raise ValueError(msg)
-    slot = embedding_slot(adata, key)
-    if slot is None:
-        known = ", ".join(map(repr, adata.obsm)) or "nothing"
-        first = "; run sc.pp.neighbors(adata) and sc.tl.umap(adata) first" if key == "umap" else ""
-        msg = f"Did not find {f'X_{key}'!r} in adata.obsm, which has {known}{first}."
+    if m.slot is None:
+        first = "; run sc.pp.neighbors(adata) and sc.tl.umap(adata) first" if m.key == "umap" else ""
+        msg = f"Did not find {f'X_{m.key}'!r} in adata.obsm, which has {known(adata.obsm)}{first}."
         raise KeyError(msg)
-    return key, slot, embedding_positions(adata, slot)
+    return m, m.slot, embedding_positions(adata, m.slot)
 
 
 def check_fit(representation: Representation, slot: str, positions: NDArray) -> None:
@@ -79,7 +80,6 @@ def fit_embedding(
     positions: NDArray,
     settings: Settings,
     *,
-    method: str,
     device: str | torch.device,
     progress_bar: bool,
 ) -> Results:
@@ -93,23 +93,6 @@ def fit_embedding(
         progress_bar=progress_bar,
         name=representation.name,
     )
-    params = {
-        "basis": slot,
-        "method": method,
-        **representation.params,
-        "n_neighbors": k,
-        "hidden": np.array(settings.hidden, dtype=np.int64),
-        "activation": settings.activation,
-        "n_steps": settings.n_steps,
-        "batch_size": settings.batch_size,
-        "learning_rate": settings.learning_rate,
-        "random_state": settings.seed,
-        "n_cells": len(positions),
-        "interrupted_at": fitted.interrupted_at,
-        "data": fitted.digest,
-        "environment": fitted.environment,
-    }
-    # an h5ad file has no None; what is absent was the default
-    params = {name: value for name, value in params.items() if value is not None}
+    params = params_of_fitted_decoder(settings, representation.params, slot, n_neighbors=k, fitted=fitted)
     fitted.model.genes = genes_of(adata, representation)
-    return assemble(fitted, representation=representation, params=params, n_neighbors=k, ours=False)
+    return results_of_fit(fitted, representation, params, n_neighbors=k, is_own=False)

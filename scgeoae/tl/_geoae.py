@@ -1,34 +1,33 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
 import pandas as pd
 from scanpy import logging as logg
 
-from .._anndata.assemble import assemble
 from .._anndata.genes import genes_of
 from .._anndata.neighbors import choose_graph, choose_neighbors
 from .._anndata.paga import paga_positions
+from .._anndata.params import params_of_fit
 from .._anndata.representation import choose_representation
-from .._anndata.results import check_writable, writable, write_results
-from .._anndata.slots import Slots, checked_map_key
+from .._anndata.results import changes_of_map, results_of_fit
+from .._anndata.slots import Slots, known
+from .._anndata.write import check_writable, write
+from .._arguments import checked_map_key, checked_seed
 from .._matrix import digest
 from .._runtime import default_torch_modes
-from ..geometry import Ambient
 from ..training import MAX_UNROLLED, N_PARTNERS, Settings, choose_ambient, fit
-from ._seed import seed_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    import numpy as np
     import torch
     from anndata import AnnData
     from numpy.typing import ArrayLike, NDArray
 
-    from ..training import Fit
 
 # Values of the representation that the second stage holds in memory unless it is asked for: 2 GB.
 MAX_HELD = 2**29
@@ -321,7 +320,7 @@ def geoae(
         batch_size=batch_size,
         learning_rate=learning_rate,
         on_interrupt=on_interrupt,
-        seed=seed_of(random_state),
+        seed=checked_seed(random_state),
     )
     key = checked_map_key(key_added, "geoae")
     representation = choose_representation(
@@ -373,13 +372,10 @@ def geoae(
     followed = neighbors if graph is None else graph.indices
     if followed is not None:
         chosen = chosen | {"neighbors": digest(followed)}
-    params = _params(settings, chosen, ambient, init_pos, n_neighbors=k, fitted=fitted)
+    params = params_of_fit(settings, chosen, ambient, init_pos, n_neighbors=k, fitted=fitted)
     fitted.model.genes = genes_of(adata, representation)
-    results = assemble(fitted, representation=representation, params=params, n_neighbors=k, ours=True)
-    adata = writable(adata, copy=copy)
-    written = write_results(adata, key, results)
-    logg.info("    finished", time=start, deep="added\n" + "\n".join(f"    {line}" for line in written))
-    return adata if copy else None
+    results = results_of_fit(fitted, representation, params, n_neighbors=k, is_own=True)
+    return write(adata, changes_of_map(adata, key, results), start=start, copy=copy)
 
 
 def _positions(init_pos: Any, adata: AnnData, settings: Settings) -> Any:
@@ -390,9 +386,8 @@ def _positions(init_pos: Any, adata: AnnData, settings: Settings) -> Any:
     if init_pos == "paga":
         return paga_positions(adata, n_components=settings.n_components, seed=settings.seed)
     if init_pos not in adata.obsm:
-        known = ", ".join(map(repr, adata.obsm)) or "nothing"
         msg = (
-            f"Did not find {init_pos!r} in adata.obsm, which has {known}; "
+            f"Did not find {init_pos!r} in adata.obsm, which has {known(adata.obsm)}; "
             "give 'pca', 'isomap', 'paga', one of these or an array."
         )
         raise KeyError(msg)
@@ -407,41 +402,3 @@ def _by_name(ambient: Any, adata: AnnData, matrix: NDArray) -> Any:
         msg = f"`ambient` has no weight for {len(missing)} of {adata.n_vars} variables, such as {min(missing)!r}."
         raise ValueError(msg)
     return ambient.reindex(adata.var_names)
-
-
-def _params(
-    settings: Settings, chosen: dict[str, Any], ambient: Any, init_pos: Any, *, n_neighbors: int, fitted: Fit
-) -> dict[str, Any]:
-    params = asdict(settings)
-    params["random_state"] = params.pop("seed")
-    # how a run would have ended is no part of what it was
-    del params["on_interrupt"]
-    params["hidden"] = np.array(settings.hidden, dtype=np.int64)
-    params |= chosen
-    params["n_neighbors"] = n_neighbors
-    params["noise"] = fitted.noise
-    params["interrupted_at"] = fitted.interrupted_at
-    if fitted.displacement is not None:
-        params["refine"] = True
-    elif settings.refine:
-        # an interrupt ended the run before the second stage
-        params["refine"] = False
-    params["init_pos"] = init_pos if isinstance(init_pos, str) else "array"
-    if settings.is_auto:
-        # the weights that were found; that `tolerance` is there tells that they were
-        weights = {term.name: fitted.factor * term.weight for term in settings.terms}
-        if isinstance(settings.regularizer, str):
-            params["strength"] = weights[settings.regularizer]
-        else:
-            params |= {"strength": None, "regularizer": weights}
-    else:
-        del params["tolerance"]
-    if callable(ambient):
-        params["ambient"] = Ambient(ambient).name
-    elif ambient is not None:
-        params["ambient"] = ambient if isinstance(ambient, str) else np.asarray(ambient, dtype=np.float32)
-    # `method` is what Scanpy asks of whatever `neighbors_key` names
-    params["method"] = "gauss"
-    params |= {"n_cells": len(fitted.embedding), "data": fitted.digest, "environment": fitted.environment}
-    # an h5ad file has no None; what is absent was the default
-    return {name: value for name, value in params.items() if value is not None}

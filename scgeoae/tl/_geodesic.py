@@ -1,19 +1,20 @@
 from __future__ import annotations
 
+from copy import deepcopy
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pandas as pd
 import torch
 
-from .._anndata.results import map_key, read_embedding, read_model
-from .._arguments import checked_integer
+from .._anndata.map import read_map
+from .._arguments import checked_integer, checked_names
 from .._runtime import default_torch_modes
 from ..geometry import shorten
 from ..geometry.geodesic import chords
-from ._decode import decode
+from ._decode import decode_positions
 from ._places import find_place
-from ._routes import along_cells, metric_graph_of, straight
+from ._routes import along_cells, connected_graph, straight
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -110,12 +111,13 @@ def geodesic(
     True
     """
     n_points = checked_integer(n_points, "n_points", 3)
-    key = map_key(adata, key)
-    z, model = read_embedding(adata, key), read_model(adata, key).double()
-    start, end = (find_place(adata, z, *where) for where in ((source, groupby, "source"), (target, groupby, "target")))
+    names = None if genes is None else checked_names(genes, "genes")
+    m = read_map(adata, key)
+    z, model = m.positions, deepcopy(m.model).double()
+    start, end = (find_place(m, *where) for where in ((source, groupby, "source"), (target, groupby, "target")))
     ends = [torch.from_numpy(np.asarray(place.position, dtype=np.float64))[None] for place in (start, end)]
     line = straight(*ends, n_points)
-    graph = metric_graph_of(adata, z, key, model)
+    graph = connected_graph(m, model)
     (route,) = along_cells(graph, z, [(start.cell, end.cell)], n_points)
     route = torch.from_numpy(route)[None]
     # from the ends to the cells nearest to them
@@ -126,7 +128,7 @@ def geodesic(
     best = lengths.sum(1).argmin()
     curve, distance = curves[best], np.r_[0, lengths[best].cumsum(0).numpy()].astype(np.float32)
     coordinates = curve.numpy().astype(np.float32)
-    decoded = decode(adata, coordinates, key=key, genes=genes)
+    decoded = decode_positions(m, coordinates, names)
     index = pd.Index(distance, name="distance")
     return Geodesic(
         start.name,

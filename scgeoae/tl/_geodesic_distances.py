@@ -7,12 +7,12 @@ import numpy as np
 import pandas as pd
 import torch
 
-from .._anndata.results import map_key, read_embedding, read_model
+from .._anndata.map import read_map
 from .._runtime import default_torch_modes
 from ..geometry import shorten
 from ..geometry.geodesic import chords
 from ._places import group_places
-from ._routes import along_cells, metric_graph_of, straight
+from ._routes import along_cells, connected_graph, straight
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -77,9 +77,9 @@ def geodesic_distances(adata: AnnData, groupby: str, *, key: str = "geoae") -> G
     >>> bool((found.ambient <= found.geodesic + 1e-6).all(axis=None))
     True
     """
-    key = map_key(adata, key)
-    z, model = read_embedding(adata, key), read_model(adata, key).double()
-    places = group_places(adata, z, groupby)
+    m = read_map(adata, key)
+    z, model = m.positions, m.model.double()
+    places = group_places(m, groupby)
     if len(places) < 2:
         msg = f"adata.obs[{groupby!r}] has one group, and distances are between two."
         raise ValueError(msg)
@@ -88,7 +88,7 @@ def geodesic_distances(adata: AnnData, groupby: str, *, key: str = "geoae") -> G
     i, j = torch.tensor(pairs).T
     lines = straight(positions[i], positions[j], N_POINTS)
     cells = [(places[a].cell, places[b].cell) for a, b in pairs]
-    routes = torch.from_numpy(np.stack(along_cells(metric_graph_of(adata, z, key, model), z, cells, N_POINTS)))
+    routes = torch.from_numpy(np.stack(along_cells(connected_graph(m, model), z, cells, N_POINTS)))
     found = chords(model, shorten(model, torch.cat([lines, routes]))).sum(1).view(2, -1).amin(0)
     measured = {
         "geodesic": found,

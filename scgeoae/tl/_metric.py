@@ -5,15 +5,14 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 import numpy as np
 import torch
 
-from .._anndata.made_of import read_representation
-from .._anndata.results import map_key, read_embedding, read_model
-from .._anndata.slots import checked_side
-from .._arguments import checked_integer
+from .._anndata.map import read_map
+from .._anndata.results import named_scores
+from .._anndata.slots import SIDES
+from .._arguments import check_option, checked_integer, checked_positions
 from .._matrix import blocks
 from .._runtime import default_torch_modes
 from ..geometry import distortion
 from ..training import choose_ambient
-from ._positions import checked_positions
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -109,9 +108,9 @@ def metric(
     >>> field.scores["ISO"] < 0.1
     True
     """
-    checked_side(side)
-    key = map_key(adata, key)
-    z, model = read_embedding(adata, key), read_model(adata, key)
+    check_option(side, "side", SIDES)
+    m = read_map(adata, key)
+    z, model = m.positions, m.model
     at_cells = isinstance(at, str) and at == "cells"
     if at_cells:
         coordinates = z
@@ -121,9 +120,10 @@ def metric(
         coordinates = checked_positions(at, model.n_components, "at", or_else="'cells', 'grid' or ")
     from_cells = side == "encoder" and at_cells
     if ambient is not None or from_cells:
-        # the covariance is that of all cells
-        is_of_all = isinstance(ambient, str) and ambient == "mahalanobis"
-        raw = read_representation(adata, key, whole=is_of_all).matrix
+        if isinstance(ambient, str) and ambient == "mahalanobis":
+            # the covariance is that of all cells
+            m.check_whole()
+        raw = m.representation.matrix
     if ambient is not None:
         model.ambient = choose_ambient(None if isinstance(ambient, str) and ambient == "euclidean" else ambient, raw)
 
@@ -148,8 +148,7 @@ def metric(
         )
         raise ValueError(msg)
     measures = distortion(tensors, keep=KEEP if isinstance(at, str) and at == "grid" else 1.0)
-    scores = {"CN": measures.cn, "VPres": measures.vpres, "ISO": measures.iso}
-    return MetricField(points.numpy(), tensors.numpy(), scores)
+    return MetricField(points.numpy(), tensors.numpy(), named_scores(measures))
 
 
 def _grid(z: NDArray, n_grid: int) -> NDArray:

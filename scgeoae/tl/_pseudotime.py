@@ -6,17 +6,17 @@ import numpy as np
 from scanpy import logging as logg
 from scipy.sparse.csgraph import dijkstra
 
-from .._anndata.finite import check_finite
-from .._anndata.results import check_writable, map_key, read_embedding, read_model, writable
-from .._anndata.slots import Slots
+from .._anndata.map import read_map
+from .._anndata.write import Changes, check_writable, write
 from .._runtime import default_torch_modes
 from ._places import find_place, place_of_row
-from ._routes import metric_graph_of
+from ._routes import connected_graph
 
 if TYPE_CHECKING:
     from anndata import AnnData
-    from numpy.typing import ArrayLike, NDArray
+    from numpy.typing import ArrayLike
 
+    from .._anndata.map import Map
     from ._places import Place
 
 
@@ -83,26 +83,22 @@ def pseudotime(
     >>> float(adata.obs["geoae_pseudotime"].min())
     0.0
     """
-    key = map_key(adata, key)
-    slots = Slots(key)
-    z, model = read_embedding(adata, key), read_model(adata, key).double()
-    place = _stored_root(adata, z) if root is None else find_place(adata, z, root, groupby, "root")
+    m = read_map(adata, key)
+    place = _stored_root(m) if root is None else find_place(m, root, groupby, "root")
+    connected = connected_graph(m, m.model.double())
     check_writable(adata, copy=copy)
     start = logg.info(f"computing geodesic distances from {place.name}")
-    distance = dijkstra(metric_graph_of(adata, z, key, model), indices=place.cells, min_only=True)
-    check_finite({slots.pseudotime: distance})
-    adata = writable(adata, copy=copy)
-    adata.obs[slots.pseudotime] = distance.astype(np.float32)
-    logg.info("    finished", time=start, deep=f"added\n    obs[{slots.pseudotime!r}]")
-    return adata if copy else None
+    distance = dijkstra(connected, indices=place.cells, min_only=True).astype(np.float32)
+    name = m.slots.pseudotime
+    return write(adata, Changes({("obs", name): distance}, [f"obs[{name!r}]"]), start=start, copy=copy)
 
 
-def _stored_root(adata: AnnData, z: NDArray) -> Place:
+def _stored_root(m: Map) -> Place:
     """Return the place of the cell that Scanpy takes for the root."""
-    if adata.uns.get("iroot") is None:
+    if m.adata.uns.get("iroot") is None:
         msg = (
             "There is neither a `root` nor adata.uns['iroot']; give a cell or a group, as in "
             "sg.tl.pseudotime(adata, adata.obs_names[0])."
         )
         raise KeyError(msg)
-    return place_of_row(adata, z, adata.uns["iroot"], "adata.uns['iroot']")
+    return place_of_row(m, m.adata.uns["iroot"], "adata.uns['iroot']")

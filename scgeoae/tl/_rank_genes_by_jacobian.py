@@ -6,15 +6,14 @@ import numpy as np
 import torch
 from scanpy import logging as logg
 
+from .._anndata.columns import read_groups
 from .._anndata.fold_changes import log_fold_changes
-from .._anndata.genes import read_expression, read_genes
-from .._anndata.groups import read_groups
-from .._anndata.results import check_writable, map_key, read_embedding, read_model, writable
-from .._anndata.slots import Slots, checked_key
-from .._arguments import as_list, check_flag, checked_integer
+from .._anndata.map import read_map
+from .._anndata.write import Changes, check_writable, write
+from .._arguments import as_list, checked_integer, checked_key, checked_names, checked_positions
+from .._matrix import spread_rows
 from .._runtime import default_torch_modes
 from ..geometry.jet import along, steepest
-from ._positions import checked_positions
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -22,8 +21,8 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from numpy.typing import ArrayLike, NDArray
 
-    from .._anndata.genes import Expression
     from ..nn import MapDecoder
+    from ..nn.genes import Expression
 
 # Cells of a group at which derivatives are taken: their mean is that of all to a few percent.
 MAX_CELLS = 500
@@ -125,10 +124,9 @@ def rank_genes_by_jacobian(
     """
     if n_genes is not None:
         n_genes = checked_integer(n_genes, "n_genes", 1, or_="None")
-    key = map_key(adata, key)
-    key_added = checked_key(key_added, Slots(key).rank_genes)
-    check_flag(rankby_abs, "rankby_abs")
-    z, model = read_embedding(adata, key), read_model(adata, key)
+    m = read_map(adata, key)
+    key_added = checked_key(key_added, m.slots.rank_genes)
+    z, model = m.positions, m.model
     found = read_groups(adata, groupby)
     wanted = list(found.rows) if isinstance(groups, str) and groups == "all" else as_list(groups)
     rows = {name: found.rows[name] for name in map(found.name, wanted)}
@@ -157,17 +155,16 @@ def rank_genes_by_jacobian(
             raise ValueError(msg)
     check_writable(adata, copy=copy)
     start = logg.info("ranking genes by the Jacobian of the decoder")
-    expression = read_expression(adata, key, genes)
-    genes = expression.genes
+    expression = m.expression(None if genes is None else checked_names(genes, "genes"))
 
     scores = np.stack([_scores(model, z, cells, direction, expression) for cells in rows.values()])
     changes = np.full_like(scores, np.nan)
     if isinstance(direction, str) and direction == "into":
-        changes = log_fold_changes(adata, genes, list(rows.values()), read_genes(adata, key).layer)
+        changes = log_fold_changes(adata, expression.genes, list(rows.values()), m.genes.layer)
     order = np.argsort(-np.abs(scores) if rankby_abs else -scores, axis=1, kind="stable")[:, :n_genes]
     untested = np.full(order.shape, np.nan, dtype=np.float32)
     result = {
-        "names": _fields(rows, genes[order]),
+        "names": _fields(rows, expression.genes[order]),
         "scores": _fields(rows, np.take_along_axis(scores, order, 1)),
         "logfoldchanges": _fields(rows, np.take_along_axis(changes, order, 1)),
         "pvals": _fields(rows, untested),
@@ -179,12 +176,11 @@ def rank_genes_by_jacobian(
         "method": "jacobian",
         "use_raw": False,
         "direction": "steepest" if direction is None else direction,
-        "key": key,
+        "key": m.key,
     }
-    adata = writable(adata, copy=copy)
-    adata.uns[key_added] = result
-    logg.info("    finished", time=start, deep=f"added\n    uns[{key_added!r}], ranked genes")
-    return adata if copy else None
+    return write(
+        adata, Changes({("uns", key_added): result}, [f"uns[{key_added!r}], ranked genes"]), start=start, copy=copy
+    )
 
 
 def _fields(names: Iterable[str], table: NDArray) -> NDArray:
@@ -193,11 +189,6 @@ def _fields(names: Iterable[str], table: NDArray) -> NDArray:
     for name, row in zip(names, table, strict=True):
         fields[name] = row
     return fields
-
-
-def _spread(z: NDArray) -> NDArray:
-    """Return at most `MAX_CELLS` of the cells, evenly spaced."""
-    return z[:: -(-len(z) // MAX_CELLS)]
 
 
 def _direction(
@@ -221,7 +212,7 @@ def _scores(
     model: MapDecoder, z: NDArray, rows: NDArray, direction: str | NDArray | None, expression: Expression
 ) -> NDArray[np.float32]:
     """Return the mean change of each gene over the cells in `rows`, (g,)."""
-    at = torch.from_numpy(np.ascontiguousarray(_spread(z[rows]), dtype=np.float32))
+    at = torch.from_numpy(np.ascontiguousarray(z[rows[spread_rows(len(rows), MAX_CELLS)]], dtype=np.float32))
     along_what = _direction(direction, model, at, z, rows)
     total = torch.zeros(len(expression.genes), dtype=torch.float64)
     for part in at.split(max(BLOCK // (len(expression.genes) * at.shape[1]), 1)):

@@ -8,31 +8,31 @@ import numpy as np
 import torch
 from scipy.sparse.csgraph import dijkstra
 
-from .._anndata.results import read_graph
 from ..geometry.geodesic import chords
 from ..graphs.neighbors import bridged
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from anndata import AnnData
     from numpy.typing import NDArray
     from scipy import sparse
 
+    from .._anndata.map import Map
     from ..nn import MapDecoder
 
 # Pieces by which a straight line on the map is measured.
 N_PIECES = 16
 
 
-def metric_graph_of(adata: AnnData, z: NDArray, key: str, model: MapDecoder) -> sparse.csr_matrix:
+def connected_graph(m: Map, model: MapDecoder) -> sparse.csr_matrix:
     """Return the metric graph of a map with its pieces joined, (n, n) lengths in units of the representation."""
+    z = m.positions
 
     def measure(i: NDArray, j: NDArray) -> NDArray:
         ends = torch.from_numpy(z[np.stack([i, j])]).to(next(model.parameters()).dtype)
         return chords(model, straight(ends[0], ends[1], N_PIECES + 1)).sum(1).double().numpy()
 
-    return bridged(read_graph(adata, key), z, measure)
+    return bridged(m.graph, z, measure)
 
 
 def straight(start: torch.Tensor, end: torch.Tensor, n_points: int) -> torch.Tensor:

@@ -1,32 +1,18 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
 from scanpy import logging as logg
 
-from .._anndata.area import relative_area
 from .._anndata.incoming import incoming_representation
-from .._anndata.made_of import read_representation
-from .._anndata.results import (
-    Results,
-    Tensors,
-    check_writable,
-    embedding_slot,
-    has_own_decoder,
-    map_key,
-    read_embedding,
-    read_encoder,
-    read_params,
-    read_scores,
-    writable,
-    write_results,
-)
-from .._anndata.slots import SIDES, Slots
-from .._arguments import check_adata, check_flag
+from .._anndata.map import read_map
+from .._anndata.results import Results, Tensors, changes_of_map, distortion_scores
+from .._anndata.write import check_writable, write
+from .._arguments import check_adata, check_option
 from .._runtime import default_torch_modes
-from ..geometry import anisotropy, distortion
+from ..geometry import anisotropy
 from ..quality import outliers
 from ..training import Settings, Settled, place, placement
 from ._labels import carry, labels_to_carry
@@ -37,12 +23,13 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from numpy.typing import NDArray
 
-    from .._anndata.representation import Representation
+    from .._anndata.params import Params
+    from .._anndata.slots import Side
     from ..nn import Autoencoder
     from ..nn.genes import Genes
 
 # Parameters that are those of the reference alone.
-OF_REFERENCE = ("layer", "n_features", "n_cells", "data", "interrupted_at")
+OF_REFERENCE = ("layer", "n_cells", "data", "interrupted_at")
 # Of principal components among the cells that they were made of, which solvers leave.
 MAX_CORRELATION = 0.01
 
@@ -164,66 +151,54 @@ def transform(
     >>> new.obsm["X_geoae"].shape
     (100, 2)
     """
-    if not isinstance(missing, str) or missing not in ("raise", "mean"):
-        msg = f"Expected `missing` to be 'raise' or 'mean', found {missing!r}."
-        raise ValueError(msg)
-    key = map_key(adata, key)
-    read_embedding(adata, key)
-    check_flag(allow_subset, "allow_subset")
+    check_option(missing, "missing", ("raise", "mean"))
     check_adata(adata_new)
+    m = read_map(adata, key)
     labels = labels_to_carry(adata, adata_new, obs)
-    params, model = read_params(adata, key), read_encoder(adata, key)
+    model, z = m.autoencoder, m.positions
     representation = incoming_representation(
-        adata_new, adata, params, use_rep=use_rep, layer=layer, units=units, impute=missing == "mean", key=key
+        adata_new, m, use_rep=use_rep, layer=layer, units=units, impute=missing == "mean"
     )
     check_writable(adata_new, copy=copy)
-    start = logg.info(f"placing {adata_new.n_obs} cells on the map in adata.obsm[{embedding_slot(adata, key)!r}]")
+    start = logg.info(f"placing {adata_new.n_obs} cells on the map in adata.obsm[{m.slot!r}]")
     x = representation.dense(may_be_equal=True)
-    reference = read_representation(adata, key, whole=not allow_subset)
-    positions = _settled(adata, key, model, x, reference, params) if params.get("refine", False) else None
-    placed = placement(model, x, positions=positions)
+    if not allow_subset:
+        m.check_whole()
+    known = m.representation.dense()
+    is_refined = m.params.get("refine", False)
+    placed = placement(model, x, positions=_refined(model, x, known, z, m.params) if is_refined else None)
     if bad := np.count_nonzero(~np.isfinite(placed.error)):
         msg = (
             f"{bad} of {len(x)} cells in {representation.name} are too far from those of the map for float32; "
             "are they in other units? Preprocess them as the reference was."
         )
         raise ValueError(msg)
-    known = reference.dense()
     found = outliers(x, known, made_of=_made_of(model.genes, known))
 
-    metrics = {"decoder": placed.metric, "encoder": placed.encoder_metric}
+    metrics: dict[Side, NDArray[np.float32]] = {"decoder": placed.metric, "encoder": placed.encoder_metric}
+    scores = {"MSE": float(placed.error.mean(dtype=np.float64) / (x.shape[1] * float(model.scale) ** 2))}
     tensors = {}
-    for side in SIDES:
-        # the first files have no tensors of the encoder, to which its areas could be relative
-        if side == "encoder" and Slots(key, side).metric not in adata.obsm:
-            continue
-        metric = torch.from_numpy(metrics[side])
-        area = relative_area(adata, key, side)(metric)
-        tensors[side] = Tensors(metrics[side], area.numpy(), anisotropy(metric).numpy())
+    for side, metric in metrics.items():
+        tensor = torch.from_numpy(metric)
+        area = m.relative_log_area(side)(tensor)
+        tensors[side] = Tensors(metric, area.numpy(), anisotropy(tensor).numpy())
+        if len(x) > 1:
+            scores |= distortion_scores(metric, side)
     results = Results(
         tensors=tensors,
-        graph=None,
-        params={name: value for name, value in params.items() if name not in OF_REFERENCE} | representation.params,
+        params={name: value for name, value in m.params.items() if name not in OF_REFERENCE} | representation.params,
         # how long a distance on the map is, is measured once and for all
-        scores=_scores(metrics, placed.error, x.shape[1] * float(model.scale) ** 2)
-        | {name: value for name, value in read_scores(adata, key).items() if name.startswith("chord")},
+        scores=scores | {name: value for name, value in m.scores.items() if name.startswith("chord")},
         embedding=placed.embedding,
-        ours=has_own_decoder(adata, key),
+        is_own=m.is_own,
         reconstruction_error=placed.error,
         model=model.to_arrays(),
         outlier_score=found.score,
         outlier=found.is_outlier,
         computed=representation.computed | carry(labels, known, x, adata),
     )
-    adata_new = writable(adata_new, copy=copy)
-    written = write_results(adata_new, key, results)
-    n_outliers = int(found.is_outlier.sum())
-    logg.info(
-        f"    finished: {n_outliers} of {len(x)} cells are outliers",
-        time=start,
-        deep="added\n" + "\n".join(f"    {line}" for line in written),
-    )
-    return adata_new if copy else None
+    done = f"{int(found.is_outlier.sum())} of {len(x)} cells are outliers"
+    return write(adata_new, changes_of_map(adata_new, m.key, results), start=start, copy=copy, done=done)
 
 
 def _made_of(genes: Genes | None, reference: NDArray) -> tuple[float, int] | None:
@@ -241,25 +216,14 @@ def _made_of(genes: Genes | None, reference: NDArray) -> tuple[float, int] | Non
     return float(total * len(reference) / (len(reference) - 1)), genes.n_projected
 
 
-def _settled(
-    adata: AnnData, key: str, model: Autoencoder, x: NDArray, reference: Representation, params: dict[str, Any]
-) -> NDArray[np.float32]:
+def _refined(model: Autoencoder, x: NDArray, known: NDArray, z: NDArray, params: Params) -> NDArray[np.float32]:
     """Return where new cells come to lie among those of the reference, which stay."""
-    known = Settled(model.standardize(reference.dense()).numpy(), model.to_latent(read_embedding(adata, key)).numpy())
+    reference = Settled(model.standardize(known).numpy(), model.to_latent(z).numpy())
     codes = place(
         model,
         model.standardize(x).numpy(),
-        known,
+        reference,
         perplexity=float(params.get("perplexity", Settings.perplexity)),
         divergence_weight=float(params.get("tsne_weight", Settings.tsne_weight)),
     )
     return model.to_map(torch.from_numpy(codes)).numpy()
-
-
-def _scores(metrics: dict[str, Any], error: Any, unit_of_error: float) -> dict[str, float]:
-    scores = {"MSE": float(np.mean(error, dtype=np.float64) / unit_of_error)}
-    if len(error) > 1:
-        for side, suffix in (("decoder", ""), ("encoder", "_encoder")):
-            measures = distortion(torch.from_numpy(metrics[side]))
-            scores |= {f"CN{suffix}": measures.cn, f"VPres{suffix}": measures.vpres, f"ISO{suffix}": measures.iso}
-    return scores
