@@ -32,8 +32,8 @@ def pbmc68k(*, progress_bar: bool = True) -> AnnData:
         The labels that come with the components.
     ``uns["source"]`` : str
         Paper and address.
-
-    All columns of the table of labels are in `obs` too, under their own names.
+    ``obs``
+        All columns of the table of labels, under their own names.
 
     Raises
     ------
@@ -46,12 +46,6 @@ def pbmc68k(*, progress_bar: bool = True) -> AnnData:
     ----------
     Zheng et al. 2017, Massively parallel digital transcriptional profiling of single cells; one of the data sets of
     Nazari, Damrich & Hamprecht 2023, who use these components; distributed by Narayan, Berger & Cho 2021.
-
-    Examples
-    --------
-    >>> import scgeoae as sg
-    >>> adata = sg.datasets.pbmc68k()  # doctest: +SKIP
-    >>> sg.tl.geoae(adata)  # doctest: +SKIP
     """
     arrays = "pca50.npy", "zheng17-cell-labels.txt"
     texts = "pbmc_qc_final.txt", "pbmc_qc_final_labels.txt"
@@ -89,8 +83,8 @@ def packer_celegans(*, progress_bar: bool = True) -> AnnData:
         ``obs["cell.type"]``, and ``"unknown"`` where that is missing.
     ``uns["source"]`` : str
         Paper and address.
-
-    All columns of the table of metadata are in `obs` too, under their own names.
+    ``obs``
+        All columns of the table of metadata, under their own names.
 
     Raises
     ------
@@ -104,12 +98,6 @@ def packer_celegans(*, progress_bar: bool = True) -> AnnData:
     Packer et al. 2019, A lineage-resolved molecular atlas of C. elegans embryogenesis at single-cell
     resolution; one of the data sets of Nazari, Damrich & Hamprecht 2023, who use these components; distributed by
     Narayan, Berger & Cho 2021.
-
-    Examples
-    --------
-    >>> import scgeoae as sg
-    >>> adata = sg.datasets.packer_celegans()  # doctest: +SKIP
-    >>> sg.tl.geoae(adata)  # doctest: +SKIP
     """
     matrix, metadata = "c-elegans_qc_final.txt", "c-elegans_qc_final_metadata.txt"
     archive = read_archive("packer_c-elegans_data.tar.gz", [matrix, metadata], progress_bar=progress_bar)
@@ -144,8 +132,8 @@ def zilionis(*, progress_bar: bool = True) -> AnnData:
         ``obs["Major cell type"]``. The first letter of a label is the tissue: b for blood, t for tumor.
     ``uns["source"]`` : str
         Paper and address.
-
-    All columns of the table of metadata are in `obs` too, under their own names.
+    ``obs``
+        All columns of the table of metadata, under their own names.
 
     Raises
     ------
@@ -165,12 +153,6 @@ def zilionis(*, progress_bar: bool = True) -> AnnData:
     Zilionis et al. 2019, Single-cell transcriptomics of human and mouse lung cancers reveals conserved myeloid
     populations across individuals and species; one of the data sets of Nazari, Damrich & Hamprecht 2023, who use these
     components; distributed by Narayan, Berger & Cho 2021.
-
-    Examples
-    --------
-    >>> import scgeoae as sg
-    >>> adata = sg.datasets.zilionis()  # doctest: +SKIP
-    >>> sg.tl.geoae(adata)  # doctest: +SKIP
     """
     matrix, metadata = "cancer_qc_final.txt", "cancer_qc_final_metadata.txt"
     archive = read_archive("zilionis_cancer_data.tar.gz", [matrix, metadata], progress_bar=progress_bar)

@@ -27,12 +27,9 @@ def swiss_roll(*, n_obs: int = 1000, noise: float = 0.0, random_state: int | Non
 
     Parameters
     ----------
-    n_obs
-        Number of points.
-    noise
-        Standard deviation of Gaussian noise on each coordinate of X; the true values describe the points without noise.
-    random_state
-        Seed.
+    n_obs, noise, random_state
+        Number of points, standard deviation of Gaussian noise on each coordinate of X, and seed. The values below
+        describe the points without noise.
 
     Returns
     -------
@@ -80,12 +77,9 @@ def s_shape(*, n_obs: int = 1000, noise: float = 0.0, random_state: int | None =
 
     Parameters
     ----------
-    n_obs
-        Number of points.
-    noise
-        Standard deviation of Gaussian noise on each coordinate of X; the true values describe the points without noise.
-    random_state
-        Seed.
+    n_obs, noise, random_state
+        Number of points, standard deviation of Gaussian noise on each coordinate of X, and seed. The values below
+        describe the points without noise.
 
     Returns
     -------
@@ -128,12 +122,9 @@ def sine_curve(*, n_obs: int = 1000, noise: float = 0.0, random_state: int | Non
 
     Parameters
     ----------
-    n_obs
-        Number of points.
-    noise
-        Standard deviation of Gaussian noise on each coordinate of X; the true values describe the points without noise.
-    random_state
-        Seed.
+    n_obs, noise, random_state
+        Number of points, standard deviation of Gaussian noise on each coordinate of X, and seed. The values below
+        describe the points without noise.
 
     Returns
     -------
@@ -187,12 +178,9 @@ def sphere_patch(
         Radius of the sphere.
     angle
         From the pole to the rim, in radians, at most π.
-    n_obs
-        Number of points.
-    noise
-        Standard deviation of Gaussian noise on each coordinate of X; the true values describe the points without noise.
-    random_state
-        Seed.
+    n_obs, noise, random_state
+        Number of points, standard deviation of Gaussian noise on each coordinate of X, and seed. The values below
+        describe the points without noise.
 
     Returns
     -------
@@ -243,12 +231,9 @@ def open_sphere(
     ----------
     opening
         Angle from the missing pole to the rim, in radians, less than π.
-    n_obs
-        Number of points.
-    noise
-        Standard deviation of Gaussian noise on each coordinate of X; the true values describe the points without noise.
-    random_state
-        Seed.
+    n_obs, noise, random_state
+        Number of points, standard deviation of Gaussian noise on each coordinate of X, and seed. The values below
+        describe the points without noise.
 
     Returns
     -------
@@ -299,12 +284,9 @@ def torus_patch(
         The two radii R > r > 0.
     angle
         In radians, at most π. Beyond π/2 the patch reaches the saddle-shaped inner side.
-    n_obs
-        Number of points.
-    noise
-        Standard deviation of Gaussian noise on each coordinate of X; the true values describe the points without noise.
-    random_state
-        Seed.
+    n_obs, noise, random_state
+        Number of points, standard deviation of Gaussian noise on each coordinate of X, and seed. The values below
+        describe the points without noise.
 
     Returns
     -------

@@ -5,8 +5,8 @@ from .chart import procrustes
 from .curvature import extrinsic_curvature, gaussian_curvature, mean_curvature
 from .distortion_measures import anisotropy, chord_ratio, distortion, indicatrix_axes, relative_log_area
 from .geodesic import shorten
-from .jet import Jet, forward_jacobian
-from .metric import eigenvalues, inverse, log_det, pullback, trace
+from .jet import Jet
+from .metric import inverse, log_det, pullback, trace
 
 __all__ = [
     "Ambient",
@@ -14,10 +14,8 @@ __all__ = [
     "anisotropy",
     "chord_ratio",
     "distortion",
-    "eigenvalues",
     "extrinsic_curvature",
     "fisher_metric",
-    "forward_jacobian",
     "gaussian_curvature",
     "indicatrix_axes",
     "inverse",

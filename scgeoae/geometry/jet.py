@@ -34,7 +34,7 @@ def forward_jacobian(function: Callable[[Tensor], Tensor], z: Tensor) -> tuple[T
     Examples
     --------
     >>> import torch
-    >>> from scgeoae.geometry import forward_jacobian
+    >>> from scgeoae.geometry.jet import forward_jacobian
     >>> forward_jacobian(lambda z: z**3, torch.tensor([[1.0, 2.0]]))[1].tolist()
     [[[3.0, 0.0], [0.0, 12.0]]]
     """

@@ -12,7 +12,8 @@ from scvi.module import VAE
 from scvi.module._constants import MODULE_KEYS
 from torch import nn
 
-from ..geometry import Ambient, fisher_metric, forward_jacobian, pullback
+from ..geometry import Ambient, fisher_metric, pullback
+from ..geometry.jet import forward_jacobian
 from ..geometry.regularizers import REGULARIZERS
 from ..nn import MapDecoder
 from ..nn.count_decoder import LayerNorm

@@ -97,7 +97,7 @@ COUNT_DECODER = {
 GENES = {"names": Entry("names", _names), "n_projected": _integer(0), "n_raw": _integer(0), "layer?": TEXT}
 SCALING = {"mean": ("p",), "std": ("p",), "zero_center": FLAG, "max_value?": _number()}
 UNITS = {
-    "kind": Entry(f"one of {', '.join(KINDS)}", lambda value: value if value in KINDS else None),
+    "kind": Entry(f"one of {', '.join(KINDS)}", lambda value: KINDS[KINDS.index(str(value))]),
     "zeros": _number(),
     "target_sum?": _number(above=0),
     "base?": _number(above=1),
@@ -166,15 +166,15 @@ def from_arrays(arrays: Any) -> MapDecoder:
     ValueError
         If a part is missing, misshapen or not finite; the message says which.
     """
-    head = _read(arrays, {"format": _integer(0), "weights": MAPPING})
-    if head["format"] > FORMAT:
+    found = _read(arrays, {"format": _integer(0)})["format"]
+    if found > FORMAT:
         msg = (
-            f"format {reprlib.repr(head['format'])} was written by a newer version of scgeoae, and this one reads "
+            f"format {reprlib.repr(found)} was written by a newer version of scgeoae, and this one reads "
             f"formats up to {FORMAT}: update scgeoae (pip install --upgrade scgeoae)"
         )
         raise NewerFormatError(msg)
     try:
-        return _rebuilt(arrays, head["weights"])
+        return _rebuilt(arrays, _read(arrays, {"weights": MAPPING})["weights"])
     except (TypeError, AttributeError, IndexError, RuntimeError, OverflowError, MemoryError) as error:
         raise ValueError(excerpt(str(error))) from None
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import torch
 
 from ..geometry.jet import Jet
 from ..geometry.metric import cometric, inverse, pullback
-from .map_decoder import MapDecoder, ModelArrays
+from .map_decoder import MapDecoder
 from .residual import ResidualMlp
 
 if TYPE_CHECKING:
@@ -132,20 +132,17 @@ class Autoencoder(MapDecoder):
         """Return the metric, (n, d, d), of a `jet` of the network `decoder`, in latent units."""
         return pullback(jet.first, self.ambient, self.restore(jet.values))
 
-    def to_arrays(self) -> ModelArrays:
+    def to_arrays(self) -> dict[str, Any]:
         """Take the model apart into plain arrays, which any h5ad, zarr or safetensors file can hold."""
-        arrays: ModelArrays = {
+        arrays = super().to_arrays() | {
             "format": 1,
             "n_features": self.n_features,
             "n_components": self.n_components,
             "hidden": np.array(self.hidden, dtype=np.int64),
             "activation": self.activation,
-            "weights": self._weights(),
         }
-        if self.genes is not None:
-            arrays["genes"] = self.genes.to_arrays()
         if self.ambient is not None:
+            # a function is stored by its name
             tensor = self.ambient.tensor
-            stored = tensor.cpu().numpy().copy() if isinstance(tensor, torch.Tensor) else str(self.ambient.name)
-            arrays["ambient"] = stored
+            arrays["ambient"] = tensor.cpu().numpy().copy() if isinstance(tensor, torch.Tensor) else self.ambient.name
         return arrays

@@ -10,7 +10,7 @@ from torch import nn
 
 from ..geometry.ambient import Ambient, fisher_metric
 from ..geometry.jet import Jet, forward_jacobian
-from .map_decoder import CountArrays, MapDecoder
+from .map_decoder import MapDecoder
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -115,16 +115,12 @@ class CountDecoder(MapDecoder):
         msg = "A map of counts has the metric of its decoder only, side='decoder': its encoder stays with its model."
         raise ValueError(msg)
 
-    def to_arrays(self) -> CountArrays:
+    def to_arrays(self) -> dict[str, Any]:
         """Take the model apart into plain arrays, which any h5ad, zarr or safetensors file can hold."""
-        arrays: CountArrays = {
+        return super().to_arrays() | {
             "format": 2,
             "layers": " ".join(self.kinds),
             "sizes": np.array(self.sizes, dtype=np.int64),
             "library_size": float(self.library_size),
             "fisher": self.fisher,
-            "weights": self._weights(),
         }
-        if self.genes is not None:
-            arrays["genes"] = self.genes.to_arrays()
-        return arrays

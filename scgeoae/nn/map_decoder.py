@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NotRequired, Self, TypedDict
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import torch
@@ -15,43 +15,13 @@ from .file import write_arrays
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from numpy.typing import ArrayLike, NDArray
+    from numpy.typing import ArrayLike
     from torch import Tensor
 
     from ..geometry.ambient import Ambient
     from ..geometry.chart import Chart
     from ..geometry.jet import Jet
     from .genes import Genes
-
-
-class ModelArrays(TypedDict):
-    """Everything that rebuilds an `Autoencoder`."""
-
-    format: int
-    n_features: int
-    n_components: int
-    hidden: NDArray[np.int64]
-    activation: str
-    weights: dict[str, NDArray[np.float32]]
-    """Parameters, standardization and chart under their names in the torch module."""
-    ambient: NotRequired[NDArray[np.float32] | str]
-    """Metric of the representation, or the name of the function that computes it; absent when Euclidean."""
-    genes: NotRequired[dict[str, Any]]
-    """The genes behind the representation, see `Genes`; absent if there are none."""
-
-
-class CountArrays(TypedDict):
-    """Everything that rebuilds a `CountDecoder`."""
-
-    format: int
-    layers: str
-    """Kinds of layers, separated by spaces."""
-    sizes: NDArray[np.int64]
-    """(number of linear layers, 2)"""
-    library_size: float
-    fisher: bool
-    weights: dict[str, NDArray[np.float32]]
-    genes: NotRequired[dict[str, Any]]
 
 
 class MapDecoder(nn.Module):
@@ -61,7 +31,7 @@ class MapDecoder(nn.Module):
     Methods take tensors or arrays of any real type, and compute in the type and on the device of the weights.
 
     Subclasses provide `decode`, `jet` (the decoder and its derivatives at positions on the map, in units of the
-    representation) and `to_arrays`; the Jacobian and the metric follow from the jet.
+    representation), and add to `to_arrays`; the Jacobian and the metric follow from the jet.
 
     `ambient` is the metric of the representation, `None` if it is Euclidean. `genes` describes the genes behind the
     representation, `None` if there are none.
@@ -158,12 +128,14 @@ class MapDecoder(nn.Module):
         """
         return self.metric(z) if side == "decoder" else self.encoder_metric(self.jet(z).values)
 
-    def to_arrays(self) -> ModelArrays | CountArrays:
-        """Take the model apart into plain arrays, which any h5ad, zarr or safetensors file can hold."""
-        raise NotImplementedError
+    def to_arrays(self) -> dict[str, Any]:
+        """Take the model apart into plain arrays, which any h5ad, zarr or safetensors file can hold.
 
-    def _weights(self) -> dict[str, NDArray[np.float32]]:
-        return {name: tensor.cpu().numpy().copy() for name, tensor in self.state_dict().items()}
+        The entries are ``weights`` (parameters, standardization and chart under their names in the torch module), what
+        describes the networks, and, if they are not `None`, ``ambient`` and ``genes``.
+        """
+        weights = {name: tensor.cpu().numpy().copy() for name, tensor in self.state_dict().items()}
+        return {"weights": weights} | ({} if self.genes is None else {"genes": self.genes.to_arrays()})
 
     def save(self, path: str | Path) -> None:
         """Write the model to a safetensors file, whose header describes the networks as JSON.

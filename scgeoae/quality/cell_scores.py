@@ -25,7 +25,7 @@ class Ranks(NamedTuple):
 
 
 def neighbor_ranks(distances: NDArray[np.float64], own: NDArray[np.intp]) -> Ranks:
-    """Rank the neighbors of some points among all points.
+    """Rank the neighbors of some points among all points; equal distances come in a fixed, arbitrary order.
 
     Parameters
     ----------
@@ -33,17 +33,6 @@ def neighbor_ranks(distances: NDArray[np.float64], own: NDArray[np.intp]) -> Ran
         (m, n) from m of the n points to all of them.
     own
         (m,) column of each row's own point, which comes first whatever its distance.
-
-    Returns
-    -------
-    A named tuple of
-
-    - ``order`` : (m, n), the points from the nearest to the farthest
-    - ``rank`` : (m, n) int32, the place of each point in that order
-
-    Notes
-    -----
-    Points at equal distances come in an arbitrary order, the same for the same input.
 
     Examples
     --------
@@ -104,6 +93,8 @@ def trust(rank: NDArray[np.integer], n: int, ks: Sequence[int]) -> NDArray[np.fl
 
     in the normalization of `sklearn.manifold.trustworthiness`, whose value is the mean over cells.
 
+    Source: Venna & Kaski 2001, *Neighborhood preservation in nonlinear projection methods*, ICANN.
+
     Parameters
     ----------
     rank
@@ -117,10 +108,6 @@ def trust(rank: NDArray[np.integer], n: int, ks: Sequence[int]) -> NDArray[np.fl
     -------
     (m,) between 0 and 1; 1 is best.
 
-    References
-    ----------
-    Venna & Kaski 2001, *Neighborhood preservation in nonlinear projection methods*, ICANN.
-
     Examples
     --------
     >>> import numpy as np
@@ -133,7 +120,7 @@ def trust(rank: NDArray[np.integer], n: int, ks: Sequence[int]) -> NDArray[np.fl
 
 
 def auc_rnx(rank_x: NDArray[np.integer], rank_z: NDArray[np.integer]) -> NDArray[np.float64]:
-    r"""Return how well neighborhoods of all sizes are kept: each cell's share of the area under R_NX(K), AUC_RNX.
+    r"""Return how well neighborhoods of all sizes are kept: each cell's share of the area under R_NX(K), (m,).
 
     .. math:: \mathrm{AUC} = \frac{\sum_K R_{NX}(K)/K}{\sum_K 1/K}, \quad
               R_{NX}(K) = \frac{(n-1)\,Q_{NX}(K) - K}{n - 1 - K}, \quad K = 1, …, n-2
@@ -141,19 +128,13 @@ def auc_rnx(rank_x: NDArray[np.integer], rank_z: NDArray[np.integer]) -> NDArray
     where Q_NX(K) is the share of the K nearest neighbors that the embedding keeps. The weights 1/K make it an area over
     log K. 1 is perfect, 0 is what a random embedding gives. AUC_RNX is the mean over cells.
 
+    Source: Lee, Peluffo-Ordóñez & Verleysen 2015, *Multi-scale similarities in stochastic neighbour embedding*, Eq. 17.
+
     Parameters
     ----------
     rank_x, rank_z
         (m, n) ranks of all n cells among the neighbors of m of them, in the representation and on the embedding; 0 for
         the cell itself (`neighbor_ranks`).
-
-    Returns
-    -------
-    (m,)
-
-    References
-    ----------
-    Lee, Peluffo-Ordóñez & Verleysen 2015, *Multi-scale similarities in stochastic neighbour embedding*, Eq. 17.
 
     Examples
     --------
@@ -209,6 +190,8 @@ def silhouette(
     a is the mean distance to the other cells of its label, b the mean distance to the cells of the nearest other label.
     The only cell of a label gets 0, as in `sklearn.metrics.silhouette_score`, which is the mean over cells.
 
+    Source: Rousseeuw 1987, *Silhouettes*.
+
     Parameters
     ----------
     sums
@@ -221,10 +204,6 @@ def silhouette(
     Returns
     -------
     (m,) between −1 and 1; 1 is best.
-
-    References
-    ----------
-    Rousseeuw 1987, *Silhouettes*.
 
     Examples
     --------
@@ -245,11 +224,13 @@ def silhouette(
 
 
 def kernel_density(distances: NDArray[np.float64], diameter: float, sigma: float) -> NDArray[np.float64]:
-    r"""Return the density at each point, not normalized.
+    r"""Return the density at each point, (m,), not normalized.
 
     .. math:: f_\sigma(i) = \sum_j \exp\left(-\frac{(d_{ij}/\max d)^2}{\sigma}\right)
 
     The sum includes the point itself.
+
+    Source: Moor, Horn, Rieck & Borgwardt 2020, *Topological Autoencoders*, ICML.
 
     Parameters
     ----------
@@ -259,14 +240,6 @@ def kernel_density(distances: NDArray[np.float64], diameter: float, sigma: float
         max d, the largest distance.
     sigma
         Squared width of the kernel in units of the diameter.
-
-    Returns
-    -------
-    (m,)
-
-    References
-    ----------
-    Moor, Horn, Rieck & Borgwardt 2020, *Topological Autoencoders*, ICML.
 
     Examples
     --------
@@ -286,6 +259,8 @@ def density_kl(density_x: NDArray[np.float64], density_z: NDArray[np.float64]) -
     .. math:: \mathrm{KL}_\sigma = \sum_i p_i \log\frac{p_i}{q_i}, \quad
               p = f^X_\sigma / \textstyle\sum f^X_\sigma, \; q = f^Z_\sigma / \sum f^Z_\sigma
 
+    Source: Moor, Horn, Rieck & Borgwardt 2020, *Topological Autoencoders*, ICML.
+
     Parameters
     ----------
     density_x, density_z
@@ -295,10 +270,6 @@ def density_kl(density_x: NDArray[np.float64], density_z: NDArray[np.float64]) -
     Returns
     -------
     In nats; 0 is perfect.
-
-    References
-    ----------
-    Moor, Horn, Rieck & Borgwardt 2020, *Topological Autoencoders*, ICML.
 
     Examples
     --------

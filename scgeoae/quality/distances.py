@@ -99,6 +99,9 @@ def stress(distances_x: NDArray[np.float64], distances_z: NDArray[np.float64]) -
 
     It also penalizes another scale: only an embedding in units of the representation can be near 0.
 
+    Source: Kruskal 1964, *Multidimensional scaling*; divided by the distances of the embedding, as papers on geometric
+    autoencoders do.
+
     Parameters
     ----------
     distances_x, distances_z
@@ -107,11 +110,6 @@ def stress(distances_x: NDArray[np.float64], distances_z: NDArray[np.float64]) -
     Returns
     -------
     0 is perfect; NaN if all points of the embedding are equal.
-
-    References
-    ----------
-    Kruskal 1964, *Multidimensional scaling*; divided by the distances of the embedding, as papers on geometric
-    autoencoders do.
 
     Examples
     --------
@@ -130,6 +128,8 @@ def scale_free_stress(distances_x: NDArray[np.float64], distances_z: NDArray[np.
     .. math:: \min_\alpha \sqrt{\frac{\sum_{i<j} (d^X_{ij} - \alpha d^Z_{ij})^2}{\sum_{i<j} (d^X_{ij})^2}}
               = \sqrt{1 - \frac{(\sum d^X d^Z)^2}{\sum (d^X)^2 \sum (d^Z)^2}}
 
+    Source: Kruskal 1964, *Multidimensional scaling*, minimized over the scale.
+
     Parameters
     ----------
     distances_x, distances_z
@@ -138,10 +138,6 @@ def scale_free_stress(distances_x: NDArray[np.float64], distances_z: NDArray[np.
     Returns
     -------
     Between 0, perfect, and 1; NaN if all points of either are equal.
-
-    References
-    ----------
-    Kruskal 1964, *Multidimensional scaling*, minimized over the scale.
 
     Examples
     --------
@@ -166,6 +162,9 @@ def distance_correlation(distances_x: NDArray[np.float64], distances_z: NDArray[
     with A and B the distances after subtracting the means of rows and columns and adding the mean of all. It is 0 if
     the two are independent, 1 for a similarity.
 
+    Source: Székely, Rizzo & Bakirov 2007, *Measuring and testing dependence by correlation of distances*, Annals of
+    Statistics 35.
+
     Parameters
     ----------
     distances_x, distances_z
@@ -174,11 +173,6 @@ def distance_correlation(distances_x: NDArray[np.float64], distances_z: NDArray[
     Returns
     -------
     Between 0 and 1; 1 is best. NaN if all points of either are equal.
-
-    References
-    ----------
-    Székely, Rizzo & Bakirov 2007, *Measuring and testing dependence by correlation of distances*, Annals of Statistics
-    35.
 
     Examples
     --------
