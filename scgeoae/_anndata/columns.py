@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from .._arguments import check_name, checked_names
-from .slots import known
+from .._arguments import check_found, check_name, checked_names
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,9 +28,7 @@ def obs_column(adata: AnnData, name: str) -> pd.Series:
     ValueError
         If several columns have this name.
     """
-    if name not in adata.obs:
-        msg = f"Did not find {name!r} in adata.obs, which has {known(adata.obs)}."
-        raise KeyError(msg)
+    check_found(name, adata.obs, "adata.obs")
     obs = adata.obs if isinstance(adata.obs, pd.DataFrame) else adata.obs.to_memory()
     if isinstance(obs[name], pd.DataFrame):
         msg = (
@@ -147,7 +144,5 @@ def shown_names(adata: AnnData, genes: Sequence[str], gene_symbols: str | None) 
 
 def _symbols(adata: AnnData, gene_symbols: str) -> pd.Series:
     check_name(gene_symbols, "gene_symbols")
-    if gene_symbols not in adata.var:
-        msg = f"Did not find {gene_symbols!r} in adata.var, which has {known(adata.var)}."
-        raise KeyError(msg)
+    check_found(gene_symbols, adata.var, "adata.var")
     return adata.var[gene_symbols].astype(str)

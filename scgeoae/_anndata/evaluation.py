@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 from scanpy import logging as logg
 
-from .._arguments import check_adata, check_name, checked_key, checked_names
+from .._arguments import check_adata, check_name, checked_key, checked_names, known
 from .map import read_map
 from .representation import read_points
-from .slots import COLUMNS, EVALUATION, SIDES, Slots, embedding_slot, known, map_key
+from .slots import COLUMNS, EVALUATION, SIDES, Slots, embedding_slot, map_key
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -8,10 +8,9 @@ import numpy as np
 import pandas as pd
 from scanpy import logging as logg
 
-from .._arguments import check_name, check_option
+from .._arguments import check_found, check_name, check_option, known
 from .._matrix import blocks
-from .representation import Representation, choose_representation, loadings_slot, sliceable
-from .slots import known
+from .representation import Representation, check_one, choose_representation, loadings_slot, sliceable
 from .units import READINGS, read_units
 
 if TYPE_CHECKING:
@@ -43,12 +42,9 @@ def incoming_representation(
     check_name(layer, "layer")
     if units is not None:
         check_option(units, "units", READINGS)
-    if use_rep is not None and layer is not None:
-        msg = f"`layer` takes the place of X, so it cannot be combined with use_rep={use_rep!r}; give one of them."
-        raise ValueError(msg)
-    if layer is not None and layer not in adata_new.layers:
-        msg = f"Did not find {layer!r} in adata_new.layers, which has {known(adata_new.layers)}."
-        raise KeyError(msg)
+    check_one(use_rep, layer)
+    if layer is not None:
+        check_found(layer, adata_new.layers, "adata_new.layers")
     genes = m.model.genes if use_rep is None or use_rep == "X" else None
     if genes is not None and genes.n_projected:
         return _projected(adata_new, m, genes, layer=layer, units=units, impute=impute)
@@ -62,23 +58,19 @@ def incoming_representation(
             )
             raise ValueError(msg)
     is_of_components = made_of in ("pca", "X_pca") or made_of in adata.varm or loadings_slot(made_of) in adata.varm
+    lacks_loadings = "there were no PCA loadings in adata.varm with the X they belong to, to project genes by"
     if is_of_components and use_rep is None and name in adata_new.obsm:
         msg = (
-            f"The map was made of {name!r}, of which there were no loadings in adata.varm with the X they belong to, "
-            f"to project genes by. adata_new.obsm[{name!r}] may be a PCA of its own, which is another one: give "
-            f"use_rep={name!r} if it has the components of the reference."
+            f"The map was made of {name!r}, and {lacks_loadings}. adata_new.obsm[{name!r}] may be a PCA of its own, "
+            f"which is another one: give use_rep={name!r} if it has the components of the reference."
         )
         raise ValueError(msg)
     if name not in adata_new.obsm:
+        reason = f" When the map was made, {lacks_loadings}." if is_of_components else ""
         msg = (
             f"The map was made of {made_of!r}; adata_new.obsm, which has {known(adata_new.obsm)}, lacks {name!r}: "
-            "compute it by the model that made it, or name it with `use_rep`."
+            f"compute it by the model that made it, or name it with `use_rep`.{reason}"
         )
-        if is_of_components:
-            msg += (
-                " When the map was made, there were no PCA loadings in adata.varm with the X they belong to, to "
-                "project genes by."
-            )
         raise KeyError(msg)
     found = choose_representation(adata_new, use_rep=name, n_pcs=None, layer=None)
     n_columns, n_found = m.model.n_features, found.matrix.shape[1]

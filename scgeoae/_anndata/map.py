@@ -37,8 +37,8 @@ if TYPE_CHECKING:
 Kind = Literal["autoencoder", "counts", "fitted", "laplacian"]
 """What is behind a map: our autoencoder, a model of counts, a model that was fitted to an embedding, or an estimate."""
 
-# Beyond these, float32 does not hold squares of positions.
-SMALLEST_SPAN, LARGEST_POSITION = 1e-18, 1e18
+# Beyond these, float32 does not hold the squares of positions.
+SMALLEST, LARGEST = 1e-18, 1e18
 # Parameters that are read again, and their valid values.
 VALID: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "use_rep": ("name", lambda value: isinstance(value, str)),
@@ -107,12 +107,9 @@ class Map:
         if not len(z):
             msg = f"There are no cells in adata, so that adata.obsm[{self.slot!r}] shows nothing."
             raise ValueError(msg)
-        if bad := np.count_nonzero(~(np.abs(z) < LARGEST_POSITION).all(1)):
-            problem = "beyond 1e18, whose square float32 does not hold," if np.isfinite(z).all() else "not finite"
-            raise self._changed(self.slot, bad, "positions", problem)
-        if 0 < np.ptp(z, axis=0).max(initial=0) < SMALLEST_SPAN:
-            problem = "within 1e-18, whose square float32 does not hold,"
-            raise self._changed(self.slot, len(z), "positions", problem)
+        self._require(self.slot, (np.abs(z) < LARGEST).all(1), "positions", "not finite or beyond 1e18")
+        if 0 < np.ptp(z, axis=0).max(initial=0) < SMALLEST:
+            self._require(self.slot, np.zeros(len(z), dtype=bool), "positions", "within 1e-18")
         return z
 
     @property
@@ -142,8 +139,7 @@ class Map:
         rows, columns = np.triu_indices(d)
         metric[:, rows, columns] = metric[:, columns, rows] = triangle
         is_finite = (np.abs(triangle) <= np.finfo(np.float32).max).all(1)
-        if bad := np.count_nonzero(~(is_finite & (np.trace(metric, axis1=1, axis2=2) > 0))):
-            raise self._changed(slot, bad, "tensors", "zero or not finite")
+        self._require(slot, is_finite & (np.trace(metric, axis1=1, axis2=2) > 0), "tensors", "zero or not finite")
         return metric
 
     def relative_log_area(self, side: Side = "decoder") -> Callable[[Tensor], Tensor]:
@@ -379,11 +375,13 @@ class Map:
     def _damaged(self, problem: str) -> ValueError:
         return ValueError(f"adata.uns[{self.entry!r}] is damaged: {problem}. Run {self.call} again.")
 
-    def _changed(self, slot: str, n: int, what: str, problem: str) -> ValueError:
-        return ValueError(
-            f"{n} of {self.adata.n_obs} {what} in adata.obsm[{slot!r}] are {problem}, as none was when they were "
-            f"written: drop these cells or run {self.call} again."
-        )
+    def _require(self, slot: str, good: NDArray[np.bool_], what: str, problem: str) -> None:
+        if bad := np.count_nonzero(~good):
+            msg = (
+                f"{bad} of {len(good)} {what} in adata.obsm[{slot!r}] are {problem}, as none was when they were "
+                f"written: drop these cells or run {self.call} again."
+            )
+            raise ValueError(msg)
 
 
 def read_map(adata: AnnData, key: str, argument: str = "key") -> Map:

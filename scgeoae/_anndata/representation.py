@@ -13,10 +13,9 @@ import pandas as pd
 from scanpy import logging as logg
 from scipy import sparse
 
-from .._arguments import check_adata, check_name
+from .._arguments import check_adata, check_found, check_name, checked_integer, known
 from .._matrix import dense, in_memory
 from .columns import obs_numbers
-from .slots import known
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -64,12 +63,9 @@ def choose_representation(
     check_adata(adata)
     check_name(use_rep, "use_rep")
     check_name(layer, "layer")
-    if n_pcs is not None and (not isinstance(n_pcs, int | np.integer) or n_pcs < 0):
-        msg = f"Expected `n_pcs` to be None or an integer >= 0, found {n_pcs!r}."
-        raise ValueError(msg)
-    if layer is not None and layer not in adata.layers:
-        msg = f"Did not find {layer!r} in adata.layers, which has {known(adata.layers)}."
-        raise KeyError(msg)
+    n_pcs = None if n_pcs is None else checked_integer(n_pcs, "n_pcs", 0, or_="None")
+    if layer is not None:
+        check_found(layer, adata.layers, "adata.layers")
     if use_rep is None and n_pcs == 0:
         use_rep = "X"
     if (
@@ -86,15 +82,9 @@ def choose_representation(
         if use_rep == "X":
             n_pcs = None
     if use_rep is not None and use_rep != "X":
-        if layer is not None:
-            msg = f"`layer` takes the place of X, so it cannot be combined with use_rep={use_rep!r}; give one of them."
-            raise ValueError(msg)
-        if use_rep not in adata.obsm:
-            msg = (
-                f"Did not find {use_rep!r} in adata.obsm, which has {known(adata.obsm)}; "
-                "compute it first (for 'X_pca', sc.pp.pca(adata)) or set use_rep='X'."
-            )
-            raise KeyError(msg)
+        check_one(use_rep, layer)
+        hint = "; compute it first (for 'X_pca', sc.pp.pca(adata)) or set use_rep='X'"
+        check_found(use_rep, adata.obsm, "adata.obsm", hint)
         return _from_obsm(adata, use_rep, n_pcs)
 
     pca_key = components_slot(adata) if layer is None else f"X_pca_{layer}"
@@ -111,6 +101,13 @@ def choose_representation(
     if use_rep is None and adata.n_vars > sc.settings.N_PCS:
         return _from_pca(adata, in_memory(matrix), name, pca_key, n_pcs, layer)
     return Representation(sliceable(matrix, name), name, {"use_rep": "X", **given})
+
+
+def check_one(use_rep: str | None, layer: str | None) -> None:
+    """Raise if both a representation and a layer are given."""
+    if use_rep is not None and layer is not None:
+        msg = f"`layer` takes the place of X, so it cannot be combined with use_rep={use_rep!r}; give one of them."
+        raise ValueError(msg)
 
 
 def representation_of_graph(adata: AnnData, params: Any) -> tuple[str, int | None] | None:

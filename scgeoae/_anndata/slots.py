@@ -76,9 +76,3 @@ def map_key(adata: AnnData, name: Any, argument: str = "key") -> str:
 def embedding_slot(adata: AnnData, key: str) -> str | None:
     """Return the key of `obsm` that has the map: ``X_{key}``, or `key` as version 2 of Scanpy writes it."""
     return next((name for name in (f"X_{key}", key) if name in adata.obsm), None)
-
-
-def known(mapping: Any) -> str:
-    """List the keys of a mapping for an error message."""
-    # anndata 0.13 keeps X as the layer None
-    return ", ".join(repr(key) for key in mapping if key is not None) or "nothing"

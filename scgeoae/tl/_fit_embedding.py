@@ -11,7 +11,7 @@ from .._anndata.map import read_map
 from .._anndata.params import params_of_fitted_decoder
 from .._anndata.representation import embedding_positions
 from .._anndata.results import results_of_fit
-from .._anndata.slots import known
+from .._arguments import check_found
 from .._matrix import dense
 from ..training import fit_decoder
 
@@ -45,11 +45,10 @@ def find_embedding(adata: AnnData, basis: str) -> tuple[Map, str, NDArray]:
     if not m.key or "/" in m.key:
         msg = f"Expected `basis` to be the name of an embedding in adata.obsm, such as 'X_umap', found {basis!r}."
         raise ValueError(msg)
-    if m.slot is None:
-        first = "; run sc.pp.neighbors(adata) and sc.tl.umap(adata) first" if m.key == "umap" else ""
-        msg = f"Did not find {f'X_{m.key}'!r} in adata.obsm, which has {known(adata.obsm)}{first}."
-        raise KeyError(msg)
-    return m, m.slot, embedding_positions(adata, m.slot)
+    slot = m.slot or m.slots.embedding
+    hint = "; run sc.pp.neighbors(adata) and sc.tl.umap(adata) first" if m.key == "umap" else ""
+    check_found(slot, adata.obsm, "adata.obsm", hint)
+    return m, slot, embedding_positions(adata, slot)
 
 
 def check_fit(representation: Representation, slot: str, positions: NDArray) -> None:

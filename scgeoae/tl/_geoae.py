@@ -13,9 +13,9 @@ from .._anndata.paga import paga_positions
 from .._anndata.params import params_of_fit
 from .._anndata.representation import choose_representation
 from .._anndata.results import changes_of_map, results_of_fit
-from .._anndata.slots import Slots, known
+from .._anndata.slots import Slots
 from .._anndata.write import check_writable, write
-from .._arguments import checked_map_key, checked_seed
+from .._arguments import check_found, checked_map_key, checked_seed
 from .._matrix import digest
 from .._runtime import default_torch_modes
 from ..training import MAX_UNROLLED, N_PARTNERS, Settings, choose_ambient, fit
@@ -385,12 +385,7 @@ def _positions(init_pos: Any, adata: AnnData, settings: Settings) -> Any:
         return None
     if init_pos == "paga":
         return paga_positions(adata, n_components=settings.n_components, seed=settings.seed)
-    if init_pos not in adata.obsm:
-        msg = (
-            f"Did not find {init_pos!r} in adata.obsm, which has {known(adata.obsm)}; "
-            "give 'pca', 'isomap', 'paga', one of these or an array."
-        )
-        raise KeyError(msg)
+    check_found(init_pos, adata.obsm, "adata.obsm", "; give 'pca', 'isomap', 'paga', one of these or an array")
     return adata.obsm[init_pos]
 
 

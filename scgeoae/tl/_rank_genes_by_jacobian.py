@@ -10,7 +10,7 @@ from .._anndata.columns import read_groups
 from .._anndata.fold_changes import log_fold_changes
 from .._anndata.map import read_map
 from .._anndata.write import Changes, check_writable, write
-from .._arguments import as_list, checked_integer, checked_key, checked_names, checked_positions
+from .._arguments import as_list, check_option, checked_integer, checked_key, checked_names, checked_positions
 from .._matrix import spread_rows
 from .._runtime import default_torch_modes
 from ..geometry import along, steepest
@@ -141,15 +141,12 @@ def rank_genes_by_jacobian(
         )
         raise ValueError(msg)
     if isinstance(direction, str):
-        if direction not in DIRECTIONS[: 1 + model.n_components]:
-            known = ", ".join(map(repr, DIRECTIONS[: 1 + model.n_components]))
-            msg = f"Expected `direction` to be None, {known} or {model.n_components} numbers, found {direction!r}."
-            raise ValueError(msg)
+        check_option(direction, "direction", DIRECTIONS[: 1 + model.n_components])
         if direction == "into" and len(found.rows) < 2:
             msg = f"adata.obs[{groupby!r}] has one group, so that there are no other cells to come from."
             raise ValueError(msg)
     elif direction is not None:
-        direction = checked_positions(direction, model.n_components, "direction")[0]
+        direction = checked_positions(direction, model.n_components, "direction", or_else="None, a name or ")[0]
         if not direction.any():
             msg = "Expected `direction` to be other than 0."
             raise ValueError(msg)
