@@ -18,7 +18,7 @@ from ..nn.arrays import NewerFormatError, from_arrays
 from .columns import obs_numbers
 from .original import check_cells, check_counts, is_unchanged
 from .representation import real_graph, real_matrix, stored_representation
-from .slots import SIDES, Slots, embedding_slot, map_key
+from .slots import Slots, embedding_slot, map_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -116,11 +116,6 @@ class Map:
     def n_components(self) -> int:
         """Number of dimensions."""
         return self.positions.shape[1]
-
-    @cached_property
-    def metrics(self) -> Mapping[Side, NDArray]:
-        """(n, d, d) metric tensors of each side that has some."""
-        return {side: self.metric(side) for side in SIDES if Slots(self.key, side).metric in self.adata.obsm}
 
     def metric(self, side: Side = "decoder") -> NDArray:
         """Return the (n, d, d) metric tensors at the cells."""
