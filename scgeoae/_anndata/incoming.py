@@ -1,4 +1,4 @@
-"""The representation of a map for cells of another AnnData."""
+"""The representation of new cells, as the map needs it."""
 
 from __future__ import annotations
 
@@ -29,15 +29,7 @@ def incoming_representation(
     units: str | None,
     impute: bool,
 ) -> Representation:
-    """Return the representation that a map was made of, for the cells of `adata_new`.
-
-    Raises
-    ------
-    KeyError
-        If it is not there and cannot be computed.
-    ValueError
-        If genes or components are missing, or in units that do not lead to those of the reference.
-    """
+    """Return the representation that a map was made from, for the cells of `adata_new`."""
     check_name(use_rep, "use_rep")
     check_name(layer, "layer")
     if units is not None:
@@ -83,7 +75,7 @@ def incoming_representation(
 def _projected(
     adata_new: AnnData, m: Map, genes: Genes, *, layer: str | None, units: str | None, impute: bool
 ) -> Representation:
-    """Return the projection of the new cells' genes, in the units of the reference."""
+    """Return the genes of the new cells, converted to the reference's units and projected onto its components."""
     made_of = m.params["use_rep"]
     if layer is None and genes.layer in adata_new.layers:
         layer = genes.layer
@@ -93,7 +85,7 @@ def _projected(
         msg = f"{name} is empty, so there are no genes to project; name a representation with `use_rep`."
         raise ValueError(msg)
     matrix = sliceable(matrix, name)
-    # of others it makes no difference
+    # only the names of these genes have to be unique
     wanted = adata_new.var_names.isin(genes.projected)
     names = adata_new.var_names[wanted]
     if not names.is_unique:
