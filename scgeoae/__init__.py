@@ -1,4 +1,4 @@
-"""Embeddings of single-cell data whose distortion is small, measured and shown."""
+"""Maps of single cells whose distortion is small, measured, and shown."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __version__ = version("scgeoae")
 
 
 def __getattr__(name: str) -> Any:
-    # torch and scanpy take seconds to import: only whoever uses a subpackage waits for them
+    # torch and scanpy take seconds to import, so each subpackage is imported when it is first used
     if name == "load":
         return import_module(".nn", __name__).load
     if name in __all__:

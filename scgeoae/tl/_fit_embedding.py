@@ -1,4 +1,4 @@
-"""Fit a model to an embedding that stays as it is."""
+"""Fit a model to an embedding that stays unchanged."""
 
 from __future__ import annotations
 
@@ -25,22 +25,14 @@ if TYPE_CHECKING:
     from .._anndata.results import Results
     from ..training import Settings
 
-# Cells of which the scale of the data is taken.
+# Number of cells from which the scale of the data is estimated.
 MAX_CELLS = 1000
-# Powers of ten between the scales of the data and of the embedding.
+# Largest difference between the scales of the data and the embedding, in powers of ten.
 MAX_RATIO = 15
 
 
 def find_embedding(adata: AnnData, basis: str) -> tuple[Map, str, NDArray]:
-    """Return the map of an embedding, its key of `obsm` and its (n, d) positions.
-
-    Raises
-    ------
-    KeyError
-        If it is not there.
-    ValueError
-        If `basis` cannot name results, or the positions are not finite or do not fill their dimensions.
-    """
+    """Return the map of an embedding, its key in `obsm` and its (n, d) positions, or raise if they cannot be used."""
     m = read_map(adata, basis, "basis")
     if not m.key or "/" in m.key:
         msg = f"Expected `basis` to be the name of an embedding in adata.obsm, such as 'X_umap', found {basis!r}."
@@ -52,7 +44,7 @@ def find_embedding(adata: AnnData, basis: str) -> tuple[Map, str, NDArray]:
 
 
 def check_fit(representation: Representation, slot: str, positions: NDArray) -> None:
-    """Say if there are too few features or cells for a metric, or if float32 could not hold it."""
+    """Raise if there are too few features or cells for a metric, or if it would be out of range for float32."""
     n, d = positions.shape
     n_features = representation.matrix.shape[1]
     if d > n_features:
@@ -61,7 +53,7 @@ def check_fit(representation: Representation, slot: str, positions: NDArray) -> 
     if n < d + 2:
         msg = f"A metric of {d} dimensions needs at least {d + 2} cells, found {n}."
         raise ValueError(msg)
-    with np.errstate(all="ignore"):  # of values that are not finite, which is said elsewhere
+    with np.errstate(all="ignore"):  # values that are not finite are reported elsewhere
         spread = dense(representation.matrix[:MAX_CELLS]).astype(np.float64).std()
         ratio = spread / positions.astype(np.float64).std()
     if np.isfinite(ratio) and spread > 0 and abs(np.log10(ratio)) > MAX_RATIO:
@@ -82,7 +74,7 @@ def fit_embedding(
     device: str | torch.device,
     progress_bar: bool,
 ) -> Results:
-    """Return the results of a decoder and an encoder that are fitted to the (n, d) positions in ``obsm[slot]``."""
+    """Fit a decoder and an encoder to the (n, d) positions in ``obsm[slot]``, and return the results."""
     k = min(settings.n_neighbors, len(positions) - 1)
     fitted = fit_decoder(
         representation.matrix,
