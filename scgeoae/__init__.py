@@ -1,4 +1,4 @@
-"""Embeddings of single-cell data whose distortion is small, measured and shown."""
+"""Maps of single cells whose distortion is small, measured, and shown."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __version__ = version("scgeoae")
 
 
 def __getattr__(name: str) -> Any:
-    # torch and Scanpy take seconds to import, so a subpackage is imported when it is first used
+    # torch and scanpy take seconds to import, so each subpackage is imported when it is first used
     if name == "load":
         return import_module(".nn.arrays", __name__).load
     if name in __all__:

@@ -1,4 +1,4 @@
-"""Embed an h5ad file and draw its distortion: ``python -m scgeoae [in.h5ad] [-o out.h5ad] [--figures DIR]``."""
+"""Map an h5ad file and draw the distortion: ``python -m scgeoae [in.h5ad] [-o out.h5ad] [--figures DIR]``."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line and return its exit status: 0, 2 for an error that the user can fix, or 130 after Ctrl-C."""
+    """Run the command line and return its exit status: 0, 2 for an error the user can fix, or 130 after Ctrl-C."""
     options = _parser().parse_args(arguments)
     try:
         run(options)
@@ -27,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("scgeoae: interrupted", file=sys.stderr)
         return 130
     except (OSError, KeyError, TypeError, ValueError, RuntimeError, MemoryError) as error:
-        # str() of a KeyError is a repr
+        # str() of a KeyError puts the message in quotes
         message = error.args[0] if isinstance(error, KeyError) and error.args else error
         print("scgeoae: error: " + " ".join(str(message).split()), file=sys.stderr)
         return 2
@@ -35,8 +35,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Embed, report the scores, and write the files that the options ask for."""
-    # before the imports below, which take seconds
+    """Make the map, print its scores, and write the files that the options ask for."""
+    # report wrong paths before the imports below, which take seconds
     if options.input is not None and not options.input.is_file():
         msg = f"there is no file {options.input}"
         raise FileNotFoundError(msg)
@@ -94,11 +94,11 @@ def _read(path: Path | None) -> AnnData:
 
     if path is None:
         with warnings.catch_warnings():
-            # the file was written by an old version of anndata
+            # an old version of anndata wrote this file, so reading it warns
             warnings.simplefilter("ignore")
             return sc.datasets.pbmc68k_reduced()
     if find_spec("hdf5plugin") is not None:
-        # importing it registers more compression filters
+        # importing it registers more compression filters with h5py
         import_module("hdf5plugin")
     try:
         with explain_missing_filter():

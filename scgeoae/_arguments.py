@@ -44,6 +44,19 @@ def check_option(value: Any, argument: str, options: Collection[str]) -> None:
         raise ValueError(msg)
 
 
+def check_found(name: Any, mapping: Any, where: str, hint: str = "") -> None:
+    """Raise if a mapping lacks a name, with the names that it has."""
+    if name not in mapping:
+        msg = f"Did not find {name!r} in {where}, which has {known(mapping)}{hint}."
+        raise KeyError(msg)
+
+
+def known(mapping: Any) -> str:
+    """List the keys of a mapping for an error message."""
+    # anndata 0.13 keeps X as the layer None
+    return ", ".join(repr(key) for key in mapping if key is not None) or "nothing"
+
+
 def check_path(path: Any) -> None:
     """Raise if the argument does not name a file."""
     if not isinstance(path, str | PathLike):

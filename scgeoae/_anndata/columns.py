@@ -1,4 +1,4 @@
-"""Columns of `obs` and `var`: numbers, labels, groups of cells, and symbols of genes."""
+"""Columns of `obs` and `var`: numbers, labels, groups of cells, and gene symbols."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from .._arguments import check_name, checked_names
-from .slots import known
+from .._arguments import check_found, check_name, checked_names
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,18 +19,8 @@ if TYPE_CHECKING:
 
 
 def obs_column(adata: AnnData, name: str) -> pd.Series:
-    """Return a column of `obs`, read into memory if it is lazy.
-
-    Raises
-    ------
-    KeyError
-        If there is no such column.
-    ValueError
-        If several columns have this name.
-    """
-    if name not in adata.obs:
-        msg = f"Did not find {name!r} in adata.obs, which has {known(adata.obs)}."
-        raise KeyError(msg)
+    """Return a column of `obs`, read into memory if it is lazy, or raise if there is none or more than one."""
+    check_found(name, adata.obs, "adata.obs")
     obs = adata.obs if isinstance(adata.obs, pd.DataFrame) else adata.obs.to_memory()
     if isinstance(obs[name], pd.DataFrame):
         msg = (
@@ -43,7 +32,7 @@ def obs_column(adata: AnnData, name: str) -> pd.Series:
 
 
 def obs_numbers(adata: AnnData, name: str) -> NDArray[np.float64]:
-    """Return a column of `obs` as numbers, all NaN if it does not hold numbers."""
+    """Return a column of `obs` as numbers, all NaN if it is not numeric."""
     column = obs_column(adata, name)
     if not pd.api.types.is_numeric_dtype(column):
         return np.full(len(column), np.nan)
@@ -51,13 +40,7 @@ def obs_numbers(adata: AnnData, name: str) -> NDArray[np.float64]:
 
 
 def obs_labels(adata: AnnData, name: str) -> pd.Categorical:
-    """Return a column of `obs` as labels.
-
-    Raises
-    ------
-    TypeError
-        If it holds something that cannot be a label, such as lists.
-    """
+    """Return a column of `obs` as labels, or raise if it holds values that cannot be labels, such as lists."""
     column = obs_column(adata, name)
     try:
         return pd.Categorical(column)
@@ -69,22 +52,22 @@ def obs_labels(adata: AnnData, name: str) -> pd.Categorical:
 
 @dataclass(frozen=True)
 class Groups:
-    """The groups of a column of `obs` that have cells, in the order of its categories."""
+    """The nonempty groups of a column of `obs`, in the order of its categories."""
 
     column: str
     rows: dict[str, NDArray[np.intp]]
-    """Rows of the cells of each group, by its name, which is its label as text."""
+    """Rows of the cells in each group, by its name. The name is the label as text."""
     names: dict[Any, str]
-    """Name of each group by its label in the column, which may be a number."""
+    """Name of each group, by its label in the column, which may be a number."""
 
     def find(self, label: Any) -> str | None:
-        """Return the name of the group with a label, given as in the column or as text; None if there is none."""
+        """Return the name of a group, given by its label as in the column or as text, or None."""
         if not np.isscalar(label):
             return None
         return self.names.get(label, str(label) if str(label) in self.rows else None)
 
     def name(self, label: Any) -> str:
-        """Return the name of the group with a label, or raise with the groups that there are."""
+        """Return the name of a group, given by its label, or raise an error that lists the groups."""
         found = self.find(label)
         if found is None:
             msg = f"Did not find {label!r} in adata.obs[{self.column!r}], whose groups are {self.listed}."
@@ -98,13 +81,7 @@ class Groups:
 
 
 def read_groups(adata: AnnData, groupby: str) -> Groups:
-    """Return the groups of cells that a column of `obs` names.
-
-    Raises
-    ------
-    ValueError
-        If no cell has a group, or two groups have the same name as text.
-    """
+    """Return the groups of cells in a column of `obs`, or raise if there are none or two have the same name as text."""
     check_name(groupby, "groupby", required=True)
     labels = obs_labels(adata, groupby)
     names = {label: str(label) for label in labels.categories}
@@ -120,9 +97,9 @@ def read_groups(adata: AnnData, groupby: str) -> Groups:
 
 
 def find_genes(adata: AnnData, genes: str | Sequence[str], gene_symbols: str | None) -> list[str]:
-    """Return the names in `var_names` of genes that are named as in the column `gene_symbols` of `var`, as in Scanpy.
+    """Return the `var_names` of genes that are given by the names in the column `gene_symbols` of `var`, as in Scanpy.
 
-    Of several genes with one symbol, the first is meant.
+    If several genes share a symbol, the first one is used.
     """
     genes = checked_names(genes, "genes")
     if gene_symbols is None:
@@ -137,17 +114,15 @@ def find_genes(adata: AnnData, genes: str | Sequence[str], gene_symbols: str | N
 
 
 def shown_names(adata: AnnData, genes: Sequence[str], gene_symbols: str | None) -> list[str]:
-    """Return the names in the column `gene_symbols` of genes of `var_names`."""
+    """Return the names to show for genes of `var_names`: those in the column `gene_symbols`, if given."""
     if gene_symbols is None:
         return list(genes)
     symbols = _symbols(adata, gene_symbols)
-    # a gene that the map knows may no longer be in `var`
+    # `var` may no longer have a gene that the map knows
     return [symbols[gene] if gene in symbols.index else gene for gene in genes]
 
 
 def _symbols(adata: AnnData, gene_symbols: str) -> pd.Series:
     check_name(gene_symbols, "gene_symbols")
-    if gene_symbols not in adata.var:
-        msg = f"Did not find {gene_symbols!r} in adata.var, which has {known(adata.var)}."
-        raise KeyError(msg)
+    check_found(gene_symbols, adata.var, "adata.var")
     return adata.var[gene_symbols].astype(str)

@@ -1,4 +1,4 @@
-"""The representation of a map for cells of another AnnData."""
+"""The representation of new cells, as the map needs it."""
 
 from __future__ import annotations
 
@@ -8,10 +8,9 @@ import numpy as np
 import pandas as pd
 from scanpy import logging as logg
 
-from .._arguments import check_name, check_option
+from .._arguments import check_found, check_name, check_option, known
 from .._matrix import blocks
-from .representation import Representation, choose_representation, loadings_slot, sliceable
-from .slots import known
+from .representation import Representation, check_one, choose_representation, loadings_slot, sliceable
 from .units import READINGS, read_units
 
 if TYPE_CHECKING:
@@ -30,25 +29,14 @@ def incoming_representation(
     units: str | None,
     impute: bool,
 ) -> Representation:
-    """Return the representation that a map was made of, for the cells of `adata_new`.
-
-    Raises
-    ------
-    KeyError
-        If it is not there and cannot be computed.
-    ValueError
-        If genes or components are missing, or in units that do not lead to those of the reference.
-    """
+    """Return the representation that a map was made from, for the cells of `adata_new`."""
     check_name(use_rep, "use_rep")
     check_name(layer, "layer")
     if units is not None:
         check_option(units, "units", READINGS)
-    if use_rep is not None and layer is not None:
-        msg = f"`layer` takes the place of X, so it cannot be combined with use_rep={use_rep!r}; give one of them."
-        raise ValueError(msg)
-    if layer is not None and layer not in adata_new.layers:
-        msg = f"Did not find {layer!r} in adata_new.layers, which has {known(adata_new.layers)}."
-        raise KeyError(msg)
+    check_one(use_rep, layer)
+    if layer is not None:
+        check_found(layer, adata_new.layers, "adata_new.layers")
     genes = m.model.genes if use_rep is None or use_rep == "X" else None
     if genes is not None and genes.n_projected:
         return _projected(adata_new, m, genes, layer=layer, units=units, impute=impute)
@@ -62,23 +50,19 @@ def incoming_representation(
             )
             raise ValueError(msg)
     is_of_components = made_of in ("pca", "X_pca") or made_of in adata.varm or loadings_slot(made_of) in adata.varm
+    lacks_loadings = "there were no PCA loadings in adata.varm with the X they belong to, to project genes by"
     if is_of_components and use_rep is None and name in adata_new.obsm:
         msg = (
-            f"The map was made of {name!r}, of which there were no loadings in adata.varm with the X they belong to, "
-            f"to project genes by. adata_new.obsm[{name!r}] may be a PCA of its own, which is another one: give "
-            f"use_rep={name!r} if it has the components of the reference."
+            f"The map was made of {name!r}, and {lacks_loadings}. adata_new.obsm[{name!r}] may be a PCA of its own, "
+            f"which is another one: give use_rep={name!r} if it has the components of the reference."
         )
         raise ValueError(msg)
     if name not in adata_new.obsm:
+        reason = f" When the map was made, {lacks_loadings}." if is_of_components else ""
         msg = (
             f"The map was made of {made_of!r}; adata_new.obsm, which has {known(adata_new.obsm)}, lacks {name!r}: "
-            "compute it by the model that made it, or name it with `use_rep`."
+            f"compute it by the model that made it, or name it with `use_rep`.{reason}"
         )
-        if is_of_components:
-            msg += (
-                " When the map was made, there were no PCA loadings in adata.varm with the X they belong to, to "
-                "project genes by."
-            )
         raise KeyError(msg)
     found = choose_representation(adata_new, use_rep=name, n_pcs=None, layer=None)
     n_columns, n_found = m.model.n_features, found.matrix.shape[1]
@@ -91,7 +75,7 @@ def incoming_representation(
 def _projected(
     adata_new: AnnData, m: Map, genes: Genes, *, layer: str | None, units: str | None, impute: bool
 ) -> Representation:
-    """Return the projection of the new cells' genes, in the units of the reference."""
+    """Return the genes of the new cells, converted to the reference's units and projected onto its components."""
     made_of = m.params["use_rep"]
     if layer is None and genes.layer in adata_new.layers:
         layer = genes.layer
@@ -101,7 +85,7 @@ def _projected(
         msg = f"{name} is empty, so there are no genes to project; name a representation with `use_rep`."
         raise ValueError(msg)
     matrix = sliceable(matrix, name)
-    # of others it makes no difference
+    # only the names of these genes have to be unique
     wanted = adata_new.var_names.isin(genes.projected)
     names = adata_new.var_names[wanted]
     if not names.is_unique:

@@ -1,4 +1,4 @@
-"""A map that is stored in an AnnData, read as one object."""
+"""A map stored in an AnnData, read as one object."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ..nn.arrays import NewerFormatError, from_arrays
 from .columns import obs_numbers
 from .original import check_cells, check_counts, is_unchanged
 from .representation import real_graph, real_matrix, stored_representation
-from .slots import SIDES, Slots, embedding_slot, map_key
+from .slots import Slots, embedding_slot, map_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -35,11 +35,11 @@ if TYPE_CHECKING:
     from .slots import Side
 
 Kind = Literal["autoencoder", "counts", "fitted", "laplacian"]
-"""What is behind a map: our autoencoder, a model of counts, a model that was fitted to an embedding, or an estimate."""
+"""What a map is based on: an autoencoder, a model of counts, a model fitted to an embedding, or an estimated metric."""
 
-# Beyond these, float32 does not hold squares of positions.
-SMALLEST_SPAN, LARGEST_POSITION = 1e-18, 1e18
-# Parameters that are read again, and their valid values.
+# Outside this range, squares of positions do not fit into float32.
+SMALLEST, LARGEST = 1e-18, 1e18
+# Stored parameters that are read, and their valid values.
 VALID: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "use_rep": ("name", lambda value: isinstance(value, str)),
     "layer": ("name", lambda value: isinstance(value, str)),
@@ -54,48 +54,48 @@ VALID: dict[str, tuple[str, Callable[[Any], bool]]] = {
 
 
 class Unit(NamedTuple):
-    """What a length on the map means in the representation."""
+    """The meaning of a length on the map in the representation."""
 
     name: str
-    """In the plural: ``units of X_pca``."""
+    """Name in the plural, such as ``units of X_pca``."""
     per_length: float
-    """How many of them one unit of length on the map is."""
+    """Number of these units per unit of length on the map."""
     is_mean: bool
-    """Whether this holds only on average."""
+    """Whether this number is only an average."""
     spread: float | None = None
-    """Share by which two thirds of the pairs of cells are off at most, where it was measured."""
+    """Largest relative error for two thirds of the pairs of cells, if it was measured."""
 
 
 @dataclass(frozen=True)
 class Map:
-    """A map in an AnnData. Each part is read and checked when it is first asked for, and only once.
+    """A map in an AnnData. Each part is read and checked only once, when it is first used.
 
-    `read_map` makes it. Errors say what is missing or damaged, and which call makes it again.
+    `read_map` creates it. Errors say what is missing or damaged, and which call creates it again.
     """
 
     adata: AnnData
     key: str
     """Name of the map, without ``X_``."""
     kind: Kind | None
-    """None of an embedding that was not measured yet."""
+    """None if the embedding was not measured yet."""
     slot: str | None
-    """Key of `obsm` that has the positions."""
+    """Key of the positions in `obsm`."""
     entry: str
-    """Key of `uns` that has the record."""
+    """Key of the record in `uns`."""
 
     @property
     def slots(self) -> Slots:
-        """Names of the slots; of tensors, those of the decoder."""
+        """Names of the slots. For metric tensors, those of the decoder."""
         return Slots(self.key)
 
     @property
     def is_own(self) -> bool:
-        """Whether the positions were made here, with a decoder of their own."""
+        """Whether the positions were computed by scgeoae, together with a decoder."""
         return self.kind in ("autoencoder", "counts")
 
     @property
     def has_model(self) -> bool:
-        """Whether there is a model behind the tensors."""
+        """Whether the metric tensors come from a model."""
         return self.kind in ("autoencoder", "counts", "fitted")
 
     @cached_property
@@ -107,23 +107,15 @@ class Map:
         if not len(z):
             msg = f"There are no cells in adata, so that adata.obsm[{self.slot!r}] shows nothing."
             raise ValueError(msg)
-        if bad := np.count_nonzero(~(np.abs(z) < LARGEST_POSITION).all(1)):
-            problem = "beyond 1e18, whose square float32 does not hold," if np.isfinite(z).all() else "not finite"
-            raise self._changed(self.slot, bad, "positions", problem)
-        if 0 < np.ptp(z, axis=0).max(initial=0) < SMALLEST_SPAN:
-            problem = "within 1e-18, whose square float32 does not hold,"
-            raise self._changed(self.slot, len(z), "positions", problem)
+        self._require(self.slot, (np.abs(z) < LARGEST).all(1), "positions", "not finite or beyond 1e18")
+        if 0 < np.ptp(z, axis=0).max(initial=0) < SMALLEST:
+            self._require(self.slot, np.zeros(len(z), dtype=bool), "positions", "within 1e-18")
         return z
 
     @property
     def n_components(self) -> int:
         """Number of dimensions."""
         return self.positions.shape[1]
-
-    @cached_property
-    def metrics(self) -> Mapping[Side, NDArray]:
-        """(n, d, d) metric tensors of each side that has some."""
-        return {side: self.metric(side) for side in SIDES if Slots(self.key, side).metric in self.adata.obsm}
 
     def metric(self, side: Side = "decoder") -> NDArray:
         """Return the (n, d, d) metric tensors at the cells."""
@@ -142,14 +134,13 @@ class Map:
         rows, columns = np.triu_indices(d)
         metric[:, rows, columns] = metric[:, columns, rows] = triangle
         is_finite = (np.abs(triangle) <= np.finfo(np.float32).max).all(1)
-        if bad := np.count_nonzero(~(is_finite & (np.trace(metric, axis1=1, axis2=2) > 0))):
-            raise self._changed(slot, bad, "tensors", "zero or not finite")
+        self._require(slot, is_finite & (np.trace(metric, axis1=1, axis2=2) > 0), "tensors", "zero or not finite")
         return metric
 
     def relative_log_area(self, side: Side = "decoder") -> Callable[[Tensor], Tensor]:
-        """Return a function of (m, d, d) tensors that gives their log area relative to the mean over the whole run."""
+        """Return a function from (m, d, d) tensors to their log area relative to the mean over the whole run."""
         reference = torch.from_numpy(self.metric(side))
-        # the mean is that of all cells of the run, of which these may be some
+        # the mean is over all cells of the run, and `adata` may have only some of them
         column = self.column(Slots(self.key, side).log_area)
         shift = float(np.median(column - relative_log_area(reference).numpy()))
         return lambda metric: relative_log_area(metric, reference=reference) + shift
@@ -177,7 +168,7 @@ class Map:
         return real_graph(self.adata.obsp[slot], f"adata.obsp[{slot!r}]")
 
     def column(self, name: str, call: str | None = None) -> NDArray[np.float64]:
-        """Return a column of finite numbers of `obs`, which `call` writes, by default the one that makes the map."""
+        """Return a column of finite numbers of `obs`. `call` writes it, by default the call that makes the map."""
         if name not in self.adata.obs:
             raise self._not_found(f"adata.obs[{name!r}]", call)
         values = obs_numbers(self.adata, name)
@@ -230,7 +221,7 @@ class Map:
 
     @property
     def autoencoder(self) -> Autoencoder:
-        """The model, if it has an encoder."""
+        """The model, or an error if it has no encoder."""
         if isinstance(self.model, Autoencoder):
             return self.model
         msg = (
@@ -241,10 +232,10 @@ class Map:
 
     @cached_property
     def representation(self) -> Representation:
-        """What the map was made of, with its genes in the order that the model knows.
+        """The representation that the map was made from, with genes in the order of the model.
 
-        A digest tells that nothing has changed. Else some cells or genes may be gone or in another order, and each cell
-        tells by the error of its reconstruction, which is stored beside it.
+        A digest shows whether it is unchanged. Otherwise cells or genes may have been removed or reordered, and each
+        cell is checked against its stored reconstruction error.
         """
         model, n_cells = self.model, self.n_cells
         names = None if model.genes is None else model.genes.names
@@ -267,7 +258,7 @@ class Map:
 
     @property
     def n_cells(self) -> int:
-        """Number of cells that the map was made of."""
+        """Number of cells that the map was made from."""
         return int(self.params.get("n_cells", self.adata.n_obs))
 
     def check_whole(self) -> None:
@@ -292,11 +283,11 @@ class Map:
 
     @property
     def source_of_genes(self) -> str:
-        """Where the genes were when the map was made, for an error message."""
+        """Where the genes were when the map was made, for error messages."""
         return "adata.X" if self.genes.layer is None else f"adata.layers[{self.genes.layer!r}]"
 
     def expression(self, genes: Sequence[str] | None) -> Expression:
-        """Return how genes are read off the representation: `genes`, or by default all that it is computed from."""
+        """Return how to read `genes` off the representation, by default all genes that it is computed from."""
         if genes is not None and not genes:
             msg = "Expected `genes` to name a gene, found an empty list."
             raise KeyError(msg)
@@ -312,11 +303,11 @@ class Map:
 
     @property
     def unit(self) -> Unit:
-        """What one unit of length on the map is.
+        """The length in the representation of one unit of length on the map.
 
-        It is measured between cells: the distance on the map against the distance between the decoded points, in the
-        median over pairs. Where that was not measured, our own map has the unit of its representation, and on any other
-        a step of 1 is as long as the root of the mean of tr G/d over the cells.
+        It is the median, over pairs of cells, of the distance between the decoded points relative to the distance on
+        the map. If that was not measured, a map of scgeoae has the unit of its representation; on any other map, a step
+        of 1 has the length √(mean of tr G/d over the cells).
         """
         name, scores = self._unit_name, self.scores
         if 0 < scores.get("chord", 0) < np.inf:
@@ -361,7 +352,7 @@ class Map:
 
     @property
     def call(self) -> str:
-        """The call that makes the map, or measures it."""
+        """The call that makes or measures the map."""
         if self.kind == "counts" or self.key == "geoscvi":
             return "the method to_anndata() of a trained sg.model.GeoSCVI"
         is_foreign = (
@@ -379,15 +370,17 @@ class Map:
     def _damaged(self, problem: str) -> ValueError:
         return ValueError(f"adata.uns[{self.entry!r}] is damaged: {problem}. Run {self.call} again.")
 
-    def _changed(self, slot: str, n: int, what: str, problem: str) -> ValueError:
-        return ValueError(
-            f"{n} of {self.adata.n_obs} {what} in adata.obsm[{slot!r}] are {problem}, as none was when they were "
-            f"written: drop these cells or run {self.call} again."
-        )
+    def _require(self, slot: str, good: NDArray[np.bool_], what: str, problem: str) -> None:
+        if bad := np.count_nonzero(~good):
+            msg = (
+                f"{bad} of {len(good)} {what} in adata.obsm[{slot!r}] are {problem}, as none was when they were "
+                f"written: drop these cells or run {self.call} again."
+            )
+            raise ValueError(msg)
 
 
 def read_map(adata: AnnData, key: str, argument: str = "key") -> Map:
-    """Return the map under a name, which may be given as its whole key of `obsm`; `argument` is what errors call it."""
+    """Return a map by its name or its key of `obsm`. Errors call the name `argument`."""
     key = map_key(adata, key, argument)
     entry = f"{key}_distortion" if f"{key}_distortion" in adata.uns else key
     return Map(adata, key, _kind(adata.uns, key, entry), embedding_slot(adata, key), entry)

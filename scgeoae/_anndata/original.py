@@ -1,4 +1,4 @@
-"""Whether an AnnData still has what a map was made of."""
+"""Check that an AnnData still has the data that a map was made from."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ if TYPE_CHECKING:
     from .params import Params
     from .representation import Representation
 
-# Up to this number of cells, training sees all of them in their order, so that their digest can be taken again.
+# Up to this number of cells, training uses all of them in order, so their digest can be computed again.
 MAX_DIGESTED = 100_000
-# The error of a cell may differ from the stored one by a share of it, plus a share of the mean square of the data.
+# Tolerance for the error of a cell: a share of the stored error, plus a share of the mean square of the data.
 MAX_DEVIATION, MAX_NOISE = 1e-3, 1e-5
-# How far from its position a cell may be encoded, as a share of the map; the median of that where positions are not
-# those of the encoder.
+# Largest distance between the encoding and the position of a cell, as a share of the size of the map. The second is for
+# the median over the cells, if the encoder does not determine the positions.
 MAX_STRAY, MAX_MEDIAN_STRAY = 0.01, 0.1
 
 
 def is_unchanged(found: Representation, params: Params) -> bool:
-    """Whether the digest says that a representation is the one that was trained on."""
+    """Return whether a representation has the digest of the one that was trained on."""
     return found.matrix.shape[0] <= MAX_DIGESTED and digest_of_rows(found.matrix) == params.get("data")
 
 
@@ -45,23 +45,18 @@ def check_cells(
     cells: Sequence[str],
     name: str,
 ) -> None:
-    """Raise if the model does not reconstruct each cell with the error that it had.
+    """Raise if the model does not reconstruct each cell with its stored error.
 
     Parameters
     ----------
     positions
         (n, d) on the map.
     error
-        (n,) stored errors. None if they are gone: the encoder is then asked where the cells lie.
+        (n,) stored errors. If they are gone (None), the positions are compared with those of the encoder.
     is_approximate
         Whether the encoder places cells only near their positions.
     cells, name
         Names of the cells and of the map, for the error message.
-
-    Raises
-    ------
-    ValueError
-        If some cells have other values.
     """
     now, stray, square = (np.empty(len(positions)) for _ in range(3))
     with torch.no_grad():
@@ -88,7 +83,7 @@ def check_cells(
 
 
 def check_counts(found: Representation, genes: Genes, name: str, *, whole: bool) -> None:
-    """Raise if counts differ from those of the map: beyond their range, or, of the `whole` map, in the mean."""
+    """Raise if counts exceed the range of those of the map or, for the `whole` map, differ in the mean."""
     then, now = genes.statistics, statistics_of(found.matrix)
     tolerance = MAX_DEVIATION * then.std + MAX_NOISE
     is_other = now.high > then.high + tolerance

@@ -1,4 +1,4 @@
-"""The parameters of a run, as they are stored in ``uns[key]["params"]``."""
+"""The parameters of a run, as stored in ``uns[key]["params"]``."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Params(TypedDict, total=False):
-    """What a map was made of, with and by. A parameter that is absent had its default, as files have no None."""
+    """What a map was made from, and how. Files cannot store None, so a missing parameter had its default."""
 
     # the representation
     use_rep: str
@@ -29,7 +29,7 @@ class Params(TypedDict, total=False):
     """Digest of the rows that were trained on."""
     neighbors_key: str
     neighbors: str
-    """Digest of the neighbor graph that was followed."""
+    """Digest of the neighbor graph that was used."""
     # arguments of `scgeoae.tl.geoae`
     n_components: int
     regularizer: str | Mapping[str, float]
@@ -52,17 +52,17 @@ class Params(TypedDict, total=False):
     batch_size: int
     learning_rate: float
     random_state: int
-    # of a model that was fitted to an embedding, or an estimate of its metric
+    # a model fitted to an embedding, or an estimate of its metric
     basis: str
     method: str
-    """``"decoder"`` or ``"laplacian"``; ``"gauss"`` of other maps, as Scanpy asks of whatever `neighbors_key` names."""
-    # of a model of counts
+    """``"decoder"`` or ``"laplacian"``; ``"gauss"`` for other maps, which Scanpy expects under a `neighbors_key`."""
+    # a model of counts
     batch_key: str
     size_factor_key: str
     library_size: float
     gene_likelihood: str
     made_by: str
-    # of the run
+    # the run
     interrupted_at: str
     environment: dict[str, Any]
 
@@ -75,18 +75,18 @@ def without_none(**params: Any) -> Params:
 def params_of_fit(
     settings: Settings, chosen: Mapping[str, Any], ambient: Any, init_pos: Any, *, n_neighbors: int, fitted: Fit
 ) -> Params:
-    """Return the parameters of an autoencoder that was trained on the representation that was `chosen`."""
+    """Return the parameters of an autoencoder that was trained on the `chosen` representation."""
     params = asdict(settings)
-    # how a run would have ended is no part of what it was
+    # what an interrupt would have done does not affect the result
     del params["on_interrupt"]
     params["random_state"] = params.pop("seed")
     if fitted.displacement is not None:
         params["refine"] = True
     elif settings.refine:
-        # an interrupt ended the run before the second stage
+        # the run was interrupted before refinement
         params["refine"] = False
     if settings.is_auto:
-        # the weights that were found; `tolerance` says that they were
+        # the weights that were found; a stored `tolerance` marks them as such
         weights = {term.name: fitted.factor * term.weight for term in settings.terms}
         if isinstance(settings.regularizer, str):
             params["strength"] = weights[settings.regularizer]

@@ -1,4 +1,4 @@
-"""The results of a run in the form in which they are stored."""
+"""The results of a run, in the form in which they are stored."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 
 class Tensors(NamedTuple):
-    """The metric of one network at the cells, and the distortion of each cell."""
+    """The metric of one network at the cells, and the distortion there."""
 
     metric: NDArray[np.float32]
     """(n, d, d)"""
@@ -45,13 +45,13 @@ class Tensors(NamedTuple):
 
 @dataclass(frozen=True)
 class Results:
-    """Everything that one run writes. What an earlier run of the same name left and this one lacks is removed."""
+    """Everything that a run writes. Leftovers of an earlier run under the same name are removed."""
 
     tensors: dict[Side, Tensors]
     params: Params
     scores: dict[str, float]
     is_own: bool
-    """Whether the embedding was made here. If not, ``uns[key]`` belongs to the package that made it."""
+    """Whether scgeoae computed the embedding. Otherwise, ``uns[key]`` belongs to the package that did."""
     embedding: NDArray[np.float32] | None = None
     """(n, d), None if the embedding stays as it is."""
     graph: MetricGraph | None = None
@@ -61,11 +61,11 @@ class Results:
     outlier_score: NDArray[np.float32] | None = None
     outlier: NDArray[np.bool_] | None = None
     computed: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """Further slots by attribute of the AnnData and key, such as a PCA that had to be computed."""
+    """Other slots, by attribute of the AnnData and key, such as a PCA that had to be computed."""
 
 
 def tensors_of(metric: NDArray[np.float32]) -> Tensors:
-    """Return (n, d, d) metric tensors with the distortion that they say of each cell."""
+    """Return (n, d, d) metric tensors with the distortion of each cell."""
     tensors = torch.from_numpy(metric)
     return Tensors(metric, relative_log_area(tensors).numpy(), anisotropy(tensors).numpy())
 
@@ -83,7 +83,7 @@ def named_scores(measures: Distortion, suffix: str = "") -> dict[str, float]:
 def results_of_fit(
     fitted: Fit, representation: Representation, params: Params, *, n_neighbors: int, is_own: bool
 ) -> Results:
-    """Return the results of a trained autoencoder. The embedding is written only if it is the model's own."""
+    """Return the results of a trained autoencoder. The embedding is included only if it is the model's own."""
     unit_of_error = representation.matrix.shape[1] * float(fitted.model.scale) ** 2
     scores = distortion_scores(fitted.metric) | distortion_scores(fitted.encoder_metric, "encoder")
     scores |= _errors(fitted.error, fitted)
@@ -108,7 +108,7 @@ def results_of_fit(
 def results_of_estimate(
     positions: NDArray, metric: NDArray, representation: Representation, params: Params, *, n_neighbors: int
 ) -> Results:
-    """Return the results of estimated metric tensors, behind which there is no model."""
+    """Return the results of a metric that was estimated without a model."""
     metric = metric.astype(np.float32)
     return Results(
         tensors={"decoder": tensors_of(metric)},
@@ -146,7 +146,7 @@ def results_of_counts(
 
 
 def _graph(embedding: NDArray, metric: NDArray, k: int) -> MetricGraph | None:
-    # writing refuses what is not finite; there is no graph of it
+    # there is no graph of values that are not finite, which are refused when writing
     if not (np.isfinite(embedding).all() and np.isfinite(metric).all()):
         return None
     return metric_graph(embedding, metric, nearest_others(embedding, k))
@@ -166,7 +166,7 @@ def _errors(error: NDArray, fitted: Fit, suffix: str = "") -> dict[str, float]:
 
 
 def changes_of_map(adata: AnnData, key: str, results: Results) -> Changes:
-    """Return all slots of a map, and remove what was derived from an earlier map of this name."""
+    """Return all slots of a map, including the removal of what was derived from an earlier map of this name."""
     slots = Slots(key)
     for side, tensors in results.tensors.items():
         _check_positive(Slots(key, side).metric, tensors.metric)
@@ -226,7 +226,7 @@ def changes_of_map(adata: AnnData, key: str, results: Results) -> Changes:
 def changes_of_tears(
     key: str, found: Tears, params: Mapping[str, Any], entry: str, stored: Mapping[str, Any]
 ) -> Changes:
-    """Return the slots that say where an embedding tears, and their parameters beside what is `stored` in ``uns``."""
+    """Return the slots that describe where an embedding tears, with parameters added to what is `stored` in ``uns``."""
     slots = Slots(key)
     edges = f"{found.stretch.nnz // 2} of the neighbor graph of the representation"
     return Changes(
@@ -255,7 +255,7 @@ def _check_positive(slot: str, metric: NDArray) -> None:
 
 
 def _removals(adata: AnnData, slots: Slots, *, embedding: bool) -> dict[tuple[str, str], Any]:
-    """Return the slots that were derived from an earlier map of this name, also from its embedding if that is new."""
+    """Return the slots to remove: those derived from an earlier map of this name or, if new, from its embedding."""
     derived = [slots.torn, slots.broken, slots.pseudotime]
     derived += [slots.gaussian_curvature, slots.mean_curvature, slots.extrinsic_curvature]
     for each in (slots, Slots(slots.embedding)) if embedding else ():
@@ -274,8 +274,8 @@ def _removals(adata: AnnData, slots: Slots, *, embedding: bool) -> dict[tuple[st
 
 
 def _without(table: pd.DataFrame, slots: Slots, *, embedding: bool) -> pd.DataFrame | None:
-    """Return a table of `scgeoae.tl.evaluate` without the rows of this map, or only without those of its decoder."""
-    # the whole key stands where another embedding has the short name
+    """Return a table of `scgeoae.tl.evaluate` without the rows of this map, or without those of its decoder only."""
+    # the table has the full key if another embedding has the short name
     name = slots.embedding if (table["basis"] == slots.embedding).any() else slots.key
     stale = table["basis"] == name
     if not embedding:

@@ -1,4 +1,4 @@
-"""Names of the slots, and the name under which a map is stored."""
+"""Names of the slots, and the name of a map."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 Side = Literal["decoder", "encoder"]
 SIDES: tuple[Side, ...] = ("decoder", "encoder")
 EVALUATION = "evaluation"
-"""Default name in `uns` of the table of `scgeoae.tl.evaluate`."""
+"""Default key in `uns` of the table of `scgeoae.tl.evaluate`."""
 COLUMNS = ("basis", "measure", "value", "error", "better", "use_rep", "n_sample")
 """Columns of that table."""
 
@@ -25,7 +25,7 @@ class Slots:
     key
         Name of the map, without ``X_``.
     side
-        Network whose metric the slots of tensors are about.
+        Network that slots of metric tensors refer to.
     """
 
     def __init__(self, key: str, side: Side = "decoder") -> None:
@@ -49,23 +49,23 @@ class Slots:
         self.broken = f"{key}_broken"
         # obs: share of torn edges; obsp: the torn edges
         self.torn = f"{key}_torn"
-        # obs of cells that were placed on a map
+        # obs, for cells placed on a map
         self.outlier_score = f"{key}_outlier_score"
         self.outlier = f"{key}_outlier"
-        # obs, of any embedding that was evaluated
+        # obs, for any embedding that was evaluated
         self.neighborhood_preservation = f"{key}_neighborhood_preservation"
         self.trust = f"{key}_trust"
-        # uns, for an embedding that another package made: that one may own ``uns[key]``, as `scanpy.tl.umap` does
+        # uns, for embeddings of other packages, which may own ``uns[key]``, as `scanpy.tl.umap` does
         self.distortion = f"{key}_distortion"
-        # uns, by default
+        # uns, default name
         self.rank_genes = f"{key}_rank_genes"
 
 
 def map_key(adata: AnnData, name: Any, argument: str = "key") -> str:
-    """Return the name of a map, which may be given as its whole key of `obsm`.
+    """Return the name of a map, given by its name or by its key of `obsm`.
 
-    ``"umap"`` and ``"X_umap"`` name the same map. As in Scanpy, an exact key of `obsm` comes before one that lacks its
-    ``X_``.
+    ``"umap"`` and ``"X_umap"`` name the same map. As in Scanpy, an exact key of `obsm` takes precedence over one that
+    would need an ``X_``.
     """
     check_adata(adata)
     check_name(name, argument, required=True)
@@ -74,11 +74,5 @@ def map_key(adata: AnnData, name: Any, argument: str = "key") -> str:
 
 
 def embedding_slot(adata: AnnData, key: str) -> str | None:
-    """Return the key of `obsm` that has the map: ``X_{key}``, or `key` as version 2 of Scanpy writes it."""
+    """Return the key of the map in `obsm`: ``X_{key}``, or `key` as in version 2 of Scanpy."""
     return next((name for name in (f"X_{key}", key) if name in adata.obsm), None)
-
-
-def known(mapping: Any) -> str:
-    """List the keys of a mapping for an error message."""
-    # anndata 0.13 keeps X as the layer None
-    return ", ".join(repr(key) for key in mapping if key is not None) or "nothing"

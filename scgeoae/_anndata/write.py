@@ -1,4 +1,4 @@
-"""Write results into an AnnData: all of them or none."""
+"""Write results into an AnnData: all or none."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ class Changes:
     """What a call writes."""
 
     slots: dict[tuple[str, str], Any] = field(default_factory=dict)
-    """Values by attribute of the AnnData and key. None removes what is there."""
+    """Values by attribute of the AnnData and key. None removes a slot."""
     lines: list[str] = field(default_factory=list)
-    """What the log says about them."""
+    """Their descriptions in the log."""
 
     def __iadd__(self, other: Changes) -> Changes:
         self.slots |= other.slots
@@ -49,17 +49,14 @@ def check_writable(adata: AnnData, *, copy: bool) -> None:
 def write(adata: AnnData, changes: Changes, *, start: Any, copy: bool = False, done: str = "") -> AnnData | None:
     """Write the changes into `adata`, or into a copy that is returned, and log them.
 
+    If an array with one row per cell has values that are not finite, raise and write nothing.
+
     Parameters
     ----------
     start
-        What `scanpy.logging.info` returned when the call began.
+        Result of `scanpy.logging.info` at the start of the call.
     done
-        What the log says at the end.
-
-    Raises
-    ------
-    RuntimeError
-        If an array with a row for each cell has values that are not finite. Nothing is written then.
+        Final message for the log.
     """
     _check_finite(changes)
     if copy:
@@ -81,9 +78,9 @@ def write(adata: AnnData, changes: Changes, *, start: Any, copy: bool = False, d
 
 @contextmanager
 def all_or_nothing(adata: AnnData) -> Iterator[None]:
-    """Restore the slots if anything is raised within, be it Ctrl-C or a lack of memory.
+    """Restore the slots if anything is raised inside, including Ctrl-C and out-of-memory errors.
 
-    Arrays are not copied: slots are replaced within, and no array is changed in place.
+    Arrays are not copied, since slots are only replaced and arrays never change in place.
     """
     frame, before = adata.obs.copy(deep=False), {name: dict(getattr(adata, name)) for name in MAPPINGS}
     try:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def metric_tensors(adata: AnnData, *, key: str = "geoae", side: Side = "decoder") -> NDArray[np.float32]:
-    r"""Return the metric tensors at the cells.
+    r"""Return the metric tensor at each cell, which says how long a small step on the map is in the data.
 
     Parameters
     ----------
@@ -24,20 +24,20 @@ def metric_tensors(adata: AnnData, *, key: str = "geoae", side: Side = "decoder"
     key
         The `key_added` of that run, or ``"umap"`` for a UMAP.
     side
-        ``"decoder"``: the pullback metric G = AᵀHA; ``"encoder"``: the metric P = (BH⁻¹Bᵀ)⁻¹ that
-        the encoder pushes forward.
+        ``"decoder"``: the pullback metric G = AᵀHA, with A the Jacobian of the decoder and H the ambient metric.
+        ``"encoder"``: the metric P = (BH⁻¹Bᵀ)⁻¹ that the encoder, with Jacobian B, pushes forward.
 
     Returns
     -------
-    Array of shape (n, d, d), symmetric. The squared length, in units of the representation, of
-    a small step v on the map at cell i is ``v @ G[i] @ v``.
+    (n, d, d) float32 array of symmetric tensors. A small step v on the map at cell i has the squared length
+    ``v @ G[i] @ v``, in squared units of the representation.
 
     Raises
     ------
     KeyError
         If there are no tensors under `key`.
     ValueError
-        If `side` is neither.
+        If `side` is neither ``"decoder"`` nor ``"encoder"``.
 
     Examples
     --------

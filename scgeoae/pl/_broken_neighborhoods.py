@@ -36,41 +36,38 @@ def broken_neighborhoods(
     return_fig: bool | None = None,
     **kwargs: Any,
 ) -> Axes | list[Axes] | Figure | None:
-    """Draw where an embedding tears: neighbours of the representation that it pulled apart.
+    """Draw where an embedding tears, that is, where it pulls apart cells that are neighbors in the data.
 
-    Lines are torn edges of the neighbour graph of the representation; rings are broken cells, of which a
-    tenth of the edges or more are torn. Cells that are joined by a line are neighbours, however far apart they
-    are drawn.
+    Lines are torn edges of the representation's neighbor graph: the embedding stretches them far more than the edges
+    around them. Rings are broken cells, in which a tenth of the edges or more are torn. Two cells joined by a line are
+    neighbors in the data, however far apart they are drawn.
 
     Parameters
     ----------
     adata
         Annotated data on which `scgeoae.tl.distortion` was run.
     basis
-        Name of the embedding, ``"geoae"`` for a map of `scgeoae.tl.geoae`; it must have 2 dimensions.
+        Name of the embedding, such as ``"umap"``, or ``"geoae"`` for a map of `scgeoae.tl.geoae`. It must have two
+        dimensions.
     color
-        Column of `obs` or gene to colour the cells by, or several, one panel each.
+        Column of `obs` or gene to color the cells by. A list draws one panel for each.
     max_edges
-        Number of edges to draw at most, those first that are stretched most. The legend says of how many.
+        Draw at most this many edges, the most stretched ones first. The legend gives the total.
     linewidth, edgecolor, alpha
-        Of the lines. By default their opacity falls with their number, from 0.6 to 0.15.
-    outliers
-        Show the whole map. By default cells far outside are marked at the border.
-    ax
-        Axes to draw on; only with one colour.
-    show, save, return_fig, **kwargs
+        Style of the lines. By default, the opacity falls from 0.6 to 0.15 as their number grows.
+    outliers, ax, show, save, return_fig, **kwargs
         As in `scgeoae.pl.indicatrices`.
 
     Returns
     -------
-    The axes (a list with several colours) if ``show=False``, or the figure if ``return_fig=True``.
+    The axes (a list with several colors) if ``show=False``, or the figure if ``return_fig=True``.
 
     Raises
     ------
     KeyError
-        If there is no embedding under `basis`, or its tears were not looked for.
+        If there is no embedding under `basis`, or its tears were not computed.
     ValueError
-        If the embedding is not two-dimensional, or an argument is out of its range.
+        If the embedding is not two-dimensional, or an argument is out of range.
 
     Examples
     --------
@@ -82,7 +79,7 @@ def broken_neighborhoods(
     max_edges = checked_integer(max_edges, "max_edges", 0)
     m = read_flat_map(adata, basis, "sg.pl.broken_neighborhoods")
     z = m.positions
-    # the matrix is symmetric: each edge once
+    # the matrix is symmetric; draw each edge once
     torn = sparse.triu(m.torn, format="coo")
     broken = m.column(m.slots.broken, f"sg.tl.distortion(adata, basis={m.key!r})").astype(bool)
     first = np.argsort(-torn.data, kind="stable")[:max_edges]
@@ -92,7 +89,7 @@ def broken_neighborhoods(
 
     drawn = draw_cells(m, box_of(m, outliers=outliers), ax=ax, ruler=False, color=color, **kwargs)
     for panel in drawn:
-        # below the rings and above the cells, which Scanpy leaves at 1
+        # between the cells, which Scanpy draws at 1, and the rings
         panel.add_collection(LineCollection(segments, colors=[edgecolor], linewidths=linewidth, alpha=alpha, zorder=2))
         panel.scatter(*z[broken].T, s=12, facecolors="none", edgecolors="black", linewidths=0.6, zorder=3)
         _say(panel, len(first), torn.nnz, int(broken.sum()), edgecolor)
@@ -100,7 +97,7 @@ def broken_neighborhoods(
 
 
 def _say(panel: Axes, n_drawn: int, n_torn: int, n_broken: int, edgecolor: Any) -> None:
-    """Add a legend of lines and rings, below the axes, where it hides no cell and leaves Scanpy's legend alone."""
+    """Add a legend of lines and rings below the axes, where it covers no cells and keeps Scanpy's legend."""
     lines = f"{n_torn:,} torn edge{'' if n_torn == 1 else 's'}"
     if n_drawn < n_torn:
         lines += f", the {n_drawn:,} stretched most are drawn"
@@ -121,5 +118,5 @@ def _say(panel: Axes, n_drawn: int, n_torn: int, n_broken: int, edgecolor: Any) 
     below = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.06), "bbox_transform": panel.transAxes}
     legend = Legend(panel, handles, labels, ncols=2, frameon=False, fontsize=8, **below)
     panel.add_artist(legend)
-    # else a saved figure would be cut at the edge of the axes
+    # otherwise a saved figure is cut off at the edge of the axes
     legend.set_clip_on(False)

@@ -1,4 +1,4 @@
-"""What all plots of a map share: the cells, the part that is shown, the scale bar, and how figures end."""
+"""What all plots of a map share: drawing the cells in a box, the two sides, and saving or showing the figure."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _EXTENSIONS = (".svg", ".pdf", ".png")
 
 
 def read_flat_map(adata: AnnData, basis: str, caller: str) -> Map:
-    """Return a map of two dimensions."""
+    """Return the map, or raise if it does not have two dimensions."""
     m = read_map(adata, basis, "basis")
     if m.positions.ndim != 2 or m.n_components != 2:
         run = "run sg.tl.geoae(adata, n_components=2)" if m.is_own else "make it with 2"
@@ -48,12 +48,12 @@ def draw_cells(m: Map, box: Box, *, ax: Axes | None, ruler: bool, **kwargs: Any)
 
 
 def box_of(m: Map, *, outliers: bool) -> Box:
-    """Return the box around the cells, without outliers unless asked for."""
+    """Return the box around the cells, including outliers only if asked."""
     return data_box(m.positions, outliers=outliers)
 
 
 def sides_of(side: str, ax: Axes | None) -> tuple[Side, ...]:
-    """Return the sides to draw; both do not fit on one `ax`."""
+    """Return the sides to draw, or raise if both should go on a single `ax`."""
     check_option(side, "side", (*SIDES, "both"))
     if side != "both":
         return tuple(s for s in SIDES if s == side)
@@ -64,11 +64,11 @@ def sides_of(side: str, ax: Axes | None) -> tuple[Side, ...]:
 
 
 def panels_by_side(sides: tuple[Side, ...], ax: Axes | None) -> dict[Side, Axes | None]:
-    """Return the axes to draw each side on: two new ones for both, None for one new one."""
+    """Return the axes for each side. For both sides, two new ones; for one, `ax`, where None means a new one."""
     if len(sides) == 1:
         return {sides[0]: ax}
     width, height = plt.rcParams["figure.figsize"]
-    # room between the two for a color bar
+    # leaves room for a color bar between the two
     _, axes = plt.subplots(1, 2, figsize=(2.3 * width, height), gridspec_kw={"wspace": 0.18})
     return dict(zip(SIDES, axes, strict=True))
 
@@ -81,9 +81,10 @@ def finish(
     save: bool | str | Path | None,
     return_fig: bool | None,
 ) -> Axes | list[Axes] | Figure | None:
-    """Save and show as Scanpy does; return the axes unless they were shown, or the figure, which is then not shown.
+    """Save and show the figure as Scanpy does.
 
-    A string is appended to ``{figdir}/{name}``; a `Path` is taken as it is.
+    A string in `save` is appended to ``{figdir}/{name}``; a `Path` is used as it is. Returns the figure, without
+    showing it, if `return_fig`; None if it was shown; otherwise the axes.
     """
     figure = axes[0].figure
     save = sc.settings.autosave if save is None else save

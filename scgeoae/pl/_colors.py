@@ -1,4 +1,4 @@
-"""Where the colors begin and end."""
+"""Limits of color scales."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    # as Scanpy takes it
+    # the forms that Scanpy accepts
     Bound = float | str | Callable[[NDArray], float]
 
 
 def color_bound(bound: Bound, values: NDArray) -> float:
-    """Return where colors begin or end: a number, a percentile of the values such as ``"p99"``, a function of them."""
+    """Return a limit of the colors, given as a number, a percentile such as ``"p99"``, or a function of the values."""
     if isinstance(bound, str) and (percentile := re.fullmatch(r"p(\d+(\.\d*)?)", bound)):
         return float(np.percentile(values, float(percentile[1])))
     return float(bound(values) if callable(bound) else bound)
 
 
 def color_limit(vmax: Bound | None, columns: Iterable[NDArray], *, default: str, least: float) -> float:
-    """Return the largest absolute value that colors show; by default the percentile `default`, but at least `least`."""
+    """Return the largest absolute value of the colors, by default the percentile `default`, and at least `least`."""
     sizes = [np.abs(column) for column in columns]
     if vmax is None:
         return max(*(color_bound(default, size) for size in sizes), least)

@@ -47,40 +47,33 @@ def decoded_genes(
     return_fig: bool | None = None,
     **kwargs: Any,
 ) -> Axes | list[Axes] | Figure | None:
-    r"""Paint the expression of genes over the map, as the decoder says it is, also between the cells.
+    """Paint the expression of genes over the whole map, also between the cells.
 
-    The background is decoded, as far as there are cells nearby; the dots are the cells with what was measured in them.
-    Of a gene that the map knows, the two agree up to the noise of single cells.
+    The dots are cells, colored by measured expression. The background is what the decoder predicts, shown near the
+    cells. The two agree up to the noise of single cells. Between clusters, the background is interpolated, not
+    observed.
 
     Parameters
     ----------
     adata
         Annotated data on which `scgeoae.tl.geoae` or `scgeoae.tl.distortion` was run, with genes.
     genes
-        Which; one panel each. Those without loadings are read off the representation by linear regression.
+        Genes to draw, one panel each. Genes without loadings are read off the representation by linear regression.
     basis
-        The `key_added` of that run, or ``"umap"`` for a UMAP; the map must have 2 dimensions.
+        The `key_added` of that run, or ``"umap"`` for a UMAP. The map must have two dimensions.
     cmap
-        Colour map.
+        Colormap.
     vmin, vmax, vcenter
-        Where it begins and ends, and its middle if that is not halfway. Each is a number, a percentile such as
-        ``"p95"``, or a function of the decoded expression at the cells; by default ``"p1"``, ``"p99"`` and None.
+        Limits of the color scale, and its center if that is not halfway. Each is a number, a percentile such as
+        ``"p95"``, or a function of the decoded expression at the cells. Defaults: ``"p1"``, ``"p99"`` and None.
     resolution
-        Pixels along the longer side of the box around the cells.
+        Number of pixels of the background along the longer side of the box around the cells.
     ncols
-        Panels side by side.
+        Number of panels per row.
     gene_symbols
-        Column of `var` with the names by which `genes` are given, as in Scanpy.
-    ruler
-        Draw a scale bar in units of the representation.
-    outliers
-        Show the whole map. By default cells far outside are marked at the border.
-    ax
-        Axes to draw on; only with one gene.
-    show, save, return_fig
-        As in `scgeoae.pl.indicatrices`.
-    **kwargs
-        Passed on to `scanpy.pl.embedding`.
+        Column of `var` with the names by which genes are given and shown, as in Scanpy.
+    ruler, outliers, ax, show, save, return_fig, **kwargs
+        As in `scgeoae.pl.indicatrices`; `ax` only with one gene.
 
     Returns
     -------
@@ -91,11 +84,11 @@ def decoded_genes(
     KeyError
         If there is no map under `basis`, or no such gene.
     ValueError
-        If the map is not two-dimensional, has no model, or there is no X.
+        If the map is not two-dimensional or has no model, or if there is no X.
 
     See Also
     --------
-    scgeoae.tl.decode : The numbers.
+    scgeoae.tl.decode : Get the numbers.
 
     Examples
     --------
@@ -133,7 +126,7 @@ def decoded_genes(
         values = at_cells[:, i]
         low = color_bound("p1" if vmin is None else vmin, values)
         high = color_bound("p99" if vmax is None else vmax, values)
-        # a gene that is the same everywhere has a color too
+        # a constant gene needs a color scale too
         high = max(high, low + 1e-6) if vmax is None else high
         scale = (
             Normalize(low, high) if vcenter is None else TwoSlopeNorm(color_bound(vcenter, values), vmin=low, vmax=high)

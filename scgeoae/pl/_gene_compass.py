@@ -44,56 +44,49 @@ def gene_compass(
     return_fig: bool | None = None,
     **kwargs: Any,
 ) -> Axes | list[Axes] | Figure | None:
-    r"""Draw the genes that change most around a group of cells as arrows on the map.
+    """Draw the genes that change most around a group of cells as arrows on the map.
 
-    An arrow points where its gene rises most steeply, the mean of :math:`G^{-1} w` over the cells of the group with w
-    the derivative of the gene along the map; the longer it is, the more the gene rises per unit of travel.
+    An arrow points in the direction in which its gene rises most steeply. The longer it is, the more the gene rises per
+    unit of distance. It is the mean of :math:`G^{-1} w` over the cells of the group, where G is the metric tensor of
+    the decoder and w is the derivative of the gene along the map.
 
     Parameters
     ----------
     adata
         Annotated data on which `scgeoae.tl.geoae` or `scgeoae.tl.distortion` was run, with genes.
     groupby, group
-        Column of `obs` and the group in it, a name or a number, from whose middle the arrows start.
+        Column of `obs`, and the name or number of the group in it. The arrows start in the middle of the group.
     genes
-        Which genes; by default the `n_genes` with the longest arrows of all that the representation knows.
+        Genes to draw. By default, the `n_genes` with the longest arrows among the genes behind the representation.
     n_genes
-        How many, if `genes` are not given.
+        Number of genes, if `genes` is not given.
     gene_symbols
         Column of `var` with the names by which genes are given and shown, as in Scanpy.
     basis
-        The `key_added` of that run, or ``"umap"`` for a UMAP; the map must have 2 dimensions.
+        The `key_added` of that run, or ``"umap"`` for a UMAP. The map must have two dimensions.
     color
-        Column of `obs` or gene to colour the cells by, or several, one panel each; `groupby` by default.
+        Column of `obs` or gene to color the cells by. A list draws one panel for each. Default: `groupby`.
     scale
-        Multiplies the length of the arrows, of which the longest is a fifth of the map at 1.
+        Factor for the length of the arrows. At 1, the longest arrow is a fifth of the map.
     arrow_color
-        Of the arrows.
-    ruler
-        Draw a scale bar in units of the representation.
-    outliers
-        Show the whole map. By default cells far outside are marked at the border.
-    ax
-        Axes to draw on; only with one colour.
-    show, save, return_fig
+        Color of the arrows.
+    ruler, outliers, ax, show, save, return_fig, **kwargs
         As in `scgeoae.pl.indicatrices`.
-    **kwargs
-        Passed on to `scanpy.pl.embedding`.
 
     Returns
     -------
-    The axes (a list with several colours) if ``show=False``, or the figure if ``return_fig=True``.
+    The axes (a list with several colors) if ``show=False``, or the figure if ``return_fig=True``.
 
     Raises
     ------
     KeyError
-        If there is no map under `basis`, no such column, group or gene.
+        If there is no map under `basis`, or no such column, group or gene.
     ValueError
-        If the map is not two-dimensional, has no model, or there is no X.
+        If the map is not two-dimensional or has no model, or if there is no X.
 
     See Also
     --------
-    scgeoae.tl.rank_genes_by_jacobian : The numbers, for all groups.
+    scgeoae.tl.rank_genes_by_jacobian : Get the numbers, for all groups.
 
     Examples
     --------
@@ -142,7 +135,7 @@ def gene_compass(
 
 
 def _labels(start: np.ndarray, arrows: np.ndarray, longest: float) -> np.ndarray:
-    """Return where to write the names: beside the tips, moved up and down until there is a line for each."""
+    """Return label positions: beside the tips of the arrows, moved up or down so that they do not overlap."""
     line = 0.04 * longest
     positions = start + arrows * (1 + 0.06 * longest / np.maximum(np.linalg.norm(arrows, axis=1), 1e-12))[:, None]
     for side in (positions[:, 0] >= start[0], positions[:, 0] < start[0]):

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     class Path2D(Protocol):
-        """What `scgeoae.tl.geodesic` returns."""
+        """A result of `scgeoae.tl.geodesic`."""
 
         source: str
         target: str
@@ -42,43 +42,37 @@ def geodesics(
     return_fig: bool | None = None,
     **kwargs: Any,
 ) -> Axes | list[Axes] | Figure | None:
-    r"""Draw shortest curves on the map.
+    """Draw geodesics, the shortest paths along the decoder's surface, on the map.
+
+    Each curve is labeled with its length, in units of the representation.
 
     Parameters
     ----------
     adata
         Annotated data with the map.
     paths
-        What `scgeoae.tl.geodesic` returned, or several.
+        Result of `scgeoae.tl.geodesic`, or a list of them.
     basis
-        The `key` they were found with; the map must have 2 dimensions.
+        The `key` of the map on which the paths were computed. The map must have two dimensions.
     color
-        Column of `obs` or gene to colour the cells by, or several, one panel each.
+        Column of `obs` or gene to color the cells by. A list draws one panel for each.
     line_color
-        Of the curves.
+        Color of the curves.
     straight
-        Draw the straight lines between their ends too, dotted.
-    ruler
-        Draw a scale bar in units of the representation.
-    outliers
-        Show the whole map. By default cells far outside are marked at the border.
-    ax
-        Axes to draw on; only with one colour.
-    show, save, return_fig
+        Also draw a dotted straight line between the ends of each curve.
+    ruler, outliers, ax, show, save, return_fig, **kwargs
         As in `scgeoae.pl.indicatrices`.
-    **kwargs
-        Passed on to `scanpy.pl.embedding`.
 
     Returns
     -------
-    The axes (a list with several colours) if ``show=False``, or the figure if ``return_fig=True``.
+    The axes (a list with several colors) if ``show=False``, or the figure if ``return_fig=True``.
 
     Raises
     ------
     KeyError
         If there is no map under `basis`.
     ValueError
-        If it is not two-dimensional, or there are no paths.
+        If the map is not two-dimensional, or there are no paths.
 
     Examples
     --------
@@ -97,7 +91,7 @@ def geodesics(
     for panel in drawn:
         for path in paths:
             curve = path.coordinates
-            # a white margin, since a curve runs over cells of all colors
+            # the curve crosses cells of all colors, so it gets a white margin
             panel.plot(*curve.T, color="white", linewidth=3.2, alpha=0.8, zorder=4)
             panel.plot(*curve.T, color=line_color, linewidth=1.4, zorder=5)
             panel.scatter(*curve[[0, -1]].T, s=18, color=[line_color], edgecolors="white", linewidths=0.8, zorder=6)

@@ -1,4 +1,4 @@
-"""A quantity of the model on the cells and, between them, on the support of the data."""
+"""Heatmaps: a quantity at the cells, and in the background between them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from scipy.spatial import cKDTree
 from .._arguments import checked_integer
 from ._canvas import box_of, draw_cells
 
-# Keywords of `scanpy.pl.embedding` that are not for the caller to choose.
+# Keywords of `scanpy.pl.embedding` that the heatmaps set themselves.
 CHOSEN = frozenset(("color", "colorbar_loc", "norm", "vcenter", "vmin"))
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def heatmap(
     extend: str = "both",
     **kwargs: Any,
 ) -> Axes:
-    """Draw column `column` of `obs` on the cells and `evaluate` of (n, 2) positions around them."""
+    """Draw the column `column` of `obs` at the cells, and around them the values of `evaluate` at (n, 2) positions."""
     if taken := sorted(CHOSEN & kwargs.keys()):
         msg = (
             f"This plot sets {', '.join(f'`{name}`' for name in taken)} itself; choose its colors by `vmax` and `cmap`."
@@ -50,8 +50,8 @@ def heatmap(
         raise TypeError(msg)
     resolution = checked_integer(resolution, "resolution", 2)
     box = box_of(m, outliers=outliers)
-    # a thin outline tells the cells from a background of nearly their color; they are a third of
-    # Scanpy's size, so that it is seen between them
+    # a thin outline sets the cells off from a background of nearly the same color, and at a third of Scanpy's size
+    # they leave it visible
     kwargs = {"title": "", "edgecolor": "0.25", "linewidths": 0.15} | kwargs
     (panel,) = draw_cells(m, box, ax=ax, ruler=ruler, color=column, norm=scale, cmap=cmap, colorbar_loc=None, **kwargs)
     view = panel.get_xlim(), panel.get_ylim()
@@ -61,14 +61,14 @@ def heatmap(
         values = np.ma.masked_all(support.shape)
         values[support] = np.concatenate([evaluate(part).numpy() for part in torch.from_numpy(positions).split(4096)])
         panel.pcolormesh(x, y, values, norm=scale, cmap=cmap, shading="nearest", alpha=0.55, rasterized=True, zorder=0)
-        # the last pixels reach beyond the edge
+        # the last pixels reach beyond the edge of the view
         panel.set(xlim=view[0], ylim=view[1])
     panel.figure.colorbar(ScalarMappable(scale, cmap), ax=panel, label=label, extend=extend, fraction=0.05)
     return panel
 
 
 def _support(panel: Axes, z: NDArray, box: Box, resolution: int) -> tuple[NDArray, NDArray, NDArray[np.bool_]]:
-    """Return grid lines x and y over all that is shown, and which of their crossings lie near a cell."""
+    """Return grid lines x and y over the visible area, and which of their crossings are near a cell."""
     step = box.longest / resolution
     x, y = (np.arange(low, high + step, step) for low, high in (panel.get_xlim(), panel.get_ylim()))
     crossings = np.stack(np.meshgrid(x, y), axis=-1)

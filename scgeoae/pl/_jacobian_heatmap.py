@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from .._anndata.slots import Side
     from ._colors import Bound
 
-# Below a tenth (26% of area) the colours stay pale, so that the map of a good model looks good
-# and not as colourful as that of a bad one.
+# The color scale reaches at least 0.1 (26% of area). So a good map stays pale and does not look as distorted as a bad
+# one.
 MIN_LIMIT = 0.1
 LABELS = {
     "decoder": r"$\log_{10}$ ($\sqrt{\det G}$ / mean)",
@@ -50,37 +50,33 @@ def jacobian_heatmap(
     return_fig: bool | None = None,
     **kwargs: Any,
 ) -> Axes | list[Axes] | Figure | None:
-    r"""Draw which regions of the map look larger or smaller than they are.
+    """Draw which regions of the map look larger or smaller than they are.
 
-    The colour is log10 of the generalised Jacobian determinant √det G relative to its mean
-    over the cells. Where it is above 0 (red), a region holds more of the data than its area on the
-    map shows, where below 0 (blue), less; 0.3 is a factor of two.
+    The color is log10 of √det G relative to its mean over the cells. √det G, the generalized Jacobian determinant, is
+    the area in the data per unit of area on the map; G is the metric tensor. Above 0 (red), a region holds more of the
+    data than its area on the map suggests; below 0 (blue), less. 0.3 is a factor of two.
 
     Parameters
     ----------
     adata
         Annotated data on which `scgeoae.tl.geoae` or `scgeoae.tl.distortion` was run.
     basis
-        The `key_added` of that run, or ``"umap"`` for a UMAP; the map must have 2 dimensions.
+        The `key_added` of that run, or ``"umap"`` for a UMAP. The map must have two dimensions.
     side
-        ``"decoder"``: G is the metric that the decoder pulls back; ``"encoder"``: that which the
-        encoder pushes forward, between the cells at the decoded points; ``"both"``: one panel each, with
-        the same colours.
+        ``"decoder"``: G measures lengths on the decoder's surface (the pullback metric). ``"encoder"``: G is the metric
+        that the encoder pushes forward, taken at the decoded points between the cells. ``"both"``: one panel for each,
+        with the same color scale.
     resolution
         Number of pixels of the background along the longer side of the box around the cells.
     background
-        Fill the support of the data, from the stored model; else, or where the tensors were estimated by
-        the graph Laplacian and there is no model, draw the cells only.
+        Also color the area between the cells, computed by the stored model. Otherwise, draw only the cells, as is
+        always done if the graph Laplacian estimated the metric, which leaves no model.
     cmap
-        A diverging colour map; its middle is 0.
+        Diverging colormap, centered at 0.
     vmax
-        Largest absolute value of the colors: a number, a percentile such as ``"p95"`` or a function of the absolute
-        values over the cells, of each side where there are two. By default ``"p99"``, but at least 0.1.
-    ruler
-        Draw a scale bar in units of the representation, of their mean where the map has none of its own.
-    outliers
-        Show the whole map. By default cells far outside are marked at the border.
-    ax, show, save, return_fig, **kwargs
+        Largest absolute value of the color scale: a number, a percentile such as ``"p95"``, or a function of the
+        absolute values at the cells (with both sides, the larger result counts). Default: ``"p99"``, but at least 0.1.
+    ruler, outliers, ax, show, save, return_fig, **kwargs
         As in `scgeoae.pl.indicatrices`.
 
     Returns
@@ -92,7 +88,7 @@ def jacobian_heatmap(
     KeyError
         If there is no map under `basis`.
     ValueError
-        If the map is not two-dimensional, or an argument is out of its range.
+        If the map is not two-dimensional, or an argument is out of range.
 
     References
     ----------

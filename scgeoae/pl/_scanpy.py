@@ -1,4 +1,4 @@
-"""Every call of a Scanpy plot stands here: its next version changes them."""
+"""All calls of Scanpy's plots, which its next version changes."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
     from .._anndata.map import Map
 
-# points beyond this number make a vector file that no viewer opens
+# beyond this number of points, viewers fail to open a vector file
 MAX_VECTOR_POINTS = 200_000
-# Keywords of `scanpy.pl.embedding` that move the cells, and the values with which they stay where they are.
+# Keywords of `scanpy.pl.embedding` that can move the cells, and the values that leave them in place.
 MOVING: dict[str, tuple[Any, ...]] = {
     "components": (None, "1,2", ["1,2"]),
     "dimensions": (None, [0, 1], [[0, 1]]),
@@ -32,9 +32,9 @@ def scatter(m: Map, *, ax: Axes | None, **kwargs: Any) -> list[Axes]:
     _check_in_place(kwargs)
     if m.adata.n_obs > MAX_VECTOR_POINTS:
         kwargs.setdefault("rasterized", True)
-    # by the short name, with which Scanpy finds the arrows of velocities, unless that is a map of its own
+    # Scanpy finds velocity arrows by the short name, unless obsm has another embedding under it
     name = m.slot if m.key in m.adata.obsm else m.key
-    # Scanpy 1.13 has the plots that draw with matplotlib in `legacy` if its preset is version 2
+    # with the preset of version 2, Scanpy 1.13 keeps its matplotlib plots in `legacy`
     plots = getattr(sc.pl, "legacy", sc.pl)
     drawn = plots.embedding(_drawable(m, kwargs.get("color")), basis=name, ax=ax, show=False, **kwargs)
     axes = drawn if isinstance(drawn, list) else [drawn]
@@ -47,7 +47,7 @@ def scatter(m: Map, *, ax: Axes | None, **kwargs: Any) -> list[Axes]:
 def _check_in_place(kwargs: dict[str, Any]) -> None:
     """Raise if a keyword would move the cells away from what is drawn over them."""
     for name in MOVING.keys() & kwargs.keys():
-        # tuples and arrays mean the same as lists
+        # tuples and arrays are equivalent to lists
         if np.asarray(kwargs[name], dtype=object).tolist() not in MOVING[name]:
             msg = (
                 f"Expected `{name}` to be {MOVING[name][0]!r}, found {kwargs[name]!r}: it moves the cells, but not "
@@ -58,9 +58,9 @@ def _check_in_place(kwargs: dict[str, Any]) -> None:
 
 
 def _drawable(m: Map, color: Any) -> AnnData:
-    """Return an AnnData that Scanpy draws: positions as an array, and categories for nullable booleans.
+    """Return an AnnData that Scanpy can draw, with dense positions and without nullable booleans.
 
-    `anndata.concat` makes nullable booleans of a column that some cells lack.
+    `anndata.concat` creates nullable booleans for a column that some cells lack; they become categories.
     """
     adata, slot = m.adata, str(m.slot)
     columns = {name: adata.obs[name] for name in as_list(color) if name is not None and name in adata.obs}

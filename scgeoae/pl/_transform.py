@@ -34,45 +34,39 @@ def transform(
     return_fig: bool | None = None,
     **kwargs: Any,
 ) -> Axes | list[Axes] | Figure | None:
-    r"""Draw new cells over the cells of the map on which they were placed.
+    """Draw new cells in color over the reference cells in gray.
 
-    The reference lies below in grey. New cells that may not belong there are ringed.
+    Rings mark new cells that may not belong on the map (outliers), and the x-axis label counts them.
 
     Parameters
     ----------
     adata_new
-        Cells that `scgeoae.tl.transform` placed.
+        New cells, placed with `scgeoae.tl.transform`.
     adata
         The reference.
     basis
-        The `key` of the map; it must have 2 dimensions.
+        The `key` of the map. It must have two dimensions.
     color
-        Column of ``adata_new.obs`` or gene to colour the new cells by, or several, one panel each.
+        Column of ``adata_new.obs`` or gene to color the new cells by. A list draws one panel for each.
     outlier_color
-        Of the rings around outliers; `None` for no rings.
+        Color of the rings around outliers, or `None` for no rings.
     reference_color
-        Of the cells of the reference.
-    ruler
-        Draw a scale bar in units of the representation.
-    outliers
-        Show the whole map. By default cells far outside are marked at the border.
-    ax
-        Axes to draw on; only with one colour.
-    show, save, return_fig
+        Color of the reference cells.
+    ruler, outliers, ax, show, save, return_fig
         As in `scgeoae.pl.indicatrices`.
     **kwargs
-        Passed on to `scanpy.pl.embedding` of the new cells.
+        Passed on to `scanpy.pl.embedding`, which draws the new cells.
 
     Returns
     -------
-    The axes (a list with several colours) if ``show=False``, or the figure if ``return_fig=True``.
+    The axes (a list with several colors) if ``show=False``, or the figure if ``return_fig=True``.
 
     Raises
     ------
     KeyError
-        If one of the two has no such map.
+        If one of the two does not have the map.
     ValueError
-        If it is not two-dimensional.
+        If the map is not two-dimensional.
 
     Examples
     --------

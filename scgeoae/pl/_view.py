@@ -1,4 +1,4 @@
-"""Which part of the map is shown, and the tiles that it is divided into."""
+"""The visible part of the map, and the tiles that divide it."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ if TYPE_CHECKING:
 
 
 class Box(NamedTuple):
-    """A rectangle of the map."""
+    """A rectangle on the map."""
 
     low: NDArray
     high: NDArray
 
     @property
     def longest(self) -> float:
-        """Length of the longer side; 1 for a single point."""
+        """Length of the longer side, or 1 for a single point."""
         return float((self.high - self.low).max()) or 1.0
 
     def holds(self, z: NDArray) -> NDArray[np.bool_]:
-        """Return which of (n, 2) positions lie inside."""
+        """Return which of the (n, 2) positions lie inside."""
         return ((z >= self.low) & (z <= self.high)).all(1)
 
 
 def data_box(z: NDArray, *, outliers: bool = False) -> Box:
-    """Return the box around the cells, without `outliers` unless asked for.
+    """Return the box around the cells, including outliers only if `outliers`.
 
-    Outliers are cells beyond the 1% and 99% quantiles of a coordinate by more than half of the
-    distance between the two. A handful of them would press all others into a corner; where there
-    are any, the box ends a fifth beyond the quantile.
+    A coordinate is an outlier if it lies beyond the 1% or 99% quantile by more than half the distance between the two.
+    A handful of such cells would press all others into a corner. On a side with outliers, the box ends a fifth of that
+    distance beyond the quantile.
     """
     low, high = z.min(0), z.max(0)
     if not outliers:
@@ -44,10 +44,10 @@ def data_box(z: NDArray, *, outliers: bool = False) -> Box:
 
 
 def set_view(ax: Axes, z: NDArray, box: Box) -> None:
-    """Show `box`, with equal lengths in both directions, and mark the cells outside at the border."""
+    """Show `box` with equal scales on both axes, and mark the cells outside of it at the border."""
     size = ax.get_window_extent()
     center = (box.low + box.high) / 2
-    # 4% of room on each side, then as much more as the shape of the axes asks for
+    # a margin of 4% on each side, then more as needed to match the shape of the axes
     half = (box.high - box.low) * 0.54
     half = np.maximum(half, box.longest * 1e-3)
     per_pixel = max(half[0] / size.width, half[1] / size.height)
@@ -64,9 +64,9 @@ def set_view(ax: Axes, z: NDArray, box: Box) -> None:
 
 
 def occupied_tiles(z: NDArray, box: Box, width: float) -> NDArray[np.intp]:
-    """Return for each square tile that holds cells the cell nearest its centre.
+    """Return, for each square tile that holds cells, the row of the cell nearest to its center.
 
-    The tiles start at the lower left corner of the box and go on outside of it.
+    The tiling starts at the lower left corner of the box and continues beyond it.
     """
     position = (z - box.low) / width
     tile = np.floor(position).astype(np.int64)
@@ -78,7 +78,7 @@ def occupied_tiles(z: NDArray, box: Box, width: float) -> NDArray[np.intp]:
 
 
 def tile_centers(box: Box, width: float) -> NDArray[np.float32]:
-    """Return the centres of all tiles of the box, (n, 2)."""
+    """Return the centers of all tiles of the box, (n, 2)."""
     low, high = box
     counts = np.maximum(np.ceil((high - low) / width), 1).astype(int)
     start = (low + high) / 2 - (counts - 1) / 2 * width
@@ -87,10 +87,10 @@ def tile_centers(box: Box, width: float) -> NDArray[np.float32]:
 
 
 def without_overlap(centers: NDArray, axes: NDArray) -> NDArray[np.intp]:
-    """Return which ellipses to keep so that no two overlap, the larger of two first.
+    """Return which ellipses to keep so that none overlap, preferring larger ones.
 
-    Two ellipses are taken as apart when the line through both centres leaves a gap between
-    their shadows on it, which is sufficient.
+    Two ellipses count as separate if their projections on the line through their centers do not touch, which is
+    sufficient but not necessary.
 
     Parameters
     ----------

@@ -24,51 +24,49 @@ if TYPE_CHECKING:
 def decode(
     adata: AnnData, coordinates: ArrayLike, *, key: str = "geoae", genes: str | Sequence[str] | None = None
 ) -> AnnData:
-    r"""Decode positions on a map to the representation and on to genes.
+    r"""Predict the representation and the expression of genes at any position of a map.
 
-    Also where there are no cells: between two clusters the decoder says what would be there, which is no observation.
-    How far the nearest cell is stands beside it.
+    This also works between the cells. There the decoder interpolates, so treat the values as predictions, not as
+    observations: ``obs["{key}_distance"]`` says how far away the nearest cell is. `adata` is not changed.
 
     Parameters
     ----------
     adata
-        Annotated data on which `scgeoae.tl.geoae`, `scgeoae.tl.adopt` or `scgeoae.tl.distortion` was run. Nothing in it
-        is changed.
+        Annotated data on which `scgeoae.tl.geoae`, `scgeoae.tl.adopt` or `scgeoae.tl.distortion` was run.
     coordinates
-        (m, d) positions on the map, or one of shape (d,).
+        (m, d) positions on the map, or a single one of shape (d,).
     key
         The `key_added` of that run, or ``"umap"`` for a UMAP.
     genes
-        Which genes to decode, of those that were there when the map was made. By default its own variables if it was
-        made of X, those with loadings if it was made of a PCA of Scanpy, and all of X otherwise. All others, and those
-        of `adata.raw`, are read off the representation by a linear regression, which is stored with the map too: the
-        same position is decoded to the same values, whatever cells and genes are left in `adata`. ``[]`` for none.
+        Genes to decode, out of those that existed when the map was made; ``[]`` for none. Default: the genes with
+        loadings for a map of Scanpy's PCA, else all genes of X. Other genes, including those of `adata.raw`, are
+        predicted by a linear regression on the representation, which is stored with the map. A position therefore
+        always decodes to the same values, whichever cells and genes are left in `adata`.
 
     Returns
     -------
-    An AnnData of m observations with
+    An AnnData with m observations and
 
     ``X`` : (m, g) float32
-        Expression, in the units of X (or of the layer the representation was computed from) when the map was made, of
-        genes of `adata.raw` in the units of that; not negative where no cell was.
+        Expression in the units that X (or the layer that the representation was computed from) had when the map was
+        made; for genes of `adata.raw`, in the units of `raw`. A gene that was negative in no cell is not negative here.
     ``var["source"]`` : str
-        How a gene is read off the representation: ``"itself"``, ``"loadings"``, ``"regression"`` or
-        ``"regression of raw"``.
+        How the gene was predicted: ``"itself"``, ``"loadings"``, ``"regression"`` or ``"regression of raw"``.
     ``obsm["X_{key}"]`` : (m, d) float32
         The positions.
     ``obsm[use_rep]`` : (m, D) float32
-        The representation there, under the key it has in `adata`, if it is not X.
+        The decoded representation, under the key that it has in `adata`; not for a map of X.
     ``obs["{key}_distance"]`` : float32
         Distance on the map to the nearest cell.
 
-    Without genes when the map was made, as in a file of components alone, it has no variables.
+    If there were no genes when the map was made, as in a file of components alone, the result has no variables.
 
     Raises
     ------
     KeyError
-        If there is no map under `key`, or it knows no such gene.
+        If there is no map under `key`, or the map does not know one of the genes.
     ValueError
-        If `coordinates` are no finite positions on this map, if genes are asked for and it knows none, or if the
+        If `coordinates` are not finite positions on this map, if genes are given but the map knows none, or if the
         tensors are a graph-Laplacian estimate, which has no decoder.
 
     See Also
@@ -89,7 +87,7 @@ def decode(
 
 
 def decode_positions(m: Map, positions: NDArray[np.float32], genes: Sequence[str] | None) -> AnnData:
-    """Return what is decoded at (k, d) positions on a map; see `decode`."""
+    """Decode (k, d) positions on a map; see `decode`."""
     with torch.no_grad():
         x = m.model.decode(torch.from_numpy(positions)).numpy()
     var_names = m.adata.var_names
@@ -97,7 +95,7 @@ def decode_positions(m: Map, positions: NDArray[np.float32], genes: Sequence[str
         decoded = AnnData(np.zeros((len(x), 0), dtype=np.float32))
     else:
         expression = m.expression(genes)
-        # of genes that are no longer in `var` nothing more is known
+        # annotate the genes only if all of them are still in `var`
         is_there = var_names.is_unique and np.isin(expression.genes, var_names).all()
         var = m.adata.var.loc[expression.genes] if is_there else pd.DataFrame(index=expression.genes)
         decoded = AnnData(expression.of(x), var=var.assign(source=m.genes.sources[expression.columns]))

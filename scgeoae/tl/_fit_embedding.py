@@ -1,4 +1,4 @@
-"""Fit a model to an embedding that stays as it is."""
+"""Fit a model to an embedding that stays unchanged."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .._anndata.map import read_map
 from .._anndata.params import params_of_fitted_decoder
 from .._anndata.representation import embedding_positions
 from .._anndata.results import results_of_fit
-from .._anndata.slots import known
+from .._arguments import check_found
 from .._matrix import dense
 from ..training import fit_decoder
 
@@ -25,35 +25,26 @@ if TYPE_CHECKING:
     from .._anndata.results import Results
     from ..training import Settings
 
-# Cells of which the scale of the data is taken.
+# Number of cells from which the scale of the data is estimated.
 MAX_CELLS = 1000
-# Powers of ten between the scales of the data and of the embedding.
+# Largest difference between the scales of the data and the embedding, in powers of ten.
 MAX_RATIO = 15
 
 
 def find_embedding(adata: AnnData, basis: str) -> tuple[Map, str, NDArray]:
-    """Return the map of an embedding, its key of `obsm` and its (n, d) positions.
-
-    Raises
-    ------
-    KeyError
-        If it is not there.
-    ValueError
-        If `basis` cannot name results, or the positions are not finite or do not fill their dimensions.
-    """
+    """Return the map of an embedding, its key in `obsm` and its (n, d) positions, or raise if they cannot be used."""
     m = read_map(adata, basis, "basis")
     if not m.key or "/" in m.key:
         msg = f"Expected `basis` to be the name of an embedding in adata.obsm, such as 'X_umap', found {basis!r}."
         raise ValueError(msg)
-    if m.slot is None:
-        first = "; run sc.pp.neighbors(adata) and sc.tl.umap(adata) first" if m.key == "umap" else ""
-        msg = f"Did not find {f'X_{m.key}'!r} in adata.obsm, which has {known(adata.obsm)}{first}."
-        raise KeyError(msg)
-    return m, m.slot, embedding_positions(adata, m.slot)
+    slot = m.slot or m.slots.embedding
+    hint = "; run sc.pp.neighbors(adata) and sc.tl.umap(adata) first" if m.key == "umap" else ""
+    check_found(slot, adata.obsm, "adata.obsm", hint)
+    return m, slot, embedding_positions(adata, slot)
 
 
 def check_fit(representation: Representation, slot: str, positions: NDArray) -> None:
-    """Say if there are too few features or cells for a metric, or if float32 could not hold it."""
+    """Raise if there are too few features or cells for a metric, or if it would be out of range for float32."""
     n, d = positions.shape
     n_features = representation.matrix.shape[1]
     if d > n_features:
@@ -62,7 +53,7 @@ def check_fit(representation: Representation, slot: str, positions: NDArray) -> 
     if n < d + 2:
         msg = f"A metric of {d} dimensions needs at least {d + 2} cells, found {n}."
         raise ValueError(msg)
-    with np.errstate(all="ignore"):  # of values that are not finite, which is said elsewhere
+    with np.errstate(all="ignore"):  # values that are not finite are reported elsewhere
         spread = dense(representation.matrix[:MAX_CELLS]).astype(np.float64).std()
         ratio = spread / positions.astype(np.float64).std()
     if np.isfinite(ratio) and spread > 0 and abs(np.log10(ratio)) > MAX_RATIO:
@@ -83,7 +74,7 @@ def fit_embedding(
     device: str | torch.device,
     progress_bar: bool,
 ) -> Results:
-    """Return the results of a decoder and an encoder that are fitted to the (n, d) positions in ``obsm[slot]``."""
+    """Fit a decoder and an encoder to the (n, d) positions in ``obsm[slot]``, and return the results."""
     k = min(settings.n_neighbors, len(positions) - 1)
     fitted = fit_decoder(
         representation.matrix,

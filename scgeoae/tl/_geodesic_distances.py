@@ -24,18 +24,18 @@ class GeodesicDistances(NamedTuple):
     """Distances between g groups, (g, g) each, in units of the representation."""
 
     geodesic: pd.DataFrame
-    """Along the shortest curves on the surface that the decoder spans."""
+    """Along the shortest curves (geodesics) on the surface that the decoder spans."""
     straight: pd.DataFrame
-    """Along the straight lines on the map."""
+    """Along the straight lines on the map, measured on the surface."""
     ambient: pd.DataFrame
-    """In the representation, through the air between the decoded positions; at most that along the surface."""
+    """Straight through the representation between the decoded positions; never longer than the geodesics."""
 
 
 @default_torch_modes
 def geodesic_distances(adata: AnnData, groupby: str, *, key: str = "geoae") -> GeodesicDistances:
-    r"""Measure how far groups of cells are from each other along the surface of a map.
+    r"""Measure how far groups of cells are from each other, along and across the surface of a map.
 
-    A group is at the cell that is nearest to the median of its cells on the map. Nothing is changed in `adata`.
+    Each group is represented by the cell nearest to the median of its cells on the map. `adata` is not changed.
 
     Parameters
     ----------
@@ -48,10 +48,12 @@ def geodesic_distances(adata: AnnData, groupby: str, *, key: str = "geoae") -> G
 
     Returns
     -------
-    A named tuple of data frames ``geodesic``, ``straight`` and ``ambient``, (g, g) in units of the representation, with
-    the groups in the order of the categories: along the shortest curves of the pullback metric, along the straight
-    lines on the map, and in the representation without regard to the surface. Where the first two agree, the shortest
-    way is a straight line on the map. Where the first and the last agree, the surface is flat between the groups.
+    A named tuple of three data frames (g, g), in units of the representation, with the groups in the order of their
+    categories:
+
+    - ``geodesic`` : along the shortest curves of the pullback metric, the metric of the decoder's surface
+    - ``straight`` : along straight lines on the map; as long as the geodesic if the straight line is the shortest path
+    - ``ambient`` : straight through the representation; as long as the geodesic if the surface between them is flat
 
     Raises
     ------
@@ -99,7 +101,7 @@ def geodesic_distances(adata: AnnData, groupby: str, *, key: str = "geoae") -> G
     frames = {}
     for which, lengths in measured.items():
         table = np.zeros((len(places), len(places)))
-        # as arrays: NumPy takes a tensor of one number for a number
+        # convert to arrays, because NumPy treats a tensor with one element as a scalar index
         table[i.numpy(), j.numpy()] = table[j.numpy(), i.numpy()] = lengths.numpy()
         frames[which] = pd.DataFrame(table, index=names, columns=names)
     return GeodesicDistances(**frames)

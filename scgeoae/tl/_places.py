@@ -21,25 +21,17 @@ class Place(NamedTuple):
 
     name: str
     position: NDArray
-    """(d,)"""
+    """(d,) position on the map."""
     cell: int
-    """The cell at or nearest to it."""
+    """Row of the cell at the place or nearest to it."""
     cells: NDArray[np.intp]
-    """All cells of a group, else that one."""
+    """Rows of all cells of a group, or only `cell`."""
 
 
 def find_place(m: Map, where: Any, groupby: str | None, argument: str) -> Place:
-    """Return the place that a user means by a group of `groupby`, the name or row of a cell, or a position.
+    """Return the place given by a group of `groupby`, by the name or row of a cell, or by a position.
 
-    A group is at the cell that is nearest to the median of its cells. A number is a group if there is a `groupby`, and
-    a row if there is none.
-
-    Raises
-    ------
-    KeyError
-        If there is no such cell, group or column.
-    ValueError
-        If it is none of these, or no cell has a group.
+    A number is a group if `groupby` is given, and a row otherwise.
     """
     adata, z = m.adata, m.positions
     if not np.isscalar(where):
@@ -70,13 +62,7 @@ def find_place(m: Map, where: Any, groupby: str | None, argument: str) -> Place:
 
 
 def place_of_row(m: Map, row: Any, argument: str) -> Place:
-    """Return the place of the cell in a row of `adata`.
-
-    Raises
-    ------
-    KeyError
-        If there is no such row.
-    """
+    """Return the place of the cell in a row of `adata`."""
     n = m.adata.n_obs
     if not isinstance(row, Integral) or not 0 <= row < n:
         msg = f"Expected {argument} to be the row of a cell, 0 to {n - 1}, found {row!r}."
@@ -85,7 +71,7 @@ def place_of_row(m: Map, row: Any, argument: str) -> Place:
 
 
 def group_places(m: Map, groupby: str) -> list[Place]:
-    """Return the places of all groups of a column of `obs`, in the order of its categories."""
+    """Return the places of all groups in a column of `obs`, in the order of its categories."""
     return [_center(name, m.positions, rows) for name, rows in read_groups(m.adata, groupby).rows.items()]
 
 

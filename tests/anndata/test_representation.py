@@ -164,7 +164,7 @@ def test_bad_values_are_counted_by_cell(form, bad):
         ({"layer": "nope"}, KeyError, r"Did not find 'nope' in adata\.layers, which has 'counts'"),
         ({"use_rep": "X_pca", "layer": "counts"}, ValueError, "`layer` takes the place of X"),
         ({"n_pcs": 11}, ValueError, "`n_pcs` to be at most 10, the number of columns of adata.obsm"),
-        ({"n_pcs": -1}, ValueError, "`n_pcs` to be None or an integer >= 0, found -1"),
+        ({"n_pcs": -1}, ValueError, "`n_pcs` to be an integer >= 0 or None, found -1"),
     ],
 )
 def test_bad_names(kwargs, error, message):
