@@ -99,7 +99,7 @@ class Map:
         return self.kind in ("autoencoder", "counts", "fitted")
 
     @cached_property
-    def positions(self) -> NDArray:
+    def positions(self) -> NDArray[Any]:
         """Copy of the (n, d) positions, float32 or float64."""
         if self.slot is None:
             raise self._not_found(f"adata.obsm[{self.slots.embedding!r}]")
@@ -117,7 +117,7 @@ class Map:
         """Number of dimensions."""
         return self.positions.shape[1]
 
-    def metric(self, side: Side = "decoder") -> NDArray:
+    def metric(self, side: Side = "decoder") -> NDArray[Any]:
         """Return the (n, d, d) metric tensors at the cells."""
         slot = Slots(self.key, side).metric
         if slot not in self.adata.obsm:

@@ -56,7 +56,7 @@ class Results:
     """(n, d), None if the embedding stays as it is."""
     graph: MetricGraph | None = None
     reconstruction_error: NDArray[np.float32] | None = None
-    history: dict[str, NDArray] | None = None
+    history: dict[str, NDArray[Any]] | None = None
     model: Mapping[str, Any] | None = None
     outlier_score: NDArray[np.float32] | None = None
     outlier: NDArray[np.bool_] | None = None
@@ -106,7 +106,7 @@ def results_of_fit(
 
 
 def results_of_estimate(
-    positions: NDArray, metric: NDArray, representation: Representation, params: Params, *, n_neighbors: int
+    positions: NDArray[Any], metric: NDArray[Any], representation: Representation, params: Params, *, n_neighbors: int
 ) -> Results:
     """Return the results of a metric that was estimated without a model."""
     metric = metric.astype(np.float32)
@@ -127,7 +127,7 @@ def results_of_counts(
     model: CountDecoder,
     error: NDArray[np.float32] | None,
     scores: dict[str, float],
-    history: dict[str, NDArray] | None,
+    history: dict[str, NDArray[Any]] | None,
     params: Params,
     n_neighbors: int,
 ) -> Results:
@@ -145,19 +145,19 @@ def results_of_counts(
     )
 
 
-def _graph(embedding: NDArray, metric: NDArray, k: int) -> MetricGraph | None:
+def _graph(embedding: NDArray[Any], metric: NDArray[Any], k: int) -> MetricGraph | None:
     # there is no graph of values that are not finite, which are refused when writing
     if not (np.isfinite(embedding).all() and np.isfinite(metric).all()):
         return None
     return metric_graph(embedding, metric, nearest_others(embedding, k))
 
 
-def _chords(embedding: NDArray, model: Autoencoder) -> dict[str, float]:
+def _chords(embedding: NDArray[Any], model: Autoencoder) -> dict[str, float]:
     found = chord_ratio(torch.from_numpy(np.asarray(embedding, dtype=np.float32)), model.decode)
     return {"chord": float(found.median), "chord_spread": float(found.spread)}
 
 
-def _errors(error: NDArray, fitted: Fit, suffix: str = "") -> dict[str, float]:
+def _errors(error: NDArray[Any], fitted: Fit, suffix: str = "") -> dict[str, float]:
     errors = {f"MSE{suffix}": float(error.mean())}
     if len(fitted.held_out):
         errors[f"MSE{suffix}_train"] = float(error[fitted.trained].mean())
@@ -243,7 +243,7 @@ def changes_of_tears(
     )
 
 
-def _check_positive(slot: str, metric: NDArray) -> None:
+def _check_positive(slot: str, metric: NDArray[Any]) -> None:
     zero = np.trace(metric, axis1=1, axis2=2) < np.finfo(np.float32).tiny
     if zero.any():
         msg = (

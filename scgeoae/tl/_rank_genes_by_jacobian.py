@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
@@ -178,7 +178,7 @@ def rank_genes_by_jacobian(
     )
 
 
-def _fields(names: Iterable[str], table: NDArray) -> NDArray:
+def _fields(names: Iterable[str], table: NDArray[Any]) -> NDArray[Any]:
     """Return the rows of a table as the fields of a structured array, as Scanpy stores them."""
     fields = np.empty(table.shape[1], dtype=[(name, table.dtype) for name in names])
     for name, row in zip(names, table, strict=True):
@@ -187,7 +187,7 @@ def _fields(names: Iterable[str], table: NDArray) -> NDArray:
 
 
 def _direction(
-    direction: str | NDArray | None, model: MapDecoder, at: torch.Tensor, z: NDArray, rows: NDArray
+    direction: str | NDArray[Any] | None, model: MapDecoder, at: torch.Tensor, z: NDArray[Any], rows: NDArray[Any]
 ) -> torch.Tensor | None:
     """Return the direction on the map, (d,)."""
     if direction is None:
@@ -204,7 +204,7 @@ def _direction(
 
 
 def _scores(
-    model: MapDecoder, z: NDArray, rows: NDArray, direction: str | NDArray | None, expression: Expression
+    model: MapDecoder, z: NDArray[Any], rows: NDArray[Any], direction: str | NDArray[Any] | None, expression: Expression
 ) -> NDArray[np.float32]:
     """Return the mean change of each gene over the cells in `rows`, (g,)."""
     at = torch.from_numpy(np.ascontiguousarray(z[rows[spread_rows(len(rows), MAX_CELLS)]], dtype=np.float32))

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
@@ -200,7 +200,7 @@ def transform(
     return write(adata_new, changes_of_map(adata_new, m.key, results), start=start, copy=copy, done=done)
 
 
-def _made_of(genes: Genes | None, reference: NDArray) -> tuple[float, int] | None:
+def _made_of(genes: Genes | None, reference: NDArray[Any]) -> tuple[float, int] | None:
     """Return the total variance and number of genes of a PCA, or None if it was not computed from just these cells."""
     if genes is None or genes.loadings is None or not genes.n_projected or len(reference) < 3:
         return None
@@ -215,7 +215,9 @@ def _made_of(genes: Genes | None, reference: NDArray) -> tuple[float, int] | Non
     return float(total * len(reference) / (len(reference) - 1)), genes.n_projected
 
 
-def _refined(model: Autoencoder, x: NDArray, known: NDArray, z: NDArray, params: Params) -> NDArray[np.float32]:
+def _refined(
+    model: Autoencoder, x: NDArray[Any], known: NDArray[Any], z: NDArray[Any], params: Params
+) -> NDArray[np.float32]:
     """Return the optimized positions of new cells among those of the reference, which stay fixed."""
     reference = Settled(model.standardize(known).numpy(), model.to_latent(z).numpy())
     codes = place(
