@@ -87,7 +87,7 @@ def measured_cells(m: Map, genes: Sequence[str]) -> AnnData:
             listed = ", ".join(repr(str(gene)) for gene in missing[:5])
             msg = (
                 f"Did not find {listed} in {what}, to draw what was measured; bring it back. "
-                "sg.tl.decode needs it no longer."
+                "sg.tl.decode does not need it."
             )
             raise KeyError(msg)
         if len(wanted):
@@ -113,9 +113,9 @@ def _check_measured(
     if is_other.any():
         i = int(is_other.argmax())
         msg = (
-            f"{places[i]} no longer has the values of {genes[i]!r} that the map decodes to: when it was made they had "
+            f"{places[i]} no longer has the values of {genes[i]!r} that the map was made with: they had "
             f"the mean {then.mean[i]:.3g} and went up to {then.high[i]:.3g}, and now {now.mean[i]:.3g} and "
-            f"{now.high[i]:.3g}. Bring them back; sg.tl.decode needs them no longer."
+            f"{now.high[i]:.3g}. Bring them back; sg.tl.decode does not need them."
         )
         raise ValueError(msg)
 

@@ -292,8 +292,8 @@ def read_units(
         ways = [way for way in ways if way.totals is None or not _is_apart(way, given, units)]
     if not ways:
         msg = (
-            "The new cells are in other units than the reference, and its record does not say how to bring them there. "
-            f"{summaries} Preprocess them as the reference was, or say what they are by `units`: "
+            "The new cells have other units than the reference, and its record does not say how to convert them. "
+            f"{summaries} Preprocess them as the reference was, or say what they are with `units`: "
             f"{', '.join(map(repr, READINGS))}."
         )
         raise ValueError(msg)
@@ -304,7 +304,7 @@ def read_units(
             lost = f", but for values that were cut off at {own.max_value:.3g}" if np.isfinite(own.max_value) else ""
             how = f"scaled on its own, which is undone{lost}"
         to = "" if np.isnan(units.target_sum) else f" to {units.target_sum:,.0f} a cell"
-        logg.warning(f"{name} is {how}: brought to the units of the reference, {WORDS[units.kind]}{to}")
+        logg.warning(f"{name} is {how}: converted to the units of the reference, {WORDS[units.kind]}{to}")
     if said is None:
         is_apart = bool(is_there.all()) and _is_apart(best, given, units)
         _warn(best(y, rows), reference, units, summaries, is_apart=is_apart)
@@ -404,8 +404,8 @@ def _warn(y: NDArray[Any], reference: Statistics, units: Units, summaries: str, 
         )
     elif is_apart or abs(shift) > MAX_SHIFT or wider > MAX_WIDER or outside > MAX_OUTSIDE or is_rescaled:
         logg.warning(
-            f"The new cells may be in other units than the reference. {summaries} If they are in the same units, say "
-            "so by `units`."
+            f"The new cells may have other units than the reference. {summaries} If they have the same units, say "
+            "so with `units`."
         )
 
 

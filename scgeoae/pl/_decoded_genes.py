@@ -102,7 +102,7 @@ def decoded_genes(
     names = find_genes(adata, genes, gene_symbols)
     shown = shown_names(adata, names, gene_symbols)
     if ax is not None and len(names) > 1:
-        msg = f"`ax` holds one panel, and {len(names)} genes are to be drawn."
+        msg = f"`ax` holds one panel, but {len(names)} genes were given."
         raise ValueError(msg)
     expression = m.expression(names)
     cells = replace(m, adata=measured_cells(m, names))

@@ -89,7 +89,7 @@ def geodesic_genes(
     check_adata(adata)
     table = getattr(path, "expression", None)
     if table is None:
-        msg = f"Expected `path` to be of sg.tl.geodesic, found {path!r}."
+        msg = f"Expected `path` to be a result of sg.tl.geodesic, found {path!r}."
         raise TypeError(msg)
     n_genes = checked_integer(n_genes, "n_genes", 1)
     if table.shape[1] == 0:
@@ -103,7 +103,7 @@ def geodesic_genes(
     missing = [gene for gene in genes if gene not in table]
     if missing or not genes:
         unknown = ", ".join(map(repr, missing)) or "any gene"
-        msg = f"Did not find {unknown} on the path; name them as `genes` of sg.tl.geodesic."
+        msg = f"Did not find {unknown} on the path; pass them to sg.tl.geodesic as `genes`."
         raise KeyError(msg)
     shown = shown_names(adata, genes, gene_symbols)
     distance, values = table.index.to_numpy(), table[genes].to_numpy()

@@ -85,7 +85,7 @@ def geodesics(
     m = read_flat_map(adata, basis, "sg.pl.geodesics")
     several: list[Any] = [paths] if hasattr(paths, "coordinates") else as_list(paths)
     if not several or not all(hasattr(path, "coordinates") for path in several):
-        msg = "Expected `paths` to be what sg.tl.geodesic returned, or a list of such."
+        msg = "Expected `paths` to be a result of sg.tl.geodesic, or a list of results."
         raise ValueError(msg)
     drawn = draw_cells(m, box_of(m, outliers=outliers), ax=ax, ruler=ruler, color=color, **kwargs)
     for panel in drawn:

@@ -12,9 +12,6 @@ from scipy.spatial import cKDTree
 from .._arguments import checked_integer
 from ._canvas import box_of, draw_cells
 
-# Keywords of `scanpy.pl.embedding` that the heatmaps set themselves.
-CHOSEN = frozenset(("color", "colorbar_loc", "norm", "vcenter", "vmin"))
-
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -43,11 +40,6 @@ def heatmap(
     **kwargs: Any,
 ) -> Axes:
     """Draw the column `column` of `obs` at the cells, and around them the values of `evaluate` at (n, 2) positions."""
-    if taken := sorted(CHOSEN & kwargs.keys()):
-        msg = (
-            f"This plot sets {', '.join(f'`{name}`' for name in taken)} itself; choose its colors by `vmax` and `cmap`."
-        )
-        raise TypeError(msg)
     resolution = checked_integer(resolution, "resolution", 2)
     box = box_of(m, outliers=outliers)
     # a thin outline sets the cells off from a background of nearly the same color, and at a third of Scanpy's size

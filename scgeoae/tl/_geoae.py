@@ -312,13 +312,13 @@ def geoae(
     )
     if representation.params["use_rep"] == Slots(key).embedding:
         slot = Slots(key).embedding
-        msg = f"The map would replace adata.obsm[{slot!r}], which it is made of; give another `key_added`."
+        msg = f"The map would replace adata.obsm[{slot!r}], which it is made from; give another `key_added`."
         raise ValueError(msg)
     n_values = math.prod(representation.matrix.shape)
     if settings.refines and refine is None and n_values > MAX_HELD:
         logg.warning(
-            f"The second stage would hold all {n_values:.1e} values of {representation.name} in memory, so it is left "
-            "out: map components instead (sc.pp.pca(adata)), or give refine=True."
+            f"The refinement would hold all {n_values:.1e} values of {representation.name} in memory, so it is "
+            "skipped: map components instead (sc.pp.pca(adata)), or give refine=True."
         )
         settings = replace(settings, refine=False)
     measure = choose_ambient(_by_name(ambient, adata, representation.matrix), representation.matrix)
@@ -333,7 +333,9 @@ def geoae(
     if settings.contrast is not None or unrolls_graph:
         neighbors = choose_neighbors(adata, representation, key=neighbors_key, k=N_PARTNERS)
     elif graph is None and neighbors_key is not None:
-        msg = f"neighbors_key={neighbors_key!r} has no effect without the neighbour term; give `neighbors_weight` > 0."
+        msg = (
+            f"neighbors_key={neighbors_key!r} has no effect without the contrastive loss; give `neighbors_weight` > 0."
+        )
         raise ValueError(msg)
 
     check_writable(adata, copy=copy)

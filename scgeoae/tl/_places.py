@@ -56,7 +56,7 @@ def find_place(m: Map, where: Any, groupby: str | None, argument: str) -> Place:
     among = "; name a column of adata.obs with `groupby` for a group"
     if groups is not None:
         among = f", nor a group of adata.obs[{groupby!r}], which has {groups.listed}"
-    msg = f"`{argument}` is {where!r}, which is no cell in adata.obs_names{among}."
+    msg = f"`{argument}` is {where!r}, which is not a cell in adata.obs_names{among}."
     raise KeyError(msg)
 
 

@@ -143,7 +143,7 @@ def rank_genes_by_jacobian(
         toward = direction
         check_option(direction, "direction", DIRECTIONS[: 1 + model.n_components])
         if direction == "into" and len(found.rows) < 2:
-            msg = f"adata.obs[{groupby!r}] has one group, so that there are no other cells to come from."
+            msg = f"adata.obs[{groupby!r}] has one group, so there are no other cells to start from."
             raise ValueError(msg)
     elif direction is not None:
         toward = checked_positions(direction, model.n_components, "direction", or_else="None, a name or ")[0]

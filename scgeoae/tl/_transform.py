@@ -169,8 +169,8 @@ def transform(
     placed = placement(model, x, positions=_refined(model, x, known, z, m.params) if is_refined else None)
     if bad := np.count_nonzero(~np.isfinite(placed.error)):
         msg = (
-            f"{bad} of {len(x)} cells in {representation.name} are too far from those of the map for float32; "
-            "are they in other units? Preprocess them as the reference was."
+            f"{bad} of {len(x)} cells in {representation.name} are too far from the cells of the map for float32; "
+            "do they have other units? Preprocess them as the reference was."
         )
         raise ValueError(msg)
     found = outliers(x, known, made_of=_made_of(model.genes, known))

@@ -198,9 +198,9 @@ def test_what_is_read_of_a_graph():
 
 def test_a_graph_that_is_not_there():
     adata = sheet(40)
-    with pytest.raises(KeyError, match=r"Did not find a neighbour graph in adata.uns\['missing'\]"):
+    with pytest.raises(KeyError, match=r"Did not find a neighbor graph in adata.uns\['missing'\]"):
         sg.tl.geoae(adata, neighbors_key="missing", **QUICK)
-    with pytest.raises(KeyError, match=r"Did not find a neighbour graph in adata.uns\['missing'\]"):
+    with pytest.raises(KeyError, match=r"Did not find a neighbor graph in adata.uns\['missing'\]"):
         sg.tl.geoae(adata, neighbors_key="missing", neighbors_weight=0, refine=True, **QUICK)
 
 
