@@ -9,7 +9,7 @@ import numpy as np
 from scanpy import logging as logg
 
 from .._arguments import check_name
-from ..training import Neighbors
+from ..training.neighbors import Neighbors
 from .numbers import real_graph
 from .representation import representation_of_graph
 

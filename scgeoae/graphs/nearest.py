@@ -48,10 +48,15 @@ def nearest_others(z: NDArray, k: int) -> NDArray[np.integer]:
     # in the order of the tree's leaves, a cell finds in the cache what the one before it read: half the time
     for start in range(0, n, BLOCK):
         cells = tree.indices[start : start + BLOCK]
-        # on one thread: after a Ctrl-C the others would write on into memory that is given back, and the process ends
-        _, found = tree.query(z[cells], k + 1)
-        itself = found == cells[:, None]
-        # where more than k others lie on the cell's place they may be found instead of it
-        itself[~itself.any(axis=1), -1] = True
-        neighbors[cells] = found[~itself].reshape(-1, k)
+        neighbors[cells] = others_in_tree(tree, cells, k)[0]
     return neighbors
+
+
+def others_in_tree(tree: KDTree, cells: NDArray[np.integer], k: int) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
+    """Return the `k` nearest others of m cells of a tree, and their distances, both (m, k)."""
+    # on one thread: after a Ctrl-C the others would write on into memory that is given back, and the process ends
+    distance, found = tree.query(tree.data[cells], k + 1)
+    itself = found == cells[:, None]
+    # where more than k others lie on the cell's place they may be found instead of it
+    itself[~itself.any(axis=1), -1] = True
+    return found[~itself].reshape(-1, k), distance[~itself].reshape(-1, k)

@@ -20,7 +20,8 @@ from .._arguments import check_adata, check_name, checked_integer, checked_numbe
 from ..geometry import fit_frame, procrustes
 from ..geometry.regularizers import REGULARIZERS, canonical_name
 from ..nn.genes import Genes
-from ..training import Settings, environment
+from ..training import Settings
+from ..training.device import environment
 from ._module import STRENGTHS, GeoVAE
 from ._plan import GeoTrainingPlan
 from ._survey import check_counts, survey

@@ -12,7 +12,8 @@ from .._anndata.results import check_writable, has_own_decoder, writable, write_
 from .._anndata.transaction import all_or_nothing
 from .._runtime import default_torch_modes
 from ..graphs import laplacian_metric, tears
-from ..training import Settings, environment
+from ..training import Settings
+from ..training.device import environment
 from ._fit_embedding import check_fit, find_embedding, fit_embedding
 from ._seed import seed_of
 

@@ -12,7 +12,7 @@ from .._arguments import checked_integer
 from .._matrix import blocks
 from .._runtime import default_torch_modes
 from ..geometry import distortion
-from ..training import choose_ambient
+from ..training.ambient import choose_ambient
 from ._positions import checked_positions
 
 if TYPE_CHECKING:

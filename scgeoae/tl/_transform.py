@@ -29,7 +29,8 @@ from .._runtime import default_torch_modes
 from ..geometry import anisotropy, distortion
 from ..nn.arrays import to_arrays
 from ..quality import outliers
-from ..training import Settings, Settled, place, placement
+from ..training import Settings
+from ..training.placement import Reference, place, placement
 from ._labels import carry, labels_to_carry
 
 if TYPE_CHECKING:
@@ -246,7 +247,7 @@ def _settled(
     adata: AnnData, key: str, model: Autoencoder, x: NDArray, reference: Representation, params: dict[str, Any]
 ) -> NDArray[np.float32]:
     """Return where new cells come to lie among those of the reference, which stay."""
-    known = Settled(model.standardize(reference.dense()).numpy(), model.to_latent(read_embedding(adata, key)).numpy())
+    known = Reference(model.standardize(reference.dense()).numpy(), model.to_latent(read_embedding(adata, key)).numpy())
     codes = place(
         model,
         model.standardize(x).numpy(),
