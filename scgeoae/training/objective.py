@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
@@ -118,26 +119,44 @@ class Objective:
         """
         if self.interval == 1:
             return self
-        if step % self.interval == 1:
-            return replace(self, factor=self.interval * self.factor)
+        return self._penalized if step % self.interval == 1 else self._unpenalized
+
+    @cached_property
+    def _penalized(self) -> Objective:
+        return replace(self, factor=self.interval * self.factor)
+
+    @cached_property
+    def _unpenalized(self) -> Objective:
         return replace(self, terms=())
+
+    @cached_property
+    def _has_rows(self) -> bool:
+        return any(term.is_of_rows for term in self.terms)
+
+    @cached_property
+    def _order(self) -> int:
+        """The order of the decoder's derivatives at single codes."""
+        return max((term.regularizer.order for term in self.terms if term.is_of_decoder), default=0)
+
+    @cached_property
+    def _order_around(self) -> int:
+        """The order of the decoder's derivatives for the cells around each cell."""
+        return max((t.regularizer.order for t in self.terms if t.regularizer.of == "neighbors"), default=0)
 
     @property
     def has_metrics(self) -> bool:
         """Whether a term is a function of derivatives at single cells."""
-        return any(term.is_of_rows or term.is_of_decoder for term in self.terms)
+        return self._has_rows or self._order > 0
 
     @property
     def has_neighbors(self) -> bool:
         """Whether a term is a function of the cells around each cell."""
-        return any(term.regularizer.of == "neighbors" for term in self.terms)
+        return self._order_around > 0
 
     def __call__(self, model: Autoencoder, batch: Batch) -> Loss:
         """Return the loss of a batch."""
         x, n = batch.x, len(batch.x)
-        order = max((term.regularizer.order for term in self.terms if term.is_of_decoder), default=0)
-        order_around = max((t.regularizer.order for t in self.terms if t.regularizer.of == "neighbors"), default=0)
-
+        order, order_around = self._order, self._order_around
         inputs = {"cells": x if batch.noise is None else x + batch.noise}
         if self.contrastive is not None:
             inputs["positives"] = batch.positives
@@ -169,7 +188,8 @@ class Objective:
         decoded = _split(values, outputs)
 
         error = mse_loss(decoded["cells"], x)
-        total, encoding, contrasted = error, error.new_zeros(()), error.new_zeros(())
+        zero = x.new_zeros(())
+        total, encoding, contrasted = error, zero, zero
         if batch.codes is not None:
             encoding = mse_loss(encoded["cells"], z)
             total = total + encoding
@@ -186,7 +206,7 @@ class Objective:
         if order:
             jet = Jet(values[:n_points], first[:n_points]) if order == 1 else model.decoder.jet(points, order=2)
             metric = pullback(jet.first, model.ambient, _in_units(model, jet.values))
-        if any(term.is_of_rows for term in self.terms):
+        if self._has_rows:
             at = inputs["cells"][: batch.n_metric] if batch.metric_x is None else batch.metric_x
             cell_metric = cometric(model.encoder.rows(at).first, model.ambient, _in_units(model, at))
         around = None
