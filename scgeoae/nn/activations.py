@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def _silu(p: Tensor, order: int) -> tuple[Tensor, ...]:
     s = torch.sigmoid(p)
     value = p * s
-    # s + (1 − s)φ, and from there on derivatives of it by the product rule
+    # s + (1 − s)φ; the further derivatives follow by the product rule
     slope = torch.lerp(s, torch.ones_like(s[..., :1]), value)
     if order == 1:
         return value, slope
@@ -63,12 +63,12 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 """Name to the function itself."""
 
 IN_PLACE = {"silu", "elu"}
-"""Those of these that take ``inplace=True``."""
+"""Names of the activations that take ``inplace=True``."""
 
 
 class _Derivatives(torch.autograd.Function):
-    # Autograd through the closed forms would cost some ten kernels a layer; the derivative of
-    # φ^(k) is φ^(k+1), so one more closed form is all that the backward pass needs.
+    # Autograd through the closed forms would cost some ten kernels a layer. The derivative of φ^(k) is φ^(k+1), so the
+    # backward pass needs only one more closed form.
     @staticmethod
     def forward(ctx, p: Tensor, name: str, order: int) -> tuple[Tensor, ...]:
         *values, beyond = DERIVATIVES[name](p, order + 1)

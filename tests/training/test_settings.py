@@ -67,13 +67,13 @@ def test_refused(given, message):
         ({"regularizer": {"dae": 0.3, "irae": 0.1}}, True, 0.3),
     ],
 )
-def test_neighbor_term_stands_beside_geometry(given, contrasted, noise):
+def test_geometric_regularizers_come_with_the_contrastive_loss(given, contrasted, noise):
     settings = Settings(**given)
-    assert (settings.contrast is not None) == contrasted
+    assert (settings.contrastive is not None) == contrasted
     assert settings.noise == noise
 
 
-def test_settled():
+def test_defaults_are_filled_in():
     assert Settings().strength == REGULARIZERS["isometric"].strength
     assert Settings(regularizer="geomae").regularizer == "volume"
     assert Settings(regularizer="geomae").strength == REGULARIZERS["volume"].strength
@@ -125,3 +125,22 @@ def test_auto():
     assert settings.terms[0].weight == REGULARIZERS["volume"].strength
     assert Settings(regularizer={"irae": 2}, strength="auto").terms[0].weight == 2
     assert not Settings().is_auto
+
+
+@pytest.mark.parametrize(
+    ("given", "n_steps", "expected"),
+    [
+        ({}, 1000, 2),
+        ({}, 999, 1),
+        ({"regularizer": "volume", "side": "encoder"}, 1000, 2),
+        ({"regularizer": "conformal", "side": "both"}, 1000, 2),
+        ({"regularizer": {"irae": 0.1, "volume": 0.1}}, 1000, 2),
+        ({"sampling": "mixup"}, 1000, 2),
+        ({"strength": "auto"}, 1000, 1),
+        ({"regularizer": {"irae": 0.1, "curvature": 0.1}}, 1000, 1),
+        ({"regularizer": "gradient_penalty"}, 1000, 1),
+        ({"regularizer": "curvature"}, 1000, 1),
+    ],
+)
+def test_which_penalties_are_lazy(given, n_steps, expected):
+    assert Settings(**given).penalty_interval(n_steps) == expected
