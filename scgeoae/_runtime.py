@@ -98,8 +98,8 @@ def parallel_blocks(work: Callable[[int, int], None], n: int, *, block: int, n_t
 
 
 # Measured on two cores with the default networks, in milliseconds per step of 128 cells (medians): one thread 5.9, two
-# threads 6.3 on an idle machine; 7.5 and 25.6 beside one other busy process, because each of some hundred small products
-# then waits for the slower thread.
+# threads 6.3 on an idle machine; 7.5 and 25.6 beside one other busy process, because each of some hundred small
+# products then waits for the slower thread.
 MAX_SINGLE_THREADED_BATCH = 512
 
 _lock = Lock()

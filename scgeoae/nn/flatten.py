@@ -51,15 +51,14 @@ def gradient_room(p: nn.Parameter) -> Tensor | None:
     return getattr(p, ROOM, None)
 
 
-@torch.no_grad()
 def gather_gradients(parameters: Iterable[nn.Parameter]) -> None:
     """Bring the gradients of flattened parameters to the flat vector, where they are not there yet, and forget them."""
     for p in parameters:
-        room = gradient_room(p)
-        if p.grad is None:
+        room, found = getattr(p, ROOM), p.grad
+        if found is None:
             room.zero_()
-        elif p.grad is not room:
-            room.copy_(p.grad)
+        elif found is not room:
+            room.copy_(found)
         p.grad = None
 
 

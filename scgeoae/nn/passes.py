@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from torch.nn import Parameter
 
 
+# With fewer columns than this, a matrix product takes up to five times as long as its transpose.
+NARROW = 8
+
+
 class HiddenLayer(NamedTuple):
     """What a backward pass needs to know about a hidden layer of a pass with n values and m tangents.
 
@@ -72,12 +76,12 @@ class Workspaces:
 
     def take(self, x: Tensor, m: int, layers: Sequence[tuple[Parameter, Parameter]]) -> Workspace:
         """Return a workspace for (n, d) inputs and tangents at m of them."""
-        free = self._free.get((len(x), m, x.dtype, x.device))
+        free = self._free.get((x.shape, m, x.dtype, x.device))
         return free.pop() if free else Workspace(x, m, [len(bias) for _, bias in layers])
 
     def give_back(self, x: Tensor, m: int, workspace: Workspace) -> None:
         """Let a later pass overwrite this one."""
-        self._free.setdefault((len(x), m, x.dtype, x.device), []).append(workspace)
+        self._free.setdefault((x.shape, m, x.dtype, x.device), []).append(workspace)
 
     def clear(self) -> None:
         """Free the memory of all workspaces that no pass uses."""
@@ -137,26 +141,34 @@ class _FusedPass(torch.autograd.Function):
             else:
                 torch.mm(rows, weight.T, out=hidden.rows)
                 hidden.values.add_(bias)
-            if m:
+            if m and i:
+                hidden.directions.copy_(hidden.tangents)
+            elif m:
                 # the tangents of the inputs are the same at all points
-                hidden.directions.copy_(hidden.tangents if i else weight.T[:, None])
+                hidden.directions[:] = weight.T[:, None]
             _activate(hidden, activation, workspace.one, has_tangents=m > 0)
             if m:
                 torch.mul(hidden.slope_m, hidden.directions, out=hidden.tangents)
             rows = hidden.rows
         # the caller may keep the result for as long as it likes
         weight, bias = layers[-1]
-        result = x.new_empty(n + d * m, len(linear))
-        values, tangents = result[:n], result[n:].view(d, m, len(linear))
-        if m and workspace.layers:
-            torch.mm(rows, weight.T, out=result)
-            values.add_(bias)
-            tangents.add_(linear.T[:, None])
+        n_out = linear.shape[0]
+        if m == 0 and n_out < NARROW:
+            values = torch.mm(weight, rows.T).addmm_(linear, x.T).add_(bias[:, None]).T
+            tangents = x.new_empty(d, 0, n_out)
         else:
-            torch.addmm(bias, rows, weight.T, out=values)
-            if m:
-                tangents.copy_((weight + linear).T[:, None])
-        values.addmm_(x, linear.T)
+            result = x.new_empty(n + d * m, n_out)
+            values, tangents = result[:n], result[n:].view(d, m, n_out)
+            if m and workspace.layers:
+                torch.mm(rows, weight.T, out=result)
+                values.add_(bias)
+                tangents.add_(linear.T[:, None])
+            else:
+                torch.addmm(bias, rows, weight.T, out=values)
+                if m:
+                    # there is no hidden layer
+                    tangents[:] = (weight + linear).T[:, None]
+            values.addmm_(x, linear.T)
         ctx.save_for_backward(x)
         ctx.m, ctx.network, ctx.workspace = m, network, workspace
         ctx.set_materialize_grads(False)

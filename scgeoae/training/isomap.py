@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 MAX_UNROLLED = 4000
-"""Number of cells whose neighbor graph is unrolled. The search for neighbors compares all pairs, so of more cells a random
-sample is taken."""
+"""Number of cells whose neighbor graph is unrolled. The search for neighbors compares all pairs, so of more cells a
+random sample is taken."""
 # Cells from which paths to all cells of the graph are measured.
 N_LANDMARKS = 500
 # Neighbors of a cell in the graph. With more of them, edges jump from one fold to the next sooner: on a Swiss roll of

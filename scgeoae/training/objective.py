@@ -155,7 +155,7 @@ class Objective:
 
     def __call__(self, model: Autoencoder, batch: Batch) -> Loss:
         """Return the loss of a batch."""
-        x, n = batch.x, len(batch.x)
+        x, n = batch.x, batch.x.shape[0]
         order, order_around = self._order, self._order_around
         inputs = {"cells": x if batch.noise is None else x + batch.noise}
         if self.contrastive is not None:
@@ -176,7 +176,7 @@ class Objective:
             points = encoded["metric"] if "metric" in encoded else z[: batch.n_metric]
             points = points if self.sampler is None else self.sampler(points)
             if order == 1:
-                n_points = n_tangents = len(points)
+                n_points = n_tangents = points.shape[0]
                 if self.sampler is not None or "metric" in encoded:
                     outputs = {"points": points} | outputs
         start = n_points if "points" in outputs else 0
@@ -243,7 +243,7 @@ def _split(values: Tensor, parts: dict[str, Tensor]) -> dict[str, Tensor]:
     """Undo `_joined`: name the rows that belong to each part."""
     if len(parts) == 1:
         return dict.fromkeys(parts, values)
-    return dict(zip(parts, values.split([len(part) for part in parts.values()]), strict=True))
+    return dict(zip(parts, values.split([part.shape[0] for part in parts.values()]), strict=True))
 
 
 def _in_units(model: Autoencoder, x: Tensor) -> Tensor | None:

@@ -70,7 +70,6 @@ class AdamW:
         rate = first + (self.peak - first) * share
         return rate, MOST_MOMENTUM + (LEAST_MOMENTUM - MOST_MOMENTUM) * share
 
-    @torch.no_grad()
     def step(self) -> None:
         """Change the parameters by their gradients, and forget these."""
         rate, momentum = self.schedule(self.n_done)

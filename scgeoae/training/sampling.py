@@ -18,8 +18,8 @@ REACH = 0.2
 def mixup(z: Tensor, generator: torch.Generator) -> Tensor:
     r"""Return points on and beyond the lines between pairs of codes.
 
-    These are :math:`\alpha z_i + (1 - \alpha) z_j` with :math:`\alpha \sim U(-\eta, 1 + \eta)`, η = 0.2, which reach the
-    gaps between the data (Lee, Yoon, Son & Park, ICLR 2022).
+    These are :math:`\alpha z_i + (1 - \alpha) z_j` with :math:`\alpha \sim U(-\eta, 1 + \eta)`, η = 0.2. They reach
+    the gaps between the data (Lee, Yoon, Son & Park, ICLR 2022).
     """
     partner = z[torch.randperm(len(z), generator=generator, device=z.device)]
     alpha = torch.rand(len(z), 1, generator=generator, dtype=z.dtype, device=z.device) * (1 + 2 * REACH) - REACH

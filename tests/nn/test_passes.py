@@ -150,7 +150,7 @@ def test_without_gradients_it_is_the_network():
 def test_copies_and_pickles_have_workspaces_of_their_own():
     made = network(3, 4, (5,), "silu", torch.float64)
     made.fused(inputs(6))[0].sum().backward()
-    for other in (deepcopy(made), pickle.loads(pickle.dumps(made))):  # noqa: S301
+    for other in (deepcopy(made), pickle.loads(pickle.dumps(made))):
         assert not other._network.workspaces._free
         with torch.no_grad():
             other.linear.add_(1)
