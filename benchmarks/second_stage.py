@@ -1,8 +1,8 @@
 """What each part of the second stage does: ``python benchmarks/second_stage.py [DATA ...]``.
 
 One part is changed at a time; medians over the seeds. Then the fifth of the cells that was left out and placed by
-`scgeoae.training.placement.place`, the cells of the reference placed again, and the correlation of maps of ten seeds. Written
-into ``benchmarks/results/second_stage_{data}.md``.
+`scgeoae.training.placement.place`, the cells of the reference placed again, and the correlation of maps of ten seeds.
+Written into ``benchmarks/results/second_stage_{data}.md``.
 """
 
 from __future__ import annotations

@@ -47,12 +47,14 @@ class AdamW:
         # with fewer steps than 4 the cycle has no room for its two phases
         self.n_steps = max(n_steps, 4)
         self.n_done = 0
-        self.mean, self.square, self._scratch = (torch.zeros_like(self.flat.data) for _ in range(3))
+        self.mean, self.square = torch.zeros_like(self.flat.data), torch.zeros_like(self.flat.data)
+        self.steps = torch.zeros((), dtype=torch.float32, device=self.flat.device)
 
     def continued_on(self, module: nn.Module) -> AdamW:
         """Return an optimizer in the same state for a module with parameters of the same shapes."""
         other = AdamW(module, peak=self.peak, n_steps=self.n_steps, climb=self.climb, weight_decay=self.weight_decay)
         other.n_done = self.n_done
+        other.steps.copy_(self.steps)
         other.mean.copy_(self.mean)
         other.square.copy_(self.square)
         return other
@@ -75,10 +77,20 @@ class AdamW:
         rate, momentum = self.schedule(self.n_done)
         self.n_done += 1
         gather_gradients(self.parameters)
-        values, gradient = self.flat.data, self.flat.grad
-        values.mul_(1 - rate * self.weight_decay)
-        self.mean.lerp_(gradient, 1 - momentum)
-        self.square.mul_(DECAY).addcmul_(gradient, gradient, value=1 - DECAY)
-        unbiased = math.sqrt(1 - DECAY**self.n_done)
-        torch.sqrt(self.square, out=self._scratch).add_(EPS * unbiased)
-        values.addcdiv_(self.mean, self._scratch, value=-rate * unbiased / (1 - momentum**self.n_done))
+        self.steps += 1
+        # the kernel behind `torch.optim.AdamW`: half the time of seven elementwise operations
+        torch._fused_adamw_(
+            [self.flat.data],
+            [self.flat.grad],
+            [self.mean],
+            [self.square],
+            [],
+            [self.steps],
+            lr=rate,
+            beta1=momentum,
+            beta2=DECAY,
+            weight_decay=self.weight_decay,
+            eps=EPS,
+            amsgrad=False,
+            maximize=False,
+        )
