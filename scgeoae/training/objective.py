@@ -155,64 +155,33 @@ class Objective:
 
     def __call__(self, model: Autoencoder, batch: Batch) -> Loss:
         """Return the loss of a batch."""
-        x, n = batch.x, batch.x.shape[0]
-        order, order_around = self._order, self._order_around
-        inputs = {"cells": x if batch.noise is None else x + batch.noise}
-        if self.contrastive is not None:
-            inputs["positives"] = batch.positives
-        if order and batch.metric_x is not None and batch.codes is None:
-            inputs["metric"] = batch.metric_x
-        if batch.layout is not None:
-            inputs["layout"] = x
-        if order_around:
-            inputs["neighbors"] = batch.neighbors.flatten(0, 1)
+        x = batch.x
+        inputs = self._inputs(batch)
         encoded = _split(model.encoder.fused(_joined(inputs.values()))[0], inputs)
         z = encoded["cells"] if batch.codes is None else batch.codes
-
-        # points at which the decoder's derivatives are needed come first; often they are the first of the codes
-        outputs = {"cells": z}
-        n_points = n_tangents = 0
-        if order:
-            points = encoded["metric"] if "metric" in encoded else z[: batch.n_metric]
-            points = points if self.sampler is None else self.sampler(points)
-            if order == 1:
-                n_points = n_tangents = points.shape[0]
-                if self.sampler is not None or "metric" in encoded:
-                    outputs = {"points": points} | outputs
-        start = n_points if "points" in outputs else 0
-        if order_around == 1:
-            n_tangents = start + n
-        if batch.layout is not None:
-            outputs["layout"] = batch.layout
-        values, first = model.decoder.fused(_joined(outputs.values()), n_tangents=n_tangents)
-        decoded = _split(values, outputs)
+        decoded, jet, around = self._decode(model, batch, encoded, z)
 
         error = mse_loss(decoded["cells"], x)
-        zero = x.new_zeros(())
-        total, encoding, contrasted = error, zero, zero
+        total = error
+        encoding = contrasted = x.new_zeros(())
         if batch.codes is not None:
             encoding = mse_loss(encoded["cells"], z)
             total = total + encoding
         if batch.layout is not None:
-            distance = mse_loss(encoded["layout"], batch.layout) / self.layout_variance
-            total = total + distance + mse_loss(decoded["layout"], x)
+            total = total + mse_loss(encoded["layout"], batch.layout) / self.layout_variance
+            total = total + mse_loss(decoded["layout"], x)
         if self.contrastive is not None:
             contrasted = self.contrastive(z, encoded["positives"])
             total = total + self.contrastive.weight * contrasted
         if not self.terms:
-            return Loss(total, error, encoding, error.new_zeros(0), contrasted)
+            return Loss(total, error, encoding, x.new_zeros(0), contrasted)
 
-        jet = metric = cell_metric = None
-        if order:
-            jet = Jet(values[:n_points], first[:n_points]) if order == 1 else model.decoder.jet(points, order=2)
+        metric = cell_metric = None
+        if jet is not None:
             metric = pullback(jet.first, model.ambient, _in_units(model, jet.values))
         if self._has_rows:
             at = inputs["cells"][: batch.n_metric] if batch.metric_x is None else batch.metric_x
             cell_metric = cometric(model.encoder.rows(at).first, model.ambient, _in_units(model, at))
-        around = None
-        if order_around:
-            of_cells = Jet(decoded["cells"], first[start : start + n])
-            around = of_cells if order_around == 1 else model.decoder.jet(z, order=2)
 
         def penalty(term: Term) -> Tensor:
             regularizer = term.regularizer
@@ -232,6 +201,55 @@ class Objective:
         for term, value in zip(self.terms, penalties, strict=True):
             total = total + self.factor * term.weight * value
         return Loss(total, error, encoding, torch.stack(penalties), contrasted)
+
+    def _inputs(self, batch: Batch) -> dict[str, Tensor]:
+        """Return what is to be encoded, by name."""
+        inputs = {"cells": batch.x if batch.noise is None else batch.x + batch.noise}
+        if self.contrastive is not None:
+            inputs["positives"] = batch.positives
+        if self._order and batch.metric_x is not None and batch.codes is None:
+            inputs["metric"] = batch.metric_x
+        if batch.layout is not None:
+            inputs["layout"] = batch.x
+        if self._order_around:
+            inputs["neighbors"] = batch.neighbors.flatten(0, 1)
+        return inputs
+
+    def _decode(
+        self, model: Autoencoder, batch: Batch, encoded: dict[str, Tensor], z: Tensor
+    ) -> tuple[dict[str, Tensor], Jet | None, Jet | None]:
+        """Return what is decoded, by name, and the decoder's jets at the metric points and at all codes, if needed.
+
+        One pass gives all values and first derivatives. The metric points come first in it; often they are the first of
+        the codes.
+        """
+        outputs = {"cells": z}
+        points, n_points, n_tangents = z, 0, 0
+        if self._order:
+            points = encoded["metric"] if "metric" in encoded else z[: batch.n_metric]
+            points = points if self.sampler is None else self.sampler(points)
+        if self._order == 1:
+            n_points = n_tangents = points.shape[0]
+            if self.sampler is not None or "metric" in encoded:
+                outputs = {"points": points, "cells": z}
+        start = n_points if "points" in outputs else 0
+        if self._order_around == 1:
+            n_tangents = start + z.shape[0]
+        if batch.layout is not None:
+            outputs["layout"] = batch.layout
+        values, first = model.decoder.fused(_joined(outputs.values()), n_tangents=n_tangents)
+        decoded = _split(values, outputs)
+
+        jet = around = None
+        if self._order == 1:
+            jet = Jet(values[:n_points], first if n_tangents == n_points else first[:n_points])
+        elif self._order:
+            jet = model.decoder.jet(points, order=self._order)
+        if self._order_around == 1:
+            around = Jet(decoded["cells"], first[start:])
+        elif self._order_around:
+            around = model.decoder.jet(z, order=self._order_around)
+        return decoded, jet, around
 
 
 def _joined(parts: Iterable[Tensor]) -> Tensor:
