@@ -1,4 +1,4 @@
-"""Embed an h5ad file and draw its distortion: ``python -m scgeoae [in.h5ad] [-o out.h5ad] [--figures DIR]``."""
+"""Map an h5ad file and draw the distortion: ``python -m scgeoae [in.h5ad] [-o out.h5ad] [--figures DIR]``."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line and return its exit status: 0, 2 for what the user can mend, or 130 after Ctrl-C."""
+    """Run the command line and return its exit status: 0, 2 for an error the user can fix, or 130 after Ctrl-C."""
     options = _parser().parse_args(arguments)
     try:
         run(options)
@@ -27,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("scgeoae: interrupted", file=sys.stderr)
         return 130
     except (OSError, KeyError, TypeError, ValueError, RuntimeError, MemoryError) as error:
-        # str() of a KeyError is a repr
+        # str() of a KeyError puts the message in quotes
         message = error.args[0] if isinstance(error, KeyError) and error.args else error
         print("scgeoae: error: " + " ".join(str(message).split()), file=sys.stderr)
         return 2
@@ -35,15 +35,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Do what the options say."""
-    # before the imports below, which take seconds
+    """Make the map, print its scores, and write the files that the options ask for."""
+    # report wrong paths before the imports below, which take seconds
     if options.input is not None and not options.input.is_file():
         msg = f"there is no file {options.input}"
         raise FileNotFoundError(msg)
     if options.output is not None:
         check_target(options.output)
     if options.figures is not None and options.figures.exists() and not options.figures.is_dir():
-        msg = f"{options.figures} is no folder to write figures into"
+        msg = f"{options.figures} is not a folder to write figures into"
         raise NotADirectoryError(msg)
 
     import scanpy as sc
@@ -54,7 +54,7 @@ def run(options: argparse.Namespace) -> None:
     color = options.color
     if color is not None and color not in adata.obs and color not in adata.var_names:
         columns = ", ".join(map(repr, adata.obs)) or "nothing"
-        msg = f"did not find {color!r} in adata.obs, which has {columns}, nor among the genes"
+        msg = f"did not find {color!r} in adata.obs, which has {columns}, or among the genes"
         raise KeyError(msg)
     regularizer = None if options.regularizer == "none" else options.regularizer
     tl.geoae(
@@ -94,11 +94,11 @@ def _read(path: Path | None) -> AnnData:
 
     if path is None:
         with warnings.catch_warnings():
-            # written by an old version of anndata
+            # an old version of anndata wrote this file, so reading it warns
             warnings.simplefilter("ignore")
             return sc.datasets.pbmc68k_reduced()
     if find_spec("hdf5plugin") is not None:
-        # which knows more compressions as soon as it is imported
+        # importing it registers more compression filters with h5py
         import_module("hdf5plugin")
     try:
         with explain_missing_filter():
@@ -139,15 +139,15 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--strength", type=_strength, metavar="WEIGHT", help="weight of the regularizer, or auto")
     parser.add_argument(
-        "--neighbors-weight", type=float, metavar="WEIGHT", help="weight of the neighbour term; 0: pure geometry"
+        "--neighbors-weight", type=float, metavar="WEIGHT", help="weight of the contrastive loss; 0: pure geometry"
     )
     parser.add_argument(
         "--refine",
         action=argparse.BooleanOptionalAction,
-        help="give each cell a place of its own (default: with isometric, volume and conformal)",
+        help="refine the position of each cell (default: with isometric, volume and conformal)",
     )
-    parser.add_argument("--side", choices=("decoder", "encoder", "both"), help="the network that it holds")
-    parser.add_argument("--color", metavar="NAME", help="column of obs, or gene, to colour the cells by")
+    parser.add_argument("--side", choices=("decoder", "encoder", "both"), help="the network to regularize")
+    parser.add_argument("--color", metavar="NAME", help="column of obs, or gene, to color the cells by")
     parser.add_argument("--seed", type=int, default=0, help="random seed (default: 0)")
     return parser
 

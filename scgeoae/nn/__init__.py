@@ -1,11 +1,10 @@
-"""Networks that know their own derivatives."""
+"""Networks that compute their own derivatives."""
 
 from .activations import ACTIVATIONS
 from .autoencoder import Autoencoder
 from .count_decoder import CountDecoder
-from .file import load, save
 from .flatten import flatten
-from .framed import Framed
+from .map_decoder import MapDecoder
 from .mlp import Mlp
 
-__all__ = ["ACTIVATIONS", "Autoencoder", "CountDecoder", "Framed", "Mlp", "flatten", "load", "save"]
+__all__ = ["ACTIVATIONS", "Autoencoder", "CountDecoder", "MapDecoder", "Mlp", "flatten"]

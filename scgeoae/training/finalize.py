@@ -1,4 +1,4 @@
-"""Finish a run of training: evaluate all cells, and lay latent space into the frame of the map."""
+"""Finish a run of training: evaluate all cells, and lay latent space onto the map."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from ..geometry import Frame
+    from ..geometry.chart import Chart
     from ..nn import Autoencoder
     from .loop import Run
     from .setup import Setup
@@ -107,20 +107,20 @@ def evaluate(setup: Setup, raw: Any, *, codes: Tensor | None = None) -> Evaluati
 def finalize(
     setup: Setup,
     evaluation: Evaluation,
-    frame: Frame,
+    chart: Chart,
     run: Run,
     *,
     codes: Tensor | None = None,
     noise: float = 0.0,
     interrupted_at: str | None = None,
 ) -> Fit:
-    """Return the result of training, laid into `frame`, with the (n, d) `codes` or else the encoder's as embedding."""
+    """Return the result of training, laid out by `chart`; the embedding is the (n, d) `codes`, or else the encoder's."""
     latent = evaluation.latent if codes is None else codes
     displacement = None
     if codes is not None:
         displacement = (evaluation.latent - codes).square().mean(1) / codes.var(0, correction=0).mean()
     model = setup.model.cpu().eval().requires_grad_(requires_grad=False)
-    model.set_frame(frame)
+    model.set_chart(chart)
     # how latent space changes along the map, in units of the representation
     jacobian = model.rotation * (model.scale / model.unit)
     return Fit(

@@ -10,8 +10,8 @@ import torch
 from .._arguments import check_flag
 from .._matrix import blocks
 from .._runtime import training_threads
-from ..geometry.chord_ratio import chord_ratio
-from ..geometry.frame import fit_frame
+from ..geometry.chart import fit_chart
+from ..geometry.distortion_measures import chord_ratio
 from .affinities import n_affinities
 from .batches import Cells
 from .device import choose_device, out_of_memory
@@ -66,7 +66,7 @@ def fit(
 
     The matrix is standardized. Training starts at PCA, or at the (n, d) positions `init_pos`, whose unit and pose do
     not matter, or with ``"isomap"`` at those of `scgeoae.training.isomap.isomap`. Then all cells are evaluated, and
-    latent space is laid into its frame. A twentieth of the cells, at most 1,000, are validation cells, which choose the
+    latent space gets its chart. A twentieth of the cells, at most 1,000, are validation cells, which choose the
     state that is kept and which no gradient sees; below 20 cells there are none. Batches are drawn from the other
     cells, or from a random 100,000 of these.
 
@@ -152,10 +152,10 @@ def fit(
                 # a reader measures distances straight through the representation, not along the surface
                 unit = 1 / chord_ratio(codes, setup.model.decoder).median
         evaluation = evaluate(setup, raw, codes=codes)
-        frame = fit_frame(evaluation.latent if codes is None else codes, evaluation.metric, evaluation.principal)
+        chart = fit_chart(evaluation.latent if codes is None else codes, evaluation.metric, evaluation.principal)
         # the metric measures standardized units, each of which is `scale` units of the representation
-        frame = frame._replace(unit=(frame.unit if unit is None else unit) * setup.standardization.scale)
-        return finalize(setup, evaluation, frame, run, codes=codes, noise=noise, interrupted_at=interrupted_at)
+        chart = chart._replace(unit=(chart.unit if unit is None else unit) * setup.standardization.scale)
+        return finalize(setup, evaluation, chart, run, codes=codes, noise=noise, interrupted_at=interrupted_at)
     except torch.cuda.OutOfMemoryError as error:
         out_of_memory(error, device, chosen)
     return fit(

@@ -8,7 +8,7 @@ import torch
 
 from .._arguments import check_flag
 from .._runtime import training_threads
-from ..geometry.frame import Frame, procrustes
+from ..geometry.chart import Chart, procrustes
 from .batches import Cells
 from .device import choose_device, out_of_memory
 from .finalize import evaluate, finalize
@@ -44,7 +44,7 @@ def fit_decoder(
 
     Both start at the linear least squares maps. Latent space is the embedding, moved to mean 0, scaled to variance 1
     with one scale for all directions, and turned towards the principal components (Procrustes). The similarity that
-    brings it back is the frame of the model, so an embedding that is moved, turned, mirrored or scaled gives the same
+    brings it back is the chart of the model, so an embedding that is moved, turned, mirrored or scaled gives the same
     tensors up to this similarity. The decoder has no penalty: one on its derivatives (E‖A‖², weights 0.001 and 0.01)
     changed neither its error nor its log area at the cells of three UMAPs.
 
@@ -105,8 +105,8 @@ def fit_decoder(
                 progress_bar=progress_bar,
             )
         evaluation = evaluate(setup, raw, codes=codes)
-        frame = Frame(unit, -(mean @ rotation) / unit, rotation.T)
-        return finalize(setup, evaluation, frame, run, codes=codes)._replace(embedding=positions)
+        chart = Chart(unit, -(mean @ rotation) / unit, rotation.T)
+        return finalize(setup, evaluation, chart, run, codes=codes)._replace(embedding=positions)
     except torch.cuda.OutOfMemoryError as error:
         out_of_memory(error, device, chosen)
     return fit_decoder(raw, positions, settings, device="cpu", progress_bar=progress_bar, name=name)

@@ -9,7 +9,7 @@ import torch
 from sklearn.neighbors import NearestNeighbors
 
 from .._matrix import spread_rows
-from ..geometry.frame import procrustes
+from ..geometry.chart import procrustes
 from .batches import batches
 from .loop import descend
 from .optimizer import AdamW

@@ -133,7 +133,7 @@ def _unrolled(graph: sparse.csr_matrix, points: NDArray, d: int, generator: np.r
 def _joined(graph: sparse.csr_matrix, points: NDArray) -> sparse.csr_matrix:
     """Join each piece of a symmetric graph to the nearest point outside of it, until there is one piece.
 
-    `scgeoae.graphs.bridges` does this for many points in few dimensions. For these points, all distances are faster.
+    `scgeoae.graphs.neighbors` does this for many points in few dimensions. For these points, all distances are faster.
     """
     n_pieces, piece = connected_components(graph, directed=False)
     while n_pieces > 1:

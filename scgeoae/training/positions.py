@@ -10,7 +10,7 @@ import torch
 from scipy.spatial import KDTree
 
 from .._runtime import parallel_blocks
-from ..graphs.nearest import others_in_tree
+from ..graphs.neighbors import others_in_tree
 from .affinities import affinities
 from .gradients import gradients
 

@@ -10,7 +10,7 @@ import torch
 from scipy.spatial import KDTree
 
 from .._runtime import training_threads
-from ..graphs.nearest import others_in_tree
+from ..graphs.neighbors import others_in_tree
 from .affinities import conditional
 from .batches import Cells, batches
 from .loop import Watch, descend
