@@ -114,7 +114,7 @@ def finalize(
     noise: float = 0.0,
     interrupted_at: str | None = None,
 ) -> Fit:
-    """Return the result of training, laid out by `chart`; the embedding is the (n, d) `codes`, or else the encoder's."""
+    """Return the result of training, laid out by `chart`. The embedding is the (n, d) `codes`, or the encoder's."""
     latent = evaluation.latent if codes is None else codes
     displacement = None
     if codes is not None:
