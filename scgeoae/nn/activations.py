@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.nn import functional
@@ -70,14 +70,14 @@ class _Derivatives(torch.autograd.Function):
     # Autograd through the closed forms would cost some ten kernels a layer. The derivative of φ^(k) is φ^(k+1), so the
     # backward pass needs only one more closed form.
     @staticmethod
-    def forward(ctx, p: Tensor, name: str, order: int) -> tuple[Tensor, ...]:
+    def forward(ctx: Any, p: Tensor, name: str, order: int) -> tuple[Tensor, ...]:
         *values, beyond = DERIVATIVES[name](p, order + 1)
         ctx.save_for_backward(*values[1:], beyond)
         return tuple(values)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx, *grads: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         slopes = ctx.saved_tensors
         total = grads[0] * slopes[0]
         for grad, slope in zip(grads[1:], slopes[1:], strict=True):

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
     from ..geometry.chart import Chart
     from ..nn import Autoencoder
-    from .loop import Run
     from .setup import Setup
+    from .train import Run
 
 # Cells at a time, whose layers then fit into the cache.
 BATCH_SIZE = 1024
@@ -41,7 +41,7 @@ class Fit(NamedTuple):
     """Row numbers of the cells that batches were drawn from."""
     held_out: NDArray[np.integer]
     """Row numbers of the validation cells, which chose when to stop and which no gradient has seen."""
-    history: dict[str, NDArray]
+    history: dict[str, NDArray[Any]]
     """Step and losses of every evaluation."""
     step: int
     """Step whose state was kept."""

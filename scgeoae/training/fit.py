@@ -54,7 +54,7 @@ def fit(
     raw: Any,
     settings: Settings,
     *,
-    init_pos: NDArray | Literal["isomap"] | None = None,
+    init_pos: NDArray[Any] | Literal["isomap"] | None = None,
     neighbors: NDArray[np.integer] | None = None,
     graph: Neighbors | None = None,
     ambient: Ambient | None = None,
@@ -167,7 +167,7 @@ def fit(
 def _layout(
     setup: Setup,
     settings: Settings,
-    init_pos: NDArray | str | None,
+    init_pos: NDArray[Any] | str | None,
     n_cells: int,
     *,
     neighbors: NDArray[np.integer] | None,

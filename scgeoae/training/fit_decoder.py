@@ -33,7 +33,7 @@ N_STEPS = 2000
 
 def fit_decoder(
     raw: Any,
-    positions: NDArray,
+    positions: NDArray[Any],
     settings: Settings,
     *,
     device: str | torch.device = "auto",

@@ -8,7 +8,7 @@ which writes each of some fifteen intermediate results for a hundred pairs of ea
 from __future__ import annotations
 
 from functools import cache
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numba import float32, njit, uint64
@@ -16,7 +16,7 @@ from numba import float32, njit, uint64
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-COMPILED = {"nogil": True, "fastmath": True, "cache": True, "error_model": "numpy"}
+COMPILED: Any = {"nogil": True, "fastmath": True, "cache": True, "error_model": "numpy"}
 
 
 class Gradients(NamedTuple):

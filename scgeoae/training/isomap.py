@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy import sparse
@@ -30,7 +30,7 @@ MIN_EIGENVALUE = 1e-9
 
 
 def isomap(
-    x: NDArray, d: int, *, neighbors: NDArray[np.integer] | None = None, seed: int = 0, name: str = "the matrix"
+    x: NDArray[Any], d: int, *, neighbors: NDArray[np.integer] | None = None, seed: int = 0, name: str = "the matrix"
 ) -> NDArray[np.float64]:
     """Return positions in d dimensions whose distances are the distances along the data, (n, d).
 
@@ -95,24 +95,26 @@ def isomap(
     return placed
 
 
-def _nearest_graph(points: NDArray) -> sparse.csr_matrix:
+def _nearest_graph(points: NDArray[Any]) -> sparse.csr_matrix:
     k = min(N_NEIGHBORS, len(points) - 1)
     return NearestNeighbors(n_neighbors=k).fit(points).kneighbors_graph(mode="distance")
 
 
-def _given_graph(points: NDArray, where: NDArray, neighbors: NDArray) -> sparse.csr_matrix:
+def _given_graph(points: NDArray[Any], where: NDArray[Any], neighbors: NDArray[np.integer]) -> sparse.csr_matrix:
     """Return the graph of a table of neighbors of the cells, where cell i is point ``where[i]``."""
     near = neighbors[:, :N_NEIGHBORS]
     i, column = np.nonzero(near >= 0)
     return _edges(points, where[i], where[near[i, column]])
 
 
-def _edges(points: NDArray, i: NDArray, j: NDArray) -> sparse.csr_matrix:
+def _edges(points: NDArray[Any], i: NDArray[Any], j: NDArray[Any]) -> sparse.csr_matrix:
     lengths = np.linalg.norm(points[i] - points[j], axis=1)
     return sparse.csr_matrix((lengths, (i, j)), shape=(len(points), len(points)))
 
 
-def _unrolled(graph: sparse.csr_matrix, points: NDArray, d: int, generator: np.random.Generator) -> NDArray | None:
+def _unrolled(
+    graph: sparse.csr_matrix, points: NDArray[Any], d: int, generator: np.random.Generator
+) -> NDArray[Any] | None:
     """Return (m, d) positions of the m points of a graph, or None if its distances fill fewer dimensions."""
     graph = graph.maximum(graph.T)
     n_pieces, piece = connected_components(graph, directed=False)
@@ -130,7 +132,7 @@ def _unrolled(graph: sparse.csr_matrix, points: NDArray, d: int, generator: np.r
     return positions
 
 
-def _joined(graph: sparse.csr_matrix, points: NDArray) -> sparse.csr_matrix:
+def _joined(graph: sparse.csr_matrix, points: NDArray[Any]) -> sparse.csr_matrix:
     """Join each piece of a symmetric graph to the nearest point outside of it, until there is one piece.
 
     `scgeoae.graphs.neighbors` does this for many points in few dimensions. For these points, all distances are faster.
@@ -150,7 +152,7 @@ def _joined(graph: sparse.csr_matrix, points: NDArray) -> sparse.csr_matrix:
     return graph
 
 
-def _scaled(graph: sparse.csr_matrix, d: int, generator: np.random.Generator) -> NDArray | None:
+def _scaled(graph: sparse.csr_matrix, d: int, generator: np.random.Generator) -> NDArray[Any] | None:
     """Return (m, d) positions of the m nodes of a connected graph, or None if its distances fill fewer dimensions."""
     m = graph.shape[0]
     landmarks = np.sort(generator.choice(m, min(m, max(N_LANDMARKS, 2 * d)), replace=False))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -111,7 +111,7 @@ class InvertedFile:
             points = torch.from_numpy(of[order])
         indices, distances = np.empty((len(points), k), dtype=np.int32), np.empty((len(points), k), dtype=np.float32)
         for own in np.flatnonzero(np.diff(ends)):
-            candidates = self._candidates(own, k + 1 + N_SPARE)
+            candidates = self._candidates(int(own), k + 1 + N_SPARE)
             # from the middle of the list, as squares of long vectors leave no digits to distances between near cells
             middle = self.centers[own]
             compared = self.cells[candidates] - middle
@@ -138,7 +138,7 @@ class InvertedFile:
         probed = lists[: np.searchsorted(np.cumsum(np.diff(self.ends)[lists]), enough) + 1]
         return torch.cat([torch.arange(self.ends[which], self.ends[which + 1]) for which in probed])
 
-    def _nearest(self, points: Tensor, found: Tensor, k: int) -> tuple[NDArray, NDArray]:
+    def _nearest(self, points: Tensor, found: Tensor, k: int) -> tuple[NDArray[Any], NDArray[Any]]:
         """Return row numbers and distances of the k nearest to each of m points among those found, (m, k + spare)."""
         distance = torch.linalg.vector_norm(points[:, None] - self.cells[found], dim=2)
         distance, nearest = distance.sort(dim=1, stable=True)

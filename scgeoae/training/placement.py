@@ -137,7 +137,9 @@ class Field:
         totals = self.divergence_gradient(own, width, near, self.is_far(own, distance[:, -1]))[1]
         self.per_total = 1 / max(float(totals.mean()), 1e-12)
 
-    def place(self, x: NDArray[np.float32], partners: NDArray, affinity: NDArray[np.float32]) -> NDArray[np.float32]:
+    def place(
+        self, x: NDArray[np.float32], partners: NDArray[Any], affinity: NDArray[np.float32]
+    ) -> NDArray[np.float32]:
         """Return the (m, d) codes of (m, D) cells, from the affinities to their partners, (m, k)."""
         z = np.einsum("mk,mkd->md", affinity, self.codes[partners]).astype(np.float32)
         target, adam = torch.from_numpy(x), Adam(z, N_STEPS)
@@ -155,13 +157,13 @@ class Field:
             adam.step(gradient, RATE * self.median_width)
         return z
 
-    def width_at(self, distance: NDArray) -> NDArray[np.float32]:
+    def width_at(self, distance: NDArray[Any]) -> NDArray[np.float32]:
         """Return the widths of the kernels of (m,) cells, from the (m, k) distances to the near ones."""
         local = distance[:, min(WIDTH_NEIGHBOR, distance.shape[1]) - 1]
         local = np.maximum(local, LEAST_SHARE * self.median_width)
         return (local ** (1 - SHARED) * self.median_width**SHARED).astype(np.float32)
 
-    def is_far(self, z: NDArray[np.float32], reach: NDArray) -> NDArray[np.bool_]:
+    def is_far(self, z: NDArray[np.float32], reach: NDArray[Any]) -> NDArray[np.bool_]:
         """Return which of the sample are further from each cell than the near ones, (m, f)."""
         square = np.square(z[:, None] - self.codes[self.far]).sum(2)
         # somewhat more, so that rounding does not count the last near one twice
@@ -171,9 +173,9 @@ class Field:
         self,
         z: NDArray[np.float32],
         width: NDArray[np.float32],
-        near: NDArray,
+        near: NDArray[Any],
         is_far: NDArray[np.bool_],
-        partners: NDArray | None = None,
+        partners: NDArray[Any] | None = None,
         affinity: NDArray[np.float32] | None = None,
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Return the gradient of the divergence, divided by 4, and the sum of each cell's kernels."""
@@ -195,7 +197,7 @@ class Field:
         return gradient, total
 
     @torch.no_grad()
-    def _reconstruction(self, z: NDArray[np.float32], x: Tensor) -> tuple[NDArray, NDArray]:
+    def _reconstruction(self, z: NDArray[np.float32], x: Tensor) -> tuple[NDArray[Any], NDArray[Any]]:
         """Return the slope of half the squared error at (m, d) codes, and the metric, by which it changes."""
         filled = torch.arange(BLOCK).clamp(max=len(z) - 1)
         jet = self.model.decoder.jet(torch.from_numpy(z)[filled])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -271,7 +271,7 @@ class Positions:
         parallel_blocks(work, len(self.values), block=BLOCK, n_threads=self.n_threads)
 
 
-def kernel_widths(local: NDArray) -> tuple[NDArray[np.float32], float]:
+def kernel_widths(local: NDArray[Any]) -> tuple[NDArray[np.float32], float]:
     """Return how wide the kernel of each cell is, from its distance to a near one, and the median of these."""
     positive = local[local > 0]
     median = float(np.median(positive)) if len(positive) else 1.0

@@ -102,7 +102,7 @@ class Settings:
         self._set("tolerance", tolerance)
         if isinstance(self.regularizer, Mapping):
             if self.strength is not None and not auto:
-                msg = f"A mapping of regularizers has its weights in itself; leave out strength={self.strength!r}."
+                msg = f"A mapping of regularizers contains their weights; leave out strength={self.strength!r}."
                 raise ValueError(msg)
             weights = {canonical_name(k): checked_number(v, f"regularizer[{k!r}]") for k, v in self.regularizer.items()}
             if len(weights) < len(self.regularizer):
@@ -122,7 +122,7 @@ class Settings:
         if auto and not any(REGULARIZERS[name].loss is not None for name, weight in self._given.items() if weight > 0):
             msg = (
                 "strength='auto' balances a penalty against the reconstruction error, and "
-                f"regularizer={self.regularizer!r} is none; give a number."
+                f"regularizer={self.regularizer!r} is not a penalty; give a number."
             )
             raise ValueError(msg)
 
@@ -135,7 +135,7 @@ class Settings:
         noise = self.noise
         if "denoising" in self._given:
             if noise is not None:
-                msg = f"The regularizer 'denoising' has its noise as its strength; leave out noise={noise!r}."
+                msg = f"The strength of the regularizer 'denoising' is its noise; leave out noise={noise!r}."
                 raise ValueError(msg)
             noise = self._given["denoising"]
         elif noise is None and self.neighbors_weight == 0:
@@ -166,7 +166,7 @@ class Settings:
             sides = REGULARIZERS[name].sides
             if self.side not in sides:
                 of = {"decoder": "the decoder", "encoder": "the encoder", "both": "both networks together"}[sides[0]]
-                msg = f"The regularizer {name!r} is one of {of}; side={self.side!r} means nothing for it."
+                msg = f"The regularizer {name!r} acts on {of}, so side={self.side!r} does not apply; leave it out."
                 raise ValueError(msg)
 
     @property

@@ -25,7 +25,7 @@ class Standardization(NamedTuple):
     digest: str
     """Digest of the rows that were asked for, as float32, which tells them from others."""
 
-    def standardize(self, raw: NDArray) -> NDArray[np.float32]:
+    def standardize(self, raw: NDArray[Any]) -> NDArray[np.float32]:
         """Return (raw − center)/scale of any rows.
 
         They are centered in float64 before they are rounded to float32, so that a small variation on a large offset
