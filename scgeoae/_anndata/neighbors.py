@@ -9,7 +9,7 @@ import numpy as np
 from scanpy import logging as logg
 
 from .._arguments import check_name
-from ..training import Neighbors
+from ..training.neighbors import Neighbors
 from .representation import real_graph, representation_of_graph
 
 if TYPE_CHECKING:

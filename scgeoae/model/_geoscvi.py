@@ -21,7 +21,8 @@ from ..geometry import procrustes
 from ..geometry.chart import fit_chart
 from ..geometry.regularizers import REGULARIZERS, canonical_name
 from ..nn.genes import Genes
-from ..training import Settings, environment
+from ..training import Settings
+from ..training.device import environment
 from ._module import STRENGTHS, GeoVAE
 from ._plan import GeoTrainingPlan
 from ._survey import check_counts, survey

@@ -12,7 +12,8 @@ from .._anndata.write import Changes, check_writable, write
 from .._arguments import check_option, checked_seed
 from .._runtime import default_torch_modes
 from ..graphs import laplacian_metric, tears
-from ..training import Settings, environment
+from ..training import Settings
+from ..training.device import environment
 from ._fit_embedding import check_fit, find_embedding, fit_embedding
 
 if TYPE_CHECKING:

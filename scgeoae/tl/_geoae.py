@@ -18,7 +18,11 @@ from .._anndata.write import check_writable, write
 from .._arguments import check_found, checked_map_key, checked_seed
 from .._matrix import digest
 from .._runtime import default_torch_modes
-from ..training import MAX_UNROLLED, N_PARTNERS, Settings, choose_ambient, fit
+from ..training import Settings, fit
+from ..training.affinities import n_affinities
+from ..training.ambient import choose_ambient
+from ..training.isomap import MAX_UNROLLED
+from ..training.neighbors import N_POSITIVES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -328,10 +332,10 @@ def geoae(
     unrolls_graph = isinstance(init_pos, str) and init_pos == "isomap" and adata.n_obs <= MAX_UNROLLED
     graph = None
     if settings.refines:
-        k = min(settings.n_affinities, adata.n_obs - 1)
+        k = min(n_affinities(settings.perplexity), adata.n_obs - 1)
         graph = choose_graph(adata, representation, key=neighbors_key, k=k)
-    if settings.contrast is not None or unrolls_graph:
-        neighbors = choose_neighbors(adata, representation, key=neighbors_key, k=N_PARTNERS)
+    if settings.contrastive is not None or unrolls_graph:
+        neighbors = choose_neighbors(adata, representation, key=neighbors_key, k=N_POSITIVES)
     elif graph is None and neighbors_key is not None:
         msg = (
             f"neighbors_key={neighbors_key!r} has no effect without the contrastive loss; give `neighbors_weight` > 0."

@@ -15,7 +15,8 @@ from .._arguments import check_adata, check_option
 from .._runtime import default_torch_modes
 from ..geometry import anisotropy
 from ..quality import outliers
-from ..training import Settings, Settled, place, placement
+from ..training import Settings
+from ..training.placement import Reference, place, placement
 from ._labels import carry, labels_to_carry
 
 if TYPE_CHECKING:
@@ -221,7 +222,7 @@ def _refined(
     model: Autoencoder, x: NDArray[Any], known: NDArray[Any], z: NDArray[Any], params: Params
 ) -> NDArray[np.float32]:
     """Return the optimized positions of new cells among those of the reference, which stay fixed."""
-    reference = Settled(model.standardize(known).numpy(), model.to_latent(z).numpy())
+    reference = Reference(model.standardize(known).numpy(), model.to_latent(z).numpy())
     codes = place(
         model,
         model.standardize(x).numpy(),

@@ -1,4 +1,4 @@
-"""Where in latent space a regulariser of the decoder is evaluated."""
+"""Where in latent space the decoder's regularizers are evaluated."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ REACH = 0.2
 def mixup(z: Tensor, generator: torch.Generator | None) -> Tensor:
     r"""Return points on and beyond the lines between pairs of codes.
 
-    :math:`\alpha z_i + (1 - \alpha) z_j` with :math:`\alpha \sim U(-\eta, 1 + \eta)`, η = 0.2, which
-    reaches the gaps between the data (Lee, Yoon, Son & Park, ICLR 2022).
+    These are :math:`\alpha z_i + (1 - \alpha) z_j` with :math:`\alpha \sim U(-\eta, 1 + \eta)`, η = 0.2. They reach
+    the gaps between the data (Lee, Yoon, Son & Park, ICLR 2022).
     """
     partner = z[torch.randperm(len(z), generator=generator, device=z.device)]
     alpha = torch.rand(len(z), 1, generator=generator, dtype=z.dtype, device=z.device) * (1 + 2 * REACH) - REACH
@@ -27,10 +27,10 @@ def mixup(z: Tensor, generator: torch.Generator | None) -> Tensor:
 
 
 def gaussian(z: Tensor, generator: torch.Generator | None) -> Tensor:
-    """Return as many draws from the Gaussian with the mean and covariance of the codes."""
+    """Return as many draws from the Gaussian that has the mean and covariance of the codes."""
     z = z.detach()
     centered = z - z.mean(0)
-    # a random mixture of the centred codes has their covariance, with no factorisation of it
+    # a random mixture of the centered codes has their covariance, which needs no factorization
     mixture = torch.randn(len(z), len(z), generator=generator, dtype=z.dtype, device=z.device) / len(z) ** 0.5
     return z.mean(0) + mixture @ centered
 
