@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from ..nn.genes import Genes
     from .map import Map
+    from .units import Reading
 
 
 def incoming_representation(
@@ -26,7 +27,7 @@ def incoming_representation(
     *,
     use_rep: str | None,
     layer: str | None,
-    units: str | None,
+    units: Reading | None,
     impute: bool,
 ) -> Representation:
     """Return the representation that a map was made from, for the cells of `adata_new`."""
@@ -73,7 +74,7 @@ def incoming_representation(
 
 
 def _projected(
-    adata_new: AnnData, m: Map, genes: Genes, *, layer: str | None, units: str | None, impute: bool
+    adata_new: AnnData, m: Map, genes: Genes, *, layer: str | None, units: Reading | None, impute: bool
 ) -> Representation:
     """Return the genes of the new cells, converted to the reference's units and projected onto its components."""
     made_of = m.params["use_rep"]

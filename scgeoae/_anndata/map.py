@@ -44,12 +44,12 @@ VALID: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "use_rep": ("name", lambda value: isinstance(value, str)),
     "layer": ("name", lambda value: isinstance(value, str)),
     "size_factor_key": ("name", lambda value: isinstance(value, str)),
-    "n_pcs": ("integer >= 1", lambda value: isinstance(value, Integral) and value >= 1),
-    "n_cells": ("integer >= 1", lambda value: isinstance(value, Integral) and value >= 1),
-    "library_size": ("finite number > 0", lambda value: isinstance(value, Real) and 0 < value < np.inf),
+    "n_pcs": ("integer >= 1", lambda value: isinstance(value, Integral) and int(value) >= 1),
+    "n_cells": ("integer >= 1", lambda value: isinstance(value, Integral) and int(value) >= 1),
+    "library_size": ("finite number > 0", lambda value: isinstance(value, Real) and 0 < float(value) < np.inf),
     "refine": ("truth value", lambda value: isinstance(value, bool | np.bool_)),
-    "tsne_weight": ("finite number >= 0", lambda value: isinstance(value, Real) and 0 <= value < np.inf),
-    "perplexity": ("finite number > 1", lambda value: isinstance(value, Real) and 1 < value < np.inf),
+    "tsne_weight": ("finite number >= 0", lambda value: isinstance(value, Real) and 0 <= float(value) < np.inf),
+    "perplexity": ("finite number > 1", lambda value: isinstance(value, Real) and 1 < float(value) < np.inf),
 }
 
 
@@ -252,7 +252,7 @@ class Map:
                     cells=self.adata.obs_names,
                     name=f"the map in adata.obsm[{self.slot!r}]",
                 )
-        elif model.genes is not None and model.genes.statistics is not None:
+        elif model.genes is not None:
             check_counts(found, model.genes, f"the map in adata.obsm[{self.slot!r}]", whole=self.adata.n_obs == n_cells)
         return found
 

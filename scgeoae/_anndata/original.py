@@ -83,7 +83,9 @@ def check_cells(
 
 
 def check_counts(found: Representation, genes: Genes, name: str, *, whole: bool) -> None:
-    """Raise if counts exceed the range of those of the map or, for the `whole` map, differ in the mean."""
+    """Raise if counts exceed the known range of those of the map or, for the `whole` map, differ in the mean."""
+    if genes.statistics is None:
+        return
     then, now = genes.statistics, statistics_of(found.matrix)
     tolerance = MAX_DEVIATION * then.std + MAX_NOISE
     is_other = now.high > then.high + tolerance

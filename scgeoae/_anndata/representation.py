@@ -140,8 +140,8 @@ def _followed(adata: AnnData, basis: str | None, neighbors_key: str) -> tuple[st
 
     It is recorded in ``uns[basis]``, where `scanpy.tl.tsne` writes it, or with the neighbor graph.
     """
-    own = {} if basis is None else _recorded_params(adata, basis)
-    params = own if "perplexity" in own else _recorded_params(adata, neighbors_key)
+    own = {} if basis is None else recorded_params(adata, basis)
+    params = own if "perplexity" in own else recorded_params(adata, neighbors_key)
     if params.get("use_rep") is None and params.get("n_pcs") is None:
         return None
     found = representation_of_graph(adata, params)
@@ -150,11 +150,12 @@ def _followed(adata: AnnData, basis: str | None, neighbors_key: str) -> tuple[st
     use_rep, n_pcs = found
     if use_rep == "X":
         return found
-    shape = getattr(adata.obsm.get(use_rep), "shape", ())
+    shape: tuple[int, ...] = getattr(adata.obsm.get(use_rep), "shape", ())
     return found if len(shape) == 2 and (n_pcs or 0) <= shape[1] else None
 
 
-def _recorded_params(adata: AnnData, name: str) -> Mapping[str, Any]:
+def recorded_params(adata: AnnData, name: str) -> Mapping[str, Any]:
+    """Return the ``params`` of an entry of `uns`, empty if it has none."""
     entry = adata.uns.get(name)
     params = entry.get("params") if isinstance(entry, Mapping) else None
     return params if isinstance(params, Mapping) else {}
@@ -284,13 +285,13 @@ def _check_finite(matrix: Any, name: str) -> None:
     check_real(matrix, name)
     if sparse.issparse(matrix):
         matrix = matrix.tocoo()
-        values, n_bad = matrix.data, len(np.unique(matrix.row[_beyond_float32(matrix.data)]))
+        values, bad = matrix.data, np.unique(matrix.row[_beyond_float32(matrix.data)])
     else:
-        values, n_bad = matrix, np.count_nonzero(_beyond_float32(matrix).any(axis=1))
-    if n_bad == 0:
+        values, bad = matrix, np.flatnonzero(_beyond_float32(matrix).any(axis=1))
+    if not len(bad):
         return
     what = "values beyond float32" if np.isfinite(values).all() else "NaN or infinite values"
-    msg = f"{n_bad} of {matrix.shape[0]} cells have {what} in {name}; drop these cells or recompute it."
+    msg = f"{len(bad)} of {matrix.shape[0]} cells have {what} in {name}; drop these cells or recompute it."
     raise ValueError(msg)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from numbers import Real
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast, get_args
 
 import numpy as np
 from scanpy import logging as logg
@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
     from ..nn.genes import Genes, Kind
 
-READINGS = ("counts", "normalized", "log1p", "same")
+Reading = Literal["counts", "normalized", "log1p", "same"]
+READINGS: tuple[Reading, ...] = get_args(Reading)
 """Valid values of `units`. ``"same"`` means the units of the matrix that was mapped, including its scaling."""
 # About log1p of a million. No logarithmic expression is larger.
 LARGEST_LOG = 14.0
@@ -100,7 +101,7 @@ def log_base(adata: AnnData) -> float | None:
     if not isinstance(recorded, Mapping):
         return None
     base = recorded.get("base")
-    return float(base) if isinstance(base, Real) and base > 1 else np.e
+    return float(base) if isinstance(base, Real) and float(base) > 1 else np.e
 
 
 def statistics_of(y: Any) -> Statistics:
@@ -201,7 +202,7 @@ class Conversion:
     @property
     def is_identity(self) -> bool:
         """Whether nothing changes."""
-        return self.from_log is self.to_log is self.own is self.totals is self.scaling is None
+        return all(step is None for step in vars(self).values())
 
     def unscaled(self, y: NDArray[Any], rows: NDArray[Any] | slice) -> NDArray[np.float64]:
         """Return the (n, g) expression of the cells in `rows` in the units of the reference before scaling."""
@@ -244,7 +245,7 @@ def read_units(
     genes: Genes,
     columns: NDArray[Any],
     is_there: NDArray[Any],
-    said: str | None,
+    said: Reading | None,
 ) -> Conversion:
     """Infer the units of new cells, and return the conversion to those of a reference, or raise if no reading fits.
 
@@ -263,8 +264,9 @@ def read_units(
     """
     if said == "same":
         return Conversion()
-    units, there = genes.units, np.flatnonzero(is_there)
-    reference = genes.statistics.of(there)
+    there = np.flatnonzero(is_there)
+    # genes that are projected have both
+    units, reference = cast("Units", genes.units), cast("Statistics", genes.statistics).of(there)
     units = replace(units, scaling=None if units.scaling is None else units.scaling.of(there))
     rows = spread_rows(matrix.shape[0], N_READ)
     sample = in_memory(matrix[rows])
@@ -304,7 +306,7 @@ def read_units(
         to = "" if np.isnan(units.target_sum) else f" to {units.target_sum:,.0f} a cell"
         logg.warning(f"{name} is {how}: brought to the units of the reference, {WORDS[units.kind]}{to}")
     if said is None:
-        is_apart = is_there.all() and _is_apart(best, given, units)
+        is_apart = bool(is_there.all()) and _is_apart(best, given, units)
         _warn(best(y, rows), reference, units, summaries, is_apart=is_apart)
     return best
 
@@ -344,9 +346,8 @@ def _way(given: _Given, matrix: Any, units: Units) -> Conversion | None:
             return Conversion()
         if np.isnan(target):
             return None
-        totals = row_sums(matrix)
-        totals = np.where(totals > 0, totals, 1) / target
-        return Conversion(totals=totals, to_log=to_log if units.kind == "log1p" else None)
+        sums = row_sums(matrix)
+        return Conversion(totals=np.where(sums > 0, sums, 1) / target, to_log=to_log if units.kind == "log1p" else None)
     if units.kind == "counts":
         return None
     # both were normalized, possibly to different totals

@@ -96,7 +96,7 @@ def _check_finite(changes: Changes) -> None:
     for (attribute, name), values in changes.slots.items():
         if attribute not in ("obs", "obsm") or not isinstance(values, np.ndarray) or values.dtype.kind != "f":
             continue
-        bad = ~np.isfinite(values).reshape(len(values), -1).all(1)
+        bad = ~np.all(np.isfinite(values).reshape(len(values), -1), axis=1)
         if bad.any():
             msg = (
                 f"{bad.sum()} of {len(bad)} cells, the first of them in row {bad.argmax()}, would have values that are "

@@ -106,11 +106,12 @@ class GeoSCVI(SCVI):
 
     _module_cls = GeoVAE
     _training_plan_cls = GeoTrainingPlan
+    _model_summary_string: str
 
     def __init__(
         self,
         adata: AnnData | None = None,
-        registry: dict | None = None,
+        registry: dict[str, Any] | None = None,
         *,
         n_latent: int = 2,
         n_layers: int = 2,

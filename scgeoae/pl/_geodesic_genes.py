@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -135,7 +135,8 @@ def geodesic_genes(
     heat.invert_yaxis()
     heat.set_xlabel("distance along the curve, in units of the representation")
     figure.colorbar(image, cax=heat.inset_axes([1.03, 0, 0.03, 1]), label="lowest to highest")
-    return finish([trends, heat], "geodesic_genes", show=show, save=save, return_fig=return_fig)
+    found = finish([trends, heat], "geodesic_genes", show=show, save=save, return_fig=return_fig)
+    return cast("list[Axes] | Figure | None", found)
 
 
 def _middle(scaled: np.ndarray) -> np.ndarray:

@@ -58,7 +58,7 @@ def heatmap(
     if evaluate is not None:
         x, y, support = _support(panel, m.positions, box, resolution)
         positions = np.stack(np.meshgrid(x, y), axis=-1)[support].astype(np.float32)
-        values = np.ma.masked_all(support.shape)
+        values = np.full(support.shape, np.nan)
         values[support] = np.concatenate([evaluate(part).numpy() for part in torch.from_numpy(positions).split(4096)])
         panel.pcolormesh(x, y, values, norm=scale, cmap=cmap, shading="nearest", alpha=0.55, rasterized=True, zorder=0)
         # the last pixels reach beyond the edge of the view

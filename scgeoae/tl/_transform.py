@@ -8,6 +8,7 @@ from scanpy import logging as logg
 
 from .._anndata.incoming import incoming_representation
 from .._anndata.map import read_map
+from .._anndata.params import without_none
 from .._anndata.results import Results, Tensors, changes_of_map, distortion_scores
 from .._anndata.write import check_writable, write
 from .._arguments import check_adata, check_option
@@ -184,9 +185,10 @@ def transform(
         tensors[side] = Tensors(metric, area.numpy(), anisotropy(tensor).numpy())
         if len(x) > 1:
             scores |= distortion_scores(metric, side)
+    kept = {name: value for name, value in m.params.items() if name not in OF_REFERENCE}
     results = Results(
         tensors=tensors,
-        params={name: value for name, value in m.params.items() if name not in OF_REFERENCE} | representation.params,
+        params=without_none(**(kept | representation.params)),
         # the unit of the map was measured on the reference
         scores=scores | {name: value for name, value in m.scores.items() if name.startswith("chord")},
         embedding=placed.embedding,
@@ -203,7 +205,7 @@ def transform(
 
 def _made_of(genes: Genes | None, reference: NDArray[Any]) -> tuple[float, int] | None:
     """Return the total variance and number of genes of a PCA, or None if it was not computed from just these cells."""
-    if genes is None or genes.loadings is None or not genes.n_projected or len(reference) < 3:
+    if genes is None or genes.offset is None or genes.statistics is None or len(reference) < 3:
         return None
     # components are uncorrelated only on the cells that they were computed from
     scores = reference - reference.mean(0)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 REACH = 0.2
 
 
-def mixup(z: Tensor, generator: torch.Generator) -> Tensor:
+def mixup(z: Tensor, generator: torch.Generator | None) -> Tensor:
     r"""Return points on and beyond the lines between pairs of codes.
 
     These are :math:`\alpha z_i + (1 - \alpha) z_j` with :math:`\alpha \sim U(-\eta, 1 + \eta)`, η = 0.2. They reach
@@ -26,7 +26,7 @@ def mixup(z: Tensor, generator: torch.Generator) -> Tensor:
     return partner + alpha * (z - partner)
 
 
-def gaussian(z: Tensor, generator: torch.Generator) -> Tensor:
+def gaussian(z: Tensor, generator: torch.Generator | None) -> Tensor:
     """Return as many draws from the Gaussian that has the mean and covariance of the codes."""
     z = z.detach()
     centered = z - z.mean(0)
@@ -35,13 +35,13 @@ def gaussian(z: Tensor, generator: torch.Generator) -> Tensor:
     return z.mean(0) + mixture @ centered
 
 
-def uniform(z: Tensor, generator: torch.Generator) -> Tensor:
+def uniform(z: Tensor, generator: torch.Generator | None) -> Tensor:
     """Return as many draws from the box that holds the codes."""
     low, high = z.detach().aminmax(dim=0)
     return low + (high - low) * torch.rand(z.shape, generator=generator, dtype=z.dtype, device=z.device)
 
 
-SAMPLINGS: dict[str, Callable[[Tensor, torch.Generator], Tensor] | None] = {
+SAMPLINGS: dict[str, Callable[[Tensor, torch.Generator | None], Tensor] | None] = {
     "data": None,
     "mixup": mixup,
     "gaussian": gaussian,

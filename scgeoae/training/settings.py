@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,7 +54,7 @@ class Settings:
     tsne_weight: float = 0.25
     perplexity: float = 25.0
     n_neighbors: int = 15
-    hidden: tuple[int, ...] = (128, 128)
+    hidden: Sequence[int] = (128, 128)
     activation: str = "silu"
     n_steps: int | None = None
     batch_size: int = 256
