@@ -185,12 +185,12 @@ class _FusedPass(torch.autograd.Function):
         n, d = x.shape
         if to_values is None:
             to_values = x.new_zeros(n, len(linear))
+        if to_tangents is None:
+            to_tangents = x.new_zeros(d, m, len(linear))
         _add_product(linear, to_values.T, x)
-        above = rows = to_values
-        along = to_tangents
+        above, along = to_values, to_tangents
+        rows = to_values
         if m:
-            if to_tangents is None:
-                along = to_tangents = x.new_zeros(d, m, len(linear))
             _add(linear, to_tangents.sum(1).T)
             rows = workspace.gradient
             workspace.gradient_of_values.copy_(to_values)
