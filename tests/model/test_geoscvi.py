@@ -25,8 +25,8 @@ with warnings.catch_warnings():
     from lightning import LightningDataModule
 
     from scgeoae.model import GeoSCVI
+    from scgeoae.model._extract import survey
     from scgeoae.model._module import Covariates
-    from scgeoae.model._survey import survey
 
 # what scvi-tools, lightning and torch say of each other
 pytestmark = pytest.mark.filterwarnings("ignore")
