@@ -103,10 +103,10 @@ class Mlp(nn.Module):
         # Tangents are (d, n, width) and pairs (d(d+1)/2, n, width), so each product below is one matrix product. They
         # start as the identity and as zero: their first products are the weight itself, the same at all points, and
         # nothing.
-        values, tangents, pairs = x, None, None
+        values, tangents, pairs = x, self.weights[0].T[:, None, :], None
         for i, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
             values = linear(values, weight, bias)
-            tangents = weight.T[:, None, :] if tangents is None else linear(tangents, weight)
+            tangents = tangents if i == 0 else linear(tangents, weight)
             pairs = None if pairs is None else linear(pairs, weight)
             if i == last:
                 break
