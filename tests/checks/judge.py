@@ -53,14 +53,20 @@ def slots(adata: AnnData) -> dict[str, Any]:
     return found
 
 
+def in_memory(value: Any) -> Any:
+    """Return an array that may be on disk or lazy as one in memory."""
+    if hasattr(value, "to_memory"):  # on disk
+        return value.to_memory()
+    if hasattr(value, "compute"):  # lazy
+        return value.compute()
+    if hasattr(value, "id") and hasattr(value, "file"):  # an h5py data set
+        return value[:]
+    return value
+
+
 def fingerprint(value: Any) -> tuple[Any, ...]:
     """Return what tells whether a slot has changed, wherever it is kept."""
-    if hasattr(value, "to_memory"):  # on disk
-        value = value.to_memory()
-    elif hasattr(value, "compute"):  # lazy
-        value = value.compute()
-    elif hasattr(value, "id") and hasattr(value, "file"):  # of h5py
-        value = value[:]
+    value = in_memory(value)
     if sparse.issparse(value):
         value = value.tocsr()
         return (value.shape, *map(fingerprint, (value.data, value.indices, value.indptr)))

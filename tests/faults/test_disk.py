@@ -17,6 +17,8 @@ import scgeoae as sg
 from scgeoae.__main__ import main
 from scgeoae._replacing import replacing
 
+from ..for_each import for_each
+
 resource = pytest.importorskip("resource")
 
 
@@ -77,7 +79,7 @@ def test_a_limit_of_memory(source, tmp_path):
     assert not (tmp_path / "out.h5ad").exists()
 
 
-@pytest.mark.parametrize("fail", [True, False])
+@for_each("fail", [True, False])
 def test_a_file_is_replaced_as_a_whole(tmp_path, fail):
     path, link = tmp_path / "file", tmp_path / "link"
     path.write_bytes(b"old")
@@ -117,7 +119,7 @@ def test_a_model_file_is_replaced_as_a_whole(tmp_path, monkeypatch):
     assert not list(tmp_path.glob(".*"))
 
 
-@pytest.mark.parametrize("function", ["fit", "fit_decoder"])
+@for_each("function", ["fit", "fit_decoder"])
 def test_too_little_memory_on_a_device(function, monkeypatch):
     """The CPU plays the device that has none."""
     raw = np.random.default_rng(0).normal(size=(60, 5)).astype(np.float32)

@@ -22,6 +22,7 @@ from scgeoae.training import optimize, settle
 from ..checks.battery import duplicate
 from ..checks.calls import FUNCTIONS, call, good
 from ..checks.judge import fingerprints
+from ..for_each import for_each
 
 WRITERS = {
     "tl.geoae": {"random_state": 1, "key_added": "other"},
@@ -78,8 +79,8 @@ def test_every_function_that_writes_is_here():
     }
 
 
-@pytest.mark.parametrize(
-    ("name", "writer"),
+@for_each(
+    "name, writer",
     [
         ("tl.geoae", "write_results"),
         ("tl.transform", "write_results"),
@@ -252,7 +253,7 @@ def train(case, adata, **kwargs):
         function(adata, n_steps=40, hidden=(8,), progress_bar=False, **TRAINING[case], **kwargs)
 
 
-@pytest.mark.parametrize("case", TRAINING)
+@for_each("case", TRAINING)
 def test_an_interrupt_of_every_training(case):
     adata = duplicate(good())
     before = fingerprints(adata)

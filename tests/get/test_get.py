@@ -6,6 +6,8 @@ import pytest
 
 import scgeoae as sg
 
+from ..for_each import for_each
+
 
 def test_before_the_run(reduced):
     for read in (sg.get.scores, sg.get.model, sg.get.metric_tensors):
@@ -52,8 +54,8 @@ def damage(model, how):
         weights["scale"] = np.float32(0)
 
 
-@pytest.mark.parametrize(
-    ("how", "message"),
+@for_each(
+    "how, message",
     [
         ("no weight", "missing or unknown weights decoder.bend.weights.1"),
         ("unknown weight", "missing or unknown weights spam"),
@@ -76,7 +78,7 @@ def test_damaged_model(fitted, how, message):
         sg.get.model(adata)
 
 
-@pytest.mark.parametrize("stored", [{}, "text", 3, pd.DataFrame({"model": [1.0]}), {"model": "text"}, {"model": {}}])
+@for_each("stored", [{}, "text", 3, pd.DataFrame({"model": [1.0]}), {"model": "text"}, {"model": {}}])
 def test_damaged_uns(fitted, stored):
     adata = fitted.copy()
     adata.uns["geoae"] = stored
@@ -86,8 +88,8 @@ def test_damaged_uns(fitted, stored):
         sg.get.scores(adata)
 
 
-@pytest.mark.parametrize(
-    ("params", "message"),
+@for_each(
+    "params, message",
     [
         ("text", "'params' is no dictionary: 'text'"),
         ({}, "in 'params', 'use_rep' is no name: None"),
@@ -113,8 +115,8 @@ def test_damaged_params(fitted, params, message):
             call()
 
 
-@pytest.mark.parametrize(
-    ("scores", "message"),
+@for_each(
+    "scores, message",
     [
         (np.zeros(3), "'scores' is no dictionary"),
         ({"CN": np.zeros(3)}, r"in 'scores', 'CN' is no number: array"),

@@ -10,6 +10,8 @@ import scgeoae as sg
 from scgeoae.geometry import Ambient, bridged, chords, shorten
 from scgeoae.nn import Jet
 
+from ..for_each import for_each
+
 
 class Chart:
     """A surface in closed form in the place of a decoder."""
@@ -267,7 +269,7 @@ def test_plots(fitted):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("surface", ["swiss_roll", "sphere_patch"])
+@for_each("surface", ["swiss_roll", "sphere_patch"])
 def test_lengths_on_trained_surfaces(surface):
     adata = getattr(sg.datasets, surface)(n_obs=2000)
     sg.tl.geoae(adata, use_rep="X", progress_bar=False, init_pos="X_true")
