@@ -5,86 +5,43 @@ from __future__ import annotations
 import linecache
 import traceback
 import warnings
-from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
+from anndata import AnnData
 from scipy import sparse
 
 import scgeoae as sg
 
+from .slots import fingerprint, fingerprints, slots
+from .values import Values, flat
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from anndata import AnnData
-
 OURS = Path(sg.__file__).parent
 ERRORS = (KeyError, ValueError, TypeError, RuntimeError, OSError)
-ATTRIBUTES = ("obs", "var", "obsm", "varm", "obsp", "varp", "layers", "uns")
 # NaN on purpose: statistics that a ranking by derivatives does not have and whose columns Scanpy asks for, and the
 # error of a score that is not an estimate.
 UNKNOWN = ("logfoldchanges", "pvals", "pvals_adj", "['error']")
+NOT_COMPARED = "environment"
 COMPUTED = ("obsm['X_pca']", "varm['PCs']", "uns['pca']")
 
 
-def slots(adata: AnnData) -> dict[str, Any]:
-    """Return every array and scalar of an AnnData under its path."""
-    found: dict[str, Any] = {}
+@dataclass
+class Outcome:
+    """What came of a call."""
 
-    def add(path: str, value: Any) -> None:
-        if isinstance(value, pd.DataFrame):
-            found[f"{path}.index"] = value.index
-            names: list[Any] = []
-            for name, column in value.items():
-                names.append(name)
-                # one name may be that of several columns
-                add(f"{path}[{name!r}]{'´' * (names.count(name) - 1)}", column)
-        elif isinstance(value, Mapping):
-            for name, entry in value.items():
-                add(f"{path}[{name!r}]", entry)
-        else:
-            found[path] = value
-
-    add("X", adata.X)
-    for attribute in ATTRIBUTES:
-        add(attribute, getattr(adata, attribute))
-    return found
+    error: str | None
+    """Class and message of our error."""
+    values: Values
+    """What was returned and what was written, but for the record of the machine."""
 
 
-def in_memory(value: Any) -> Any:
-    """Return an array that may be on disk or lazy as one in memory."""
-    if hasattr(value, "to_memory"):  # on disk
-        return value.to_memory()
-    if hasattr(value, "compute"):  # lazy
-        return value.compute()
-    if hasattr(value, "id") and hasattr(value, "file"):  # an h5py data set
-        return value[:]
-    return value
-
-
-def fingerprint(value: Any) -> tuple[Any, ...]:
-    """Return what tells whether a slot has changed, wherever it is kept."""
-    value = in_memory(value)
-    if sparse.issparse(value):
-        value = value.tocsr()
-        return (value.shape, *map(fingerprint, (value.data, value.indices, value.indptr)))
-    if isinstance(value, pd.Series | pd.Index):
-        # Scanpy's plots make categories of text
-        value = value.to_numpy() if value.dtype.kind in "fiub" else np.array(value.astype(object))
-    if isinstance(value, np.ndarray) and value.dtype.kind in "fiub":
-        return value.dtype.str, value.shape, hash(value.tobytes())
-    return (repr(value.tolist() if isinstance(value, np.ndarray) else value),)
-
-
-def fingerprints(adata: AnnData) -> dict[str, tuple[Any, ...]]:
-    """Return that of every slot."""
-    return {path: fingerprint(value) for path, value in slots(adata).items()}
-
-
-def judged(call: Callable[[], Any], adata: AnnData, *, may_write: bool) -> str:
-    """Call, and return what came of it: ``"done"`` or our error. Everything else is an AssertionError.
+def judged(call: Callable[[], Any], adata: AnnData, *, may_write: bool) -> Outcome:
+    """Call, and return what came of it. What no call may do is an AssertionError.
 
     - An error is one of `ERRORS`, raised in a module of ours, in words; and nothing has changed.
     - Without an error, whatever was there before and is not ours is as it was, and what is new is finite.
@@ -94,17 +51,25 @@ def judged(call: Callable[[], Any], adata: AnnData, *, may_write: bool) -> str:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
-            call()
+            returned = call()
         except Exception as error:  # noqa: BLE001 -- that is what is judged
             check_error(error)
             changed = [path for path, value in fingerprints(adata).items() if before.get(path) != value]
             assert not changed, f"changed before it failed: {changed}"
             assert len(fingerprints(adata)) == len(before), "slots were removed before it failed"
-            return f"{type(error).__name__}: {error}"
+            return Outcome(f"{type(error).__name__}: {error.args[0]}", {})
     numeric = [str(w.message) for w in caught if issubclass(w.category, RuntimeWarning)]
     assert not numeric, f"warnings of numbers: {numeric}"
     check_written(adata, before, may_write=may_write)
-    return "done"
+    if isinstance(returned, AnnData) and "X" not in slots_changed(returned, before):  # a copy of what was given
+        returned = slots_changed(returned, before)
+    values = flat({"returned": returned, "written": slots_changed(adata, before)})
+    return Outcome(None, {path: value for path, value in values.items() if NOT_COMPARED not in path})
+
+
+def slots_changed(adata: AnnData, before: dict[str, tuple[Any, ...]]) -> dict[str, Any]:
+    """Return the slots that a call wrote."""
+    return {path: value for path, value in slots(adata).items() if before.get(path) != fingerprint(value)}
 
 
 def check_error(error: Exception) -> None:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 import torch
 from anndata import AnnData
 from matplotlib.axes import Axes
-from matplotlib.collections import Collection
 from matplotlib.figure import Figure
 from scipy import sparse
 
-from .judge import in_memory, slots
+from .slots import in_memory, slots
+
+if TYPE_CHECKING:
+    from matplotlib.collections import Collection
 
 Values = dict[str, np.ndarray]
 
