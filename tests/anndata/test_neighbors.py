@@ -71,6 +71,7 @@ def test_only_of_the_same_representation_unless_named(adata, made_from, asked_fo
     ],
 )
 def test_graph_that_version_2_of_scanpy_records(adata, recorded, asked_for, same):
+    adata = adata.copy()
     sc.pp.neighbors(adata, use_rep="X_pca")
     adata.obsm["pca"] = adata.obsm.pop("X_pca")
     adata.uns["neighbors"]["params"]["use_rep"] = recorded

@@ -64,6 +64,7 @@ def test_a_new_map_leaves_nothing_of_the_one_that_it_replaces(small, replace):
 
 @for_each("replace", NEW_TENSORS)
 def test_new_tensors_leave_nothing_of_those_that_they_replace(small, replace):
+    small = small.copy()
     expected = with_umap(small.copy())
     NEW_TENSORS[replace](expected)
     sg.tl.adopt(with_umap(small), **QUICK)
@@ -94,6 +95,7 @@ def test_another_map_leaves_what_was_computed_from_the_first(small, of_umap):
 
 @for_each("replace", [*NEW_MAPS, *NEW_TENSORS])
 def test_a_table_keeps_the_rows_of_other_maps(small, replace):
+    small = small.copy()
     sg.tl.geoae(with_umap(small), **QUICK)
     sg.tl.distortion(small, **QUICK)
     # `umap` is another embedding than `X_umap`, and the whole key tells them apart

@@ -145,6 +145,7 @@ NO_MAPS = {
 @for_each("case", NO_MAPS)
 def test_what_is_no_map_is_left_out_unless_it_is_named(maps, case, monkeypatch):
     key, value, warning, can_be_measured = NO_MAPS[case]
+    maps = maps.copy()
     expected = sg.tl.evaluate(maps, n_sample=100)
     maps.obsm[key] = value(maps)
     said = []
