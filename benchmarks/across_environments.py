@@ -1,11 +1,11 @@
-"""How alike maps are in other environments: ``python benchmarks/across_environments.py [PYTHON ...] [--write]``.
+"""Compare maps across environments: ``python benchmarks/across_environments.py [PYTHON ...] [--write]``.
 
-Each PYTHON is an interpreter that has the dependencies, such as ``.venv-lowest/bin/python``; the one that runs this is
-the first. Each embeds the 700 PBMCs inside Scanpy (50 components) with one thread and with two, the first also with
-another seed. Maps are compared as they are with the first one: the lower of the two correlations of coordinates, the
-correlation of all distances between cells, and the largest distance of a cell from its place on the first map, as a
-share of the span of that map. A fixed model is that of the first, read from a file, which places the same cells.
-``--write`` puts the table into ``benchmarks/results``.
+Each PYTHON is an interpreter that has the dependencies, such as ``.venv-lowest/bin/python``; the one that runs this
+script comes first. Each embeds the 700 PBMCs that ship with Scanpy (50 components) with one thread and with two, the
+first also with another seed. Maps are compared with the first one without alignment: the lower of the two correlations
+of coordinates, the correlation of all distances between cells, and the largest distance of a cell from its position on
+the first map, as a share of the span of that map. "Fixed model" is the model of the first run, read from a file, which
+places the same cells. ``--write`` puts the table into ``benchmarks/results``.
 """
 
 from __future__ import annotations

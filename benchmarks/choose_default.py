@@ -1,8 +1,7 @@
-"""How the default was chosen: one setting changed at a time, ``python benchmarks/choose_default.py [DATA ...]``.
+"""Measure the effect of one training setting at a time: ``python benchmarks/choose_default.py [DATA ...]``.
 
-Each is trained on four fifths of the cells and measured on all of them, the others placed by the
-encoder; "left out" is the trustworthiness of those. Medians over the seeds are written to
-``benchmarks/results/default_{data}.md``.
+Each run trains on four fifths of the cells and is measured on all of them. The encoder places the remaining fifth,
+whose trustworthiness is "left out". Medians over the seeds are written to ``benchmarks/results/default_{data}.md``.
 """
 
 from __future__ import annotations
@@ -23,18 +22,18 @@ from scgeoae.training import Settings, fit
 RESULTS = Path(__file__).parent / "results"
 MEASURES = ("kNN", "kNN_10", "Trust", "Spear", "KL_0.1", "Stress_scale_free")
 VARIANTS = {
-    "the default": {},
-    "pure geometry: no neighbour term": {"neighbors_weight": 0},
-    "neighbour weight 0.1": {"neighbors_weight": 0.1},
-    "neighbour weight 0.5": {"neighbors_weight": 0.5},
-    "neighbour scale 0.15": {"neighbors_scale": 0.15},
-    "neighbour scale 0.6": {"neighbors_scale": 0.6},
-    "5 neighbours, not 10": {"k": 5},
-    "no noise": {"noise": 0},
-    "noise 0.5": {"noise": 0.5},
-    "isometric 0.5, not 0.2": {"strength": 0.5},
-    "three hidden layers, not two": {"hidden": (128, 128, 128)},
-    "half of the steps": {"shorter": 2},
+    "default": {},
+    "no contrastive loss and no noise (neighbors_weight=0)": {"neighbors_weight": 0},
+    "neighbors_weight=0.1": {"neighbors_weight": 0.1},
+    "neighbors_weight=0.5": {"neighbors_weight": 0.5},
+    "neighbors_scale=0.15": {"neighbors_scale": 0.15},
+    "neighbors_scale=0.6": {"neighbors_scale": 0.6},
+    "5 neighbors instead of 10": {"k": 5},
+    "noise=0": {"noise": 0},
+    "noise=0.5": {"noise": 0.5},
+    "strength=0.5 instead of 0.2": {"strength": 0.5},
+    "three hidden layers instead of two": {"hidden": (128, 128, 128)},
+    "half the steps": {"shorter": 2},
 }
 
 

@@ -1,7 +1,7 @@
-"""Which default strength each regulariser gets: ``python benchmarks/choose_strength.py [NAME ...]``.
+"""Compare strengths of the regularizers, to choose the defaults: ``python benchmarks/choose_strength.py [NAME ...]``.
 
-For each data set, regulariser and weight: the three distortion measures and the reconstruction
-error as a multiple of that of the same network without regulariser; medians of the seeds.
+For each data set, regularizer and weight, print the three distortion measures and the reconstruction error, divided by
+that of the same network without a regularizer. Values are medians over the seeds.
 """
 
 from __future__ import annotations

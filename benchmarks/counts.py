@@ -1,13 +1,13 @@
-"""Maps of counts beside scVI's: ``python benchmarks/counts.py [NAME …] [--seeds 3] [--epochs 150] [--write]``.
+"""Compare GeoSCVI with SCVI: ``python benchmarks/counts.py [NAME …] [--seeds 3] [--epochs 150] [--write]``.
 
-`scgeoae.model.GeoSCVI` with its defaults; the same without its regulariser and with the decoder of
-`scvi.model.SCVI`, which is that model with two layers and the same learning rate; and that model with its own defaults.
-All in two latent dimensions, with the same 1,000 variable genes, negative binomial, batches, epochs, seeds and held-out
-cells. Medians of the seeds:
+Three models: `scgeoae.model.GeoSCVI` with its defaults; the same without its regularizer and with the decoder of
+`scvi.model.SCVI`, which is SCVI with two layers and the same learning rate; and SCVI with its own defaults. All have
+two latent dimensions, the same 1,000 variable genes, a negative binomial likelihood, batches, epochs, seeds and
+held-out cells. The tables have the medians over the seeds of:
 
 - CN, VPres and ISO of the decoder at the cells, and the held-out loss: reconstruction, and negative ELBO;
 - iLISI of batches over their number, and silhouette and purity of cell types;
-- how much longer than the geodesic the straight line is, for 50 pairs of cells, the median;
+- by how much the straight line is longer than the geodesic, median over 50 pairs of cells;
 - seconds of training.
 """
 
@@ -121,10 +121,10 @@ def main() -> None:
             medians[model] = pd.DataFrame(runs).median()
         table = pd.DataFrame(medians)
         for other in list(MODELS)[:-1]:
-            table[f"against {other}"] = table["GeoSCVI"] / table[other]
+            table[f"ratio to {other}"] = table["GeoSCVI"] / table[other]
         text = "\n".join(
             [
-                f"# Maps of the counts of {name}",
+                f"# Maps of counts: {name}",
                 "",
                 f"Medians of {given.seeds} seeds, {given.epochs} epochs, {N_GENES} genes.",
                 "",

@@ -67,7 +67,7 @@ def measure(seeds: range) -> pd.DataFrame:
                     row |= {
                         f"AUROC{suffix}": roc_auc_score(is_kind, found.score),
                         f"flagged{suffix}": found.is_outlier[is_kind].mean(),
-                        f"of held-out others{suffix}": found.is_outlier[~is_kind].mean(),
+                        f"flagged among held-out others{suffix}": found.is_outlier[~is_kind].mean(),
                     }
                 rows.append(row)
             print(
@@ -84,7 +84,10 @@ def main() -> None:
     options = parser.parse_args()
     warnings.simplefilter("ignore")
     text = f"`python benchmarks/outliers.py --write`, medians of {options.seeds} seeds. "
-    text += "In-sample: the same without allowing for that components know the cells that they were made of.\n\n"
+    text += (
+        "In-sample: the same score, not corrected for the fact that the components were fitted to the reference "
+        "cells.\n\n"
+    )
     text += table(measure(range(options.first, options.first + options.seeds)).reset_index()) + "\n"
     print(text)
     if options.write:

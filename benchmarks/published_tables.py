@@ -1,8 +1,8 @@
-"""Tables of the literature, made again: ``python benchmarks/published_tables.py [a ...]``.
+"""Reproduce tables of published methods: ``python benchmarks/published_tables.py [a ...]``.
 
 a: Gropp, Atzmon & Lipman 2020, *Isometric Autoencoders*, Table 2; b: Nazari, *Geometric Encoder
 Regularization*, Table 1; c: Lee, Kwon & Park 2021, *Neighborhood Reconstructing Autoencoders*,
-denoising; d: the effect of each regulariser on curvature. Each table is printed and written to
+denoising; d: the effect of each regularizer on curvature. Each table is printed and written to
 ``benchmarks/results/published_{letter}.md``, with its figure beside it.
 """
 

@@ -1,8 +1,8 @@
-"""What each part of the second stage does: ``python benchmarks/second_stage.py [DATA ...]``.
+"""Measure the effect of each part of refinement: ``python benchmarks/second_stage.py [DATA ...]``.
 
-One part is changed at a time; medians over the seeds. Then the fifth of the cells that was left out and placed by
-`scgeoae.training.place`, the cells of the reference placed again, and the correlation of maps of ten seeds. Written
-into ``benchmarks/results/second_stage_{data}.md``.
+One part is changed at a time; values are medians over the seeds. Then a fifth of the cells is left out and placed by
+`scgeoae.training.place`, the reference cells are placed again, and maps of ten seeds are correlated. Results go into
+``benchmarks/results/second_stage_{data}.md``.
 """
 
 from __future__ import annotations
@@ -42,22 +42,22 @@ MEASURES = ("kNN_10", "AUC_RNX", "kNN", "Trust", "Spear", "Stress_scale_free", "
 TRAINING = "scgeoae.training"
 # settings of the fit, and constants that are patched
 VARIANTS: dict[str, tuple[dict, dict]] = {
-    "the default": ({}, {}),
-    "no second stage": ({"refine": False}, {}),
-    "no divergence": ({"tsne_weight": 0}, {}),
-    "no reconstruction of positions": ({}, {f"{TRAINING}.positions.Positions.ask": ask_without_reconstruction}),
-    "no isometry": ({}, {f"{TRAINING}.settle.PENALTY_FACTOR": 0.0}),
-    "no chords": ({}, {f"{TRAINING}.settle.CHORD_WEIGHT": 0.0}),
-    "local widths alone": ({}, {f"{TRAINING}.positions.SHARED": 0.0}),
-    "one width for all": ({}, {f"{TRAINING}.positions.SHARED": 1.0}),
+    "default": ({}, {}),
+    "no refinement": ({"refine": False}, {}),
+    "no t-SNE term": ({"tsne_weight": 0}, {}),
+    "no reconstruction term for positions": ({}, {f"{TRAINING}.positions.Positions.ask": ask_without_reconstruction}),
+    "no isometric penalty": ({}, {f"{TRAINING}.settle.PENALTY_FACTOR": 0.0}),
+    "no chord term": ({}, {f"{TRAINING}.settle.CHORD_WEIGHT": 0.0}),
+    "local kernel widths only": ({}, {f"{TRAINING}.positions.SHARED": 0.0}),
+    "one kernel width for all": ({}, {f"{TRAINING}.positions.SHARED": 1.0}),
     "no jumps": ({}, {f"{TRAINING}.positions.LAST_JUMP": 0}),
     "perplexity 50": ({"perplexity": 50}, {}),
 }
 
-TEXT = """# The second stage on {name}, one part changed at a time
+TEXT = """# Refinement of {name}, one part changed at a time
 
-Medians of {seeds} seeds. The ruler is the distance between group means on the map, against that in the
-representation, over pairs of groups.
+Medians of {seeds} seeds. The ruler is the distance between group means on the map, divided by that in the
+representation: the median over pairs of groups.
 
 {parts}
 
@@ -102,7 +102,7 @@ def left_out(x: NDArray, seed: int) -> dict[str, float]:
     row = {}
     for name, new in {
         "encoder alone": model.encode(x[unseen]).numpy(),
-        "settled": model.to_map(torch.from_numpy(settle(model, cells[unseen], known, settings))).numpy(),
+        "placed and optimized": model.to_map(torch.from_numpy(settle(model, cells[unseen], known, settings))).numpy(),
     }.items():
         z = np.empty((len(x), 2), dtype=np.float32)
         z[~unseen], z[unseen] = fitted.embedding, new
@@ -110,7 +110,7 @@ def left_out(x: NDArray, seed: int) -> dict[str, float]:
         row |= {f"{name}, kNN_10": recall(x, z, unseen), f"{name}, Trust": float(found.trust[unseen].mean())}
     again = settle(model, cells[~unseen], known, settings)
     moved = np.linalg.norm(again - known.codes, axis=1) / np.ptp(known.codes, axis=0).max()
-    return row | {"reference placed again, moved by": float(np.median(moved))}
+    return row | {"reference cells placed again, moved by": float(np.median(moved))}
 
 
 def settle(model: sg.nn.Autoencoder, x: NDArray, known: Settled, settings: Settings) -> NDArray:

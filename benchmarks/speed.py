@@ -1,11 +1,11 @@
-"""Whole processes against UMAP, and the step against its matrix products: ``python benchmarks/speed.py --write``.
+"""Compare whole processes with UMAP, and a step with its matrix products: ``python benchmarks/speed.py --write``.
 
-The results are printed, and with ``--write`` go into ``benchmarks/results/speed.md``. Cells are drawn near those of
-PBMC 3k: a cell lies somewhere between one of them and one of its ten nearest neighbours, with noise of half the way
-to the nearest. A process is a fresh interpreter that reads the cells from an h5ad file, embeds them, and ends when all
-slots are written: ``sc.pp.neighbors`` and ``sc.tl.umap``, or ``sg.tl.geoae``. The two take turns, and ratios are those
-of neighbours in time, because other work on a machine slows both. The quality of each map is measured on the same 2,500
-of its cells.
+Results are printed; ``--write`` also puts them into ``benchmarks/results/speed.md``. Cells are drawn near those of PBMC
+3k: a cell lies somewhere between one of them and one of its ten nearest neighbors, with noise of half the distance to
+the nearest. A process is a fresh interpreter that reads the cells from an h5ad file, embeds them, and ends when all
+slots are written: ``sc.pp.neighbors`` and ``sc.tl.umap``, or ``sg.tl.geoae``. The two alternate, and ratios are between
+consecutive runs, because other work on the machine slows both. The quality of each map is measured on the same 2,500
+cells.
 
 ``--sizes``, ``--alone`` and ``--repeats`` choose what is run; ``--step`` measures the step alone.
 """

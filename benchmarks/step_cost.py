@@ -1,8 +1,8 @@
-"""What a training step costs with each regulariser, as a multiple of the vanilla step.
+"""Measure the cost of a training step with each regularizer, as a multiple of the step without one.
 
-``python benchmarks/step_cost.py [--rounds 12]`` interleaves blocks of steps of all of them on one
-thread, so that whatever else the machine does falls on all alike, and prints medians of the blocks.
-A block is long enough that a model is in the cache as it is in training.
+``python benchmarks/step_cost.py [--rounds 12]`` interleaves blocks of steps of all regularizers on one thread, so that
+other work on the machine affects all alike, and prints medians over the blocks. A block is long enough that the model
+stays in the cache, as it does in training.
 """
 
 from __future__ import annotations

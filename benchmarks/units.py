@@ -80,8 +80,8 @@ NEW: dict[str, Callable[[AnnData, AnnData, np.ndarray, pd.Index], AnnData]] = {
     "counts": lambda counts, _, rows, __: counts[rows].copy(),
     "normalized": lambda counts, _, rows, __: normalized(counts[rows].copy()),
     "log1p": lambda counts, _, rows, __: log1p(counts[rows].copy()),
-    "scaled as the reference": lambda _, reference, rows, __: reference[rows].copy(),
-    "scaled on their own": lambda counts, _, rows, variable: scaled(log1p(counts[rows].copy())[:, variable]),
+    "scaled like the reference": lambda _, reference, rows, __: reference[rows].copy(),
+    "scaled separately": lambda counts, _, rows, variable: scaled(log1p(counts[rows].copy())[:, variable]),
     "regressed out": lambda counts, _, rows, variable: regressed(counts[:, variable].copy())[rows].copy(),
     "Pearson residuals": lambda counts, _, rows, variable: pearson(counts[rows][:, variable]),
 }
@@ -109,7 +109,7 @@ def outcome(reference: AnnData, new: AnnData) -> tuple[str, float]:
 def judge(said: str, away: float) -> str:
     if said.startswith("refused"):
         return "refused"
-    place = "on their places" if away < MAX_AWAY else f"up to {away:.0%} away"
+    place = "in place" if away < MAX_AWAY else f"up to {away:.0%} away"
     return f"{place}, {said}" if said else place
 
 
@@ -120,8 +120,9 @@ def main() -> None:
     warnings.simplefilter("ignore")
     text = (
         "# New cells in other units than the reference\n\n"
-        f"{N_NEW} cells of the reference itself, given to `sg.tl.transform` again. *On their places*: the farthest "
-        f"lands within {MAX_AWAY:.0%} of the width of the map. Rows: what it was made of; columns: what is given.\n"
+        f"{N_NEW} cells of the reference, given to `sg.tl.transform` again as if they were new. *In place*: all cells "
+        f"land within {MAX_AWAY:.0%} of the width of the map from their own positions. Rows: the matrix that the map "
+        "was made from. Columns: the matrix of the new cells.\n"
     )
     for name in ("zilionis2019_mouse_lung", "packer2019_amphid_neurons"):
         counts = sc.read_h5ad(FOLDER / f"{name}.h5ad")

@@ -1,4 +1,4 @@
-"""Embeddings of single-cell data whose distortion is small, measured and shown."""
+"""Maps of single cells whose distortion is small, measured, and shown."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from typing import Any
 
-    from . import datasets, geometry, get, model, nn, pl, quality, tl, training
+    from . import datasets, geometry, get, graphs, model, nn, pl, quality, tl, training
     from .nn import load
 
-__all__ = ["datasets", "geometry", "get", "load", "model", "nn", "pl", "quality", "tl", "training"]
+__all__ = ["datasets", "geometry", "get", "graphs", "load", "model", "nn", "pl", "quality", "tl", "training"]
 __version__ = version("scgeoae")
 
 
 def __getattr__(name: str) -> Any:
-    # torch and scanpy take seconds to import: only whoever uses a subpackage waits for them
+    # torch and scanpy take seconds to import, so each subpackage is imported when it is first used
     if name == "load":
         return import_module(".nn", __name__).load
     if name in __all__:

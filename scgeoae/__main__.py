@@ -1,4 +1,4 @@
-"""Embed an h5ad file and draw its distortion: ``python -m scgeoae [in.h5ad] [-o out.h5ad] [--figures DIR]``."""
+"""Map an h5ad file and draw the distortion: ``python -m scgeoae [in.h5ad] [-o out.h5ad] [--figures DIR]``."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ._filters import naming_filter
-from ._replacing import check_target, replacing
+from ._files import atomic_write, check_target, explain_missing_filter
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line and return its exit status: 0, 2 for what the user can mend, or 130 after Ctrl-C."""
+    """Run the command line and return its exit status: 0, 2 for an error the user can fix, or 130 after Ctrl-C."""
     options = _parser().parse_args(arguments)
     try:
         run(options)
@@ -28,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("scgeoae: interrupted", file=sys.stderr)
         return 130
     except (OSError, KeyError, TypeError, ValueError, RuntimeError, MemoryError) as error:
-        # str() of a KeyError is a repr
+        # str() of a KeyError puts the message in quotes
         message = error.args[0] if isinstance(error, KeyError) and error.args else error
         print("scgeoae: error: " + " ".join(str(message).split()), file=sys.stderr)
         return 2
@@ -36,8 +35,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Do what the options say."""
-    # before the imports below, which take seconds
+    """Make the map, print its scores, and write the files that the options ask for."""
+    # report wrong paths before the imports below, which take seconds
     if options.input is not None and not options.input.is_file():
         msg = f"there is no file {options.input}"
         raise FileNotFoundError(msg)
@@ -95,14 +94,14 @@ def _read(path: Path | None) -> AnnData:
 
     if path is None:
         with warnings.catch_warnings():
-            # written by an old version of anndata
+            # an old version of anndata wrote this file, so reading it warns
             warnings.simplefilter("ignore")
             return sc.datasets.pbmc68k_reduced()
     if find_spec("hdf5plugin") is not None:
-        # which knows more compressions as soon as it is imported
+        # importing it registers more compression filters with h5py
         import_module("hdf5plugin")
     try:
-        with naming_filter():
+        with explain_missing_filter():
             return anndata.read_h5ad(path)
     except Exception as error:
         msg = f"{path} is not a readable h5ad file ({str(error).splitlines()[0]})"
@@ -111,7 +110,7 @@ def _read(path: Path | None) -> AnnData:
 
 def _write(adata: AnnData, path: Path) -> None:
     try:
-        with replacing(path) as scratch:
+        with atomic_write(path) as scratch:
             adata.write_h5ad(scratch)
     except (OSError, RuntimeError) as error:
         msg = f"could not write {path}, which is as it was ({str(error).splitlines()[0]})"

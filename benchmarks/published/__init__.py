@@ -1,1 +1,1 @@
-"""Tables of the literature, made again: one module a table, each with a function that returns Markdown."""
+"""Tables of published methods, reproduced: one module per table, with a function that returns Markdown."""

@@ -1,7 +1,7 @@
-"""Table (b): which network is held, and which is measured.
+"""Table (b): the effect of regularizing one network on both.
 
-Table 1 of Nazari, *Geometric Encoder Regularization*: each property held on the decoder or on the
-encoder, measured on both. Three data sets, medians of three seeds.
+Table 1 of Nazari, *Geometric Encoder Regularization*: each property is regularized on the decoder or on the encoder,
+and measured on both. Three data sets, medians of three seeds.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ SEEDS = range(3)
 HEAD = [
     "# Geometric Encoder Regularization (Nazari), Table 1",
     "",
-    "Each property held on the decoder or on the encoder, and measured on both: on a 64×64 grid over the map, of",
-    "the values between their 5% and 95% quantiles, and at the cells. Medians of three seeds, default strengths.",
-    "The published values are those of the network that is held, for the data sets of the paper (PBMC 68k, Zilionis,",
-    "C. elegans), of which ours are smaller relatives.",
+    "Each property is regularized on the decoder or on the encoder, and measured on both: at the cells, and on a 64×64",
+    "grid over the map (the values between their 5% and 95% quantiles). Medians of three seeds, default strengths. The",
+    "published values are for the regularized network, on the data sets of the paper (PBMC 68k, Zilionis, C. elegans);",
+    "ours are smaller relatives of these.",
     "",
 ]
 MEASURES = {"volume": "VPres", "conformal": "CN", "isometric": "ISO"}
 SYSTEMS = {"volume": "GeomAE", "conformal": "ConfAE", "isometric": "IRAE"}
-# of the decoder held and measured, and of the encoder held and measured, for the data sets of the
-# paper: PBMC (68k), C. elegans and Zilionis, of which ours are small relatives
+# For the regularized network, first the decoder and then the encoder, on the data sets of the paper: PBMC (68k),
+# C. elegans and Zilionis. Ours are smaller relatives of these.
 PUBLISHED = {
     "pbmc3k_pca": {"volume": (0.0099, 0.028), "conformal": (0.16, 0.43), "isometric": (0.6, 0.2)},
     "zilionis2019_mouse_lung": {"volume": (0.01, 0.012), "conformal": (0.205, 0.48), "isometric": (1.9, 0.13)},
@@ -59,7 +59,7 @@ def medians(adata: AnnData, regularizer: str | None, side: str | None) -> dict[s
 
 def table(results: Path) -> str:
     """Fit everything and return the table."""
-    head = "| data | system | measure | held | decoder, grid | decoder, cells | encoder, grid | encoder, cells |"
+    head = "| data | system | measure | regularized | decoder, grid | decoder, cells | encoder, grid | encoder, cells |"
     lines = [
         f"{head} published (same network) | MSE / vanilla |",
         "| --- " * 10 + "|",

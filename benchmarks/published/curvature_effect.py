@@ -1,7 +1,7 @@
-"""Table (d): what each regulariser does to the curvature of the surface under the map.
+"""Table (d): the effect of each regularizer on the curvature of the surface under the map.
 
 Median over the cells of the absolute Gaussian curvature, the mean curvature and the extrinsic
-curvature, in units of the standardised representation, at the default strength; medians of three
+curvature, in units of the standardized representation, at the default strength; medians of three
 seeds.
 """
 
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
 SEEDS = range(3)
 HEAD = [
-    "# Curvature of the decoder under each regulariser",
+    "# Curvature of the decoder with each regularizer",
     "",
     "Median over the cells of the absolute Gaussian curvature, of the mean curvature and of the extrinsic curvature,",
-    "in units of the standardised representation; default strengths, medians of three seeds. ISO is at the cells.",
+    "in units of the standardized representation; default strengths, medians of three seeds. ISO is at the cells.",
     "",
 ]
 # with the weights of the docs, what a reader of the curvature would combine

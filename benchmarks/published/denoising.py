@@ -74,8 +74,9 @@ def table(results: Path) -> str:
     lines = [
         "# Neighborhood Reconstructing Autoencoders (Lee, Kwon & Park 2021)",
         "",
-        "A noisy sine curve: root mean squared distance of the decoded curve from the true one, and of the true",
-        f"one from the decoded. {len(SEEDS)} draws, medians; {SHARED['n_steps']} steps, k = {SHARED['n_neighbors']}.",
+        "A noisy sine curve: root mean squared distance of the decoded curve from the true curve, and of the true",
+        "curve from the decoded.",
+        f"Medians of {len(SEEDS)} draws, {SHARED['n_steps']} steps, k = {SHARED['n_neighbors']}.",
         "",
         "| curve | method | decoded to true | true to decoded |",
         "| --- | --- | --- | --- |",
@@ -96,8 +97,8 @@ def table(results: Path) -> str:
     lines += [
         "",
         f"A noisy surface, the S shape ({SHEET['n_obs']} points, noise {SHEET['noise']}): root mean squared distance",
-        "of the cells from the true surface, as they are and decoded, and correlation of the distances on the map with",
-        "the true geodesic distances.",
+        "of the original and of the decoded cells from the true surface, and correlation of distances on the map with",
+        "true geodesic distances.",
         "",
         "| method | cells | decoded cells | distance correlation |",
         "| --- | --- | --- | --- |",

@@ -1,1 +1,1 @@
-"""The only place that knows where results live in an AnnData."""
+"""The only modules that know where results are stored in an AnnData."""

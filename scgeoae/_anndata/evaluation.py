@@ -1,18 +1,17 @@
-"""Find the embeddings that are to be compared, and store and read the table that compares them."""
+"""Find the embeddings to compare, and store and read the table of results."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 from scanpy import logging as logg
 
-from .._arguments import check_adata, check_name, checked_names
+from .._arguments import check_adata, check_name, checked_key, checked_names, known
+from .map import read_map
 from .representation import read_points
-from .results import embedding_slot, has_model, map_key
-from .slots import COLUMNS, EVALUATION, SIDES, Slots, checked_key
-from .transaction import all_or_nothing
+from .slots import COLUMNS, EVALUATION, SIDES, Slots, embedding_slot, map_key
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -20,25 +19,27 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from numpy.typing import NDArray
 
-# positions of the cells, but not on a map of the representation
+    from .map import Map
+
+# positions of cells that are not embeddings
 NO_MAPS = ("spatial", "X_spatial")
-# of arrows on a map, as scVelo, dynamo and CellRank name them: velocity_umap
+# prefixes of arrows on a map in scVelo, dynamo and CellRank, such as velocity_umap
 ARROWS = ("velocity_", "acceleration_", "T_fwd_", "T_bwd_")
-# by how much the shares of a cell may sum to something else than 1, as numbers that were rounded for a file do
+# tolerance for the sum of a cell's shares, which may have been rounded for a file
 ROUNDING = 1e-3
 
 
 def find_bases(adata: AnnData, basis: str | Sequence[str] | None) -> dict[str, str]:
-    """Return keys of `obsm` by the names of the embeddings.
+    """Return the keys of `obsm`, by the names of the embeddings.
 
-    An embedding ``umap`` is looked up under ``X_umap`` and ``umap``; a whole key is found too. By
-    default these are all of two or three columns, but neither metric tensors, nor positions in
-    space, nor arrows. The names go without ``X_`` where they stay apart.
+    An embedding can be named by its key or without ``X_``. By default, all embeddings with two or three columns are
+    found, except for metric tensors, spatial positions, and arrows. Names have no ``X_`` unless that makes them
+    ambiguous.
     """
     if basis is None:
         tensors = {Slots(key.removeprefix("X_"), side).metric for key in adata.obsm for side in SIDES}
         others = {*tensors, *NO_MAPS}
-        # a file sorts them too
+        # files sort them, too
         keys = sorted(key for key in adata.obsm if key not in others and not key.startswith(ARROWS))
         keys = [key for key in keys if getattr(adata.obsm[key], "shape", ())[1:] in ((2,), (3,))]
     else:
@@ -51,7 +52,7 @@ def find_bases(adata: AnnData, basis: str | Sequence[str] | None) -> dict[str, s
 
 
 def read_maps(adata: AnnData, bases: Mapping[str, str], *, named: bool) -> dict[str, NDArray]:
-    """Return the (n, d) positions by name. Unless they were `named`, what is no map is left out with a warning."""
+    """Return the (n, d) positions by name. Unless they were `named`, leave out invalid ones with a warning."""
     if named:
         return {name: read_points(adata, key) for name, key in bases.items()}
     found = {}
@@ -64,7 +65,7 @@ def read_maps(adata: AnnData, bases: Mapping[str, str], *, named: bool) -> dict[
 
 
 def _read_unnamed(adata: AnnData, key: str) -> NDArray:
-    """Return the (n, d) positions in a slot that nobody named, or say why it is not taken for a map."""
+    """Return the (n, d) positions in a slot that the user did not name, or raise if they do not look like a map."""
     if hasattr(adata.obsm[key], "columns"):
         msg = f"adata.obsm[{key!r}] is a data frame, not an array; name it with `basis` if it is a map."
         raise TypeError(msg)
@@ -78,24 +79,21 @@ def _read_unnamed(adata: AnnData, key: str) -> NDArray:
 def _find(adata: AnnData, name: str) -> str:
     if (key := embedding_slot(adata, map_key(adata, name))) is not None:
         return key
-    known = ", ".join(map(repr, adata.obsm)) or "nothing"
     msg = (
-        f"Did not find an embedding {name!r} in adata.obsm, which has {known}; "
+        f"Did not find an embedding {name!r} in adata.obsm, which has {known(adata.obsm)}; "
         f"compute it first (as by sg.tl.geoae(adata) or sc.tl.umap(adata)) or give one of these."
     )
     raise KeyError(msg)
 
 
-def own_map(adata: AnnData, bases: Mapping[str, str]) -> str | None:
-    """Return the name of the first of the embeddings that has a model of ours, if any."""
-    for name, key in bases.items():
-        if key == Slots(name).embedding and has_model(adata, name):
-            return name
-    return None
+def own_map(adata: AnnData, bases: Mapping[str, str]) -> Map | None:
+    """Return the first of the embeddings that has a model, or None."""
+    maps = (read_map(adata, name) for name, key in bases.items() if key == Slots(name).embedding)
+    return next((m for m in maps if m.has_model), None)
 
 
 def checked_table_key(adata: AnnData, key_added: str | None) -> str:
-    """Return the name of the table, or say why it cannot be that."""
+    """Return the name of the table, or raise if it cannot be used."""
     check_adata(adata)
     key = checked_key(key_added, EVALUATION)
     if key in adata.uns and not isinstance(adata.uns[key], pd.DataFrame):
@@ -104,31 +102,8 @@ def checked_table_key(adata: AnnData, key_added: str | None) -> str:
     return key
 
 
-def write_evaluation(
-    adata: AnnData,
-    key: str,
-    table: pd.DataFrame,
-    *,
-    columns: dict[str, NDArray],
-    computed: dict[str, dict[str, Any]],
-) -> list[str]:
-    """Write the table, columns of `obs` and a PCA computed for it; return a line for each."""
-    with all_or_nothing(adata):
-        for attribute, entries in computed.items():
-            getattr(adata, attribute).update(entries)
-        for name, column in columns.items():
-            adata.obs[name] = column
-        # the caller may change the one returned
-        adata.uns[key] = table.copy()
-    return [
-        *(f"{attribute}[{name!r}], computed for it" for attribute, new in computed.items() for name in new),
-        *(f"obs[{name!r}]" for name in columns),
-        f"uns[{key!r}], the table",
-    ]
-
-
 def read_evaluation(adata: AnnData, key: str) -> pd.DataFrame:
-    """Return the table, or say what is wrong with it."""
+    """Return the table, or raise if it is missing or invalid."""
     check_adata(adata)
     check_name(key, "key", required=True)
     call = "sg.tl.evaluate(adata)" if key == EVALUATION else f"sg.tl.evaluate(adata, key_added={key!r})"

@@ -1,4 +1,4 @@
-"""Fold changes of genes between groups of cells and all others, as Scanpy computes them."""
+"""Fold changes of genes between groups of cells and all other cells, computed as in Scanpy."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy import sparse
 
-from ..training.blocks import blocks, in_memory
-from .units import N_READ, log_base, scaling_of, signature, spread_rows
+from .._matrix import blocks, in_memory, spread_rows
+from .units import N_READ, log_base, scaling_of, signature
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from numpy.typing import NDArray
 
-# What Scanpy adds to both means.
+# Scanpy adds this to both means.
 TINY = 1e-9
 
 
@@ -26,9 +26,9 @@ def log_fold_changes(
 ) -> NDArray[np.float32]:
     """Return the log2 fold changes of genes between the cells in each of k groups and all others, (k, g).
 
-    As `scanpy.tl.rank_genes_groups` has them: of the means of log1p values, whose log1p is undone. Those are taken of
-    `layer`, of X or of ``raw``, the first that holds log1p values. All are NaN if none does, and those of genes that it
-    lacks.
+    They are computed as in `scanpy.tl.rank_genes_groups`: from means of log1p values, whose log1p is then undone. The
+    values come from `layer`, X or ``raw``, whichever is the first to hold log1p values. Without any, all fold changes
+    are NaN, as are those of missing genes.
     """
     found = np.full((len(groups), len(genes)), np.nan, dtype=np.float32)
     for matrix, var in _sources(adata, layer):
@@ -46,7 +46,7 @@ def log_fold_changes(
 
 
 def _sources(adata: AnnData, layer: str | None) -> Iterator[tuple[Any, pd.DataFrame]]:
-    """Yield matrices that may hold log1p values, with what describes their columns."""
+    """Yield matrices that may hold log1p values, each with the annotation of its columns."""
     if adata.var_names.is_unique:
         if layer is not None and layer in adata.layers:
             yield adata.layers[layer], adata.var
@@ -68,7 +68,7 @@ def _is_log1p(adata: AnnData, matrix: Any, var: pd.DataFrame) -> bool:
 
 
 def _sums(matrix: Any, columns: NDArray[np.intp], groups: Sequence[NDArray[np.intp]]) -> NDArray[np.float64]:
-    """Return the sums of some columns over the rows in each group, and over all, (k + 1, g)."""
+    """Return the sums of some columns over the rows of each group, and over all rows, (k + 1, g)."""
     groups = [*groups, np.arange(matrix.shape[0])]
     member = np.repeat(np.arange(len(groups)), [len(rows) for rows in groups])
     membership = sparse.csr_matrix((np.ones(len(member)), (np.concatenate(groups), member)))

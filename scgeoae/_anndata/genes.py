@@ -1,4 +1,4 @@
-"""The genes behind a representation: what a map remembers of them when it is made."""
+"""The genes behind a representation, as a map remembers them."""
 
 from __future__ import annotations
 
@@ -11,40 +11,37 @@ import pandas as pd
 from anndata import AnnData
 from scipy import sparse
 
-from .._arguments import checked_names
+from .._matrix import blocks, dense, in_memory, spread_rows
 from ..nn.genes import Genes, Statistics
-from ..training.blocks import blocks, dense, in_memory
-from .made_of import read_representation
 from .representation import loadings_slot
-from .results import read_model, read_params
-from .units import spread_rows, statistics_of, units_of
+from .units import statistics_of, units_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
-    from ..nn.genes import Expression
+    from .map import Map
     from .representation import Representation
 
-# Cells that tell where a projection has its origin, which is the same for all of them, and in which units genes are.
+# Number of cells from which the origin of a projection and the units of genes are found.
 N_CHECKED = 1000
-# Cells that are enough for a linear regression on some ten components, and to say what genes are like.
+# Enough cells for a linear regression on the components, and for statistics of genes.
 N_REGRESSED = 10_000
-# Of these, values that are held in memory.
+# Limit on the number of their values in memory.
 MAX_VALUES = 10**8
-# By how many standard deviations a gene may have changed among the cells that are compared, which may be others.
+# Tolerance for a gene's change, in standard deviations, since different cells may be compared.
 MAX_CHANGE = 0.2
-# Of the spread of a component: what float32 and the solver of a PCA leave.
+# Tolerance for float32 and the solver of the PCA, as a share of the spread of the components.
 MAX_DEVIATION = 1e-2
 
 
 def genes_of(adata: AnnData, representation: Representation) -> Genes | None:
-    """Return what a map of this representation is to remember of the genes, None if `adata` has none with numbers.
+    """Return what a map of this representation remembers of the genes, or None if `adata` has no numeric ones.
 
-    Those of X (or of a layer) if the representation is their expression. Of a PCA of Scanpy, the genes with loadings,
-    if the matrix that its record names is what it was computed from. All other genes of this matrix, and those that
-    only `adata.raw` has, are read off the representation by linear regression.
+    If the representation is expression, these are the genes of X or of the layer. If it is a PCA by Scanpy, they are
+    the genes with loadings, provided that it was computed from the matrix that its record names. All other genes of
+    this matrix, and those that only `adata.raw` has, are read off the representation by linear regression.
     """
     params = representation.params
     rows = _sample(adata)
@@ -62,7 +59,7 @@ def genes_of(adata: AnnData, representation: Representation) -> Genes | None:
     found = _components(adata, representation)
     parts = []
     if (matrix := _matrix(adata, None if found is None else found.layer)) is None:
-        # of a layer that is gone
+        # the layer is gone
         found, matrix = None, _matrix(adata, None)
     if matrix is not None:
         parts.append(_read_off(x, in_memory(matrix[rows]), adata, found, rows))
@@ -73,68 +70,12 @@ def genes_of(adata: AnnData, representation: Representation) -> Genes | None:
     return _together(parts)
 
 
-def stored_genes(adata: AnnData, key: str) -> Genes | None:
-    """Return the genes that a map remembers, None if there are none.
-
-    Those of a file of an earlier version, which has none, are found in `adata`, if it still has the representation
-    that the map was made of.
-    """
-    found = read_model(adata, key).genes
-    if found is None and "library_size" not in read_params(adata, key):
-        found = genes_of(adata, read_representation(adata, key))
-    return found
-
-
-def read_genes(adata: AnnData, key: str) -> Genes:
-    """Return the genes that a map remembers, or say that there are none."""
-    if (found := stored_genes(adata, key)) is None:
-        msg = (
-            "The map knows no genes: there were none with real numbers in adata.X when it was made, or a version that "
-            "stored none made it. Make it again on an AnnData that has them."
-        )
-        raise ValueError(msg)
-    return found
-
-
-def read_expression(adata: AnnData, key: str, genes: Sequence[str] | None) -> Expression:
-    """Return how the map reads expression off its representation, of all `genes` that it knows, or of those asked for.
-
-    Raises
-    ------
-    KeyError
-        If it does not know a gene.
-    ValueError
-        If it knows none.
-    """
-    known = read_genes(adata, key)
-    if genes is not None and not (genes := checked_names(genes, "genes")):
-        msg = "Expected `genes` to name a gene, found an empty list."
-        raise KeyError(msg)
-    try:
-        return known.choose(genes)
-    except KeyError as error:
-        missing = ", ".join(repr(str(gene)) for gene in error.args[0][:5])
-        where = "adata.X" if known.layer is None else f"adata.layers[{known.layer!r}]"
-        msg = (
-            f"Did not find {missing} among the {len(known.names)} genes of the map, which are those that {where} or "
-            "adata.raw had, with finite values, when it was made."
-        )
-        raise KeyError(msg) from None
-
-
-def measured_cells(adata: AnnData, key: str, genes: Sequence[str]) -> AnnData:
-    """Return cells whose X has what was measured of `genes`, in the units to which the map decodes them.
-
-    Raises
-    ------
-    KeyError
-        If that is no longer there.
-    """
-    known, params = read_genes(adata, key), read_params(adata, key)
-    where, names = "adata.X" if known.layer is None else f"adata.layers[{known.layer!r}]", adata.var_names
-    matrix = _matrix(adata, known.layer)
-    if "library_size" in params:
-        matrix, names = read_representation(adata, key).matrix, pd.Index(known.names)
+def measured_cells(m: Map, genes: Sequence[str]) -> AnnData:
+    """Return an AnnData whose X is the measured expression of `genes`, in the units in which the map decodes them."""
+    adata, known, where = m.adata, m.genes, m.source_of_genes
+    matrix, names = _matrix(adata, known.layer), adata.var_names
+    if m.kind == "counts":
+        matrix, names = m.representation.matrix, pd.Index(known.names)
     from_raw = np.isin(genes, known.names[len(known.names) - known.n_raw :])
     x = np.empty((adata.n_obs, len(genes)), dtype=np.float32)
     for source, source_names, of, what in (
@@ -155,16 +96,16 @@ def measured_cells(adata: AnnData, key: str, genes: Sequence[str]) -> AnnData:
     if known.statistics is not None:
         then = known.statistics.of(_first(pd.Index(known.names), genes))
         places = np.where(from_raw, "adata.raw", where)
-        _check_measured(then, x[_sample(adata)], genes, places, n_cells=params.get("n_cells"), n_obs=adata.n_obs)
+        _check_measured(then, x[_sample(adata)], genes, places, n_cells=m.params.get("n_cells"), n_obs=adata.n_obs)
     return AnnData(x, obs=adata.obs, var=pd.DataFrame(index=list(genes)), obsm=dict(adata.obsm), uns=dict(adata.uns))
 
 
 def _check_measured(
     then: Statistics, x: NDArray, genes: Sequence[str], places: NDArray, *, n_cells: int | None, n_obs: int
 ) -> None:
-    """Say if genes have other values now, beyond their range, or, if these are all cells of the map, in the mean."""
+    """Raise if genes exceed their former range or, if all cells of the map are there, have another mean."""
     now = statistics_of(x)
-    # of very many cells, and of new ones, the range is that of others
+    # with very many cells, or new ones, the known range is that of other cells
     is_range = n_cells is not None and n_cells <= N_CHECKED
     is_other = now.high > then.high + (MAX_CHANGE * then.std if is_range else then.high - then.low)
     if n_obs == n_cells:
@@ -180,16 +121,16 @@ def _check_measured(
 
 
 class _Components(NamedTuple):
-    """A PCA of Scanpy, as its record describes it."""
+    """A PCA by Scanpy, as its record describes it."""
 
     loadings: NDArray[np.float64]
     """(n_vars, D)"""
     layer: str | None
-    """Of what."""
+    """Layer that it was computed from, None for X."""
 
 
 def _components(adata: AnnData, representation: Representation) -> _Components | None:
-    """Return the PCA of Scanpy that a representation is, if its loadings are there."""
+    """Return the PCA by Scanpy that a representation is, if its loadings are there."""
     key, computed = representation.params["use_rep"], representation.computed
     varm, uns = dict(adata.varm) | computed.get("varm", {}), dict(adata.uns) | computed.get("uns", {})
     # `sc.pp.pca(key_added=...)` gives all three slots one name; otherwise they are X_pca, PCs and pca
@@ -205,13 +146,13 @@ def _components(adata: AnnData, representation: Representation) -> _Components |
     n_columns = representation.matrix.shape[1]
     if loadings.shape[1] < n_columns:
         return None
-    # of genes outside of the PCA, some tools write NaN
+    # some tools write NaN for genes that are not part of the PCA
     loadings = np.nan_to_num(loadings[:, :n_columns].astype(np.float64), nan=0.0)
     return _Components(loadings, layer if isinstance(layer, str) else None)
 
 
 def _read_off(x: NDArray, y: Any, adata: AnnData, found: _Components | None, rows: NDArray[np.intp]) -> Genes:
-    """Return the genes of the cells in `rows`, (n, D) x with expression y, those with loadings of y first."""
+    """Return the genes, those with loadings first; the cells in `rows` have representation x and expression y."""
     layer, few = None if found is None else found.layer, spread_rows(len(rows), N_CHECKED)
     offset = None if found is None else _offset(x[few], y[few], found.loadings)
     if offset is None:
@@ -233,19 +174,19 @@ def _read_off(x: NDArray, y: Any, adata: AnnData, found: _Components | None, row
 
 
 def _offset(x: NDArray, y: Any, loadings: NDArray) -> NDArray | None:
-    """Return c in x = y L − c, None if x is not that."""
+    """Return c such that x = y L − c, or None if x is not such a projection."""
     difference = dense(y @ loadings) - x
     offset = difference.mean(0)
-    # false for NaN too
+    # also false for NaN
     is_it = np.abs(difference - offset).max(initial=0) <= MAX_DEVIATION * max(x.std(), np.finfo(np.float32).tiny)
     return offset if is_it else None
 
 
 def _regressed(x: NDArray, y: Any, names: pd.Index) -> Genes:
-    """Return genes with the slopes of their linear regression on the representation, those with finite values."""
+    """Return genes with the slopes of a linear regression on the representation, if their values are finite."""
     center = x.mean(0)
     x = np.column_stack([x - center, np.ones(len(x))])
-    with np.errstate(all="ignore"):  # of values that are not finite
+    with np.errstate(all="ignore"):  # values may not be finite
         product = (y.T @ x).T if sparse.issparse(y) else x.T @ y
         slopes = np.linalg.lstsq(x.T @ x, dense(product), rcond=None)[0]
         slopes, mean = slopes[:-1].T.astype(np.float32), slopes[-1]
@@ -276,19 +217,19 @@ def _together(parts: list[Genes]) -> Genes | None:
 
 
 def _sample(adata: AnnData) -> NDArray[np.intp]:
-    """Return the numbers of some cells, fewer if there are very many genes."""
+    """Return the rows of evenly spaced cells, fewer if there are very many genes."""
     n_genes = max(adata.n_vars, 1 if adata.raw is None else adata.raw.n_vars, 1)
     return spread_rows(adata.n_obs, int(np.clip(MAX_VALUES // n_genes, N_CHECKED, N_REGRESSED)))
 
 
 def _first(names: pd.Index, wanted: Sequence[str]) -> NDArray[np.intp]:
-    """Return where the first of each name is; others may be there more than once."""
+    """Return the first position of each wanted name; other names may be duplicated."""
     first = np.flatnonzero(~names.duplicated())
     return first[names[first].get_indexer(wanted)]
 
 
 def _matrix(adata: AnnData, layer: str | None) -> Any:
-    """Return X or a layer that has genes and real numbers, or None."""
+    """Return X or a layer, or None if it has no genes or no real numbers."""
     matrix = adata.X if layer is None else adata.layers.get(layer)
     return matrix if matrix is not None and 0 not in matrix.shape and _is_real(matrix) else None
 

@@ -1,62 +1,47 @@
-"""The representation of a map for cells of another AnnData."""
+"""The representation of new cells, as the map needs it."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 from scanpy import logging as logg
 
-from .._arguments import check_adata, check_name
-from ..training.blocks import blocks
-from .genes import stored_genes
-from .representation import Representation, choose_representation, loadings_slot, sliceable
+from .._arguments import check_found, check_name, check_option, known
+from .._matrix import blocks
+from .representation import Representation, check_one, choose_representation, loadings_slot, sliceable
 from .units import READINGS, read_units
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
     from ..nn.genes import Genes
+    from .map import Map
 
 
 def incoming_representation(
     adata_new: AnnData,
-    adata: AnnData,
-    params: dict[str, Any],
+    m: Map,
     *,
     use_rep: str | None,
     layer: str | None,
     units: str | None,
     impute: bool,
-    key: str,
 ) -> Representation:
-    """Return the representation that the `params` of a run on `adata` name, for the cells of `adata_new`.
-
-    Raises
-    ------
-    KeyError
-        If it is not there and cannot be computed.
-    ValueError
-        If genes or components are missing, or in units that do not lead to those of the reference.
-    """
-    check_adata(adata_new)
+    """Return the representation that a map was made from, for the cells of `adata_new`."""
     check_name(use_rep, "use_rep")
     check_name(layer, "layer")
-    if units is not None and (not isinstance(units, str) or units not in READINGS):
-        msg = f"Expected `units` to be None or one of {', '.join(map(repr, READINGS))}, found {units!r}."
-        raise ValueError(msg)
-    if use_rep is not None and layer is not None:
-        msg = f"`layer` takes the place of X, so it cannot be combined with use_rep={use_rep!r}; give one of them."
-        raise ValueError(msg)
-    if layer is not None and layer not in adata_new.layers:
-        known = ", ".join(repr(name) for name in adata_new.layers if name is not None) or "nothing"
-        msg = f"Did not find {layer!r} in adata_new.layers, which has {known}."
-        raise KeyError(msg)
-    genes = stored_genes(adata, key) if use_rep is None or use_rep == "X" else None
+    if units is not None:
+        check_option(units, "units", READINGS)
+    check_one(use_rep, layer)
+    if layer is not None:
+        check_found(layer, adata_new.layers, "adata_new.layers")
+    genes = m.model.genes if use_rep is None or use_rep == "X" else None
     if genes is not None and genes.n_projected:
-        return _projected(adata_new, genes, params, layer=layer, units=units, impute=impute, key=key)
-    name = params["use_rep"] if use_rep is None else use_rep
+        return _projected(adata_new, m, genes, layer=layer, units=units, impute=impute)
+    adata, made_of = m.adata, m.params["use_rep"]
+    name = made_of if use_rep is None else use_rep
     for value, argument in ((units, "units"), (layer, "layer"), ("mean" if impute else None, "missing")):
         if value is not None:
             msg = (
@@ -64,46 +49,34 @@ def incoming_representation(
                 f"{argument}={value!r} has no effect; leave it out."
             )
             raise ValueError(msg)
-    made_of = params["use_rep"]
     is_of_components = made_of in ("pca", "X_pca") or made_of in adata.varm or loadings_slot(made_of) in adata.varm
+    lacks_loadings = "there were no PCA loadings in adata.varm with the X they belong to, to project genes by"
     if is_of_components and use_rep is None and name in adata_new.obsm:
         msg = (
-            f"The map was made of {name!r}, of which there were no loadings in adata.varm with the X they belong to, "
-            f"to project genes by. adata_new.obsm[{name!r}] may be a PCA of its own, which is another one: give "
-            f"use_rep={name!r} if it has the components of the reference."
+            f"The map was made of {name!r}, and {lacks_loadings}. adata_new.obsm[{name!r}] may be a PCA of its own, "
+            f"which is another one: give use_rep={name!r} if it has the components of the reference."
         )
         raise ValueError(msg)
     if name not in adata_new.obsm:
-        known = ", ".join(map(repr, adata_new.obsm)) or "nothing"
+        reason = f" When the map was made, {lacks_loadings}." if is_of_components else ""
         msg = (
-            f"The map was made of {params['use_rep']!r}; adata_new.obsm, which has {known}, does not have {name!r}: "
-            "compute it by the model that made it, or name it with `use_rep`."
+            f"The map was made of {made_of!r}; adata_new.obsm, which has {known(adata_new.obsm)}, lacks {name!r}: "
+            f"compute it by the model that made it, or name it with `use_rep`.{reason}"
         )
-        if is_of_components:
-            msg += (
-                " When the map was made, there were no PCA loadings in adata.varm with the X they belong to, to "
-                "project genes by."
-            )
         raise KeyError(msg)
     found = choose_representation(adata_new, use_rep=name, n_pcs=None, layer=None)
-    n_columns = params["n_features"]
-    n_found = found.matrix.shape[1]
-    if n_found < n_columns or (n_found > n_columns and params.get("n_pcs") is None):
+    n_columns, n_found = m.model.n_features, found.matrix.shape[1]
+    if n_found < n_columns or (n_found > n_columns and m.params.get("n_pcs") is None):
         msg = f"adata_new.obsm[{name!r}] has {n_found} columns, and the map was made of {n_columns}."
         raise ValueError(msg)
     return Representation(found.matrix[:, :n_columns], f"adata_new.obsm[{name!r}]", {"use_rep": name})
 
 
 def _projected(
-    adata_new: AnnData,
-    genes: Genes,
-    params: dict[str, Any],
-    *,
-    layer: str | None,
-    units: str | None,
-    impute: bool,
-    key: str,
+    adata_new: AnnData, m: Map, genes: Genes, *, layer: str | None, units: str | None, impute: bool
 ) -> Representation:
+    """Return the genes of the new cells, converted to the reference's units and projected onto its components."""
+    made_of = m.params["use_rep"]
     if layer is None and genes.layer in adata_new.layers:
         layer = genes.layer
     matrix = adata_new.X if layer is None else adata_new.layers[layer]
@@ -112,7 +85,7 @@ def _projected(
         msg = f"{name} is empty, so there are no genes to project; name a representation with `use_rep`."
         raise ValueError(msg)
     matrix = sliceable(matrix, name)
-    # of others it makes no difference
+    # only the names of these genes have to be unique
     wanted = adata_new.var_names.isin(genes.projected)
     names = adata_new.var_names[wanted]
     if not names.is_unique:
@@ -139,13 +112,13 @@ def _projected(
     if len(absent):
         logg.warning(f"{len(absent)} of {len(at)} genes of the reference are missing: taking their mean")
     convert = read_units(adata_new, matrix, name, genes, at[is_there], is_there, units)
-    if params["use_rep"] == "X" and np.array_equal(at, np.arange(adata_new.n_vars)) and convert.is_identity:
+    if made_of == "X" and np.array_equal(at, np.arange(adata_new.n_vars)) and convert.is_identity:
         return Representation(matrix, name, {"use_rep": "X", **({} if layer is None else {"layer": layer})})
-    x = np.empty((adata_new.n_obs, params["n_features"]), dtype=np.float32)
+    x = np.empty((adata_new.n_obs, m.model.n_features), dtype=np.float32)
     for start, block in blocks(matrix, at[is_there]):
         rows = slice(start, start + len(block))
         x[rows] = genes.project(convert(block, rows), is_there if len(absent) else None)
-    rep = f"{key}_representation" if params["use_rep"] == "X" else params["use_rep"]
-    if rep in adata_new.obsm and rep == params["use_rep"]:
+    rep = f"{m.key}_representation" if made_of == "X" else made_of
+    if rep in adata_new.obsm and rep == made_of:
         logg.warning(f"adata_new.obsm[{rep!r}] is replaced by the projection on the components of the reference")
     return Representation(x, name, {"use_rep": rep}, {"obsm": {rep: x}})

@@ -1,4 +1,4 @@
-"""Choose the neighbour graph of the representation."""
+"""Choose the neighbor graph of the representation."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ from scanpy import logging as logg
 
 from .._arguments import check_name
 from ..training import Neighbors
-from .numbers import real_graph
-from .representation import representation_of_graph
+from .representation import real_graph, representation_of_graph
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -24,19 +23,11 @@ if TYPE_CHECKING:
 def choose_neighbors(
     adata: AnnData, representation: Representation, *, key: str | None, k: int
 ) -> NDArray[np.int32] | None:
-    """Return the at most k nearest neighbours of each cell in a graph that `adata` has.
+    """Return up to k nearest neighbors of each cell in a stored graph.
 
-    That of ``uns[key]``, as `scanpy.pp.neighbors` writes it; without a key that of
-    ``uns["neighbors"]``, if it was made from the same representation.
-
-    Returns
-    -------
-    (n, k) row numbers, nearest first, −1 where a cell has fewer; None if there is no graph.
-
-    Raises
-    ------
-    KeyError
-        If `key` is given and there is no graph under it.
+    The graph is ``uns[key]``, as `scanpy.pp.neighbors` writes it (raise if it is missing), or, without a key,
+    ``uns["neighbors"]`` if it was made from the same representation. Returns (n, k) row numbers, nearest first, −1
+    where a cell has fewer neighbors; None if there is no such graph.
     """
     entry = _entry(adata, key)
     if entry is None:
@@ -48,23 +39,18 @@ def choose_neighbors(
 
 
 def choose_graph(adata: AnnData, representation: Representation, *, key: str | None, k: int) -> Neighbors | None:
-    """Return the at most k nearest neighbors of each cell in the graph that the second stage is to follow.
+    """Return up to k nearest neighbors of each cell in the graph that refinement follows, None to search for neighbors.
 
-    That of ``uns[key]``. Without a key that of ``uns["neighbors"]`` if it was made from the same representation and its
-    metric is not the Euclidean one, as that is what was asked for then; else `None`: the neighbors in the
-    representation are searched.
-
-    Raises
-    ------
-    KeyError
-        If `key` is given and there is no graph under it.
+    The graph is ``uns[key]`` (raise if it is missing). Without a key, it is ``uns["neighbors"]``, but only if it was
+    made from the same representation and with a metric other than the Euclidean one, which means that this metric was
+    wanted.
     """
     entry = _entry(adata, key)
     if entry is None:
         return None
     if key is None:
         params = entry.get("params", {})
-        # a file has it as an array of no dimension
+        # files store it as a zero-dimensional array
         metric = np.asarray(params.get("metric", "euclidean") if isinstance(params, Mapping) else "euclidean")
         if (metric.dtype.kind in "UO" and metric.size == 1 and metric.item() == "euclidean") or not _is_of(
             params, representation, adata
@@ -74,7 +60,7 @@ def choose_graph(adata: AnnData, representation: Representation, *, key: str | N
 
 
 def _entry(adata: AnnData, key: str | None) -> Mapping[str, Any] | None:
-    """Return what `uns` has of a graph that is there, or None if there is none and no key was given."""
+    """Return the entry in `uns` of an existing graph, or None if there is none and no key was given."""
     check_name(key, "neighbors_key")
     entry = adata.uns.get("neighbors" if key is None else key)
     slot = entry.get("distances_key", "distances") if isinstance(entry, Mapping) else None
@@ -97,7 +83,7 @@ def _distances(adata: AnnData, entry: Mapping[str, Any]) -> sparse.csr_matrix:
 
 
 def _is_of(params: Any, representation: Representation, adata: AnnData) -> bool:
-    """Return whether a graph with these parameters is of this representation; not if they are none of Scanpy's."""
+    """Return whether a graph with these parameters was made from this representation, by Scanpy."""
     ours = representation.params
     if "layer" in ours:
         return False

@@ -1,4 +1,4 @@
-"""Positions of cells by those of their groups in a PAGA graph."""
+"""Initial positions of cells from the positions of their groups in a PAGA graph."""
 
 from __future__ import annotations
 
@@ -18,16 +18,9 @@ if TYPE_CHECKING:
 def paga_positions(adata: AnnData, *, n_components: int, seed: int) -> NDArray[np.float64]:
     """Return positions of the cells around those that `scanpy.pl.paga` gave to their groups, (n, 2).
 
-    Each cell is drawn from the square around the position of its group whose side is the distance from a group
-    to the nearest other (the median of all groups), as by ``init_pos="paga"`` of `scanpy.tl.umap`, but in two
-    dimensions for every group and without a change of the global seed.
-
-    Raises
-    ------
-    KeyError
-        If there are no positions, or the column of the groups is gone.
-    ValueError
-        If the map has other than two dimensions, or the positions are not those of the groups.
+    Each cell is drawn from a square around the position of its group. The side of the square is the median, over the
+    groups, of the distance to the nearest other group. ``init_pos="paga"`` of `scanpy.tl.umap` does the same, but here
+    all positions have two dimensions and the global seed does not change.
     """
     if n_components != 2:
         msg = f"Expected `n_components` to be 2 for init_pos='paga', which lies in a plane, found {n_components}."
@@ -59,7 +52,7 @@ def paga_positions(adata: AnnData, *, n_components: int, seed: int) -> NDArray[n
 
 
 def _spacing(positions: NDArray) -> float:
-    """Return the median distance between a group and the nearest other, 1 if there is none."""
+    """Return the median distance from a group to the nearest other one, or 1 if there is only one group."""
     if len(positions) < 2:
         return 1.0
     distance = NearestNeighbors(n_neighbors=1).fit(positions).kneighbors()[0]

@@ -1,4 +1,4 @@
-"""Choose the matrix that is embedded."""
+"""The representation, the matrix that is embedded: chosen by Scanpy's rules, or found again for a map."""
 
 from __future__ import annotations
 
@@ -13,31 +13,32 @@ import pandas as pd
 from scanpy import logging as logg
 from scipy import sparse
 
-from .._arguments import check_adata, check_name
-from ..training.blocks import dense, in_memory
+from .._arguments import check_adata, check_found, check_name, checked_integer, known
+from .._matrix import dense, in_memory
 from .columns import obs_numbers
-from .numbers import real_matrix
 
 if TYPE_CHECKING:
     from anndata import AnnData
     from numpy.typing import NDArray
 
+    from .params import Params
+
 
 @dataclass(frozen=True)
 class Representation:
-    """A matrix and where it came from."""
+    """A matrix, and where it came from."""
 
     matrix: Any
-    """(n, D) of real numbers as it is: dense or sparse, in memory, lazy or on disk."""
+    """(n, D) real numbers in any form: dense or sparse, in memory, lazy or on disk."""
     name: str
-    """For people: ``adata.obsm['X_pca']``."""
+    """Readable name, such as ``adata.obsm['X_pca']``."""
     params: dict[str, Any]
-    """The arguments that choose this matrix again."""
+    """Arguments that select this matrix again."""
     computed: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """Slots of a PCA that had to be computed for it: attribute of the AnnData, key, value."""
+    """Slots of a PCA that had to be computed: values by attribute of the AnnData and key."""
 
     def dense(self, *, may_be_equal: bool = False) -> NDArray:
-        """Return the matrix as a NumPy array in memory, or say if it has NaN, or no structure if that is asked for."""
+        """Return a NumPy array, or raise if it has NaN or, unless `may_be_equal`, all cells are equal."""
         return _checked(dense(self.matrix), self.name, may_be_equal=may_be_equal)
 
 
@@ -50,24 +51,21 @@ def choose_representation(
     basis: str | None = None,
     neighbors_key: str | None = None,
 ) -> Representation:
-    """Choose a representation by Scanpy's rules, and change nothing.
+    """Choose a representation by Scanpy's rules, without changing `adata`.
 
-    `use_rep` names a key of `obsm`, or ``"X"``. Without it that of the neighbor graph in ``uns["neighbors"]`` is taken,
-    as Scanpy's UMAP does. Where there is none, X is taken when it has at most 50 variables (`scanpy.settings.N_PCS`) or
-    `n_pcs` is 0, else ``obsm["X_pca"]``, which is computed when it is not there. A `layer` takes the place of X; its
-    components are ``obsm["X_pca_{layer}"]``.
+    `use_rep` is a key of `obsm`, or ``"X"``. Without it, the representation of the neighbor graph in
+    ``uns["neighbors"]`` is used, as in Scanpy's UMAP. Without a graph, X is used if it has at most 50 variables
+    (`scanpy.settings.N_PCS`) or `n_pcs` is 0; otherwise ``obsm["X_pca"]``, which is computed if it is missing. A
+    `layer` takes the place of X; its components are ``obsm["X_pca_{layer}"]``.
     """
     import scanpy as sc
 
     check_adata(adata)
     check_name(use_rep, "use_rep")
     check_name(layer, "layer")
-    if n_pcs is not None and (not isinstance(n_pcs, int | np.integer) or n_pcs < 0):
-        msg = f"Expected `n_pcs` to be None or an integer >= 0, found {n_pcs!r}."
-        raise ValueError(msg)
-    if layer is not None and layer not in adata.layers:
-        msg = f"Did not find {layer!r} in adata.layers, which has {_known(adata.layers)}."
-        raise KeyError(msg)
+    n_pcs = None if n_pcs is None else checked_integer(n_pcs, "n_pcs", 0, or_="None")
+    if layer is not None:
+        check_found(layer, adata.layers, "adata.layers")
     if use_rep is None and n_pcs == 0:
         use_rep = "X"
     if (
@@ -84,15 +82,9 @@ def choose_representation(
         if use_rep == "X":
             n_pcs = None
     if use_rep is not None and use_rep != "X":
-        if layer is not None:
-            msg = f"`layer` takes the place of X, so it cannot be combined with use_rep={use_rep!r}; give one of them."
-            raise ValueError(msg)
-        if use_rep not in adata.obsm:
-            msg = (
-                f"Did not find {use_rep!r} in adata.obsm, which has {_known(adata.obsm)}; "
-                "compute it first (for 'X_pca', sc.pp.pca(adata)) or set use_rep='X'."
-            )
-            raise KeyError(msg)
+        check_one(use_rep, layer)
+        hint = "; compute it first (for 'X_pca', sc.pp.pca(adata)) or set use_rep='X'"
+        check_found(use_rep, adata.obsm, "adata.obsm", hint)
         return _from_obsm(adata, use_rep, n_pcs)
 
     pca_key = components_slot(adata) if layer is None else f"X_pca_{layer}"
@@ -100,7 +92,7 @@ def choose_representation(
     if use_rep is None and pca_key in adata.obsm and (adata.n_vars > sc.settings.N_PCS or not has_matrix):
         return _from_obsm(adata, pca_key, n_pcs)
     if not has_matrix:
-        msg = f"adata.X is empty; name a representation with `use_rep`: adata.obsm has {_known(adata.obsm)}."
+        msg = f"adata.X is empty; name a representation with `use_rep`: adata.obsm has {known(adata.obsm)}."
         raise ValueError(msg)
 
     matrix = adata.X if layer is None else adata.layers[layer]
@@ -111,23 +103,30 @@ def choose_representation(
     return Representation(sliceable(matrix, name), name, {"use_rep": "X", **given})
 
 
-def representation_of_graph(adata: AnnData, params: Any) -> tuple[str, int | None] | None:
-    """Return which representation a graph of `scanpy.pp.neighbors` with these parameters is of, and its `n_pcs`.
+def check_one(use_rep: str | None, layer: str | None) -> None:
+    """Raise if both a representation and a layer are given."""
+    if use_rep is not None and layer is not None:
+        msg = f"`layer` takes the place of X, so it cannot be combined with use_rep={use_rep!r}; give one of them."
+        raise ValueError(msg)
 
-    None if it is of a layer, or if these are no parameters of Scanpy.
+
+def representation_of_graph(adata: AnnData, params: Any) -> tuple[str, int | None] | None:
+    """Return the representation and `n_pcs` of a graph of `scanpy.pp.neighbors` with these parameters.
+
+    None if the graph was computed from a layer, or the parameters are not Scanpy's.
     """
     import scanpy as sc
 
     try:
-        # Scanpy records what it was given, and nothing of what it chose
+        # Scanpy records its arguments, but not what it chose by default
         use_rep, n_pcs = params.get("use_rep"), params.get("n_pcs")
         if use_rep is None:
             use_rep = components_slot(adata) if adata.n_vars > sc.settings.N_PCS else "X"
         elif not isinstance(use_rep, str):
-            # of version 2, as the JSON of an accessor in a list: ["obsm", "pca"], or ["layers", null] for X
+            # version 2 stores an accessor as JSON in a list: ["obsm", "pca"], or ["layers", null] for X
             slot, name = json.loads(np.ravel(use_rep)[0])
             use_rep = name if slot == "obsm" else "X" if name is None else None
-        # which an old file has as an array
+        # old files store it as an array
         n_pcs = None if n_pcs is None else int(np.ravel(n_pcs)[0])
     except (AttributeError, IndexError, TypeError, ValueError):
         return None
@@ -137,9 +136,9 @@ def representation_of_graph(adata: AnnData, params: Any) -> tuple[str, int | Non
 
 
 def _followed(adata: AnnData, basis: str | None, neighbors_key: str) -> tuple[str, int | None] | None:
-    """Return the representation that Scanpy's embeddings follow, if it is there and on record.
+    """Return the representation that Scanpy's embeddings follow, if it is recorded and still there.
 
-    That which ``uns[basis]`` has, as `scanpy.tl.tsne` writes it, or that of the neighbor graph.
+    It is recorded in ``uns[basis]``, where `scanpy.tl.tsne` writes it, or with the neighbor graph.
     """
     own = {} if basis is None else _recorded_params(adata, basis)
     params = own if "perplexity" in own else _recorded_params(adata, neighbors_key)
@@ -162,23 +161,23 @@ def _recorded_params(adata: AnnData, name: str) -> Mapping[str, Any]:
 
 
 def components_slot(adata: AnnData) -> str:
-    """Return the name of the principal components in `obsm`; that of version 2 of Scanpy is ``"pca"``."""
+    """Return the key of the principal components in `obsm`, which is ``"pca"`` in version 2 of Scanpy."""
     return "pca" if "pca" in adata.obsm and "X_pca" not in adata.obsm else "X_pca"
 
 
 def loadings_slot(key: str) -> str:
-    """Return where `varm` has the loadings of ``obsm[key]``: ``"PCs"`` of ``"X_pca"``, with the suffix of a layer."""
+    """Return the key in `varm` of the loadings of ``obsm[key]``: ``"PCs"`` for ``"X_pca"``, with any layer suffix."""
     suffix = key.removeprefix("X_")
     return "PCs" if suffix == "pca" else f"PCs_{suffix}"
 
 
 def read_points(adata: AnnData, key: str) -> NDArray:
-    """Return ``obsm[key]``, an embedding from anywhere, as a dense (n, d) array of finite numbers."""
+    """Return any embedding ``obsm[key]`` as a dense (n, d) array of finite numbers."""
     return _checked(real_matrix(adata.obsm[key], f"adata.obsm[{key!r}]"), f"adata.obsm[{key!r}]")
 
 
 def embedding_positions(adata: AnnData, slot: str) -> NDArray:
-    """Return the (n, d) positions in ``obsm[slot]``, or say what is wrong with them."""
+    """Return the (n, d) positions in ``obsm[slot]``, or raise if they are not a valid map."""
     positions = read_points(adata, slot)
     if np.linalg.matrix_rank(positions - positions.mean(0)) < positions.shape[1]:
         msg = f"The positions in adata.obsm[{slot!r}] do not fill its dimensions, shape {positions.shape}."
@@ -223,9 +222,9 @@ def _from_pca(adata: AnnData, matrix: Any, name: str, key: str, n_pcs: int | Non
     scratch = AnnData(X=matrix, var=adata.var.copy())
     if not np.issubdtype(matrix.dtype, np.floating):
         scratch.X = matrix.astype(np.float32)
-    # by default its names are those of the preset of Scanpy that is set
+    # without `key_added`, the names of the slots depend on Scanpy's preset
     sc.pp.pca(scratch, n_comps=n_pcs, key_added="pca")
-    # as Scanpy itself does for a layer
+    # Scanpy records the layer, too
     scratch.uns["pca"]["params"] |= {} if layer is None else {"layer": layer}
     suffix = key.removeprefix("X_")
     computed = {
@@ -243,7 +242,7 @@ def _looks_like_counts(matrix: Any) -> bool:
 
 
 def sliceable(matrix: Any, name: str) -> Any:
-    """Return a matrix that gives rows to a slice, or say what is wrong with its type or shape."""
+    """Return a matrix whose rows can be sliced, or raise if its type or shape is wrong."""
     if isinstance(matrix, pd.DataFrame):
         matrix = matrix.to_numpy()
     if sparse.issparse(matrix) and matrix.format != "csr":
@@ -259,12 +258,12 @@ def sliceable(matrix: Any, name: str) -> Any:
 
 
 def _checked(matrix: NDArray, name: str, *, may_be_equal: bool = False) -> NDArray:
-    """Return a dense real array, or say what is wrong with it."""
+    """Return a dense real array, or raise if something is wrong with it."""
     matrix = sliceable(matrix, name)
     _check_finite(matrix, name)
     if matrix.dtype == bool:
         matrix = matrix.astype(np.float32)
-    # what varies by less is equal for models, which compute in float32
+    # models compute in float32, where smaller differences vanish
     varies = np.subtract(matrix.max(0), matrix.min(0), dtype=np.float64) > np.finfo(np.float32).tiny
     if not (may_be_equal or varies.any()):
         msg = f"All {len(matrix)} cells are equal in {name}, so there is no structure in it."
@@ -273,7 +272,7 @@ def _checked(matrix: NDArray, name: str, *, may_be_equal: bool = False) -> NDArr
 
 
 def check_real(matrix: Any, name: str) -> None:
-    """Say if a matrix does not hold real numbers."""
+    """Raise if a matrix does not hold real numbers."""
     if not (
         matrix.dtype == bool or np.issubdtype(matrix.dtype, np.integer) or np.issubdtype(matrix.dtype, np.floating)
     ):
@@ -296,28 +295,16 @@ def _check_finite(matrix: Any, name: str) -> None:
 
 
 def _beyond_float32(values: NDArray) -> NDArray[np.bool_]:
-    # NaN is not either
+    # also true for NaN
     return ~(np.abs(values) <= np.finfo(np.float32).max)
 
 
-def _known(mapping: Any) -> str:
-    # anndata 0.13 keeps X as the layer None
-    return ", ".join(repr(key) for key in mapping if key is not None) or "nothing"
-
-
 def stored_representation(
-    adata: AnnData, params: dict[str, Any], genes: NDArray[np.str_] | None = None
+    adata: AnnData, params: Params, genes: NDArray[np.str_] | None, n_features: int
 ) -> Representation:
-    """Return the representation that the `params` of a run name.
+    """Return the representation named by the `params` of a run, or raise if it is missing or does not fit the model.
 
-    If it is the expression of `genes`, by their names and in their order.
-
-    Raises
-    ------
-    KeyError
-        If it is not there.
-    ValueError
-        If it has another number of columns than the model was trained on, or lacks genes.
+    If it is expression, the columns of `genes` are found by name and put in order.
     """
     n_pcs = params.get("n_pcs")
     found = choose_representation(
@@ -328,10 +315,9 @@ def stored_representation(
     )
     if params["use_rep"] == "X" and genes is not None and not np.array_equal(genes, adata.var_names):
         found = replace(found, matrix=_columns(found, adata.var_names, genes))
-    n_columns, trained = found.matrix.shape[1], params.get("n_features", found.matrix.shape[1])
-    if n_columns != trained:
+    if found.matrix.shape[1] != n_features:
         msg = (
-            f"{found.name} has {n_columns} columns, and the model of this map was trained on {trained}: "
+            f"{found.name} has {found.matrix.shape[1]} columns, and the model of this map was trained on {n_features}: "
             "bring back the one that it was trained on, or compute the map again."
         )
         raise ValueError(msg)
@@ -339,7 +325,7 @@ def stored_representation(
 
 
 def _columns(found: Representation, names: pd.Index, genes: NDArray[np.str_]) -> Any:
-    """Return the columns of a matrix that have the names of `genes`, in their order."""
+    """Return the columns of `genes`, found by name, in their order."""
     if not names.is_unique or (missing := [gene for gene in genes if gene not in names]):
         what = (
             f"lacks {len(missing)} of them, such as {missing[0]!r}" if names.is_unique else "has names more than once"
@@ -352,8 +338,8 @@ def _columns(found: Representation, names: pd.Index, genes: NDArray[np.str_]) ->
     return in_memory(found.matrix)[:, names.get_indexer(genes)]
 
 
-def _normalized(counts: Representation, adata: AnnData, params: dict[str, Any]) -> Representation:
-    """Return log1p of the normalised counts, the representation of a map of counts."""
+def _normalized(counts: Representation, adata: AnnData, params: Params) -> Representation:
+    """Return log1p of the normalized counts, the representation of a map of counts."""
     matrix = sparse.csr_matrix(in_memory(counts.matrix), dtype=np.float32)
     if "size_factor_key" in params:
         key = params["size_factor_key"]
@@ -366,3 +352,29 @@ def _normalized(counts: Representation, adata: AnnData, params: dict[str, Any]) 
     factors = np.divide(float(params["library_size"]), sizes, out=np.zeros_like(sizes), where=sizes > 0)
     normalized = sparse.csr_matrix(sparse.diags(factors.astype(np.float32)) @ matrix).log1p()
     return Representation(normalized, f"log1p of the normalised {counts.name}", counts.params)
+
+
+def real_matrix(values: Any, name: str) -> NDArray:
+    """Return a copy of an (n, d) matrix as a contiguous float32 or float64 array, which torch accepts.
+
+    The matrix may be sparse, lazy, on disk or a data frame, and of any memory order, byte order or real dtype.
+    """
+    values = dense(values)
+    return np.array(values, dtype=_real_type(values, name), order="C")
+
+
+def real_graph(values: Any, name: str) -> sparse.csr_matrix:
+    """Return an (n, n) matrix of `obsp` as a sparse float32 or float64 matrix."""
+    values = values if sparse.issparse(values) else dense(values)
+    kind = _real_type(values, name)
+    # SciPy does not support some dtypes, such as float16
+    return sparse.csr_matrix(values if sparse.issparse(values) else values.astype(kind), dtype=kind)
+
+
+def _real_type(values: Any, name: str) -> type[np.floating]:
+    """Return the float type that holds the numbers of a matrix, or raise if there is none."""
+    kind, size = values.dtype.kind, values.dtype.itemsize
+    if kind not in "biuf" or values.ndim != 2:
+        msg = f"Expected {name} to be a matrix of real numbers, found one of {values.dtype} and shape {values.shape}."
+        raise TypeError(msg)
+    return np.float32 if kind == "b" or (kind == "f" and size <= 4) else np.float64

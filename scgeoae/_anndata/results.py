@@ -1,205 +1,281 @@
-"""Write the results of a run into an AnnData, and read them back."""
+"""The results of a run, in the form in which they are stored."""
 
 from __future__ import annotations
 
-import reprlib
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+import torch
 from scanpy import logging as logg
 
-from .._arguments import check_adata, check_flag, check_name
-from ..nn import Autoencoder
-from ..nn.arrays import ModelArrays, NewerFormatError, from_arrays
+from ..geometry import anisotropy, chord_ratio, distortion, relative_log_area
+from ..graphs import metric_graph, nearest_others
+from ..nn.arrays import to_arrays
 from ..quality import MEASURES
-from .columns import obs_numbers
-from .finite import check_finite, check_positive
-from .numbers import real_graph, real_matrix
 from .slots import COLUMNS, SIDES, Slots
-from .transaction import all_or_nothing
+from .write import Changes
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from anndata import AnnData
     from numpy.typing import NDArray
 
-    from ..geometry import MetricGraph, Tears
-    from ..nn import Framed
-    from ..nn.arrays import CountArrays
+    from ..geometry import Distortion
+    from ..graphs import MetricGraph, Tears
+    from ..nn import Autoencoder, CountDecoder
+    from ..training import Fit
+    from .params import Params
+    from .representation import Representation
     from .slots import Side
-
-SMALLEST_SPAN, LARGEST_POSITION = 1e-18, 1e18
-# What chooses the representation of a run, and what is a valid one.
-PARAMS = {
-    "use_rep": ("name", lambda value: isinstance(value, str)),
-    "layer": ("name", lambda value: isinstance(value, str)),
-    "size_factor_key": ("name", lambda value: isinstance(value, str)),
-    "n_pcs": ("integer >= 1", lambda value: isinstance(value, Integral) and value >= 1),
-    "n_cells": ("integer >= 1", lambda value: isinstance(value, Integral) and value >= 1),
-    "library_size": ("finite number > 0", lambda value: isinstance(value, Real) and 0 < value < np.inf),
-    "refine": ("truth value", lambda value: isinstance(value, bool | np.bool_)),
-    "tsne_weight": ("finite number >= 0", lambda value: isinstance(value, Real) and 0 <= value < np.inf),
-    "perplexity": ("finite number > 1", lambda value: isinstance(value, Real) and 1 < value < np.inf),
-}
 
 
 class Tensors(NamedTuple):
-    """The metric of one network at the cells, and what it says of each."""
+    """The metric of one network at the cells, and the distortion there."""
 
     metric: NDArray[np.float32]
     """(n, d, d)"""
     log_area: NDArray[np.float32]
+    """(n,)"""
     anisotropy: NDArray[np.float32]
+    """(n,)"""
 
 
 @dataclass(frozen=True)
 class Results:
-    """Everything that one run writes. What is None is not there, and is removed if an earlier run left it."""
+    """Everything that a run writes. Leftovers of an earlier run under the same name are removed."""
 
     tensors: dict[Side, Tensors]
-    graph: MetricGraph | None
-    params: dict[str, Any]
+    params: Params
     scores: dict[str, float]
+    is_own: bool
+    """Whether scgeoae computed the embedding. Otherwise, ``uns[key]`` belongs to the package that did."""
     embedding: NDArray[np.float32] | None = None
-    """None for one that stays as it is."""
-    ours: bool = True
-    """Whether the embedding is. If not, ``uns[key]`` belongs to who made it."""
+    """(n, d), None if the embedding stays as it is."""
+    graph: MetricGraph | None = None
     reconstruction_error: NDArray[np.float32] | None = None
     history: dict[str, NDArray] | None = None
-    model: ModelArrays | CountArrays | None = None
+    model: Mapping[str, Any] | None = None
     outlier_score: NDArray[np.float32] | None = None
     outlier: NDArray[np.bool_] | None = None
     computed: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """Further slots: attribute of the AnnData, key, value."""
-
-    def per_cell(self, slots: Slots) -> dict[str, NDArray | None]:
-        """Return every array that has a row for each cell, by its slot."""
-        columns: dict[str, NDArray | None] = {
-            slots.embedding: self.embedding,
-            slots.reconstruction_error: self.reconstruction_error,
-            slots.outlier_score: self.outlier_score,
-        }
-        for side, tensors in self.tensors.items():
-            names = Slots(slots.key, side)
-            columns |= dict(zip((names.metric, names.log_area, names.anisotropy), tensors, strict=True))
-        return columns
+    """Other slots, by attribute of the AnnData and key, such as a PCA that had to be computed."""
 
 
-def writable(adata: AnnData, *, copy: bool) -> AnnData:
-    """Return the AnnData to write into: `adata`, or a copy in memory."""
-    if not copy:
-        return adata
-    return adata.to_memory() if adata.isbacked or _is_lazy(adata) else adata.copy()
+def tensors_of(metric: NDArray[np.float32]) -> Tensors:
+    """Return (n, d, d) metric tensors with the distortion of each cell."""
+    tensors = torch.from_numpy(metric)
+    return Tensors(metric, relative_log_area(tensors).numpy(), anisotropy(tensors).numpy())
 
 
-def check_writable(adata: AnnData, *, copy: bool) -> None:
-    """Say if results cannot be written, before they are computed.
-
-    Raises
-    ------
-    TypeError
-        If it was read lazily, or `copy` is neither true nor false.
-    """
-    check_adata(adata)
-    check_flag(copy, "copy")
-    if _is_lazy(adata) and not copy:
-        msg = (
-            "This AnnData was read lazily, so that no results can be written into it; "
-            "give copy=True, or run adata = adata.to_memory() first."
-        )
-        raise TypeError(msg)
+def distortion_scores(metric: NDArray[np.float32], side: Side = "decoder") -> dict[str, float]:
+    """Return ``CN``, ``VPres`` and ``ISO`` of (n, d, d) tensors, named as in `uns`."""
+    return named_scores(distortion(torch.from_numpy(metric)), "_encoder" if side == "encoder" else "")
 
 
-def _is_lazy(adata: AnnData) -> bool:
-    return not isinstance(adata.obs, pd.DataFrame)
+def named_scores(measures: Distortion, suffix: str = "") -> dict[str, float]:
+    """Return the measures of distortion under their names in `uns`."""
+    return {f"CN{suffix}": measures.cn, f"VPres{suffix}": measures.vpres, f"ISO{suffix}": measures.iso}
 
 
-def write_results(adata: AnnData, key: str, results: Results) -> list[str]:
-    """Write all slots, and return a line for each that says what it holds."""
+def results_of_fit(
+    fitted: Fit, representation: Representation, params: Params, *, n_neighbors: int, is_own: bool
+) -> Results:
+    """Return the results of a trained autoencoder. The embedding is included only if it is the model's own."""
+    unit_of_error = representation.matrix.shape[1] * float(fitted.model.scale) ** 2
+    scores = distortion_scores(fitted.metric) | distortion_scores(fitted.encoder_metric, "encoder")
+    scores |= _errors(fitted.error, fitted)
+    if fitted.displacement is not None:
+        scores |= _errors(fitted.displacement, fitted, "_encoder")
+    if fitted.model.ambient is None:
+        scores |= _chords(fitted.embedding, fitted.model)
+    return Results(
+        tensors={"decoder": tensors_of(fitted.metric), "encoder": tensors_of(fitted.encoder_metric)},
+        graph=_graph(fitted.embedding, fitted.metric, n_neighbors),
+        params=params,
+        scores=scores,
+        embedding=fitted.embedding if is_own else None,
+        is_own=is_own,
+        reconstruction_error=fitted.error * np.float32(unit_of_error),
+        history=fitted.history,
+        model=to_arrays(fitted.model),
+        computed=representation.computed,
+    )
+
+
+def results_of_estimate(
+    positions: NDArray, metric: NDArray, representation: Representation, params: Params, *, n_neighbors: int
+) -> Results:
+    """Return the results of a metric that was estimated without a model."""
+    metric = metric.astype(np.float32)
+    return Results(
+        tensors={"decoder": tensors_of(metric)},
+        graph=_graph(positions, metric, n_neighbors),
+        params=params,
+        scores=distortion_scores(metric),
+        is_own=False,
+        computed=representation.computed,
+    )
+
+
+def results_of_counts(
+    positions: NDArray[np.float32],
+    metric: NDArray[np.float32],
+    *,
+    model: CountDecoder,
+    error: NDArray[np.float32] | None,
+    scores: dict[str, float],
+    history: dict[str, NDArray] | None,
+    params: Params,
+    n_neighbors: int,
+) -> Results:
+    """Return the results of a model of counts."""
+    return Results(
+        tensors={"decoder": tensors_of(metric)},
+        graph=_graph(positions, metric, n_neighbors),
+        params=params,
+        scores=distortion_scores(metric) | scores,
+        embedding=positions,
+        is_own=True,
+        reconstruction_error=error,
+        history=history,
+        model=to_arrays(model),
+    )
+
+
+def _graph(embedding: NDArray, metric: NDArray, k: int) -> MetricGraph | None:
+    # there is no graph of values that are not finite, which are refused when writing
+    if not (np.isfinite(embedding).all() and np.isfinite(metric).all()):
+        return None
+    return metric_graph(embedding, metric, nearest_others(embedding, k))
+
+
+def _chords(embedding: NDArray, model: Autoencoder) -> dict[str, float]:
+    found = chord_ratio(torch.from_numpy(np.asarray(embedding, dtype=np.float32)), model.decode)
+    return {"chord": float(found.median), "chord_spread": float(found.spread)}
+
+
+def _errors(error: NDArray, fitted: Fit, suffix: str = "") -> dict[str, float]:
+    errors = {f"MSE{suffix}": float(error.mean())}
+    if len(fitted.held_out):
+        errors[f"MSE{suffix}_train"] = float(error[fitted.trained].mean())
+        errors[f"MSE{suffix}_held_out"] = float(error[fitted.held_out].mean())
+    return errors
+
+
+def changes_of_map(adata: AnnData, key: str, results: Results) -> Changes:
+    """Return all slots of a map, including the removal of what was derived from an earlier map of this name."""
     slots = Slots(key)
-    check_finite(results.per_cell(slots))
-    check_positive({Slots(key, side).metric: tensors.metric for side, tensors in results.tensors.items()})
-    with all_or_nothing(adata):
-        return _write(adata, slots, results)
-
-
-def _write(adata: AnnData, slots: Slots, results: Results) -> list[str]:
+    for side, tensors in results.tensors.items():
+        _check_positive(Slots(key, side).metric, tensors.metric)
     rows, columns = np.triu_indices(results.tensors["decoder"].metric.shape[-1])
+    changes = Changes()
     for attribute, entries in results.computed.items():
         for name, value in entries.items():
-            getattr(adata, attribute)[name] = value
-    lines = [f"{attribute}[{name!r}], computed for it" for attribute, new in results.computed.items() for name in new]
+            changes.slots[attribute, name] = value
+            changes.lines.append(f"{attribute}[{name!r}], computed for it")
     if results.embedding is not None:
         old = adata.obsm.get(slots.embedding)
         if old is not None and old.shape != results.embedding.shape:
             shapes = f"of shape {old.shape} by one of shape {results.embedding.shape}"
             logg.info(f"    replacing adata.obsm[{slots.embedding!r}] {shapes}")
-        adata.obsm[slots.embedding] = results.embedding
-        lines.append(f"obsm[{slots.embedding!r}], the map, in units of the representation")
+        changes.slots["obsm", slots.embedding] = results.embedding
+        changes.lines.append(f"obsm[{slots.embedding!r}], the map, in units of the representation")
     for side in SIDES:
-        names, tensors = Slots(slots.key, side), results.tensors.get(side)
-        _put(adata.obsm, names.metric, None if tensors is None else tensors.metric[:, rows, columns])
-        _put(adata.obs, names.log_area, None if tensors is None else tensors.log_area)
-        _put(adata.obs, names.anisotropy, None if tensors is None else tensors.anisotropy)
-    lines += [
+        names, tensors = Slots(key, side), results.tensors.get(side)
+        changes.slots |= {
+            ("obsm", names.metric): None if tensors is None else tensors.metric[:, rows, columns],
+            ("obs", names.log_area): None if tensors is None else tensors.log_area,
+            ("obs", names.anisotropy): None if tensors is None else tensors.anisotropy,
+        }
+    changes.lines += [
         f"obsm[{slots.metric!r}], metric tensors (upper triangles)",
         f"obs[{slots.log_area!r}], obs[{slots.anisotropy!r}], distortion of each cell",
     ]
-    _put(adata.obs, slots.reconstruction_error, results.reconstruction_error)
+    changes.slots |= {
+        ("obs", slots.reconstruction_error): results.reconstruction_error,
+        ("obs", slots.outlier_score): results.outlier_score,
+        ("obs", slots.outlier): results.outlier,
+    }
     if results.reconstruction_error is not None:
-        lines.append(f"obs[{slots.reconstruction_error!r}], the error of its reconstruction")
-    _put(adata.obs, slots.outlier_score, results.outlier_score)
-    _put(adata.obs, slots.outlier, results.outlier)
+        changes.lines.append(f"obs[{slots.reconstruction_error!r}], the error of its reconstruction")
     if results.outlier is not None:
-        lines.append(f"obs[{slots.outlier_score!r}], obs[{slots.outlier!r}], whether a cell belongs on this map")
+        changes.lines.append(
+            f"obs[{slots.outlier_score!r}], obs[{slots.outlier!r}], whether a cell belongs on this map"
+        )
     matrices = {slots.metric: "metric", slots.distances: "distances", slots.connectivities: "connectivities"}
     for name, which in matrices.items():
-        _put(adata.obsp, name, None if results.graph is None else getattr(results.graph, which))
+        changes.slots["obsp", name] = None if results.graph is None else getattr(results.graph, which)
     if results.graph is not None:
-        lines.append(f"{', '.join(f'obsp[{name!r}]' for name in matrices)}, metric graph")
+        changes.lines.append(f"{', '.join(f'obsp[{name!r}]' for name in matrices)}, metric graph")
     if "encoder" in results.tensors:
-        lines.append(f"obsm[{Slots(slots.key, 'encoder').metric!r}] and obs, the same of the encoder")
-    _remove_derived(adata, slots, embedding=results.embedding is not None)
-    _put(adata.uns, slots.distortion, None)
-    entry = slots.key if results.ours else slots.distortion
-    optional = {"history": results.history, "model": results.model}
+        changes.lines.append(f"obsm[{Slots(key, 'encoder').metric!r}] and obs, the same of the encoder")
+    changes.slots |= _removals(adata, slots, embedding=results.embedding is not None)
+    entry = key if results.is_own else slots.distortion
+    stored = {"params": results.params, "scores": results.scores, "history": results.history, "model": results.model}
     if results.graph is not None:
-        optional |= {"connectivities_key": slots.connectivities, "distances_key": slots.distances}
-    adata.uns[entry] = {
-        "params": results.params,
-        "scores": results.scores,
-        **{name: value for name, value in optional.items() if value is not None},
-    }
-    lines.append(f"uns[{entry!r}], {', '.join(name for name in adata.uns[entry] if not name.endswith('_key'))}")
-    return lines
+        stored |= {"connectivities_key": slots.connectivities, "distances_key": slots.distances}
+    changes.slots["uns", entry] = {name: value for name, value in stored.items() if value is not None}
+    shown = ", ".join(name for name in changes.slots["uns", entry] if not name.endswith("_key"))
+    changes.lines.append(f"uns[{entry!r}], {shown}")
+    return changes
 
 
-def _remove_derived(adata: AnnData, slots: Slots, *, embedding: bool) -> None:
-    """Remove what was computed from an earlier map of this name, from its `embedding` too if there is a new one."""
-    curvatures = (slots.gaussian_curvature, slots.mean_curvature, slots.extrinsic_curvature)
-    named = (slots, Slots(slots.embedding)) if embedding else ()
-    of_embedding = [column for each in named for column in (each.neighborhood_preservation, each.trust)]
-    for name in (slots.torn, slots.broken, slots.pseudotime, *curvatures, *of_embedding):
-        _put(adata.obs, name, None)
-    _put(adata.obsp, slots.torn, None)
-    _put(adata.uns, slots.rank_genes, None)
-    for name, stored in list(adata.uns.items()):
-        params = _stored_params(adata, name)
-        if str(params.get("method")) == "jacobian" and str(params.get("key")) == slots.key:
-            del adata.uns[name]
-        elif isinstance(stored, pd.DataFrame) and set(COLUMNS) <= set(stored):
-            _put(adata.uns, name, _of_others(stored, slots, embedding=embedding))
+def changes_of_tears(
+    key: str, found: Tears, params: Mapping[str, Any], entry: str, stored: Mapping[str, Any]
+) -> Changes:
+    """Return the slots that describe where an embedding tears, with parameters added to what is `stored` in ``uns``."""
+    slots = Slots(key)
+    edges = f"{found.stretch.nnz // 2} of the neighbor graph of the representation"
+    return Changes(
+        {
+            ("obs", slots.torn): found.share,
+            ("obs", slots.broken): found.broken,
+            ("obsp", slots.torn): found.stretch,
+            ("uns", entry): {**stored, "torn": {**params, "fence": found.fence}},
+        },
+        [
+            f"obsp[{slots.torn!r}], torn edges, {edges}",
+            f"obs[{slots.torn!r}], obs[{slots.broken!r}], their share; {int(found.broken.sum())} cells are broken",
+        ],
+    )
 
 
-def _of_others(table: pd.DataFrame, slots: Slots, *, embedding: bool) -> pd.DataFrame | None:
-    """Return a table of `scgeoae.tl.evaluate` without the measures of this `embedding`, else of its decoder.
+def _check_positive(slot: str, metric: NDArray) -> None:
+    zero = np.trace(metric, axis1=1, axis2=2) < np.finfo(np.float32).tiny
+    if zero.any():
+        msg = (
+            f"{zero.sum()} of {len(zero)} cells, the first of them in row {zero.argmax()}, would have tensors in "
+            f"{slot} that are zero in float32, and nothing was written: the data do not vary there, or less than "
+            "1e-19 times as much as the map. Divide the larger of the two by a number."
+        )
+        raise RuntimeError(msg)
 
-    None where nothing is left.
-    """
-    # the whole key stands where another embedding has the short name
+
+def _removals(adata: AnnData, slots: Slots, *, embedding: bool) -> dict[tuple[str, str], Any]:
+    """Return the slots to remove: those derived from an earlier map of this name or, if new, from its embedding."""
+    derived = [slots.torn, slots.broken, slots.pseudotime]
+    derived += [slots.gaussian_curvature, slots.mean_curvature, slots.extrinsic_curvature]
+    for each in (slots, Slots(slots.embedding)) if embedding else ():
+        derived += [each.neighborhood_preservation, each.trust]
+    gone: dict[tuple[str, str], Any] = {("obs", name): None for name in derived}
+    gone |= {("obsp", slots.torn): None, ("uns", slots.rank_genes): None, ("uns", slots.distortion): None}
+    for name, stored in adata.uns.items():
+        if isinstance(stored, pd.DataFrame):
+            if set(COLUMNS) <= set(stored) and (left := _without(stored, slots, embedding=embedding)) is not stored:
+                gone["uns", name] = left
+            continue
+        params = stored.get("params") if hasattr(stored, "get") else None
+        if hasattr(params, "get") and str(params.get("method")) == "jacobian" and str(params.get("key")) == slots.key:
+            gone["uns", name] = None
+    return gone
+
+
+def _without(table: pd.DataFrame, slots: Slots, *, embedding: bool) -> pd.DataFrame | None:
+    """Return a table of `scgeoae.tl.evaluate` without the rows of this map, or without those of its decoder only."""
+    # the table has the full key if another embedding has the short name
     name = slots.embedding if (table["basis"] == slots.embedding).any() else slots.key
     stale = table["basis"] == name
     if not embedding:
@@ -207,265 +283,3 @@ def _of_others(table: pd.DataFrame, slots: Slots, *, embedding: bool) -> pd.Data
     if not stale.any():
         return table
     return None if stale.all() else table[~stale].reset_index(drop=True)
-
-
-def write_tears(adata: AnnData, key: str, found: Tears, params: dict[str, Any]) -> list[str]:
-    """Write where an embedding tears beside its results, and return a line for each slot that says what it holds."""
-    slots, entry = Slots(key), _entry(adata, key)
-    with all_or_nothing(adata):
-        adata.obs[slots.torn] = found.share
-        adata.obs[slots.broken] = found.broken
-        adata.obsp[slots.torn] = found.stretch
-        adata.uns[entry] = {**adata.uns[entry], "torn": {**params, "fence": found.fence}}
-    edges = f"{found.stretch.nnz // 2} of the neighbour graph of the representation"
-    return [
-        f"obsp[{slots.torn!r}], torn edges, {edges}",
-        f"obs[{slots.torn!r}], obs[{slots.broken!r}], their share; {int(found.broken.sum())} cells are broken",
-    ]
-
-
-def _put(mapping: Any, name: str, value: Any) -> None:
-    """Set an entry, or remove it."""
-    if value is not None:
-        mapping[name] = value
-    elif name in mapping:
-        del mapping[name]
-
-
-def map_key(adata: AnnData, name: Any, argument: str = "key") -> str:
-    """Return under which name the results of a map are stored, whose key of `obsm` may be given too.
-
-    ``"umap"`` and ``"X_umap"`` name the same map. As in Scanpy a whole key goes before one that lacks its ``X_``.
-    """
-    check_adata(adata)
-    check_name(name, argument, required=True)
-    slot = Slots(name).embedding
-    return (slot if slot in adata.obsm and name not in adata.obsm else name).removeprefix("X_")
-
-
-def embedding_slot(adata: AnnData, key: str) -> str | None:
-    """Return the name of the embedding in `obsm`, if it is there: ``X_{key}`` or, as Scanpy is about to, `key`."""
-    for name in (Slots(key).embedding, key):
-        if name in adata.obsm:
-            return name
-    return None
-
-
-def has_own_decoder(adata: AnnData, key: str) -> bool:
-    """Return whether the map was made by an autoencoder of ours."""
-    return "model" in _entries(adata.uns.get(key))
-
-
-def has_model(adata: AnnData, key: str) -> bool:
-    """Return whether there is a model behind the tensors, as there is none behind a graph-Laplacian estimate."""
-    return "model" in _entries(adata.uns.get(_entry(adata, key)))
-
-
-def read_embedding(adata: AnnData, key: str) -> NDArray:
-    """Return a copy of the (n, d) map."""
-    slot = embedding_slot(adata, key)
-    if slot is None:
-        raise KeyError(_missing(adata, f"adata.obsm[{Slots(key).embedding!r}]", key))
-    z = real_matrix(adata.obsm[slot], f"adata.obsm[{slot!r}]")
-    if not len(z):
-        msg = f"There are no cells in adata, so that adata.obsm[{slot!r}] shows nothing."
-        raise ValueError(msg)
-    if bad := np.count_nonzero(~(np.abs(z) < LARGEST_POSITION).all(1)):
-        problem = "beyond 1e18, whose square float32 does not hold," if np.isfinite(z).all() else "not finite"
-        raise ValueError(_not_finite(adata, key, slot, bad, "positions", problem))
-    if 0 < np.ptp(z, axis=0).max(initial=0) < SMALLEST_SPAN:
-        problem = "within 1e-18, whose square float32 does not hold,"
-        raise ValueError(_not_finite(adata, key, slot, len(z), "positions", problem))
-    return z
-
-
-def read_metric(adata: AnnData, key: str, side: Side = "decoder") -> NDArray:
-    """Return the (n, d, d) metric tensors."""
-    slots = Slots(key, side)
-    if slots.metric not in adata.obsm:
-        raise KeyError(_missing(adata, f"adata.obsm[{slots.metric!r}]", key))
-    triangle = real_matrix(adata.obsm[slots.metric], f"adata.obsm[{slots.metric!r}]")
-    d = int((np.sqrt(8 * triangle.shape[1] + 1) - 1) / 2)
-    if d * (d + 1) // 2 != triangle.shape[1]:
-        msg = (
-            f"adata.obsm[{slots.metric!r}] has {triangle.shape[1]} columns, which is no upper triangle "
-            f"of a square matrix: it was changed after it was written; run {_call(adata, key)} again."
-        )
-        raise ValueError(msg)
-    metric = np.empty((len(triangle), d, d), dtype=triangle.dtype)
-    rows, columns = np.triu_indices(d)
-    metric[:, rows, columns] = metric[:, columns, rows] = triangle
-    is_finite = (np.abs(triangle) <= np.finfo(np.float32).max).all(1)
-    if bad := np.count_nonzero(~(is_finite & (np.trace(metric, axis1=1, axis2=2) > 0))):
-        raise ValueError(_not_finite(adata, key, slots.metric, bad, "tensors", "zero or not finite"))
-    return metric
-
-
-def read_graph(adata: AnnData, key: str) -> Any:
-    """Return the (n, n) sparse matrix of Riemannian edge lengths."""
-    slots = Slots(key)
-    if slots.distances not in adata.obsp:
-        raise KeyError(_missing(adata, f"adata.obsp[{slots.distances!r}]", key))
-    graph = real_graph(adata.obsp[slots.distances], f"adata.obsp[{slots.distances!r}]")
-    if not (np.isfinite(graph.data) & (graph.data >= 0)).all():
-        msg = (
-            f"adata.obsp[{slots.distances!r}] has lengths that are negative or not finite, as none was when they were "
-            f"written: run {_call(adata, key)} again."
-        )
-        raise ValueError(msg)
-    return graph
-
-
-def read_column(adata: AnnData, name: str, key: str, *, call: str | None = None) -> NDArray:
-    """Return a column of finite numbers of `obs`; `call` writes it, by default what makes or measures the map."""
-    if name not in adata.obs:
-        raise KeyError(_missing(adata, f"adata.obs[{name!r}]", key, call))
-    values = obs_numbers(adata, name)
-    if bad := np.count_nonzero(~np.isfinite(values)):
-        msg = (
-            f"{bad} of {adata.n_obs} cells have no finite number in adata.obs[{name!r}], as all had when it was "
-            f"written: drop these cells or run {call or _call(adata, key)} again."
-        )
-        raise ValueError(msg)
-    return values
-
-
-def read_torn(adata: AnnData, key: str) -> Any:
-    """Return the (n, n) sparse matrix of torn edges."""
-    slots = Slots(key)
-    if slots.torn not in adata.obsp:
-        call = f"sg.tl.distortion(adata, basis={key!r})"
-        raise KeyError(_missing(adata, f"adata.obsp[{slots.torn!r}]", key, call))
-    return real_graph(adata.obsp[slots.torn], f"adata.obsp[{slots.torn!r}]")
-
-
-def read_uns(adata: AnnData, key: str, entry: str) -> Any:
-    """Return one entry of ``uns["{key}_distortion"]``, or without that of ``uns[key]``."""
-    name = _entry(adata, key)
-    # what made an embedding may have left its own parameters there, as sc.tl.umap does
-    if name not in adata.uns or (name == key and _is_foreign(adata, key)):
-        lost = ""
-        if Slots(key).metric in adata.obsm:
-            lost = " Its tensors are there: anndata.concat drops uns, unless uns_merge='first' tells it not to."
-        raise KeyError(_missing(adata, f"adata.uns[{name!r}]", key) + lost)
-    stored = adata.uns[name]
-    if not isinstance(stored, Mapping) or entry not in stored:
-        if entry == "model" and name != key:
-            raise ValueError(_no_model(adata, key))
-        raise ValueError(_damaged(adata, key, f"the entry {entry!r} is missing"))
-    return stored[entry]
-
-
-def read_params(adata: AnnData, key: str) -> dict[str, Any]:
-    """Return the parameters of a run, of which those that choose its representation are what they should be.
-
-    ``n_features`` stands among them where there is a model: the number of columns that the representation had.
-    """
-    params = read_uns(adata, key, "params")
-    if not isinstance(params, Mapping):
-        problem = f"'params' is no dictionary: {reprlib.repr(params)}"
-        raise ValueError(_damaged(adata, key, problem))  # noqa: TRY004
-    params = dict(params)
-    for name, (kind, is_valid) in PARAMS.items():
-        if (name in params and not is_valid(params[name])) or (name == "use_rep" and name not in params):
-            found = reprlib.repr(params.get(name))
-            raise ValueError(_damaged(adata, key, f"in 'params', {name!r} is no {kind}: {found}"))
-    return params | ({"n_features": read_model(adata, key).n_features} if has_model(adata, key) else {})
-
-
-def read_scores(adata: AnnData, key: str) -> dict[str, float]:
-    """Return the scores."""
-    scores = read_uns(adata, key, "scores")
-    if not isinstance(scores, Mapping):
-        problem = f"'scores' is no dictionary: {reprlib.repr(scores)}"
-        raise ValueError(_damaged(adata, key, problem))  # noqa: TRY004
-    for name, value in scores.items():
-        if not isinstance(value, Real):
-            raise ValueError(_damaged(adata, key, f"in 'scores', {name!r} is no number: {reprlib.repr(value)}"))  # noqa: TRY004
-    return {name: float(value) for name, value in scores.items()}
-
-
-def read_model(adata: AnnData, key: str) -> Framed:
-    """Rebuild the model."""
-    arrays = read_uns(adata, key, "model")
-    try:
-        model = from_arrays(arrays)
-    except NewerFormatError as error:
-        msg = f"The model in adata.uns[{_entry(adata, key)!r}] cannot be read: {error}."
-        raise ValueError(msg) from None
-    except ValueError as error:
-        raise ValueError(_damaged(adata, key, f"in 'model', {error}")) from None
-    slot = embedding_slot(adata, key)
-    shape = (0, model.n_components) if slot is None else adata.obsm[slot].shape
-    if shape[1:] != (model.n_components,):
-        problem = f"'model' is of {model.n_components} dimensions, and adata.obsm[{slot!r}] of shape {shape}"
-        raise ValueError(_damaged(adata, key, problem))
-    return model
-
-
-def read_encoder(adata: AnnData, key: str) -> Autoencoder:
-    """Rebuild a model that has an encoder, or say why this one has none."""
-    model = read_model(adata, key)
-    if isinstance(model, Autoencoder):
-        return model
-    msg = (
-        f"The encoder of adata.obsm[{Slots(key).embedding!r}] takes counts, and stays with its model: place cells "
-        "by GeoSCVI.to_anndata(adata_new), after GeoSCVI.load_query_data where their batches are new."
-    )
-    raise ValueError(msg)
-
-
-def _entries(stored: Any) -> Mapping[str, Any]:
-    """Return what should be a dictionary, an empty one if it is none."""
-    return stored if isinstance(stored, Mapping) else {}
-
-
-def _entry(adata: AnnData, key: str) -> str:
-    name = Slots(key).distortion
-    return name if name in adata.uns else key
-
-
-def _is_foreign(adata: AnnData, key: str) -> bool:
-    """Whether ``uns[key]`` was written by somebody else, for an embedding of theirs."""
-    stored = adata.uns.get(key)
-    if stored is None:
-        return embedding_slot(adata, key) is not None and Slots(key).metric not in adata.obsm
-    return isinstance(stored, Mapping) and bool(stored) and not {"history", "scores", "model"} & set(stored)
-
-
-def _call(adata: AnnData, key: str) -> str:
-    if key == "geoscvi" or "GeoSCVI" in _stored_params(adata, key).get("made_by", ""):
-        return "the method to_anndata() of a trained sg.model.GeoSCVI"
-    if Slots(key).distortion in adata.uns or (embedding_slot(adata, key) is not None and _is_foreign(adata, key)):
-        return f"sg.tl.distortion(adata, basis={key!r})"
-    return "sg.tl.geoae(adata)" if key == "geoae" else f"sg.tl.geoae(adata, key_added={key!r})"
-
-
-def _stored_params(adata: AnnData, key: str) -> Any:
-    """Return what is recorded of the run, as far as there is something."""
-    stored = adata.uns.get(key)
-    params = stored.get("params") if isinstance(stored, Mapping) else None
-    return params if isinstance(params, Mapping) else {}
-
-
-def _missing(adata: AnnData, slot: str, key: str, call: str | None = None) -> str:
-    return f"Did not find {slot}; run {call or _call(adata, key)} first."
-
-
-def _no_model(adata: AnnData, key: str) -> str:
-    return (
-        f"The tensors of adata.obsm[{embedding_slot(adata, key)!r}] were estimated by the graph Laplacian, which has "
-        f"no model: they are there at the cells and nowhere else. Run sg.tl.distortion(adata, basis={key!r}, "
-        "method='decoder') for a model."
-    )
-
-
-def _not_finite(adata: AnnData, key: str, slot: str, n: int, what: str, problem: str) -> str:
-    return (
-        f"{n} of {adata.n_obs} {what} in adata.obsm[{slot!r}] are {problem}, as none was when they were written: "
-        f"drop these cells or run {_call(adata, key)} again."
-    )
-
-
-def _damaged(adata: AnnData, key: str, problem: str) -> str:
-    return f"adata.uns[{_entry(adata, key)!r}] is damaged: {problem}. Run {_call(adata, key)} again."

@@ -1,4 +1,4 @@
-"""Units of expression: those of a reference, and those in which new cells come."""
+"""Units of expression: recognize those of new cells, and convert them to those of the reference."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import numpy as np
 from scanpy import logging as logg
 from scipy import sparse
 
+from .._matrix import dense, in_memory, row_sums, spread_rows
 from ..nn.genes import Scaling, Statistics, Units
-from ..training.blocks import dense, in_memory, row_sums
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,32 +24,32 @@ if TYPE_CHECKING:
     from ..nn.genes import Genes, Kind
 
 READINGS = ("counts", "normalized", "log1p", "same")
-"""What a user may say of new cells; the last: as the matrix that the map was made of, scaled if that was."""
-# log1p of a million: no expression is larger on a logarithmic scale.
+"""Valid values of `units`. ``"same"`` means the units of the matrix that was mapped, including its scaling."""
+# About log1p of a million. No logarithmic expression is larger.
 LARGEST_LOG = 14.0
-# Bases of logarithms that are in use.
+# Bases of logarithms in use.
 BASES = (np.e, 2.0, 10.0)
-# By what share totals of cells differ that were normalized to one.
+# Relative tolerance within which the totals of normalized cells are equal.
 UNEVEN = 1e-3
-# By what share those of two data sets may differ, which had not quite the same genes; and the sums over the genes of
-# the map, which vary from cell to cell.
+# Relative tolerance between the totals of two data sets, whose genes may differ slightly, and between their sums over
+# the genes of the map, which vary from cell to cell.
 MAX_UNEVEN, MAX_APART = 0.05, 0.25
-# Cells that tell whether genes vary as they do in the reference.
+# With fewer cells, it is not checked whether genes vary as in the reference.
 FEWEST = 20
-# Genes of which this is asked at most.
+# Number of genes compared at most.
 N_TELLING = 200
-# Cells of which this is asked at most.
+# Number of cells read at most.
 N_READ = 500
-# Shares of zeros that corrected expression does not have, and measured expression does.
+# Shares of zeros: corrected expression has fewer than the first, measured expression more than the second.
 FEW_ZEROS, MANY_ZEROS = 0.01, 0.1
-# Below which what was scaled is taken for a zero: that of float32.
+# Values below this count as zeros after a scaling was undone, because of rounding in float32.
 SMALLEST = 1e-4
-# By how many standard deviations the least values of a gene may differ that are zeros.
+# Tolerance, in standard deviations, within which the lowest values of a gene are both zeros.
 FLOOR = 0.01
-# Of residuals, whose mean over all cells is 0, in standard deviations.
+# Residuals have a mean of 0 over all cells; this is the tolerance, in standard deviations.
 CENTERED = 0.02
-# Beyond which genes are not in units of the reference: their median mean, in standard deviations; the median
-# logarithm of how much more they vary; and the share of values outside of its range.
+# Limits beyond which genes are not in the units of the reference: the median shift of their means, in standard
+# deviations; the median log ratio of their standard deviations; and the share of values outside the reference's range.
 MAX_SHIFT, MAX_WIDER, MAX_OUTSIDE = 1.0, np.log(2), 0.1
 WORDS = {
     "counts": "counts",
@@ -60,19 +60,14 @@ WORDS = {
 }
 
 
-def spread_rows(n: int, most: int) -> NDArray[np.intp]:
-    """Return the numbers of at most `most` of n rows, evenly spaced, in ascending order."""
-    return np.unique(np.linspace(0, n - 1, min(n, most)).astype(np.intp))
-
-
 def units_of(adata: AnnData, columns: NDArray, sample: Any, rows: NDArray[np.intp]) -> Units:
-    """Return in which units the genes in `columns` are, of which a `sample` has all genes of the cells in `rows`."""
+    """Return the units of the genes in `columns`. A `sample` has all genes of the cells in `rows`."""
     scaling = scaling_of(adata.var, sample)
     unscaled = sample if scaling is None else _near_zero(scaling.undo(dense(sample).astype(np.float64)))
     base = log_base(adata)
     kind, total, base = signature(unscaled, bases=BASES if base is None else (base,))
     if kind == "log1p" and np.isnan(total) and adata.raw is not None and adata.raw.X.dtype.kind in "iuf":
-        # which often keeps the genes that were left out later
+        # raw often keeps the genes that were dropped later
         raw = in_memory(adata.raw.X[rows])
         raw_kind, raw_total, raw_base = signature(raw, bases=BASES if log_base(adata) is None else (base,))
         total, base = (raw_total, raw_base) if raw_kind == "log1p" else (total, base)
@@ -92,7 +87,7 @@ def units_of(adata: AnnData, columns: NDArray, sample: Any, rows: NDArray[np.int
 
 
 def _is_corrected(adata: AnnData, y: NDArray) -> bool:
-    """Whether values that may be negative depend on the cells that they were computed with."""
+    """Return whether signed values depend on the cells that they were computed with, like residuals."""
     if {"log1p", "pearson_residuals_normalization"} & set(adata.uns):
         return True
     varies = y.std(0) > 0
@@ -100,7 +95,7 @@ def _is_corrected(adata: AnnData, y: NDArray) -> bool:
 
 
 def log_base(adata: AnnData) -> float | None:
-    """Return the base of the logarithm that `scanpy.pp.log1p` recorded, None if there is no record."""
+    """Return the base of the logarithm that `scanpy.pp.log1p` recorded, or None without a record."""
     recorded = adata.uns.get("log1p")
     if not isinstance(recorded, Mapping):
         return None
@@ -109,7 +104,7 @@ def log_base(adata: AnnData) -> float | None:
 
 
 def statistics_of(y: Any) -> Statistics:
-    """Return what genes are like in an (n, g) matrix, dense or sparse."""
+    """Return statistics of each gene of an (n, g) matrix, dense or sparse."""
     y = y.astype(np.float64) if sparse.issparse(y) else y
     mean = dense(y.mean(axis=0, dtype=np.float64)).ravel()
     square = y.multiply(y) if sparse.issparse(y) else np.square(y, dtype=np.float64)
@@ -119,9 +114,9 @@ def statistics_of(y: Any) -> Statistics:
 
 
 def scaling_of(var: pd.DataFrame, sample: Any) -> Scaling | None:
-    """Return how `scanpy.pp.scale` scaled some cells, if its record in `var` says so of them.
+    """Return how `scanpy.pp.scale` scaled some cells, or None if it did not.
 
-    It leaves means and standard deviations there whatever it scaled, X or a layer.
+    The record in `var` alone does not tell: Scanpy writes means and standard deviations whether it scaled X or a layer.
     """
     if not {"mean", "std"} <= set(var):
         return None
@@ -131,11 +126,11 @@ def scaling_of(var: pd.DataFrame, sample: Any) -> Scaling | None:
     varies = y.std(0) > SMALLEST
     if not (np.isfinite(mean).all() and np.isfinite(std).all() and varies.any()):
         return None
-    # it records no `max_value`, but then many cells have the same
+    # `max_value` is not recorded, but clipping leaves several cells at the same largest value
     is_centered, largest = bool((y < 0).any()), y.max()
     is_cut = np.count_nonzero(y == largest) > 1
     found = Scaling(mean, std, is_centered, float(largest) if is_cut else np.inf)
-    # where cells have zeros, these tell; else means and standard deviations
+    # decide by the zeros if there are enough, otherwise by means and standard deviations
     zeros, zeros_before = (float((np.abs(values) < SMALLEST).mean()) for values in (y, found.undo(y)))
     if is_centered and max(zeros, zeros_before) > MANY_ZEROS:
         return found if zeros_before > zeros else None
@@ -147,16 +142,16 @@ def scaling_of(var: pd.DataFrame, sample: Any) -> Scaling | None:
 
 
 def signature(y: Any, expected: float = np.nan, *, bases: Sequence[float] = (np.e,)) -> tuple[Kind, float, float]:
-    """Return what the expression of some cells is, by all of their genes.
+    """Infer what the expression of some cells is, from all of their genes.
 
-    Normalized counts add up to the same in every cell, or to what is `expected`, and log1p to one of the `bases` is
-    undone to find that of its values.
+    Normalized counts have the same total in every cell, or the total `expected` if there is only one cell. The
+    logarithm is undone with each of the `bases` to see which one gives such totals.
 
     Returns
     -------
-    The kind, the total that a cell was normalized to, and the base of log1p, NaN if they are unknown.
+    The kind, the total that cells were normalized to, and the base of the logarithm. The latter two are NaN if unknown.
     """
-    # which some types of numbers have no sparse form of
+    # some dtypes have no sparse form
     y = sparse.csr_matrix(y if sparse.issparse(y) else y.astype(np.float64), dtype=np.float64)
     if (y.data < 0).any():
         return "signed", np.nan, np.nan
@@ -182,7 +177,7 @@ def _common_total(y: Any, expected: float) -> float:
 
 
 def _sums(y: NDArray, kind: Kind, base: float) -> NDArray[np.float64]:
-    """Return the sums over some genes of the normalized counts, (n,), NaN if they are not known."""
+    """Return the sum of the normalized counts of each cell over some genes, (n,), or NaN if unknown."""
     if kind not in ("normalized", "log1p") or (kind == "log1p" and np.isnan(base)):
         return np.full(len(y), np.nan)
     return (np.expm1(y * np.log(base)) if kind == "log1p" else y).sum(1)
@@ -190,26 +185,26 @@ def _sums(y: NDArray, kind: Kind, base: float) -> NDArray[np.float64]:
 
 @dataclass(frozen=True)
 class Conversion:
-    """The way from the expression of new cells to the units of a reference."""
+    """The steps that convert the expression of new cells to the units of a reference, in this order."""
 
     own: Scaling | None = None
-    """By which the new cells were scaled, to be undone."""
+    """Scaling of the new cells, which is undone."""
     from_log: float | None = None
-    """Base of the log1p that is to be undone."""
+    """Base of the log1p that is undone."""
     totals: NDArray[np.float64] | None = None
-    """(n,) by which the cells are divided then."""
+    """(n,) what each cell is divided by."""
     to_log: float | None = None
-    """Base of the log1p that is to be taken then."""
+    """Base of the log1p that is taken."""
     scaling: Scaling | None = None
-    """By which the genes are scaled at last."""
+    """Scaling of the reference, which is applied."""
 
     @property
     def is_identity(self) -> bool:
-        """Whether it changes nothing."""
+        """Whether nothing changes."""
         return self.from_log is self.to_log is self.own is self.totals is self.scaling is None
 
     def unscaled(self, y: NDArray, rows: NDArray | slice) -> NDArray[np.float64]:
-        """Return the (n, g) expression of the cells in `rows` in the units that the reference had before scaling."""
+        """Return the (n, g) expression of the cells in `rows` in the units of the reference before scaling."""
         y = y.astype(np.float64)
         if self.own is not None:
             y = self.own.undo(y)
@@ -226,42 +221,39 @@ class Conversion:
 
 
 class _Given(NamedTuple):
-    """Some of the new cells as they come, and what they seem to be."""
+    """A sample of the new cells as given, and what they seem to be."""
 
     y: NDArray
-    """(n, g) the genes of the reference that they have."""
+    """(n, g) expression of the genes that they share with the reference."""
     zeros: float
-    """Share of zeros, after a scaling of their own was undone."""
+    """Share of zeros, after their own scaling was undone."""
     rows: NDArray[np.intp]
     kind: Kind
     total: float
-    """What a cell was normalized to, NaN if that is unknown."""
+    """Total that cells were normalized to, NaN if unknown."""
     base: float
-    """Of the logarithm, NaN if that is unknown."""
+    """Base of the logarithm, NaN if unknown."""
     own: Scaling | None
-    """By which they were scaled, which is to be undone."""
+    """Their own scaling, which has to be undone."""
 
 
 def read_units(
     adata_new: AnnData, matrix: Any, name: str, genes: Genes, columns: NDArray, is_there: NDArray, said: str | None
 ) -> Conversion:
-    """Find out in which units new cells come, and return what brings them to those of a reference.
+    """Infer the units of new cells, and return the conversion to those of a reference, or raise if no reading fits.
 
     Parameters
     ----------
     matrix
         (n, all genes of `adata_new`), called `name`.
     genes
-        Of the reference.
+        Genes of the reference.
     columns
-        Where those from which its representation is computed are in the matrix, of those that `is_there`, (g,).
+        (g,) columns of the matrix with the genes that the representation is computed from, without missing ones.
+    is_there
+        (n_projected,) which of these genes the new cells have.
     said
-        What a user says of the matrix, one of `READINGS`, or None.
-
-    Raises
-    ------
-    ValueError
-        If no reading fits.
+        The user's statement, one of `READINGS`, or None.
     """
     if said == "same":
         return Conversion()
@@ -276,7 +268,7 @@ def read_units(
         sample = _near_zero(own.undo(dense(sample).astype(np.float64)))
         own = own.of(columns)
         if units.scaling is not None and own.is_near(units.scaling):
-            # both were scaled together
+            # the two were scaled together
             return Conversion()
     base = log_base(adata_new)
     known = (np.e, *BASES[1:]) if np.isnan(units.base) else (units.base, *BASES)
@@ -288,7 +280,7 @@ def read_units(
     summaries = f"{name}: {_summary(y, kind)}. {_described(units, reference)}."
     ways = [replace(way, own=own) for way in _ways(given, matrix, units, reference)]
     if said is None and is_there.all():
-        # sums over genes tell whether counts were normalized by the total of all genes
+        # the sums over genes show whether counts were normalized by the total of all genes
         ways = [way for way in ways if way.totals is None or not _is_apart(way, given, units)]
     if not ways:
         msg = (
@@ -312,9 +304,9 @@ def read_units(
 
 
 def _ways(given: _Given, matrix: Any, units: Units, reference: Statistics) -> list[Conversion]:
-    """Return what may bring the given cells to the units of a reference."""
+    """Return the conversions that may bring the given cells to the units of a reference."""
     scaled = Conversion(scaling=units.scaling)
-    # as they come they may be in these units already, unless a scaling of their own was undone
+    # the cells may be in these units already, unless their own scaling was undone
     same = [Conversion()] if given.own is None else []
     if given.kind == "signed":
         has_signs = reference.low.min() < 0 or (given.y < 0).mean() < FEW_ZEROS
@@ -327,7 +319,7 @@ def _ways(given: _Given, matrix: Any, units: Units, reference: Statistics) -> li
     ways = [] if way is None else [replace(way, scaling=units.scaling)]
     if given.kind == "counts" or units.kind == "counts" or not np.isnan(given.total):
         return ways
-    # nothing but the largest value tells log1p from normalized, and what was scaled and not centered from either
+    # only the largest value separates log1p from normalized counts, and both from values scaled without centering
     if given.kind != units.kind:
         ways.append(scaled)
     if units.scaling is not None and not units.scaling.zero_center:
@@ -336,9 +328,9 @@ def _ways(given: _Given, matrix: Any, units: Units, reference: Statistics) -> li
 
 
 def _way(given: _Given, matrix: Any, units: Units) -> Conversion | None:
-    """Return the way between two kinds of expression without scaling, None if the record does not say it."""
+    """Return the conversion between two kinds of expression, without scaling, or None if the record is insufficient."""
     target = units.target_sum
-    # a logarithm of which nothing is known is taken for that of the other
+    # a logarithm of unknown base is assumed to have the base of the other
     to_log = next((base for base in (units.base, given.base) if not np.isnan(base)), np.e)
     from_log = to_log if np.isnan(given.base) else given.base
     if given.kind == "counts":
@@ -351,7 +343,7 @@ def _way(given: _Given, matrix: Any, units: Units) -> Conversion | None:
         return Conversion(totals=totals, to_log=to_log if units.kind == "log1p" else None)
     if units.kind == "counts":
         return None
-    # both were normalized, to the same or not
+    # both were normalized, possibly to different totals
     is_other = abs(np.log(given.total / target)) > MAX_UNEVEN and not np.isnan(given.total / target)
     totals = np.full(matrix.shape[0], given.total / target) if is_other else None
     is_near = given.kind == "normalized" or abs(np.log(from_log / to_log)) < SMALLEST
@@ -365,16 +357,16 @@ def _way(given: _Given, matrix: Any, units: Units) -> Conversion | None:
 
 
 def _is_apart(way: Conversion, given: _Given, units: Units) -> bool:
-    """Whether normalized counts of the genes of the map add up to what they do in no cell of the reference."""
+    """Return whether the normalized counts of the map's genes have sums that no cell of the reference has."""
     base = np.e if np.isnan(units.base) else units.base
     middle = float(np.median(_sums(way.unscaled(given.y, given.rows), units.kind, base)))
-    # false where the sums are not known
+    # false if the sums are unknown
     return middle > units.most_sum * (1 + MAX_APART) or middle < units.least_sum / (1 + MAX_APART)
 
 
 def _off(y: NDArray, reference: Statistics) -> NDArray[np.float64]:
-    """Return how far the genes of some cells are from those of the reference: shift, spread and share outside."""
-    # genes that few cells have tell little
+    """Return how far the genes of some cells are from the reference: shift, spread and share of values outside."""
+    # genes of few cells say little
     rises = (reference.mean - reference.low) / np.maximum(reference.std, np.finfo(np.float32).tiny)
     telling = np.argsort(-rises)[:N_TELLING]
     telling = telling[reference.std[telling] > 0]
@@ -392,9 +384,9 @@ def _off(y: NDArray, reference: Statistics) -> NDArray[np.float64]:
 
 
 def _warn(y: NDArray, reference: Statistics, units: Units, summaries: str, *, is_apart: bool) -> None:
-    """Say if some cells, brought to the units of the reference, are unlike it, or if nothing could tell."""
+    """Warn if cells differ from the reference after conversion, or if there is no way to tell."""
     shift, wider, outside = _off(y, reference)
-    # zeros are at the same value in both, unless genes were scaled otherwise
+    # zeros have the same value in both, unless genes were scaled differently
     is_floor = np.abs(y.min(0) - reference.low) < FLOOR * np.maximum(reference.std, SMALLEST)
     is_rescaled = units.zeros > MANY_ZEROS and len(y) >= FEWEST and is_floor.mean() < MANY_ZEROS
     if units.kind == "corrected":
@@ -411,7 +403,7 @@ def _warn(y: NDArray, reference: Statistics, units: Units, summaries: str, *, is
 
 
 def _near_zero(y: NDArray) -> NDArray:
-    """Return values of which those that float32 leaves of a zero are one."""
+    """Set values to zero that differ from it only by rounding in float32."""
     return np.where(np.abs(y) < SMALLEST, 0, y)
 
 

@@ -1,7 +1,6 @@
 """Differential geometry of batches of metric tensors, on torch tensors alone."""
 
 from .ambient import Ambient
-from .bridges import bridged
 from .chord_ratio import ChordRatio, chord_ratio
 from .curvature import extrinsic_curvature, gaussian_curvature, mean_curvature, second_fundamental_form
 from .differential import along, differentials, steepest
@@ -10,23 +9,18 @@ from .fisher import fisher_metric
 from .forward import forward_jacobian
 from .frame import Frame, fit_frame, procrustes
 from .geodesic import chords, shorten
-from .graph import MetricGraph, metric_graph
 from .indicatrix import indicatrix_axes
-from .laplacian import laplacian_metric
+from .jet import Jet
 from .metric import cometric, eigenvalues, inverse, log_det, pullback, squared_trace, trace
-from .nearest import nearest_others
-from .tears import Tears, tears
 
 __all__ = [
     "Ambient",
     "ChordRatio",
     "Distortion",
     "Frame",
-    "MetricGraph",
-    "Tears",
+    "Jet",
     "along",
     "anisotropy",
-    "bridged",
     "chord_ratio",
     "chords",
     "cometric",
@@ -40,11 +34,8 @@ __all__ = [
     "gaussian_curvature",
     "indicatrix_axes",
     "inverse",
-    "laplacian_metric",
     "log_det",
     "mean_curvature",
-    "metric_graph",
-    "nearest_others",
     "procrustes",
     "pullback",
     "relative_log_area",
@@ -52,6 +43,5 @@ __all__ = [
     "shorten",
     "squared_trace",
     "steepest",
-    "tears",
     "trace",
 ]

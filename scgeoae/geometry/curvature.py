@@ -11,7 +11,7 @@ from .metric import inverse, pullback
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ..nn import Jet
+    from .jet import Jet
 
 
 def second_fundamental_form(jet: Jet) -> Tensor:

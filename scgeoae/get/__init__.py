@@ -1,4 +1,4 @@
-"""Typed read access to what `scgeoae.tl` stored."""
+"""Read the results that `scgeoae.tl` stored."""
 
 from ._metric_tensors import metric_tensors
 from ._model import model

@@ -2,8 +2,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .._anndata.results import map_key, read_metric
-from .._anndata.slots import checked_side
+from .._anndata.map import read_map
+from .._anndata.slots import SIDES
+from .._arguments import check_option
 
 if TYPE_CHECKING:
     import numpy as np
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def metric_tensors(adata: AnnData, *, key: str = "geoae", side: Side = "decoder") -> NDArray[np.float32]:
-    r"""Return the metric tensors at the cells.
+    r"""Return the metric tensor at each cell, which says how long a small step on the map is in the data.
 
     Parameters
     ----------
@@ -23,20 +24,20 @@ def metric_tensors(adata: AnnData, *, key: str = "geoae", side: Side = "decoder"
     key
         The `key_added` of that run, or ``"umap"`` for a UMAP.
     side
-        ``"decoder"``: the pullback metric G = AᵀHA; ``"encoder"``: the metric P = (BH⁻¹Bᵀ)⁻¹ that
-        the encoder pushes forward.
+        ``"decoder"``: the pullback metric G = AᵀHA, with A the Jacobian of the decoder and H the ambient metric.
+        ``"encoder"``: the metric P = (BH⁻¹Bᵀ)⁻¹ that the encoder, with Jacobian B, pushes forward.
 
     Returns
     -------
-    Array of shape (n, d, d), symmetric. The squared length, in units of the representation, of
-    a small step v on the map at cell i is ``v @ G[i] @ v``.
+    (n, d, d) float32 array of symmetric tensors. A small step v on the map at cell i has the squared length
+    ``v @ G[i] @ v``, in squared units of the representation.
 
     Raises
     ------
     KeyError
         If there are no tensors under `key`.
     ValueError
-        If `side` is neither.
+        If `side` is neither ``"decoder"`` nor ``"encoder"``.
 
     Examples
     --------
@@ -46,4 +47,5 @@ def metric_tensors(adata: AnnData, *, key: str = "geoae", side: Side = "decoder"
     >>> sg.get.metric_tensors(adata).shape
     (700, 2, 2)
     """
-    return read_metric(adata, map_key(adata, key), checked_side(side))
+    check_option(side, "side", SIDES)
+    return read_map(adata, key).metric(side)

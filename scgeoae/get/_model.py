@@ -2,8 +2,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .._anndata.results import map_key, read_model
-from .._modes import in_own_modes
+from .._anndata.map import read_map
+from .._runtime import default_torch_modes
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -11,29 +11,30 @@ if TYPE_CHECKING:
     from ..nn import Framed
 
 
-@in_own_modes
+@default_torch_modes
 def model(adata: AnnData, *, key: str = "geoae") -> Framed:
-    """Rebuild the trained model from the arrays stored in ``adata.uns``.
+    """Return the trained model of a map, which encodes cells and decodes positions.
+
+    It is rebuilt from the arrays in ``adata.uns``, so this also works on a file from another machine.
 
     Parameters
     ----------
     adata
-        Annotated data on which `scgeoae.tl.geoae` or `scgeoae.tl.distortion` was run, also in another process.
+        Annotated data on which `scgeoae.tl.geoae` or `scgeoae.tl.distortion` was run.
     key
         The `key_added` of that run, or ``"umap"`` for a UMAP.
 
     Returns
     -------
-    A torch module on the CPU whose ``encode(x)``, ``decode(z)``, ``jacobian(z)`` and
-    ``metric(z)`` take and give float32 tensors in the units of the representation and of the
-    map.
+    A torch module on the CPU. Its methods ``encode(x)``, ``decode(z)``, ``jacobian(z)`` and ``metric(z)`` take and
+    return float32 tensors, in the units of the representation and of the map.
 
     Raises
     ------
     KeyError
-        If there is nothing under `key`.
+        If there is no map under `key`.
     ValueError
-        If what is there was damaged, or is a graph-Laplacian estimate, which has no model.
+        If the stored model was damaged, or there is none because the tensors are a graph-Laplacian estimate.
 
     Examples
     --------
@@ -44,4 +45,4 @@ def model(adata: AnnData, *, key: str = "geoae") -> Framed:
     >>> model.decode(torch.zeros(1, 2)).shape
     torch.Size([1, 50])
     """
-    return read_model(adata, map_key(adata, key))
+    return read_map(adata, key).model

@@ -6,53 +6,53 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from .._anndata.results import map_key, read_embedding, read_params
-from ..training import digest
+from .._anndata.map import read_map
+from .._matrix import digest
 
 if TYPE_CHECKING:
     from anndata import AnnData
     from numpy.typing import NDArray
 
-# What was embedded, with the neighbour graph it was given; the first and the last are digests.
+    from .._anndata.map import Map
+
+# Entries about the data: what was embedded, and its neighbor graph. The first and the last are digests.
 DATA = ("data", "n_cells", "use_rep", "n_pcs", "layer", "neighbors_key", "neighbors")
-# Entries of an array that a table can show, and that are read for a digest: no run records more.
+# Size up to which an array is shown in the table, and up to which it gets a digest: no run records a larger one.
 MAX_SHOWN, MAX_DIGESTED = 100, 10**8
-# Under these names files of the first versions have what now stands under `environment`.
-EARLIER = ("n_threads", "versions")
 
 
 def provenance(
     adata: AnnData, *, key: str = "geoae", other: AnnData | None = None, other_key: str | None = None
 ) -> pd.DataFrame:
-    """Say what a map was made of, with and by; or in which of these two maps differ.
+    """List the data, arguments and versions behind a map, or find in which of these two maps differ.
 
-    On one machine the same data, arguments, versions and number of threads give the same bits, so whatever two maps
-    differ by has its reason in this table.
+    On one machine, the same data, arguments, versions and number of threads give the same bits, so this table has the
+    reason for any difference.
 
     Parameters
     ----------
     adata
-        Annotated data on which `scgeoae.tl.geoae`, `scgeoae.tl.adopt` or `scgeoae.tl.distortion` was run, or to which
-        a GeoSCVI was written.
+        Annotated data on which `scgeoae.tl.geoae`, `scgeoae.tl.adopt` or `scgeoae.tl.distortion` was run, or to which a
+        GeoSCVI was written.
     key
         The `key_added` of that run, or ``"umap"`` for a UMAP.
     other
-        Another, or the same, to compare with.
+        Annotated data to compare with, which may be `adata` itself.
     other_key
-        The `key_added` of its run; `key` by default.
+        The `key_added` of its run. Default: `key`.
 
     Returns
     -------
-    A data frame with a row for each entry, by its name, and the columns ``kind`` and ``value``:
+    A data frame with one row per entry, indexed by name, with the columns ``kind`` and ``value``. The kinds are:
 
-    - ``"data"``: a digest of the representation that was embedded, as float32, and which slot it is; the same of the
-      neighbour graph if there was one.
-    - ``"argument"``: what the run was told, and what it found for what was left to it.
-    - ``"environment"``: versions, threads, device, kind of processor.
-    - ``"map"``: a digest of the embedding. Where nothing else differs, one of the two was changed afterwards.
+    - ``"data"``: the slot that was embedded and a digest (checksum) of it as float32; likewise for the neighbor graph,
+      if there was one.
+    - ``"argument"``: the arguments, and the values that the run chose for those left to it.
+    - ``"environment"``: versions, threads, device, and kind of processor.
+    - ``"map"``: a digest of the embedding. If only this differs, one of the maps was changed afterwards.
 
-    With `other` only the rows that differ, and the column ``other`` with its values: no row, no difference. What one of
-    the two did not record is None.
+    With `other`, only the rows that differ, with its values in a column ``other``. If nothing differs, there are no
+    rows. A value is None if one of the two maps did not record it.
 
     Raises
     ------
@@ -68,10 +68,10 @@ def provenance(
     >>> sg.get.provenance(adata, other=adata, other_key="again").loc["random_state", ["value", "other"]].tolist()
     [0, 1]
     """
-    mine = _entries(adata, map_key(adata, key))
+    mine = _entries(read_map(adata, key))
     if other is None:
         return pd.DataFrame.from_dict(mine, orient="index", columns=["kind", "value"])
-    theirs = _entries(other, map_key(other, key if other_key is None else other_key, "other_key"))
+    theirs = _entries(read_map(other, key if other_key is None else other_key, "other_key"))
     absent = (None, None)
     rows = {
         name: ((mine.get(name) or theirs[name])[0], mine.get(name, absent)[1], theirs.get(name, absent)[1])
@@ -81,25 +81,21 @@ def provenance(
     return pd.DataFrame.from_dict(differing, orient="index", columns=["kind", "value", "other"], dtype=object)
 
 
-def _entries(adata: AnnData, key: str) -> dict[str, tuple[str, Any]]:
-    """Return kind and value of each entry."""
-    stored = read_params(adata, key)
-    # which the model says, not the run
-    stored.pop("n_features", None)
-    earlier = {name: stored.pop(name) for name in EARLIER if name in stored}
+def _entries(m: Map) -> dict[str, tuple[str, Any]]:
+    """Return the kind and value of each entry."""
+    stored: dict[str, Any] = dict(m.params)
     data = {name: stored.pop(name) for name in DATA if name in stored}
-    machine = earlier | dict(stored.pop("environment", {}))
-    z = read_embedding(adata, key)
+    machine = dict(stored.pop("environment", {}))
     return {
         **{name: ("data", value) for name, value in _flat(data).items()},
         **{name: ("argument", value) for name, value in _flat(stored).items()},
         **{name: ("environment", value) for name, value in _flat(machine).items()},
-        "embedding": ("map", digest(z.astype(np.float32))),
+        "embedding": ("map", digest(m.positions.astype(np.float32))),
     }
 
 
 def _flat(entries: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return nested entries under names with dots, as plain Python values, which files give back in other types."""
+    """Return nested entries under dotted names, as plain Python values, because files change their types."""
     flat: dict[str, Any] = {}
     for name, value in entries.items():
         if isinstance(value, Mapping):
@@ -110,7 +106,7 @@ def _flat(entries: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _plain(array: NDArray) -> Any:
-    """Return what is in an array, or of a large one, such as an ambient metric, its shape and a digest."""
+    """Return the values of an array, or the shape and digest of a large one, such as an ambient metric."""
     if array.size <= MAX_SHOWN:
         return array.tolist()
     told = f"{array.dtype} of shape {array.shape}"

@@ -2,14 +2,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .._anndata.results import map_key, read_scores
+from .._anndata.map import read_map
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
 
 def scores(adata: AnnData, *, key: str = "geoae") -> dict[str, float]:
-    """Return the scores of a map.
+    """Return the scores of a map: its distortion, the accuracy of distances, and reconstruction errors.
 
     Parameters
     ----------
@@ -20,29 +20,28 @@ def scores(adata: AnnData, *, key: str = "geoae") -> dict[str, float]:
 
     Returns
     -------
-    Dictionary with
+    Dictionary of floats:
 
-    - ``CN``, ``VPres``, ``ISO``: distance of the decoder from conformal, area-preserving and
-      isometric at the cells (`scgeoae.geometry.distortion`); 0 is perfect
-    - ``CN_encoder``, ``VPres_encoder``, ``ISO_encoder``: the same of the encoder
-    - ``chord``, ``chord_spread``: how distances between cells on the map compare with those, straight through the
-      representation, between what the decoder has there: the median of the ratio over pairs of cells, 1 by
-      construction where the second stage of `scgeoae.tl.geoae` has set the unit, and by what share of it two
-      thirds of the pairs are off at most (`scgeoae.geometry.chord_ratio`). The ruler of the plots is made of them
-    - ``MSE``, ``MSE_train``, ``MSE_held_out``: mean squared error of the standardised
-      representation over all cells, those trained on, and those held out (absent below 20
-      cells); 1 is what predicting the mean gives
-    - ``MSE_encoder``, ``MSE_encoder_train``, ``MSE_encoder_held_out``: where cells have positions of their own, the
-      mean squared distance of the encoder's positions from these, in units of their variance
+    - ``CN``, ``VPres``, ``ISO``: how far the decoder is from preserving angles, areas and lengths at the cells
+      (`scgeoae.geometry.distortion`). 0 is perfect.
+    - ``CN_encoder``, ``VPres_encoder``, ``ISO_encoder``: the same for the encoder.
+    - ``chord``, ``chord_spread``: distances between cells on the map, divided by the straight distances between their
+      decoded points (chords; `scgeoae.geometry.chord_ratio`). ``chord`` is the median over pairs of cells, 1 if the
+      refinement of `scgeoae.tl.geoae` has set the unit. ``chord_spread`` is the share of it by which two thirds of the
+      pairs are off at most. The ruler of the plots uses both (docs/distances.md).
+    - ``MSE``, ``MSE_train``, ``MSE_held_out``: mean squared error of the standardized representation over all cells,
+      the training cells, and the validation cells (absent below 20 cells). Predicting the mean gives 1.
+    - ``MSE_encoder``, ``MSE_encoder_train``, ``MSE_encoder_held_out``: for refined and adopted maps, the mean squared
+      distance between the encoder's positions and those of the cells, in units of their variance.
 
-    A graph-Laplacian estimate has the first three only.
+    A graph-Laplacian estimate has only the first three.
 
     Raises
     ------
     KeyError
-        If there is nothing under `key`.
+        If there is no map under `key`.
     ValueError
-        If what is there was damaged.
+        If the stored scores were damaged.
 
     Examples
     --------
@@ -52,4 +51,4 @@ def scores(adata: AnnData, *, key: str = "geoae") -> dict[str, float]:
     >>> sg.get.scores(adata)["ISO"] < 0.1
     True
     """
-    return read_scores(adata, map_key(adata, key))
+    return read_map(adata, key).scores

@@ -1,4 +1,4 @@
-"""Geometric autoencoders of counts, as models of scvi-tools, which comes with this import and takes seconds."""
+"""Geometric autoencoders of counts, as models of scvi-tools. The import loads scvi-tools, which takes seconds."""
 
 from ._geoscvi import GeoSCVI
 

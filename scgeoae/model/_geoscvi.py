@@ -11,12 +11,12 @@ from scvi import REGISTRY_KEYS
 from scvi.dataloaders import CollectionAdapter
 from scvi.model import SCVI
 
-from .._anndata.assemble import assemble_counts
+from .._anndata.params import without_none
 from .._anndata.representation import stored_representation
-from .._anndata.results import check_writable, writable, write_results
-from .._anndata.slots import checked_map_key
+from .._anndata.results import changes_of_map, results_of_counts
 from .._anndata.units import statistics_of
-from .._arguments import check_adata, check_name, checked_integer, checked_number
+from .._anndata.write import check_writable, write
+from .._arguments import check_adata, check_name, check_option, checked_integer, checked_map_key, checked_number
 from ..geometry import fit_frame, procrustes
 from ..geometry.regularizers import REGULARIZERS, canonical_name
 from ..nn.genes import Genes
@@ -32,56 +32,58 @@ if TYPE_CHECKING:
     import pandas as pd
     from torch import Tensor
 
+    from .._anndata.params import Params
     from ..geometry import Frame
     from ._survey import Survey
 
 
 class GeoSCVI(SCVI):
-    r"""`scvi.model.SCVI` whose decoder is held close to an isometry: a map of counts, with batches.
+    """Map raw counts, with batches: `scvi.model.SCVI` with a decoder that is regularized toward an isometry.
 
-    The likelihoods, batches, data loaders, saving and training on many devices are those of scvi-tools; whatever works
-    with a trained `scvi.model.SCVI` works with this. What is added is a penalty on the metric that the decoder pulls
-    back to latent space at the covariates of each cell, so that two latent dimensions are a map whose distances
-    (areas, angles) are those of expression, and `to_anndata`, which writes it as `scgeoae.tl.geoae` does.
+    Use it to map counts directly, with batches, or from disk (docs/counts.md). Whatever works with a trained
+    `scvi.model.SCVI` works with it too: likelihoods, batches, data loaders, saving and training on several devices are
+    those of scvi-tools. Two things are new. A penalty acts on the pullback metric, which measures steps in latent space
+    by how much they change expression (at the covariates of each cell). With it, two latent dimensions form a map with
+    the distances (areas, angles) of expression. And `to_anndata` writes this map as `scgeoae.tl.geoae` does.
 
     Parameters
     ----------
     adata
-        AnnData that was set up with `GeoSCVI.setup_anndata`; raw counts, commonly of some thousand variable genes.
-        `None` if a data module is given to `train`, as in `scvi.model.SCVI`.
+        AnnData that was set up with `GeoSCVI.setup_anndata`: raw counts, typically of a few thousand variable genes.
+        `None` if `train` gets a data module, as in `scvi.model.SCVI`.
     registry
         As in `scvi.model.SCVI`.
     n_latent
         Number d of latent dimensions. Two for a map.
     n_layers
-        Number of hidden layers of encoder and decoder. Two, where `scvi.model.SCVI` has one, since a surface that must
-        not stretch has to bend more (docs/counts.md).
+        Number of hidden layers of encoder and decoder. The default is two, not one as in `scvi.model.SCVI`: a surface
+        that must not stretch has to bend more (docs/counts.md).
     regularizer
-        ``"isometric"`` for distances, ``"volume"`` for areas, ``"conformal"`` for angles, as in `scgeoae.tl.geoae`;
-        a mapping of several with their weights; or `None`, no penalty. The decoder has smooth activations and no batch
-        normalisation even then, unlike that of `scvi.model.SCVI` (docs/counts.md).
+        What to preserve: ``"isometric"`` for distances, ``"volume"`` for areas, ``"conformal"`` for angles, as in
+        `scgeoae.tl.geoae`. A mapping combines several, with their weights. `None` turns the penalty off; unlike that of
+        `scvi.model.SCVI`, the decoder still has smooth activations and no batch normalization (docs/counts.md).
     strength
-        Weight of the penalty against the negative log likelihood, in nats a gene: the loss is the negative ELBO plus
-        strength × number of genes × penalty. Higher is less distortion and a worse likelihood. The defaults were chosen
-        on two data sets (docs/counts.md).
+        Weight of the penalty relative to the negative log likelihood, in nats per gene: the loss is the negative ELBO
+        plus strength × number of genes × penalty. Higher values reduce distortion and worsen the likelihood. The
+        defaults were chosen on two data sets (docs/counts.md).
     sampling
-        Where in latent space the penalty is evaluated: ``"data"``, at the codes of the cells; ``"mixup"``, also between
-        them; ``"gaussian"`` or ``"uniform"``, as in `scgeoae.tl.geoae`.
+        Where in latent space to evaluate the penalty: ``"data"``, at the latent positions of the cells; ``"mixup"``,
+        also between them; ``"gaussian"`` or ``"uniform"``, as in `scgeoae.tl.geoae`.
     ambient
-        What a step in expression is as long as. ``"log1p"``: Euclidean in log(1 + s ρ), ρ the mean expression
-        normalised to 1 and s the `library_size`, as in a Scanpy analysis. ``"fisher"``: the Fisher information metric
-        of the likelihood at this library size, by which a step counts as far as counts can tell its ends apart
-        (Palma et al. 2025, FlatVI); with ``gene_likelihood="nb"`` or ``"poisson"``.
+        How to measure steps in expression. ``"log1p"``: the Euclidean distance of log(1 + s ρ), where ρ is the mean
+        expression normalized to 1 and s is the `library_size`, as in a Scanpy analysis. ``"fisher"``: the Fisher
+        information metric of the likelihood at this library size, in which a step is long if counts can tell its ends
+        apart (Palma et al. 2025, FlatVI); requires ``gene_likelihood="nb"`` or ``"poisson"``.
     library_size
-        Counts s that expression is normalised to. Without effect where size factors are given to `setup_anndata`:
-        expression is then that at a size factor of 1.
+        Total counts s to which expression is normalized. Has no effect if `setup_anndata` was given size factors;
+        expression is then taken at a size factor of 1.
     **kwargs
-        Of `scvi.model.SCVI`: ``n_hidden``, ``n_layers``, ``gene_likelihood``, ``dispersion`` and others.
+        Passed on to `scvi.model.SCVI`: ``n_hidden``, ``gene_likelihood``, ``dispersion`` and others.
 
     Raises
     ------
     ValueError
-        If an argument is out of its range, or the likelihood or the latent distribution has no such geometry.
+        If an argument is out of range, or the likelihood or latent distribution does not have such a geometry.
 
     References
     ----------
@@ -139,7 +141,7 @@ class GeoSCVI(SCVI):
             f" geometry: {described}, sampling: {sampling}, ambient: {ambient}, library_size: {library_size:g}."
         )
         self.is_query_ = False
-        # what a file needs to build this again
+        # a saved file needs these to rebuild the model
         self.init_params_ = self._get_init_params(locals())
 
     @classmethod
@@ -155,15 +157,15 @@ class GeoSCVI(SCVI):
         try:
             trained = super().train(*args, **kwargs)
         except ValueError as error:
-            # of the distributions of torch, which refuse parameters that are not finite
-            self._totals()  # which names the row, if counts are the cause
+            # the distributions of torch refuse parameters that are not finite
+            self._totals()  # if counts are the cause, this names the row
             self._check_weights(error)
             raise
         self._check_weights()
         return trained
 
     def _check_weights(self, error: Exception | None = None) -> None:
-        """Say if training has diverged."""
+        """Raise if training has diverged."""
         if self.module is None or all(part.isfinite().all() for part in self.module.state_dict().values()):
             return
         self.is_trained_ = False
@@ -179,7 +181,7 @@ class GeoSCVI(SCVI):
         raise RuntimeError(msg) from error
 
     def _totals(self) -> Tensor:
-        """Return the sum of the counts of each cell, none if the model has no AnnData, or say which are not finite."""
+        """Return the total counts of each cell (none without an AnnData), or raise if counts are not finite."""
         totals, rows = [torch.zeros(0)], 0
         for part in [] if self.adata is None else self._make_data_loader(self.adata):
             check_counts(part[REGISTRY_KEYS.X_KEY], rows)
@@ -191,7 +193,7 @@ class GeoSCVI(SCVI):
     @wraps(SCVI.load_query_data.__func__)
     def load_query_data(cls, *args: Any, **kwargs: Any) -> GeoSCVI:
         model = super().load_query_data(*args, **kwargs)
-        # its cells come onto the map of the reference
+        # a query model places its cells on the map of the reference
         model.is_query_ = bool(model.module.map.unit > 0)
         return model
 
@@ -205,56 +207,57 @@ class GeoSCVI(SCVI):
         key_added: str | None = None,
         copy: bool = False,
     ) -> AnnData | None:
-        """Write the map into an AnnData, in the slots of `scgeoae.tl.geoae`, so that all plots and tools take it.
+        """Write the map into an AnnData, in the slots of `scgeoae.tl.geoae`, for use with all plots and tools.
 
-        Cells are placed by the mean of their posterior, and metric tensors are taken there at the covariates of each
-        cell. The map is turned towards the first principal components and scaled to the units of log1p of the
-        normalised counts (of the Fisher metric with ``ambient="fisher"``), when this is first called on the cells
-        that the model was trained on. Others, and those of a query model, come onto the same map.
+        Each cell is placed at its posterior mean. Its metric tensor is taken there, at its own covariates. The first
+        call, on the cells that the model was trained on, orients the map toward the first principal components and
+        scales it to the units of log1p of the normalized counts (or of the Fisher metric with ``ambient="fisher"``).
+        Other cells, and those of a query model, are placed on the same map.
 
         Parameters
         ----------
         adata
-            AnnData to place and to write into, set up as that of the model was. By default that of the model. An
-            AnnCollection cannot be written into: ``copy=True`` returns an AnnData of its cells.
+            AnnData to place and to write into, set up like that of the model. Default: the model's own. An
+            AnnCollection is read-only; with ``copy=True``, an AnnData of its cells is returned.
         dataloader
-            Minibatches of the cells, in their order, where they are not read from `adata`, which is then only written
-            into and needs no counts: that of a data module, as `get_latent_representation` takes it.
+            Minibatches of the cells, in order, such as those of a data module (see `get_latent_representation`). If
+            given, `adata` is only written into and needs no counts.
         n_neighbors
-            Number k of neighbours on the map in the metric graph.
+            Number k of neighbors on the map in the metric graph.
         batch_size
-            Cells at a time, ``scvi.settings.batch_size`` by default.
+            Number of cells at a time. Default: ``scvi.settings.batch_size``.
         key_added
-            Name of the results, ``"geoscvi"`` by default.
+            Name of the results. Default: ``"geoscvi"``.
         copy
             Return a copy instead of writing into `adata`.
 
         Returns
         -------
-        `None`, or the copy with ``copy=True``. With ``key = key_added or "geoscvi"`` it sets the slots of
-        `scgeoae.tl.geoae`, but those of the encoder, which takes counts and stays with the model:
+        `None`, or the copy with ``copy=True``. With ``key = key_added or "geoscvi"``, it sets the slots of
+        `scgeoae.tl.geoae`, except those of the encoder, which takes counts and stays with the model:
 
-        ``obsm["X_{key}"]``, ``obsm["{key}_metric"]``
-            The map and the tensors.
-        ``obsp["{key}_metric"]``, ``obsp["{key}_distances"]``, ``obsp["{key}_connectivities"]``
+        ``obsm["X_{key}"]``, ``obsm["{key}_metric"]`` : (n, d) and (n, d(d+1)/2) float32
+            Positions on the map, and metric tensors (upper triangles).
+        ``obsp["{key}_metric"]``, ``obsp["{key}_distances"]``, ``obsp["{key}_connectivities"]`` : (n, n) sparse
             The metric graph.
-        ``obs["{key}_log_area"]``, ``obs["{key}_anisotropy"]``
-            The distortion of each cell relative to these cells.
-        ``obs["{key}_reconstruction_error"]``
-            Negative log likelihood of the cell's counts at its place, in nats; not of minified data, which have no
-            counts. Its means over cells are ``scores["NLL"]``, ``["NLL_train"]`` and ``["NLL_held_out"]``.
-        ``uns["{key}"]``
-            ``params``, ``history``, ``scores`` and ``model``: the decoder alone, at the most frequent batch and
-            categories and the mean of continuous covariates, as plain arrays. It is what is drawn and decoded where
-            there are no cells. `scgeoae.get.model` reads it without scvi-tools.
+        ``obs["{key}_log_area"]``, ``obs["{key}_anisotropy"]`` : float32
+            Distortion of each cell, relative to these cells.
+        ``obs["{key}_reconstruction_error"]`` : float32
+            Negative log likelihood of the counts of the cell, in nats. Absent for minified data, which have no counts.
+            Its means over all, training and validation cells are ``scores["NLL"]``, ``["NLL_train"]`` and
+            ``["NLL_held_out"]``.
+        ``uns["{key}"]`` : dict
+            ``params``, ``history``, ``scores`` and ``model``. The model is the decoder alone, as plain arrays, at the
+            most frequent batch and categories and the mean of continuous covariates. Plots and tools use it where there
+            are no cells. `scgeoae.get.model` reads it without scvi-tools.
 
-        The representation is log1p of the normalised counts, which is computed when a tool asks for it.
+        The representation, log1p of the normalized counts, is computed when a tool needs it.
 
         Raises
         ------
         ValueError
-            If other cells are to be placed before those of the model, or data were minified before; if the
-            minibatches are of another number of cells than `adata`, or the model has no AnnData and none is given.
+            If other cells are placed before those of the model, or data were minified before that; if the number of
+            cells in the minibatches differs from `adata`; or if neither the model nor the call has an AnnData.
         TypeError
             If an AnnCollection, or an AnnData that was read lazily, is to be written into.
 
@@ -287,25 +290,24 @@ class GeoSCVI(SCVI):
         is_in_memory = isinstance(self.adata, AnnData) and not self.adata.isbacked
         decoder.genes = self._genes(self.adata if own and is_in_memory and found.error is not None else None)
         k = min(n_neighbors, adata.n_obs - 1)
-        results = assemble_counts(
+        results = results_of_counts(
             decoder.to_map(found.latent).numpy(),
             (decoder.step.T @ found.metric @ decoder.step).numpy(),
             model=decoder,
             error=None if found.error is None else found.error.numpy(),
             scores=self._scores(found, own=own),
             history=_history(self.history),
-            params=self._params(k) | {"n_cells": adata.n_obs},
+            params={**self._params(k), "n_cells": adata.n_obs},
             n_neighbors=k,
         )
-        adata = adata.to_adata() if isinstance(adata, CollectionAdapter) else writable(adata, copy=copy)
-        written = write_results(adata, key, results)
-        logg.info("    finished", time=start, deep="added\n" + "\n".join(f"    {line}" for line in written))
-        return adata if copy else None
+        if isinstance(adata, CollectionAdapter):
+            adata = adata.to_adata()
+        return write(adata, changes_of_map(adata, key, results), start=start, copy=copy)
 
     def _cells(
         self, adata: AnnData | None, dataloader: Iterable[dict[str, Tensor]] | None, batch_size: int | None
     ) -> tuple[AnnData, Iterable[dict[str, Tensor]]]:
-        """Return what to write into and the minibatches of its cells."""
+        """Return the data to write into and the minibatches of its cells."""
         of_datamodule = self.registry.get("setup_method_name") == "setup_datamodule"
         if self.adata is None and (adata is None or (of_datamodule and dataloader is None)):
             msg = (
@@ -327,18 +329,22 @@ class GeoSCVI(SCVI):
         return adata, self._make_data_loader(adata, batch_size=batch_size)
 
     def _gene_names(self) -> np.ndarray | None:
-        """Return the names of the genes that the model was trained on, if they are known."""
+        """Return the names of the genes that the model was trained on, or None if they are unknown."""
         fields = self.registry.get("field_registries", {})
         names = fields.get(REGISTRY_KEYS.X_KEY, {}).get("state_registry", {}).get("column_names")
         return None if names is None else np.asarray(names, dtype=str)
 
     def _genes(self, adata: AnnData | None) -> Genes | None:
-        """Return what the map remembers of its genes, with what they are like in these cells."""
+        """Return the names of the genes, with their statistics in `adata` if that is given."""
         names = self._gene_names()
         if names is None:
             return None
         layer = self.registry["setup_args"].get("layer")
-        statistics = None if adata is None else statistics_of(stored_representation(adata, self._params(1)).matrix)
+        statistics = (
+            None
+            if adata is None
+            else statistics_of(stored_representation(adata, self._params(1), None, len(names)).matrix)
+        )
         return Genes(names, len(names), layer=layer, statistics=statistics)
 
     def _scores(self, found: Survey, *, own: bool) -> dict[str, float]:
@@ -350,31 +356,30 @@ class GeoSCVI(SCVI):
                 scores[f"NLL_{name}"] = float(found.error[np.asarray(rows)].mean())
         return scores
 
-    def _params(self, n_neighbors: int) -> dict[str, Any]:
+    def _params(self, n_neighbors: int) -> Params:
         setup = self.registry["setup_args"]
-        params = {
-            "use_rep": "X",
-            "layer": setup.get("layer"),
-            "size_factor_key": setup.get("size_factor_key"),
-            "batch_key": setup.get("batch_key"),
-            "library_size": self.module.library_size,
-            "regularizer": self.module.penalties or None,
-            "sampling": self.module.sampling,
-            "ambient": self.module.ambient,
-            "gene_likelihood": self.module.gene_likelihood,
-            "n_components": self.module.n_latent,
-            "n_neighbors": n_neighbors,
-            "method": "gauss",
-            "made_by": "GeoSCVI",
-            "environment": environment(self.device, "scvi-tools"),
-        }
-        return {name: value for name, value in params.items() if value is not None}
+        return without_none(
+            use_rep="X",
+            layer=setup.get("layer"),
+            size_factor_key=setup.get("size_factor_key"),
+            batch_key=setup.get("batch_key"),
+            library_size=self.module.library_size,
+            regularizer=self.module.penalties or None,
+            sampling=self.module.sampling,
+            ambient=self.module.ambient,
+            gene_likelihood=self.module.gene_likelihood,
+            n_components=self.module.n_latent,
+            n_neighbors=n_neighbors,
+            method="gauss",
+            made_by="GeoSCVI",
+            environment=environment(self.device, "scvi-tools"),
+        )
 
 
 def _penalties(
     regularizer: str | Mapping[str, float] | None, strength: float | None, n_latent: int, sampling: str
 ) -> dict[str, float]:
-    """Return the names of the penalties with their weights, checked."""
+    """Check the penalties and return their weights by name."""
     if isinstance(strength, str) and strength == "auto":
         msg = "strength='auto' is there in sg.tl.geoae only; give a number."
         raise ValueError(msg)
@@ -393,9 +398,7 @@ def _penalties(
 
 
 def _check_geometry(ambient: str, library_size: float, kwargs: Mapping[str, Any]) -> None:
-    if not isinstance(ambient, str) or ambient not in ("log1p", "fisher"):
-        msg = f"Expected `ambient` to be 'log1p' or 'fisher', found {ambient!r}."
-        raise ValueError(msg)
+    check_option(ambient, "ambient", ("log1p", "fisher"))
     if checked_number(library_size, "library_size") == 0:
         msg = f"Expected `library_size` to be a finite number > 0, found {library_size!r}."
         raise ValueError(msg)

@@ -1,4 +1,4 @@
-"""The variational autoencoder of scvi-tools, with a decoder held close to an isometry."""
+"""The variational autoencoder of scvi-tools, with a decoder that is regularized toward an isometry."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ if TYPE_CHECKING:
     from scvi.module.base import LossOutput
     from torch import Tensor
 
-# In nats a gene (docs/counts.md).
+# In nats per gene (docs/counts.md).
 STRENGTHS = {"isometric": 1.0, "volume": 1.0, "conformal": 1.0}
 
-# Cells of a minibatch, which come in random order, at which the metric is taken.
+# The metric is taken at the first cells of each minibatch, which are in random order.
 N_POINTS = 64
 
 
 class Covariates(NamedTuple):
-    """What the decoder is told of each cell besides its place."""
+    """What the decoder gets for each cell in addition to its position."""
 
     batch_index: Tensor
     cont_covs: Tensor | None
@@ -42,7 +42,7 @@ class Covariates(NamedTuple):
 
     @classmethod
     def of(cls, tensors: Mapping[str, Tensor]) -> Covariates:
-        """Take them from a minibatch."""
+        """Take the covariates from a minibatch."""
         keys = (
             REGISTRY_KEYS.BATCH_KEY,
             REGISTRY_KEYS.CONT_COVS_KEY,
@@ -52,28 +52,28 @@ class Covariates(NamedTuple):
         return cls(*(tensors.get(key) for key in keys))
 
     def first(self, n: int) -> Covariates:
-        """Return those of the first n cells."""
+        """Return the covariates of the first n cells."""
         return Covariates(*(part if part is None else part[:n] for part in self))
 
 
 class GeoVAE(VAE):
-    r"""The module of `scgeoae.model.GeoSCVI`: `scvi.module.VAE` with a penalty on the geometry of its decoder.
+    """The module of `scgeoae.model.GeoSCVI`: `scvi.module.VAE` with a penalty on the geometry of its decoder.
 
-    The map in question takes a position z to log1p of the normalised mean expression s·ρ(z, covariates), s being
-    `library_size`; its pullback metric is taken at each cell's own covariates.
+    The decoder takes a position z to log1p of the normalized mean expression s·ρ(z, covariates), where s is the
+    `library_size`. Its pullback metric is taken at the covariates of each cell.
 
     Parameters
     ----------
     penalties
-        Names in `scgeoae.geometry.regularizers.REGULARIZERS` with their weights, in nats a gene.
+        Weights by name (`scgeoae.geometry.regularizers.REGULARIZERS`), in nats per gene.
     sampling
-        Where in latent space they are evaluated, `scgeoae.training.sampling.SAMPLINGS`.
+        Where in latent space to evaluate them (`scgeoae.training.sampling.SAMPLINGS`).
     ambient
         ``"log1p"`` or ``"fisher"``.
     library_size
-        Counts of a cell that expression is normalised to.
+        Total counts of a cell to which expression is normalized.
     **kwargs
-        Of `scvi.module.VAE`.
+        Passed on to `scvi.module.VAE`.
     """
 
     def __init__(
@@ -85,8 +85,8 @@ class GeoVAE(VAE):
         library_size: float = 1e4,
         **kwargs: Any,
     ) -> None:
-        # batch normalisation in the decoder would be trained by the statistics of minibatches and measured by running
-        # ones, which do not follow the penalty; kinks would put a floor under the distortion (docs/counts.md)
+        # batch normalization in the decoder trains with the statistics of minibatches, but its running averages do not
+        # follow the penalty; activations with kinks put a floor under the distortion (docs/counts.md)
         kwargs.setdefault("use_batch_norm", "encoder")
         kwargs["extra_decoder_kwargs"] = {"activation_fn": nn.SiLU} | (kwargs.get("extra_decoder_kwargs") or {})
         super().__init__(*args, **kwargs)
@@ -97,14 +97,14 @@ class GeoVAE(VAE):
         self.penalties = dict(penalties or {})
         self.sampling = sampling
         self.ambient = ambient
-        # a softplus decoder, which goes with size factors, gives expression at the size factor 1
+        # with size factors, the decoder ends in a softplus and gives expression at a size factor of 1
         self.library_size = 1.0 if self.use_size_factor_key else library_size
-        # a unit of 0 says that nothing has laid it yet
+        # a unit of 0 means that the map has no scale yet
         self.map = Framed(self.n_latent)
         self.map.unit.zero_()
 
     def expression(self, z: Tensor, covariates: Covariates) -> Tensor:
-        """Return the normalised mean expression s·ρ, (n, G), at (n, d) positions in latent space."""
+        """Return the normalized mean expression s·ρ, (n, G), at (n, d) latent positions."""
         inputs = [z] if covariates.cont_covs is None else [z, covariates.cont_covs]
         categories = [] if covariates.cat_covs is None else list(covariates.cat_covs.split(1, dim=1))
         if self.batch_representation == "embedding":
@@ -115,7 +115,7 @@ class GeoVAE(VAE):
         return self.library_size * self.decoder.px_scale_decoder(hidden)
 
     def normalized(self, tensors: Mapping[str, Tensor]) -> Tensor:
-        """Return log1p of the normalised counts of the cells of a minibatch, (n, G)."""
+        """Return log1p of the normalized counts of the cells of a minibatch, (n, G)."""
         x = tensors[REGISTRY_KEYS.X_KEY]
         size = tensors[REGISTRY_KEYS.SIZE_FACTOR_KEY] if self.use_size_factor_key else x.sum(1, keepdim=True)
         return (self.library_size * x / size.clamp(min=torch.finfo(x.dtype).tiny)).log1p()
@@ -125,10 +125,10 @@ class GeoVAE(VAE):
         return self.expression(z, covariates).log1p()
 
     def metric(self, z: Tensor, covariates: Covariates) -> tuple[Tensor, Tensor]:
-        """Return what is decoded at (n, d) positions in latent space, (n, G), and the pullback metric, (n, d, d).
+        """Return the decoded points, (n, G), and the pullback metric, (n, d, d), at (n, d) latent positions.
 
-        Batch normalisation takes the running statistics, as when a trained model is used: those of the minibatch would
-        tie the derivative at one cell to all others.
+        Batch normalization uses its running averages, as in a trained model: with the statistics of the minibatch, the
+        derivative at one cell would depend on all others.
         """
         with _evaluating(self.decoder):
             decoded, jacobian = forward_jacobian(lambda at: self.decode(at, covariates), z)
@@ -138,7 +138,7 @@ class GeoVAE(VAE):
         return decoded, pullback(jacobian, Ambient(lambda x: fisher_metric(x, dispersion)), decoded)
 
     def count_dispersion(self, covariates: Covariates) -> Tensor | float:
-        """Return the dispersion α of the counts of each gene, (G,) or (n, G); 0 of Poisson."""
+        """Return the dispersion α of the counts of each gene, (G,) or (n, G). It is 0 for Poisson."""
         if self.gene_likelihood == "poisson":
             return 0.0
         if self.dispersion == "gene":
@@ -154,7 +154,7 @@ class GeoVAE(VAE):
         kl_weight: Tensor | float = 1.0,
         geometry_weight: Tensor | float = 1.0,
     ) -> LossOutput:
-        """Return the loss of the variational autoencoder and the penalties, `geometry_weight` times theirs."""
+        """Return the loss of the variational autoencoder plus `geometry_weight` times the penalties."""
         found = super().loss(tensors, inference_outputs, generative_outputs, kl_weight=kl_weight)
         if not self.penalties:
             return found
@@ -164,10 +164,10 @@ class GeoVAE(VAE):
             z = sample(z, None)
         _, metric = self.metric(z[:N_POINTS], covariates.first(N_POINTS))
         if self.training:
-            # of all processes, since some penalties are no means over cells
+            # some penalties are not averages over cells, so they need the tensors of all processes
             metric = gather(metric)
         penalty = sum(weight * REGULARIZERS[name].loss(metric) for name, weight in self.penalties.items())
-        # nats are summed over genes
+        # the likelihood is a sum over genes, so the penalty grows with their number too
         penalty = self.n_input * penalty
         metrics = found.extra_metrics | {"geometric_loss": penalty.detach()}
         return replace(found, loss=found.loss + geometry_weight * penalty, extra_metrics=metrics)

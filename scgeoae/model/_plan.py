@@ -1,4 +1,4 @@
-"""Train a variational autoencoder whose geometric penalty warms up."""
+"""Training of a variational autoencoder with a geometric penalty that warms up."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ class GeoTrainingPlan(TrainingPlan):
     module
         A `GeoVAE`.
     lr
-        Learning rate. Higher than 0.001 of scvi-tools, with which types stay less apart after the same number of epochs
-        (docs/counts.md).
+        Learning rate. The default is higher than that of scvi-tools, 0.001, with which cell types are less separated
+        after the same number of epochs (docs/counts.md).
     n_epochs_geometry_warmup
-        Epochs in which it rises.
+        Number of epochs over which the weight rises.
     **kwargs
-        Of `scvi.train.TrainingPlan`.
+        Passed on to `scvi.train.TrainingPlan`.
     """
 
     def __init__(self, module: GeoVAE, *, lr: float = 4e-3, n_epochs_geometry_warmup: int = 20, **kwargs: Any) -> None:
@@ -36,27 +36,27 @@ class GeoTrainingPlan(TrainingPlan):
 
     @property
     def geometry_weight(self) -> float:
-        """The weight in the current epoch."""
+        """Weight of the penalty in the current epoch."""
         if not self.n_epochs_geometry_warmup:
             return 1.0
         return min((self.current_epoch + 1) / self.n_epochs_geometry_warmup, 1.0)
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
-        """Take a step."""
+        """Take a training step."""
         self.loss_kwargs["geometry_weight"] = self.geometry_weight
         return super().training_step(batch, batch_idx)
 
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
-        """Measure held-out cells."""
+        """Compute the loss of validation cells."""
         self.loss_kwargs["geometry_weight"] = self.geometry_weight
         super().validation_step(batch, batch_idx)
 
     def compute_and_log_metrics(self, loss_output: LossOutput, metrics: dict[str, ElboMetric], mode: str) -> None:
-        """Log the penalty beside the parts of the ELBO."""
+        """Log the penalty next to the parts of the ELBO."""
         penalty = loss_output.extra_metrics.pop("geometric_loss", None)
         super().compute_and_log_metrics(loss_output, metrics, mode)
         if penalty is not None:
-            # not among the others, which are logged in inference mode: several processes could not average it
+            # logged on its own: the others are logged in inference mode, in which several processes cannot average it
             self.log(
                 f"geometric_loss_{mode}",
                 penalty,

@@ -1,4 +1,4 @@
-"""One pass over all cells of a model of counts."""
+"""A pass over all cells with a trained model of counts."""
 
 from __future__ import annotations
 
@@ -18,35 +18,35 @@ if TYPE_CHECKING:
 
     from ._module import GeoVAE
 
-# Cells whose principal components turn the map, spread over all.
+# Number of evenly spaced cells whose principal components orient the map.
 N_POSED = 2000
 
 
 class Survey(NamedTuple):
-    """What a model says of n cells, in latent space, on the CPU."""
+    """What a model computes for n cells, in latent space, on the CPU."""
 
     latent: Tensor
-    """(n, d) means of the posterior."""
+    """(n, d) posterior means."""
     metric: Tensor
-    """(n, d, d) metric tensors at them, at the covariates of each cell."""
+    """(n, d, d) metric tensors at the posterior means and the covariates of each cell."""
     error: Tensor | None
-    """(n,) negative log likelihood of the counts there, in nats; None of minified data, which have none."""
+    """(n,) negative log likelihood of the counts, in nats. None for minified data, which have no counts."""
     rows: Tensor
-    """Row numbers of some cells."""
+    """Row numbers of evenly spaced cells."""
     principal: Tensor | None
-    """Their first principal components, (n_posed, d)."""
+    """First principal components of these cells, (n_posed, d). None for minified data."""
     most_common: Covariates
-    """Of one cell: the most frequent batch and categories, and the mean of numbers."""
+    """Covariates of a single cell: the most frequent batch and categories, and the mean of numeric ones."""
 
 
 @torch.no_grad()
 def survey(module: GeoVAE, minibatches: Iterable[dict[str, Tensor]], n: int) -> Survey:
-    """Encode all n cells and take the metric there, a minibatch at a time.
+    """Encode all n cells and compute the metric there, one minibatch at a time.
 
     Raises
     ------
     ValueError
-        If the minibatches have another number of cells, or counts that are not finite.
+        If the minibatches do not have n cells, or have counts that are not finite.
     """
     module.eval()
     device = module.device
@@ -59,7 +59,7 @@ def survey(module: GeoVAE, minibatches: Iterable[dict[str, Tensor]], n: int) -> 
         check_counts(tensors[REGISTRY_KEYS.X_KEY], end)
         inputs = module._get_inference_input(tensors)  # noqa: SLF001
         found = module.inference(**inputs)
-        # a minified AnnData has the posterior in the place of counts
+        # a minified AnnData has the posterior in place of the counts
         has_counts = MODULE_KEYS.QZM_KEY not in inputs
         z = found[MODULE_KEYS.QZ_KEY].loc if has_counts else inputs[MODULE_KEYS.QZM_KEY]
         start, end = end, end + len(z)
@@ -74,7 +74,7 @@ def survey(module: GeoVAE, minibatches: Iterable[dict[str, Tensor]], n: int) -> 
             posed[among] = module.normalized(tensors)[(rows[among] - start).to(device)].cpu()
         for name, part in new.items():
             if part is not None:
-                # pieces of each minibatch would leave holes between its large temporaries that nothing fits in
+                # allocating a piece per minibatch between its large temporaries would fragment memory
                 if name not in kept:
                     kept[name] = torch.empty(n, *part.shape[1:], dtype=part.dtype)
                 kept[name][start:end] = part
@@ -92,7 +92,7 @@ def survey(module: GeoVAE, minibatches: Iterable[dict[str, Tensor]], n: int) -> 
 
 
 def check_counts(x: Tensor, start: int) -> None:
-    """Say if counts are not finite; the first of these cells is row `start` of the data."""
+    """Raise if counts are not finite. The first of these cells is row `start` of the data."""
     finite = x.isfinite().all(1)
     if not finite.all():
         msg = f"The counts in row {start + int(finite.int().argmin())} of adata are not finite (rows from 0)."

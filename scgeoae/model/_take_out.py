@@ -1,4 +1,4 @@
-"""Take the decoder out of a model of counts."""
+"""Extract the decoder from a model of counts."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ if TYPE_CHECKING:
 
 @torch.no_grad()
 def take_out(module: GeoVAE, covariates: Covariates) -> CountDecoder:
-    """Return the decoder of a trained module at the covariates of one cell.
+    """Return the decoder of a trained module at the covariates of a single cell.
 
-    Covariates that are the same everywhere add a constant to what a linear layer returns, and batch normalisation by
-    running statistics is an affine map: both go into the weights.
+    Constant covariates add a constant to the output of a linear layer, and batch normalization with running averages is
+    an affine map, so the weights absorb both.
 
     Raises
     ------
     ValueError
-        If the decoder has layers of a kind that `CountDecoder` does not know.
+        If the decoder has layers that `CountDecoder` does not know.
     """
     found = _layers(module, covariates)
     decoder = CountDecoder(
@@ -45,10 +45,10 @@ def take_out(module: GeoVAE, covariates: Covariates) -> CountDecoder:
 
 
 def _layers(module: GeoVAE, covariates: Covariates) -> list[tuple[str, torch.Tensor | None, torch.Tensor | None]]:
-    """Return the kind of each layer in the order in which they act, with weight and bias of the linear ones."""
+    """Return the kind of each layer in the order of execution, with the weight and bias of linear ones."""
     kinds = {type(make()): kind for kind, make in LAYERS.items()}
     layers = []
-    # the rest of what reaches a linear layer are covariates
+    # all further inputs of a linear layer are covariates
     width = module.n_latent
 
     def take(layer: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
@@ -82,5 +82,5 @@ def _layers(module: GeoVAE, covariates: Covariates) -> list[tuple[str, torch.Ten
 
 
 def leaves(network: nn.Module) -> list[nn.Module]:
-    """Return the modules that have none in them."""
+    """Return the modules without submodules."""
     return [part for part in network.modules() if not any(True for _ in part.children())]

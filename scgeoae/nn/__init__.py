@@ -6,7 +6,7 @@ from .count_decoder import CountDecoder
 from .file import load, save
 from .flatten import flatten
 from .framed import Framed
-from .mlp import Jet, Mlp
+from .mlp import Mlp
 from .passes import Passes
 
-__all__ = ["ACTIVATIONS", "Autoencoder", "CountDecoder", "Framed", "Jet", "Mlp", "Passes", "flatten", "load", "save"]
+__all__ = ["ACTIVATIONS", "Autoencoder", "CountDecoder", "Framed", "Mlp", "Passes", "flatten", "load", "save"]

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from ..geometry.jet import Jet
 from ..geometry.metric import cometric, inverse, pullback
 from .framed import Framed
-from .mlp import Jet
 from .residual import ResidualMlp
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ from torch import nn
 from ..geometry.ambient import Ambient
 from ..geometry.fisher import fisher_metric
 from ..geometry.forward import forward_jacobian
+from ..geometry.jet import Jet
 from .framed import Framed
-from .mlp import Jet
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -12,8 +12,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from .._arguments import check_path
-from .._modes import in_own_modes
-from .._replacing import replacing
+from .._files import atomic_write
+from .._runtime import default_torch_modes
 from .arrays import excerpt, from_arrays, to_arrays
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def save(model: Framed, path: str | Path) -> None:
     arrays = to_arrays(model)
     tensors = {name: np.asarray(array, order="C") for name, array in arrays.pop("weights").items()}
     description = _described(arrays, tensors)
-    with replacing(path) as scratch:
+    with atomic_write(path) as scratch:
         save_file(tensors, scratch, metadata={HEADER: json.dumps(description)})
 
 
@@ -86,7 +86,7 @@ def _undescribed(description: dict[str, Any], tensors: dict[str, NDArray]) -> di
     return weights
 
 
-@in_own_modes
+@default_torch_modes
 def load(path: str | Path) -> Framed:
     """Read a model that `save` wrote.
 

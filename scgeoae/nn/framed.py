@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import nn
 
+from .._runtime import compute_in_forks
 from ..geometry.metric import pullback
-from .forks import compute_in_forks
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
     from ..geometry.ambient import Ambient
     from ..geometry.frame import Frame
+    from ..geometry.jet import Jet
     from .genes import Genes
-    from .mlp import Jet
 
 
 class Framed(nn.Module):

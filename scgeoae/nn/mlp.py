@@ -4,29 +4,19 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 from torch.nn.functional import linear
 
+from ..geometry.jet import Jet
 from .activations import ACTIVATIONS, IN_PLACE, derivatives
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from torch import Tensor
-
-
-class Jet(NamedTuple):
-    """Values and derivatives of a map from d to D dimensions at n points."""
-
-    values: Tensor
-    """(n, D)"""
-    first: Tensor
-    """(n, D, d): ``first[i, :, a]`` is the derivative along coordinate a."""
-    second: Tensor | None = None
-    """(n, D, d, d), symmetric in its last two axes."""
 
 
 class Mlp(nn.Module):

@@ -8,7 +8,8 @@ import torch
 from torch import nn
 from torch.nn.functional import linear
 
-from .mlp import Jet, Mlp
+from ..geometry.jet import Jet
+from .mlp import Mlp
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

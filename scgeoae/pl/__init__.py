@@ -1,4 +1,4 @@
-"""Plots: draw what `scgeoae.tl` stored. Nothing is trained here."""
+"""Plots: draw what `scgeoae.tl` has stored. Nothing is trained here."""
 
 from ._broken_neighborhoods import broken_neighborhoods
 from ._curvature_heatmap import curvature_heatmap

@@ -8,13 +8,8 @@ from matplotlib.legend import Legend
 from matplotlib.lines import Line2D
 from scipy import sparse
 
-from .._anndata.results import read_column, read_torn
-from .._anndata.slots import Slots
 from .._arguments import checked_integer
-from ._finish import finish
-from ._map import read_map
-from ._scanpy import scatter
-from ._view import data_box, set_view
+from ._canvas import box_of, draw_cells, finish, read_flat_map
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,41 +36,38 @@ def broken_neighborhoods(
     return_fig: bool | None = None,
     **kwargs: Any,
 ) -> Axes | list[Axes] | Figure | None:
-    """Draw where an embedding tears: neighbours of the representation that it pulled apart.
+    """Draw where an embedding tears, that is, where it pulls apart cells that are neighbors in the data.
 
-    Lines are torn edges of the neighbour graph of the representation; rings are broken cells, of which a
-    tenth of the edges or more are torn. Cells that are joined by a line are neighbours, however far apart they
-    are drawn.
+    Lines are torn edges of the representation's neighbor graph: the embedding stretches them far more than the edges
+    around them. Rings are broken cells, in which a tenth of the edges or more are torn. Two cells joined by a line are
+    neighbors in the data, however far apart they are drawn.
 
     Parameters
     ----------
     adata
         Annotated data on which `scgeoae.tl.distortion` was run.
     basis
-        Name of the embedding, ``"geoae"`` for a map of `scgeoae.tl.geoae`; it must have 2 dimensions.
+        Name of the embedding, such as ``"umap"``, or ``"geoae"`` for a map of `scgeoae.tl.geoae`. It must have two
+        dimensions.
     color
-        Column of `obs` or gene to colour the cells by, or several, one panel each.
+        Column of `obs` or gene to color the cells by. A list draws one panel for each.
     max_edges
-        Number of edges to draw at most, those first that are stretched most. The legend says of how many.
+        Draw at most this many edges, the most stretched ones first. The legend gives the total.
     linewidth, edgecolor, alpha
-        Of the lines. By default their opacity falls with their number, from 0.6 to 0.15.
-    outliers
-        Show the whole map. By default cells far outside are marked at the border.
-    ax
-        Axes to draw on; only with one colour.
-    show, save, return_fig, **kwargs
+        Style of the lines. By default, the opacity falls from 0.6 to 0.15 as their number grows.
+    outliers, ax, show, save, return_fig, **kwargs
         As in `scgeoae.pl.indicatrices`.
 
     Returns
     -------
-    The axes (a list with several colours) if ``show=False``, or the figure if ``return_fig=True``.
+    The axes (a list with several colors) if ``show=False``, or the figure if ``return_fig=True``.
 
     Raises
     ------
     KeyError
-        If there is no embedding under `basis`, or its tears were not looked for.
+        If there is no embedding under `basis`, or its tears were not computed.
     ValueError
-        If the embedding is not two-dimensional, or an argument is out of its range.
+        If the embedding is not two-dimensional, or an argument is out of range.
 
     Examples
     --------
@@ -84,31 +76,28 @@ def broken_neighborhoods(
     >>> sg.tl.distortion(adata, method="laplacian")
     >>> ax = sg.pl.broken_neighborhoods(adata, color="bulk_labels", show=False)
     """
-    basis, z = read_map(adata, basis, "sg.pl.broken_neighborhoods")
     max_edges = checked_integer(max_edges, "max_edges", 0)
-    # the matrix is symmetric: each edge once
-    torn = sparse.triu(read_torn(adata, basis), format="coo")
-    broken = read_column(adata, Slots(basis).broken, basis, call=f"sg.tl.distortion(adata, basis={basis!r})")
-    broken = broken.astype(bool)
+    m = read_flat_map(adata, basis, "sg.pl.broken_neighborhoods")
+    z = m.positions
+    # the matrix is symmetric; draw each edge once
+    torn = sparse.triu(m.torn, format="coo")
+    broken = m.column(m.slots.broken, f"sg.tl.distortion(adata, basis={m.key!r})").astype(bool)
     first = np.argsort(-torn.data, kind="stable")[:max_edges]
     segments = np.stack([z[torn.row[first]], z[torn.col[first]]], axis=1)
     if alpha is None:
         alpha = float(np.clip(30 / max(len(first), 1), 0.15, 0.6))
 
-    box = data_box(z, outliers=outliers)
-    drawn = []
-    for panel in scatter(adata, basis, ax=ax, color=color, **({"size": 40_000 / len(z)} | kwargs)):
-        set_view(panel, z, box)
-        # below the rings and above the cells, which Scanpy leaves at 1
+    drawn = draw_cells(m, box_of(m, outliers=outliers), ax=ax, ruler=False, color=color, **kwargs)
+    for panel in drawn:
+        # between the cells, which Scanpy draws at 1, and the rings
         panel.add_collection(LineCollection(segments, colors=[edgecolor], linewidths=linewidth, alpha=alpha, zorder=2))
         panel.scatter(*z[broken].T, s=12, facecolors="none", edgecolors="black", linewidths=0.6, zorder=3)
         _say(panel, len(first), torn.nnz, int(broken.sum()), edgecolor)
-        drawn.append(panel)
-    return finish(drawn, f"broken_neighborhoods_{basis}", show=show, save=save, return_fig=return_fig)
+    return finish(drawn, f"broken_neighborhoods_{m.key}", show=show, save=save, return_fig=return_fig)
 
 
 def _say(panel: Axes, n_drawn: int, n_torn: int, n_broken: int, edgecolor: Any) -> None:
-    """Add a legend of lines and rings, below the axes, where it hides no cell and leaves Scanpy's legend alone."""
+    """Add a legend of lines and rings below the axes, where it covers no cells and keeps Scanpy's legend."""
     lines = f"{n_torn:,} torn edge{'' if n_torn == 1 else 's'}"
     if n_drawn < n_torn:
         lines += f", the {n_drawn:,} stretched most are drawn"
@@ -129,5 +118,5 @@ def _say(panel: Axes, n_drawn: int, n_torn: int, n_broken: int, edgecolor: Any) 
     below = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.06), "bbox_transform": panel.transAxes}
     legend = Legend(panel, handles, labels, ncols=2, frameon=False, fontsize=8, **below)
     panel.add_artist(legend)
-    # else a saved figure would be cut at the edge of the axes
+    # otherwise a saved figure is cut off at the edge of the axes
     legend.set_clip_on(False)

@@ -5,15 +5,12 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from matplotlib.colors import Normalize, TwoSlopeNorm
 
-from .._anndata.results import read_column, read_model
-from .._anndata.slots import Slots
-from .._arguments import check_flag
-from .._modes import in_own_modes
+from .._arguments import check_option
+from .._runtime import default_torch_modes
 from ..geometry import extrinsic_curvature, gaussian_curvature, mean_curvature
+from ._canvas import finish, read_flat_map
 from ._colors import color_limit
-from ._finish import finish
 from ._heatmap import heatmap
-from ._map import read_map
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,7 +26,7 @@ MEASURES = {"gaussian": gaussian_curvature, "mean": mean_curvature, "extrinsic":
 UNITS = {"gaussian": "1/unit²", "mean": "1/unit", "extrinsic": "1/unit²"}
 
 
-@in_own_modes
+@default_torch_modes
 def curvature_heatmap(
     adata: AnnData,
     *,
@@ -47,31 +44,31 @@ def curvature_heatmap(
     return_fig: bool | None = None,
     **kwargs: Any,
 ) -> Axes | Figure | None:
-    """Draw where the surface that the decoder spans bends.
+    """Draw where the decoder's surface bends.
+
+    The decoder turns the map into a curved surface in the representation. Where its Gaussian curvature is not 0, every
+    map is distorted.
 
     Parameters
     ----------
     adata
-        Annotated data on which `scgeoae.tl.geoae` or `scgeoae.tl.distortion`, and `scgeoae.tl.curvature` were run.
+        Annotated data on which `scgeoae.tl.geoae` or `scgeoae.tl.distortion`, and then `scgeoae.tl.curvature` were run.
     basis
-        The `key_added` of that run, or ``"umap"`` for a UMAP; the map must have 2 dimensions.
+        The `key_added` of that run, or ``"umap"`` for a UMAP. The map must have two dimensions.
     kind
-        ``"gaussian"``: positive on domes (red), negative on saddles (blue), the part that no
-        map can flatten; ``"mean"`` and ``"extrinsic"``: bending of any kind, from 0.
+        ``"gaussian"`` is positive on domes (red) and negative on saddles (blue). ``"mean"`` and ``"extrinsic"`` are
+        never negative and also measure the bending that a map can flatten.
     resolution
         Number of pixels of the background along the longer side of the box around the cells.
     background
-        Fill the support of the data, from the stored model; else draw the cells only.
+        Also color the area between the cells, computed by the stored model. Otherwise, draw only the cells.
     cmap
-        By default diverging for Gaussian curvature and sequential else.
+        Colormap. By default, diverging for the Gaussian curvature and sequential for the others.
     vmax
-        Largest absolute value of the colors: a number, a percentile such as ``"p95"`` or a function of the absolute
-        values over the cells. By default ``"p98"``: a few cells at the border of the data would else take all colors.
-    ruler
-        Draw a scale bar in units of the representation.
-    outliers
-        Show the whole map. By default cells far outside are marked at the border.
-    ax, show, save, return_fig, **kwargs
+        Largest absolute value of the color scale: a number, a percentile such as ``"p95"``, or a function of the
+        absolute values at the cells. The default, ``"p98"``, keeps a few cells at the border from using up the color
+        scale.
+    ruler, outliers, ax, show, save, return_fig, **kwargs
         As in `scgeoae.pl.indicatrices`.
 
     Returns
@@ -83,7 +80,7 @@ def curvature_heatmap(
     KeyError
         If there is no map under `basis`, or its curvature was not computed.
     ValueError
-        If the map is not two-dimensional, or an argument is out of its range.
+        If the map is not two-dimensional, or an argument is out of range.
 
     References
     ----------
@@ -97,28 +94,23 @@ def curvature_heatmap(
     >>> sg.tl.curvature(adata)
     >>> ax = sg.pl.curvature_heatmap(adata, kind="mean", show=False)
     """
-    basis, z = read_map(adata, basis, "sg.pl.curvature_heatmap")
-    if not isinstance(kind, str) or kind not in MEASURES:
-        msg = f"Expected `kind` to be one of {', '.join(map(repr, MEASURES))}, found {kind!r}."
-        raise ValueError(msg)
-    check_flag(background, "background")
-    column = getattr(Slots(basis), f"{kind}_curvature")
-    given = "" if basis == "geoae" else f", key={basis!r}"
-    values = read_column(adata, column, basis, call=f"sg.tl.curvature(adata{given})")
-    # the smallest number keeps a flat surface from an empty range of colours
+    check_option(kind, "kind", MEASURES)
+    m = read_flat_map(adata, basis, "sg.pl.curvature_heatmap")
+    column = getattr(m.slots, f"{kind}_curvature")
+    given = "" if m.key == "geoae" else f", key={m.key!r}"
+    values = m.column(column, f"sg.tl.curvature(adata{given})")
+    # a flat surface would have an empty color scale without a lower limit
     limit = color_limit(vmax, [values], default="p98", least=float(np.finfo(np.float32).tiny))
     signed = kind == "gaussian"
     evaluate = None
     if background:
-        model = read_model(adata, basis).double()
+        model = m.model.double()
 
         def evaluate(z: Tensor) -> Tensor:
             return MEASURES[kind](model.jet(z.double(), order=2))
 
     panel = heatmap(
-        adata,
-        basis,
-        z=z,
+        m,
         column=column,
         evaluate=evaluate,
         scale=TwoSlopeNorm(0, vmin=-limit, vmax=limit) if signed else Normalize(0, limit),
@@ -131,4 +123,4 @@ def curvature_heatmap(
         ax=ax,
         **kwargs,
     )
-    return finish([panel], f"{kind}_curvature_heatmap_{basis}", show=show, save=save, return_fig=return_fig)
+    return finish([panel], f"{kind}_curvature_heatmap_{m.key}", show=show, save=save, return_fig=return_fig)

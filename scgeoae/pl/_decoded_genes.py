@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import matplotlib.pyplot as plt
@@ -7,14 +8,12 @@ import numpy as np
 import torch
 from matplotlib.colors import Normalize, TwoSlopeNorm
 
-from .._anndata.genes import measured_cells, read_expression, read_genes
-from .._anndata.results import read_model, read_params
-from .._anndata.symbols import find_genes, shown_names
-from .._modes import in_own_modes
+from .._anndata.columns import find_genes, shown_names
+from .._anndata.genes import measured_cells
+from .._runtime import default_torch_modes
+from ._canvas import finish, read_flat_map
 from ._colors import color_bound
-from ._finish import finish
 from ._heatmap import heatmap
-from ._map import read_map
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
     from ._colors import Bound
 
 
-@in_own_modes
+@default_torch_modes
 def decoded_genes(
     adata: AnnData,
     genes: str | Sequence[str],
@@ -48,40 +47,33 @@ def decoded_genes(
     return_fig: bool | None = None,
     **kwargs: Any,
 ) -> Axes | list[Axes] | Figure | None:
-    r"""Paint the expression of genes over the map, as the decoder says it is, also between the cells.
+    """Paint the expression of genes over the whole map, also between the cells.
 
-    The background is decoded, as far as there are cells nearby; the dots are the cells with what was measured in them.
-    Of a gene that the map knows, the two agree up to the noise of single cells.
+    The dots are cells, colored by measured expression. The background is what the decoder predicts, shown near the
+    cells. The two agree up to the noise of single cells. Between clusters, the background is interpolated, not
+    observed.
 
     Parameters
     ----------
     adata
         Annotated data on which `scgeoae.tl.geoae` or `scgeoae.tl.distortion` was run, with genes.
     genes
-        Which; one panel each. Those without loadings are read off the representation by linear regression.
+        Genes to draw, one panel each. Genes without loadings are read off the representation by linear regression.
     basis
-        The `key_added` of that run, or ``"umap"`` for a UMAP; the map must have 2 dimensions.
+        The `key_added` of that run, or ``"umap"`` for a UMAP. The map must have two dimensions.
     cmap
-        Colour map.
+        Colormap.
     vmin, vmax, vcenter
-        Where it begins and ends, and its middle if that is not halfway. Each is a number, a percentile such as
-        ``"p95"``, or a function of the decoded expression at the cells; by default ``"p1"``, ``"p99"`` and None.
+        Limits of the color scale, and its center if that is not halfway. Each is a number, a percentile such as
+        ``"p95"``, or a function of the decoded expression at the cells. Defaults: ``"p1"``, ``"p99"`` and None.
     resolution
-        Pixels along the longer side of the box around the cells.
+        Number of pixels of the background along the longer side of the box around the cells.
     ncols
-        Panels side by side.
+        Number of panels per row.
     gene_symbols
-        Column of `var` with the names by which `genes` are given, as in Scanpy.
-    ruler
-        Draw a scale bar in units of the representation.
-    outliers
-        Show the whole map. By default cells far outside are marked at the border.
-    ax
-        Axes to draw on; only with one gene.
-    show, save, return_fig
-        As in `scgeoae.pl.indicatrices`.
-    **kwargs
-        Passed on to `scanpy.pl.embedding`.
+        Column of `var` with the names by which genes are given and shown, as in Scanpy.
+    ruler, outliers, ax, show, save, return_fig, **kwargs
+        As in `scgeoae.pl.indicatrices`; `ax` only with one gene.
 
     Returns
     -------
@@ -92,11 +84,11 @@ def decoded_genes(
     KeyError
         If there is no map under `basis`, or no such gene.
     ValueError
-        If the map is not two-dimensional, has no model, or there is no X.
+        If the map is not two-dimensional or has no model, or if there is no X.
 
     See Also
     --------
-    scgeoae.tl.decode : The numbers.
+    scgeoae.tl.decode : Get the numbers.
 
     Examples
     --------
@@ -105,23 +97,21 @@ def decoded_genes(
     >>> sg.tl.geoae(adata)
     >>> ax = sg.pl.decoded_genes(adata, "CST3", show=False)
     """
-    basis, z = read_map(adata, basis, "sg.pl.decoded_genes")
+    m = read_flat_map(adata, basis, "sg.pl.decoded_genes")
     names = find_genes(adata, genes, gene_symbols)
     shown = shown_names(adata, names, gene_symbols)
     if ax is not None and len(names) > 1:
         msg = f"`ax` holds one panel, and {len(names)} genes are to be drawn."
         raise ValueError(msg)
-    model, params = read_model(adata, basis), read_params(adata, basis)
-    expression = read_expression(adata, basis, names)
-    cells = measured_cells(adata, basis, names)
-    known = read_genes(adata, basis)
-    is_raw = expression.columns >= len(known.names) - known.n_raw
-    units = np.where(is_raw, "raw", known.layer or "X")
+    expression = m.expression(names)
+    cells = replace(m, adata=measured_cells(m, names))
+    is_raw = expression.columns >= len(m.genes.names) - m.genes.n_raw
+    units = np.where(is_raw, "raw", m.genes.layer or "X")
 
     def decoded(positions: torch.Tensor) -> np.ndarray:
-        return expression.of(model.decode(positions).numpy())
+        return expression.of(m.model.decode(positions).numpy())
 
-    at_cells = np.concatenate([decoded(part) for part in torch.from_numpy(z).float().split(4096)])
+    at_cells = np.concatenate([decoded(part) for part in torch.from_numpy(m.positions).float().split(4096)])
     axes: list[Axes | None] = [ax]
     if ax is None and len(names) > 1:
         width, height = plt.rcParams["figure.figsize"]
@@ -134,29 +124,25 @@ def decoded_genes(
     drawn = []
     for i, name in enumerate(names):
         values = at_cells[:, i]
-        low = color_bound("p1" if vmin is None else vmin, values, "vmin")
-        high = color_bound("p99" if vmax is None else vmax, values, "vmax")
-        # a gene that is the same everywhere has a color too
+        low = color_bound("p1" if vmin is None else vmin, values)
+        high = color_bound("p99" if vmax is None else vmax, values)
+        # a constant gene needs a color scale too
         high = max(high, low + 1e-6) if vmax is None else high
         scale = (
-            Normalize(low, high)
-            if vcenter is None
-            else TwoSlopeNorm(color_bound(vcenter, values, "vcenter"), vmin=low, vmax=high)
+            Normalize(low, high) if vcenter is None else TwoSlopeNorm(color_bound(vcenter, values), vmin=low, vmax=high)
         )
         panel = heatmap(
             cells,
-            basis,
-            z=z,
             column=name,
             evaluate=lambda positions, i=i: torch.from_numpy(decoded(positions)[:, i]),
             scale=scale,
             cmap=cmap,
-            label="log1p expression" if "library_size" in params else f"expression, in units of {units[i]}",
+            label="log1p expression" if m.kind == "counts" else f"expression, in units of {units[i]}",
             resolution=resolution,
             ruler=ruler,
             outliers=outliers,
             ax=axes[i],
-            **({"title": shown[i], "use_raw": False, "size": 15_000 / len(z)} | kwargs),
+            **({"title": shown[i], "use_raw": False, "size": 15_000 / adata.n_obs} | kwargs),
         )
         drawn.append(panel)
-    return finish(drawn, f"decoded_genes_{basis}", show=show, save=save, return_fig=return_fig)
+    return finish(drawn, f"decoded_genes_{m.key}", show=show, save=save, return_fig=return_fig)

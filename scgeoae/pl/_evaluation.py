@@ -10,7 +10,7 @@ from matplotlib.colors import LinearSegmentedColormap
 from .._anndata.evaluation import read_evaluation
 from .._arguments import check_name, checked_names
 from ..quality import MEASURES
-from ._finish import finish
+from ._canvas import finish
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 ARROWS = {"higher": "↑", "lower": "↓"}
-# pale enough for black numbers on all of it
+# pale enough for black numbers
 COLORS = LinearSegmentedColormap.from_list("worst to best", ["#f6e0c8", "#f4f1e6", "#66c2a5"])
 
 
@@ -38,13 +38,12 @@ def evaluation(
     save: bool | str | Path | None = None,
     return_fig: bool | None = None,
 ) -> Axes | Figure | None:
-    """Draw which embedding keeps what best: one row for each embedding, one column for each measure.
+    """Draw a table that compares embeddings: one row for each embedding, one column for each measure.
 
-    The numbers are the values, the arrow in each label points to where better is, and the best of
-    each measure is bold (several, if they read the same). The colour says how far from the
-    worst to the best of these embeddings a value is; it compares within a column only, and the full
-    range of colours may be a small difference: read the numbers. What only one embedding
-    has, as the measures of a decoder, is left white, and what it has not is a dash.
+    The arrow in each column label says whether higher or lower is better, and the best value is bold (several, if they
+    look the same). The color places each value between the worst and the best of its column. Even a small difference
+    can span the full range of colors, so read the numbers too. A measure that only one embedding has, such as those of
+    a decoder, stays white. A dash stands for a missing value.
 
     Parameters
     ----------
@@ -53,18 +52,14 @@ def evaluation(
     key
         The `key_added` of that run.
     measures
-        Names of measures, in the order they are drawn; by default all that are stored.
+        Names of measures, in the order in which to draw them. By default, all that are stored.
     sort
-        Order of the rows: ``"rank"``, the mean rank over the measures that all embeddings have,
-        best on top; the name of a measure that all have; or ``None``, as stored.
+        Order of the rows. ``"rank"`` sorts by the mean rank over the measures that all embeddings have, best on top.
+        The name of a measure that all embeddings have sorts by that measure. ``None`` keeps the stored order.
     ax
-        Draw here instead of on a figure of its own.
-    show
-        Show the figure; by default as ``scanpy.settings.autoshow`` says.
-    save
-        As in Scanpy, or a `~pathlib.Path` to write to.
-    return_fig
-        Return the figure, and do not show it.
+        Axes to draw on.
+    show, save, return_fig
+        As in `scgeoae.pl.indicatrices`.
 
     Returns
     -------
@@ -73,9 +68,9 @@ def evaluation(
     Raises
     ------
     KeyError
-        If there is no table under `key`, or no such measure in it.
+        If there is no table under `key`, or it does not have such a measure.
     ValueError
-        If what is there is no such table, or `sort` is not one of the options.
+        If `key` does not hold such a table, or `sort` is not one of the options.
 
     Examples
     --------
@@ -90,7 +85,7 @@ def evaluation(
     better = dict(zip(table["measure"], table["better"], strict=True))
     values = table.pivot(index="basis", columns="measure", values="value")
     values = values.loc[list(dict.fromkeys(table["basis"])), names]
-    # larger is better
+    # signs such that larger is better
     oriented = values * [1 if better[name] == "higher" else -1 for name in names]
     rows = _order(oriented, sort, key)
     values, oriented = values.iloc[rows], oriented.iloc[rows].to_numpy()
@@ -136,7 +131,7 @@ def _measures(table: pd.DataFrame, measures: Sequence[str] | None, key: str) -> 
 
 
 def _order(oriented: pd.DataFrame, sort: str | None, key: str) -> NDArray[np.intp]:
-    """Return the order of the rows; `oriented` has larger values where an embedding is better."""
+    """Return the order of the rows. In `oriented`, larger values are better."""
     check_name(sort, "sort")
     if sort is None:
         return np.arange(len(oriented))
@@ -153,7 +148,7 @@ def _order(oriented: pd.DataFrame, sort: str | None, key: str) -> NDArray[np.int
 
 
 def _relative(oriented: NDArray[np.float64]) -> np.ma.MaskedArray:
-    """Return each value's place between the worst, 0, and the best, 1, of its column; masked where alone."""
+    """Return the place of each value between the worst (0) and the best (1) of its column, masked where it is alone."""
     relative = np.ma.masked_all(oriented.shape)
     for column, values in enumerate(oriented.T):
         there = np.isfinite(values)
@@ -177,7 +172,7 @@ def _write_column(ax: Axes, column: int, values: NDArray[np.float64], oriented: 
 
 
 def _format(values: NDArray[np.float64]) -> str:
-    """Return one format for all numbers of a column, so that they can be compared at a glance."""
+    """Return one number format for a whole column, so that its values are easy to compare."""
     sizes = np.abs(values[values != 0])
     if not sizes.size:
         return ".0f"
@@ -185,12 +180,12 @@ def _format(values: NDArray[np.float64]) -> str:
         return ".1e"
     if sizes.max() >= 10:
         return f".{max(4 - len(str(int(sizes.max()))), 0)}f"
-    # two digits of the smallest
+    # two significant digits for the smallest value
     return f".{np.clip(1 - int(np.floor(np.log10(sizes.min()))), 3, 4)}f"
 
 
 def _draw_groups(ax: Axes, names: list[str]) -> None:
-    """Write above the columns what they are about, with a gap in between."""
+    """Write above the columns what they measure, with a gap between the groups."""
     start = 0
     for about, group in groupby(names, key=lambda name: MEASURES[name].about if name in MEASURES else ""):
         stop = start + len(list(group))

@@ -5,18 +5,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from .._anndata.genes import read_expression
-from .._anndata.groups import read_groups
-from .._anndata.results import read_model
-from .._anndata.symbols import find_genes, shown_names
+from .._anndata.columns import find_genes, read_groups, shown_names
 from .._arguments import checked_integer
-from .._modes import in_own_modes
+from .._matrix import spread_rows
+from .._runtime import default_torch_modes
 from ..geometry import inverse
-from ._finish import finish
-from ._map import read_map, unit_of_ruler
-from ._ruler import add_ruler
-from ._scanpy import scatter
-from ._view import data_box, set_view
+from ._canvas import box_of, draw_cells, finish, read_flat_map
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,7 +23,7 @@ if TYPE_CHECKING:
 MAX_CELLS = 500
 
 
-@in_own_modes
+@default_torch_modes
 def gene_compass(
     adata: AnnData,
     groupby: str,
@@ -50,56 +44,49 @@ def gene_compass(
     return_fig: bool | None = None,
     **kwargs: Any,
 ) -> Axes | list[Axes] | Figure | None:
-    r"""Draw the genes that change most around a group of cells as arrows on the map.
+    """Draw the genes that change most around a group of cells as arrows on the map.
 
-    An arrow points where its gene rises most steeply, the mean of :math:`G^{-1} w` over the cells of the group with w
-    the derivative of the gene along the map; the longer it is, the more the gene rises per unit of travel.
+    An arrow points in the direction in which its gene rises most steeply. The longer it is, the more the gene rises per
+    unit of distance. It is the mean of :math:`G^{-1} w` over the cells of the group, where G is the metric tensor of
+    the decoder and w is the derivative of the gene along the map.
 
     Parameters
     ----------
     adata
         Annotated data on which `scgeoae.tl.geoae` or `scgeoae.tl.distortion` was run, with genes.
     groupby, group
-        Column of `obs` and the group in it, a name or a number, from whose middle the arrows start.
+        Column of `obs`, and the name or number of the group in it. The arrows start in the middle of the group.
     genes
-        Which genes; by default the `n_genes` with the longest arrows of all that the representation knows.
+        Genes to draw. By default, the `n_genes` with the longest arrows among the genes behind the representation.
     n_genes
-        How many, if `genes` are not given.
+        Number of genes, if `genes` is not given.
     gene_symbols
         Column of `var` with the names by which genes are given and shown, as in Scanpy.
     basis
-        The `key_added` of that run, or ``"umap"`` for a UMAP; the map must have 2 dimensions.
+        The `key_added` of that run, or ``"umap"`` for a UMAP. The map must have two dimensions.
     color
-        Column of `obs` or gene to colour the cells by, or several, one panel each; `groupby` by default.
+        Column of `obs` or gene to color the cells by. A list draws one panel for each. Default: `groupby`.
     scale
-        Multiplies the length of the arrows, of which the longest is a fifth of the map at 1.
+        Factor for the length of the arrows. At 1, the longest arrow is a fifth of the map.
     arrow_color
-        Of the arrows.
-    ruler
-        Draw a scale bar in units of the representation.
-    outliers
-        Show the whole map. By default cells far outside are marked at the border.
-    ax
-        Axes to draw on; only with one colour.
-    show, save, return_fig
+        Color of the arrows.
+    ruler, outliers, ax, show, save, return_fig, **kwargs
         As in `scgeoae.pl.indicatrices`.
-    **kwargs
-        Passed on to `scanpy.pl.embedding`.
 
     Returns
     -------
-    The axes (a list with several colours) if ``show=False``, or the figure if ``return_fig=True``.
+    The axes (a list with several colors) if ``show=False``, or the figure if ``return_fig=True``.
 
     Raises
     ------
     KeyError
-        If there is no map under `basis`, no such column, group or gene.
+        If there is no map under `basis`, or no such column, group or gene.
     ValueError
-        If the map is not two-dimensional, has no model, or there is no X.
+        If the map is not two-dimensional or has no model, or if there is no X.
 
     See Also
     --------
-    scgeoae.tl.rank_genes_by_jacobian : The numbers, for all groups.
+    scgeoae.tl.rank_genes_by_jacobian : Get the numbers, for all groups.
 
     Examples
     --------
@@ -108,29 +95,25 @@ def gene_compass(
     >>> sg.tl.geoae(adata)
     >>> ax = sg.pl.gene_compass(adata, "bulk_labels", "Dendritic", show=False)
     """
-    basis, z = read_map(adata, basis, "sg.pl.gene_compass")
-    groups = read_groups(adata, groupby)
+    m = read_flat_map(adata, basis, "sg.pl.gene_compass")
+    groups, z = read_groups(adata, groupby), m.positions
     rows = groups.rows[groups.name(group)]
     n_genes = checked_integer(n_genes, "n_genes", 1)
-    model = read_model(adata, basis)
-    wanted = None if genes is None else find_genes(adata, genes, gene_symbols)
-    expression = read_expression(adata, basis, wanted)
-    at = torch.from_numpy(np.ascontiguousarray(z[rows][:: -(-len(rows) // MAX_CELLS)], dtype=np.float32))
+    expression = m.expression(None if genes is None else find_genes(adata, genes, gene_symbols))
+    some = rows[spread_rows(len(rows), MAX_CELLS)]
+    at = torch.from_numpy(np.ascontiguousarray(z[some], dtype=np.float32))
     arrows = sum(
-        (expression.along(model.jacobian(part)) @ inverse(model.metric(part))).sum(0) for part in at.split(64)
+        (expression.along(m.model.jacobian(part)) @ inverse(m.model.metric(part))).sum(0) for part in at.split(64)
     ).numpy() / len(at)
     length = np.linalg.norm(arrows, axis=1)
     longest = np.argsort(-length, kind="stable")[: n_genes if genes is None else None]
 
-    box = data_box(z, outliers=outliers)
+    box = box_of(m, outliers=outliers)
     start = np.median(z[rows], axis=0)
     drawn_arrows = arrows[longest] * (scale * 0.2 * box.longest / max(length.max(), np.finfo(np.float32).tiny))
     names = shown_names(adata, expression.genes[longest], gene_symbols)
-    unit = unit_of_ruler(adata, basis, ruler=ruler)
-    drawn = []
-    kwargs = {"size": 40_000 / len(z)} | kwargs
-    for panel in scatter(adata, basis, ax=ax, color=groupby if color is None else color, **kwargs):
-        set_view(panel, z, box)
+    drawn = draw_cells(m, box, ax=ax, ruler=ruler, color=groupby if color is None else color, **kwargs)
+    for panel in drawn:
         for arrow in drawn_arrows:
             style = {"arrowstyle": "-|>", "color": arrow_color, "linewidth": 1.2, "shrinkA": 0, "shrinkB": 0}
             panel.annotate("", start + arrow, start, arrowprops=style, zorder=6)
@@ -148,14 +131,11 @@ def gene_compass(
                 bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.75, "pad": 0.8},
                 zorder=7,
             )
-        if unit is not None:
-            add_ruler(panel, unit, z)
-        drawn.append(panel)
-    return finish(drawn, f"gene_compass_{basis}", show=show, save=save, return_fig=return_fig)
+    return finish(drawn, f"gene_compass_{m.key}", show=show, save=save, return_fig=return_fig)
 
 
 def _labels(start: np.ndarray, arrows: np.ndarray, longest: float) -> np.ndarray:
-    """Return where to write the names: beside the tips, moved up and down until there is a line for each."""
+    """Return label positions: beside the tips of the arrows, moved up or down so that they do not overlap."""
     line = 0.04 * longest
     positions = start + arrows * (1 + 0.06 * longest / np.maximum(np.linalg.norm(arrows, axis=1), 1e-12))[:, None]
     for side in (positions[:, 0] >= start[0], positions[:, 0] < start[0]):

@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING, Any
 import matplotlib.pyplot as plt
 import numpy as np
 
-from .._anndata.symbols import find_genes, shown_names
+from .._anndata.columns import find_genes, shown_names
 from .._arguments import check_adata, checked_integer
-from ._finish import finish
+from ._canvas import finish
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     class PathWithGenes(Protocol):
-        """What `scgeoae.tl.geodesic` returns."""
+        """A result of `scgeoae.tl.geodesic`."""
 
         source: str
         target: str
         expression: pd.DataFrame
 
 
-# Lines that a reader can tell apart.
+# More lines than this are hard to tell apart.
 N_TRENDS = 8
 
 
@@ -43,37 +43,38 @@ def geodesic_genes(
     save: bool | str | Path | None = None,
     return_fig: bool | None = None,
 ) -> list[Axes] | Figure | None:
-    r"""Draw how genes change along a shortest curve: trends of some, and a heatmap of all.
+    """Draw how genes change along a geodesic: trends of up to eight genes, and a heatmap of all.
 
-    In the heatmap each gene is scaled from its lowest to its highest value on the curve, and genes are in the order in
-    which they reach the middle between the two: those that fall first, from top to bottom, then those that rise.
+    A geodesic is the shortest path along the decoder's surface. In the heatmap, each gene is scaled from its lowest to
+    its highest value on the curve. Genes that fall come first, then genes that rise, both in the order in which they
+    cross the midpoint of their range.
 
     Parameters
     ----------
     adata
-        Annotated data on which it was found.
+        Annotated data in which the path was computed.
     path
-        What `scgeoae.tl.geodesic` returned.
+        Result of `scgeoae.tl.geodesic`.
     genes
-        Which genes; by default the `n_genes` that change most along the curve.
+        Genes to draw. By default, the `n_genes` that change most along the curve.
     n_genes
-        How many, if `genes` are not given.
+        Number of genes, if `genes` is not given.
     gene_symbols
         Column of `var` with the names by which genes are given and shown, as in Scanpy.
     cmap
-        Colour map of the heatmap.
+        Colormap of the heatmap.
     show, save, return_fig
         As in `scgeoae.pl.indicatrices`.
 
     Returns
     -------
-    The axes of the trends and of the heatmap if ``show=False``, or the figure if ``return_fig=True``. Trends are of
-    the first eight genes.
+    The axes of the trends and of the heatmap if ``show=False``, or the figure if ``return_fig=True``. Trends show the
+    first eight genes.
 
     Raises
     ------
     KeyError
-        If there is no such gene on the path, or no such column.
+        If the path does not have such a gene, or there is no such column.
     ValueError
         If the path has no genes.
 
@@ -138,5 +139,5 @@ def geodesic_genes(
 
 
 def _middle(scaled: np.ndarray) -> np.ndarray:
-    """Return at which point each gene, (m, g) between 0 and 1, first crosses the middle."""
+    """Return the point at which each gene first crosses 0.5, given (m, g) values between 0 and 1."""
     return (np.diff(scaled > 0.5, axis=0) != 0).argmax(0)

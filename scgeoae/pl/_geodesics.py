@@ -4,12 +4,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .._arguments import as_list, check_flag
-from ._finish import finish
-from ._map import read_map, read_unit
-from ._ruler import add_ruler
-from ._scanpy import scatter
-from ._view import data_box, set_view
+from .._arguments import as_list
+from ._canvas import box_of, draw_cells, finish, read_flat_map
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,7 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     class Path2D(Protocol):
-        """What `scgeoae.tl.geodesic` returns."""
+        """A result of `scgeoae.tl.geodesic`."""
 
         source: str
         target: str
@@ -46,43 +42,37 @@ def geodesics(
     return_fig: bool | None = None,
     **kwargs: Any,
 ) -> Axes | list[Axes] | Figure | None:
-    r"""Draw shortest curves on the map.
+    """Draw geodesics, the shortest paths along the decoder's surface, on the map.
+
+    Each curve is labeled with its length, in units of the representation.
 
     Parameters
     ----------
     adata
         Annotated data with the map.
     paths
-        What `scgeoae.tl.geodesic` returned, or several.
+        Result of `scgeoae.tl.geodesic`, or a list of them.
     basis
-        The `key` they were found with; the map must have 2 dimensions.
+        The `key` of the map on which the paths were computed. The map must have two dimensions.
     color
-        Column of `obs` or gene to colour the cells by, or several, one panel each.
+        Column of `obs` or gene to color the cells by. A list draws one panel for each.
     line_color
-        Of the curves.
+        Color of the curves.
     straight
-        Draw the straight lines between their ends too, dotted.
-    ruler
-        Draw a scale bar in units of the representation.
-    outliers
-        Show the whole map. By default cells far outside are marked at the border.
-    ax
-        Axes to draw on; only with one colour.
-    show, save, return_fig
+        Also draw a dotted straight line between the ends of each curve.
+    ruler, outliers, ax, show, save, return_fig, **kwargs
         As in `scgeoae.pl.indicatrices`.
-    **kwargs
-        Passed on to `scanpy.pl.embedding`.
 
     Returns
     -------
-    The axes (a list with several colours) if ``show=False``, or the figure if ``return_fig=True``.
+    The axes (a list with several colors) if ``show=False``, or the figure if ``return_fig=True``.
 
     Raises
     ------
     KeyError
         If there is no map under `basis`.
     ValueError
-        If it is not two-dimensional, or there are no paths.
+        If the map is not two-dimensional, or there are no paths.
 
     Examples
     --------
@@ -92,20 +82,16 @@ def geodesics(
     >>> path = sg.tl.geodesic(adata, "CD14+ Monocyte", "CD19+ B", groupby="bulk_labels", genes=[])
     >>> ax = sg.pl.geodesics(adata, path, color="bulk_labels", show=False)
     """
-    basis, z = read_map(adata, basis, "sg.pl.geodesics")
+    m = read_flat_map(adata, basis, "sg.pl.geodesics")
     paths = [paths] if hasattr(paths, "coordinates") else as_list(paths)
     if not paths or not all(hasattr(path, "coordinates") for path in paths):
         msg = "Expected `paths` to be what sg.tl.geodesic returned, or a list of such."
         raise ValueError(msg)
-    check_flag(ruler, "ruler")
-    check_flag(straight, "straight")
-    box, unit = data_box(z, outliers=outliers), read_unit(adata, basis)
-    drawn = []
-    for panel in scatter(adata, basis, ax=ax, color=color, **({"size": 40_000 / len(z)} | kwargs)):
-        set_view(panel, z, box)
+    drawn = draw_cells(m, box_of(m, outliers=outliers), ax=ax, ruler=ruler, color=color, **kwargs)
+    for panel in drawn:
         for path in paths:
             curve = path.coordinates
-            # a white margin, since a curve runs over cells of all colours
+            # the curve crosses cells of all colors, so it gets a white margin
             panel.plot(*curve.T, color="white", linewidth=3.2, alpha=0.8, zorder=4)
             panel.plot(*curve.T, color=line_color, linewidth=1.4, zorder=5)
             panel.scatter(*curve[[0, -1]].T, s=18, color=[line_color], edgecolors="white", linewidths=0.8, zorder=6)
@@ -123,8 +109,5 @@ def geodesics(
                 zorder=7,
                 bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.7, "pad": 1},
             )
-        panel.set_xlabel(f"{panel.get_xlabel()}     (lengths in {unit.name})")
-        if ruler:
-            add_ruler(panel, unit, z)
-        drawn.append(panel)
-    return finish(drawn, f"geodesics_{basis}", show=show, save=save, return_fig=return_fig)
+        panel.set_xlabel(f"{panel.get_xlabel()}     (lengths in {m.unit.name})")
+    return finish(drawn, f"geodesics_{m.key}", show=show, save=save, return_fig=return_fig)

@@ -1,4 +1,4 @@
-"""A quantity of the model on the cells and, between them, on the support of the data."""
+"""Heatmaps: a quantity at the cells, and in the background between them."""
 
 from __future__ import annotations
 
@@ -10,31 +10,26 @@ from matplotlib.cm import ScalarMappable
 from scipy.spatial import cKDTree
 
 from .._arguments import checked_integer
-from ._map import unit_of_ruler
-from ._ruler import add_ruler
-from ._scanpy import scatter
-from ._view import data_box, set_view
+from ._canvas import box_of, draw_cells
 
-# Keywords of `scanpy.pl.embedding` that are not for the caller to choose.
+# Keywords of `scanpy.pl.embedding` that the heatmaps set themselves.
 CHOSEN = frozenset(("color", "colorbar_loc", "norm", "vcenter", "vmin"))
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from anndata import AnnData
     from matplotlib.axes import Axes
     from matplotlib.colors import Normalize
     from numpy.typing import NDArray
     from torch import Tensor
 
+    from .._anndata.map import Map
     from ._view import Box
 
 
 def heatmap(
-    adata: AnnData,
-    basis: str,
+    m: Map,
     *,
-    z: NDArray,
     column: str,
     evaluate: Callable[[Tensor], Tensor] | None,
     scale: Normalize,
@@ -47,37 +42,33 @@ def heatmap(
     extend: str = "both",
     **kwargs: Any,
 ) -> Axes:
-    """Draw column `column` of `obs` on the cells and `evaluate` of (n, 2) positions around them."""
+    """Draw the column `column` of `obs` at the cells, and around them the values of `evaluate` at (n, 2) positions."""
     if taken := sorted(CHOSEN & kwargs.keys()):
         msg = (
             f"This plot sets {', '.join(f'`{name}`' for name in taken)} itself; choose its colors by `vmax` and `cmap`."
         )
         raise TypeError(msg)
     resolution = checked_integer(resolution, "resolution", 2)
-    unit = unit_of_ruler(adata, basis, ruler=ruler)
-    box = data_box(z, outliers=outliers)
-    # a thin outline tells the cells from a background of nearly their colour; they are a third of
-    # Scanpy's size, so that it is seen between them
-    kwargs = {"title": "", "size": 40_000 / len(z), "edgecolor": "0.25", "linewidths": 0.15} | kwargs
-    (panel,) = scatter(adata, basis, ax=ax, color=column, norm=scale, cmap=cmap, colorbar_loc=None, **kwargs)
-    set_view(panel, z, box)
+    box = box_of(m, outliers=outliers)
+    # a thin outline sets the cells off from a background of nearly the same color, and at a third of Scanpy's size
+    # they leave it visible
+    kwargs = {"title": "", "edgecolor": "0.25", "linewidths": 0.15} | kwargs
+    (panel,) = draw_cells(m, box, ax=ax, ruler=ruler, color=column, norm=scale, cmap=cmap, colorbar_loc=None, **kwargs)
     view = panel.get_xlim(), panel.get_ylim()
     if evaluate is not None:
-        x, y, support = _support(panel, z, box, resolution)
+        x, y, support = _support(panel, m.positions, box, resolution)
         positions = np.stack(np.meshgrid(x, y), axis=-1)[support].astype(np.float32)
         values = np.ma.masked_all(support.shape)
         values[support] = np.concatenate([evaluate(part).numpy() for part in torch.from_numpy(positions).split(4096)])
         panel.pcolormesh(x, y, values, norm=scale, cmap=cmap, shading="nearest", alpha=0.55, rasterized=True, zorder=0)
-        # the last pixels reach beyond the edge
+        # the last pixels reach beyond the edge of the view
         panel.set(xlim=view[0], ylim=view[1])
     panel.figure.colorbar(ScalarMappable(scale, cmap), ax=panel, label=label, extend=extend, fraction=0.05)
-    if unit is not None:
-        add_ruler(panel, unit, z)
     return panel
 
 
 def _support(panel: Axes, z: NDArray, box: Box, resolution: int) -> tuple[NDArray, NDArray, NDArray[np.bool_]]:
-    """Return grid lines x and y over all that is shown, and which of their crossings lie near a cell."""
+    """Return grid lines x and y over the visible area, and which of their crossings are near a cell."""
     step = box.longest / resolution
     x, y = (np.arange(low, high + step, step) for low, high in (panel.get_xlim(), panel.get_ylim()))
     crossings = np.stack(np.meshgrid(x, y), axis=-1)

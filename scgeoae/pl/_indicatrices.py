@@ -1,23 +1,16 @@
 from __future__ import annotations
 
-from numbers import Real
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
 from matplotlib.collections import EllipseCollection
 
-from .._anndata.results import read_metric, read_model
-from .._arguments import checked_integer
-from .._modes import in_own_modes
+from .._arguments import check_option, checked_integer
+from .._runtime import default_torch_modes
 from ..geometry import indicatrix_axes
-from ._finish import finish
-from ._map import read_map, unit_of_ruler
-from ._ruler import add_ruler
-from ._scanpy import scatter
-from ._sides import panels_by_side, sides_of
-from ._tiles import occupied_tiles, tile_centers, without_overlap
-from ._view import data_box, set_view
+from ._canvas import box_of, draw_cells, finish, panels_by_side, read_flat_map, sides_of
+from ._view import occupied_tiles, tile_centers, without_overlap
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,7 +23,7 @@ if TYPE_CHECKING:
     from .._anndata.slots import Side
 
 
-@in_own_modes
+@default_torch_modes
 def indicatrices(
     adata: AnnData,
     *,
@@ -51,64 +44,62 @@ def indicatrices(
     return_fig: bool | None = None,
     **kwargs: Any,
 ) -> Axes | list[Axes] | Figure | None:
-    r"""Draw how the map stretches, as Tissot drew it on maps of the Earth.
+    r"""Draw how the map stretches: each ellipse shows what it makes of a small circle in the data.
 
-    Each ellipse is the set :math:`\{v : v^\top G v = r^2\}`, with the same r everywhere: a circle
-    of radius r in the data as the map shows it. On a perfect map all are circles of one size.
-    Ellipses of different shape mean that angles are not kept, of different size that areas are
-    not.
+    Such an ellipse is called an indicatrix (Tissot 1881). On a perfect map, all of them are circles of one size.
+    Ellipses of different shapes mean that angles are distorted; different sizes mean that areas are distorted. Each
+    ellipse is the set :math:`\{v : v^\top G v = r^2\}` around a position, where G is the metric tensor, which gives a
+    small step v on the map its length in the data, and r is the same everywhere. See docs/indicatrices.md.
 
     Parameters
     ----------
     adata
         Annotated data on which `scgeoae.tl.geoae` or `scgeoae.tl.distortion` was run.
     basis
-        The `key_added` of that run, or ``"umap"`` for a UMAP; the map must have 2 dimensions.
+        The `key_added` of that run, or ``"umap"`` for a UMAP. The map must have two dimensions.
     color
-        Column of `obs` or gene to colour the cells by, or several, one panel each.
+        Column of `obs` or gene to color the cells by. A list draws one panel for each.
     side
-        ``"decoder"``: G is the metric that the decoder pulls back, and the ellipses say what is at
-        a position of the map. ``"encoder"``: that which the encoder pushes forward, and they are
-        the image of a small ball around the cells. ``"both"``: one panel each, on one scale.
+        ``"decoder"``: G measures lengths on the decoder's surface (the pullback metric), at each map position.
+        ``"encoder"``: G is the metric that the encoder pushes forward, so the ellipses are images of a small ball
+        around the cells. ``"both"``: one panel for each, at the same scale.
     where
-        ``"data"``: one ellipse per occupied tile, at the cell nearest its centre; ``"grid"``:
-        one at the centre of every tile of the box around the cells, also off the data, from
-        the stored model; ``"cells"``: one at every cell.
+        ``"data"``: one ellipse in each occupied tile, at the cell nearest to its center. ``"grid"``: one at the center
+        of every tile, also away from the cells, computed by the stored model. ``"cells"``: one at every cell.
     n_tiles
         Number of tiles along the longer side of the box around the cells.
     scale
-        Multiplies the size of all ellipses. At 1 nine in ten fit into a tile; the smaller of two
-        that would overlap is left out.
+        Factor for the size of all ellipses. At 1, nine in ten fit into a tile. If two overlap, the smaller one is left
+        out.
     linewidth, edgecolor, facecolor
-        Of the ellipses; the lines are 0.8 points wide, at single cells 0.3.
+        Style of the ellipses. By default, lines are 0.8 points wide, or 0.3 with ``where="cells"``.
     ruler
-        Draw a scale bar in units of the representation, of their mean where the map has none of its own.
+        Draw a scale bar in units of the representation (docs/distances.md). ``≈`` marks an average length.
     outliers
-        Show the whole map. By default cells far outside are marked at the border.
+        Show the whole map. By default, cells far from the rest are marked at the border instead.
     ax
-        Axes to draw on; only with one colour and one side.
+        Axes to draw on. Only with one color and one side.
     show
-        Show the figure and return nothing; by default `scanpy.settings.autoshow`.
+        Show the figure and return nothing. Default: `scanpy.settings.autoshow`.
     save
-        As in Scanpy: `True` or a string appended to the default file name, inside
-        `scanpy.settings.figdir`; or a `pathlib.Path` that is used as it is.
+        Save the figure: `True` or a string to append to the default file name, inside `scanpy.settings.figdir`, as in
+        Scanpy; or a `pathlib.Path` to use as it is.
     return_fig
-        Return the figure, and do not show it.
+        Return the figure instead of showing it.
     **kwargs
-        Passed on to `scanpy.pl.embedding`: `groups`, `palette`, `size`, `title`,
-        `legend_loc`, … but none that moves the cells, such as `dimensions`.
+        Passed on to `scanpy.pl.embedding`, such as `groups`, `palette`, `size`, `title` or `legend_loc`. Keywords that
+        move the cells, such as `dimensions`, are refused.
 
     Returns
     -------
-    The axes (a list with several colours or both sides) if ``show=False``, or the figure if ``return_fig=True``.
+    The axes (a list with several colors or both sides) if ``show=False``, or the figure if ``return_fig=True``.
 
     Raises
     ------
     KeyError
         If there is no map under `basis`.
     ValueError
-        If the map is not two-dimensional, an argument is out of its range, or a grid is asked for of tensors
-        that have no model.
+        If the map is not two-dimensional, an argument is out of range, or ``where="grid"`` is used without a model.
 
     References
     ----------
@@ -122,46 +113,39 @@ def indicatrices(
     >>> sg.tl.geoae(adata)
     >>> ax = sg.pl.indicatrices(adata, color="bulk_labels", show=False)
     """
-    basis, z = read_map(adata, basis, "sg.pl.indicatrices")
-    if not isinstance(where, str) or where not in ("data", "grid", "cells"):
-        msg = f"Expected `where` to be 'data', 'grid' or 'cells', found {where!r}."
-        raise ValueError(msg)
+    check_option(where, "where", ("data", "grid", "cells"))
     n_tiles = checked_integer(n_tiles, "n_tiles", 1)
-    if not isinstance(scale, Real) or not 0 < scale < np.inf:
-        msg = f"Expected `scale` to be a finite number > 0, found {scale!r}."
-        raise ValueError(msg)
+    m = read_flat_map(adata, basis, "sg.pl.indicatrices")
+    z = m.positions
     sides = sides_of(side, ax)
     if len(sides) > 1 and not (color is None or isinstance(color, str)):
         msg = f"side='both' draws one panel for each side; give one colour, found {color!r}."
         raise ValueError(msg)
-    box = data_box(z, outliers=outliers)
+    box = box_of(m, outliers=outliers)
     width = box.longest / n_tiles
     tiles = occupied_tiles(z, box, width)
     if where == "grid":
         centers = tile_centers(box, width)
-        model, positions = read_model(adata, basis), torch.from_numpy(centers)
-        metrics = {s: model.metric_of(s, positions).numpy() for s in sides}
+        metrics = {s: m.model.metric_of(s, torch.from_numpy(centers)).numpy() for s in sides}
     elif where == "data":
         centers = z[tiles]
-        metrics = {s: read_metric(adata, basis, s)[tiles] for s in sides}
+        metrics = {s: m.metric(s)[tiles] for s in sides}
     else:
-        # as if each cell had its share of the occupied tiles
+        # as if the area of the occupied tiles were divided evenly among the cells
         centers, width = z, width * np.sqrt(len(tiles) / len(z))
-        metrics = {s: read_metric(adata, basis, s) for s in sides}
+        metrics = {s: m.metric(s) for s in sides}
     ellipses = {s: indicatrix_axes(torch.from_numpy(metric).double()).numpy() for s, metric in metrics.items()}
     longest = np.concatenate([np.linalg.norm(axes[:, :, 0], axis=1) for axes in ellipses.values()])
     radius = scale * 0.42 * width / np.quantile(longest, 0.9)
 
     if linewidth is None:
         linewidth = 0.3 if where == "cells" else 0.8
-    unit = unit_of_ruler(adata, basis, ruler=ruler)
     panels, drawn = panels_by_side(sides, ax), []
     for s, axes in ellipses.items():
         kept = slice(None) if where == "cells" else without_overlap(centers, axes * radius)
         semi_axes, offsets = axes[kept] * radius, centers[kept]
         lengths = np.linalg.norm(semi_axes, axis=1)
-        for panel in scatter(adata, basis, ax=panels[s], color=color, **_labels(side, s, kwargs)):
-            set_view(panel, z, box)
+        for panel in draw_cells(m, box, ax=panels[s], ruler=ruler, color=color, **_labels(side, s, kwargs)):
             panel.add_collection(
                 EllipseCollection(
                     widths=2 * lengths[:, 0],
@@ -176,15 +160,15 @@ def indicatrices(
                     zorder=5,
                 )
             )
-            if unit is not None:
-                add_ruler(panel, unit, z)
             drawn.append(panel)
-    return finish(drawn, f"indicatrices_{basis}", show=show, save=save, return_fig=return_fig)
+    return finish(drawn, f"indicatrices_{m.key}", show=show, save=save, return_fig=return_fig)
 
 
 def _labels(side: str, drawn: Side, kwargs: dict[str, Any]) -> dict[str, Any]:
+    # leaves the size of the cells to Scanpy
+    kwargs = {"size": None} | kwargs
     if side != "both":
         return kwargs
-    # one legend, in the margin of the right panel, is enough for both
+    # one legend next to the right panel is enough for both
     legend = {"legend_loc": "none"} if drawn == "decoder" else {}
     return {"title": drawn, **legend} | kwargs

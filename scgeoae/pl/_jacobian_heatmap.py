@@ -4,16 +4,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from matplotlib.colors import TwoSlopeNorm
 
-from .._anndata.area import relative_area
-from .._anndata.results import has_model, read_column, read_model
 from .._anndata.slots import Slots
-from .._arguments import check_flag
-from .._modes import in_own_modes
+from .._runtime import default_torch_modes
+from ._canvas import finish, panels_by_side, read_flat_map, sides_of
 from ._colors import color_limit
-from ._finish import finish
 from ._heatmap import heatmap
-from ._map import read_map
-from ._sides import panels_by_side, sides_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,11 +19,12 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from torch import Tensor
 
+    from .._anndata.map import Map
     from .._anndata.slots import Side
     from ._colors import Bound
 
-# Below a tenth (26% of area) the colours stay pale, so that the map of a good model looks good
-# and not as colourful as that of a bad one.
+# The color scale reaches at least 0.1 (26% of area). So a good map stays pale and does not look as distorted as a bad
+# one.
 MIN_LIMIT = 0.1
 LABELS = {
     "decoder": r"$\log_{10}$ ($\sqrt{\det G}$ / mean)",
@@ -36,7 +32,7 @@ LABELS = {
 }
 
 
-@in_own_modes
+@default_torch_modes
 def jacobian_heatmap(
     adata: AnnData,
     *,
@@ -54,37 +50,33 @@ def jacobian_heatmap(
     return_fig: bool | None = None,
     **kwargs: Any,
 ) -> Axes | list[Axes] | Figure | None:
-    r"""Draw which regions of the map look larger or smaller than they are.
+    """Draw which regions of the map look larger or smaller than they are.
 
-    The colour is log10 of the generalised Jacobian determinant √det G relative to its mean
-    over the cells. Where it is above 0 (red), a region holds more of the data than its area on the
-    map shows, where below 0 (blue), less; 0.3 is a factor of two.
+    The color is log10 of √det G relative to its mean over the cells. √det G, the generalized Jacobian determinant, is
+    the area in the data per unit of area on the map; G is the metric tensor. Above 0 (red), a region holds more of the
+    data than its area on the map suggests; below 0 (blue), less. 0.3 is a factor of two.
 
     Parameters
     ----------
     adata
         Annotated data on which `scgeoae.tl.geoae` or `scgeoae.tl.distortion` was run.
     basis
-        The `key_added` of that run, or ``"umap"`` for a UMAP; the map must have 2 dimensions.
+        The `key_added` of that run, or ``"umap"`` for a UMAP. The map must have two dimensions.
     side
-        ``"decoder"``: G is the metric that the decoder pulls back; ``"encoder"``: that which the
-        encoder pushes forward, between the cells at the decoded points; ``"both"``: one panel each, with
-        the same colours.
+        ``"decoder"``: G measures lengths on the decoder's surface (the pullback metric). ``"encoder"``: G is the metric
+        that the encoder pushes forward, taken at the decoded points between the cells. ``"both"``: one panel for each,
+        with the same color scale.
     resolution
         Number of pixels of the background along the longer side of the box around the cells.
     background
-        Fill the support of the data, from the stored model; else, or where the tensors were estimated by
-        the graph Laplacian and there is no model, draw the cells only.
+        Also color the area between the cells, computed by the stored model. Otherwise, draw only the cells, as is
+        always done if the graph Laplacian estimated the metric, which leaves no model.
     cmap
-        A diverging colour map; its middle is 0.
+        Diverging colormap, centered at 0.
     vmax
-        Largest absolute value of the colors: a number, a percentile such as ``"p95"`` or a function of the absolute
-        values over the cells, of each side where there are two. By default ``"p99"``, but at least 0.1.
-    ruler
-        Draw a scale bar in units of the representation, of their mean where the map has none of its own.
-    outliers
-        Show the whole map. By default cells far outside are marked at the border.
-    ax, show, save, return_fig, **kwargs
+        Largest absolute value of the color scale: a number, a percentile such as ``"p95"``, or a function of the
+        absolute values at the cells (with both sides, the larger result counts). Default: ``"p99"``, but at least 0.1.
+    ruler, outliers, ax, show, save, return_fig, **kwargs
         As in `scgeoae.pl.indicatrices`.
 
     Returns
@@ -96,7 +88,7 @@ def jacobian_heatmap(
     KeyError
         If there is no map under `basis`.
     ValueError
-        If the map is not two-dimensional, or an argument is out of its range.
+        If the map is not two-dimensional, or an argument is out of range.
 
     References
     ----------
@@ -109,20 +101,17 @@ def jacobian_heatmap(
     >>> sg.tl.geoae(adata)
     >>> ax = sg.pl.jacobian_heatmap(adata, show=False)
     """
-    basis, z = read_map(adata, basis, "sg.pl.jacobian_heatmap")
     sides = sides_of(side, ax)
-    check_flag(background, "background")
-    background = background and has_model(adata, basis)
-    columns = {s: read_column(adata, Slots(basis, s).log_area, basis) for s in sides}
+    m = read_flat_map(adata, basis, "sg.pl.jacobian_heatmap")
+    names = {s: Slots(m.key, s).log_area for s in sides}
+    columns = {s: m.column(name) for s, name in names.items()}
     limit = color_limit(vmax, columns.values(), default="p99", least=MIN_LIMIT)
     panels = panels_by_side(sides, ax)
     drawn = [
         heatmap(
-            adata,
-            basis,
-            z=z,
-            column=Slots(basis, s).log_area,
-            evaluate=_log_area_of(adata, basis, s) if background else None,
+            m,
+            column=names[s],
+            evaluate=_log_area_of(m, s) if background and m.has_model else None,
             scale=TwoSlopeNorm(0, vmin=-limit, vmax=limit),
             cmap=cmap,
             label=LABELS[s],
@@ -134,10 +123,10 @@ def jacobian_heatmap(
         )
         for s in sides
     ]
-    return finish(drawn, f"jacobian_heatmap_{basis}", show=show, save=save, return_fig=return_fig)
+    return finish(drawn, f"jacobian_heatmap_{m.key}", show=show, save=save, return_fig=return_fig)
 
 
-def _log_area_of(adata: AnnData, basis: str, side: Side) -> Callable[[Tensor], Tensor]:
-    """Return what gives the relative area at positions on the map."""
-    model, area = read_model(adata, basis), relative_area(adata, basis, side)
-    return lambda z: area(model.metric_of(side, z))
+def _log_area_of(m: Map, side: Side) -> Callable[[Tensor], Tensor]:
+    """Return a function that gives the relative log area at positions on the map."""
+    area = m.relative_log_area(side)
+    return lambda z: area(m.model.metric_of(side, z))

@@ -1,4 +1,4 @@
-"""A scale bar: the ruler that a map with a unit of length can have."""
+"""The ruler: a scale bar for maps with a unit of length."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from numpy.typing import NDArray
 
-    from ._map import Unit
+    from .._anndata.map import Unit
 
 
-# Width and height of the bar with its text, in shares of the axes.
+# Width and height of the bar with its text, as shares of the axes.
 SIZE = (0.5, 0.12)
 
 
 def add_ruler(ax: Axes, unit: Unit, z: NDArray) -> AnchoredSizeBar:
-    """Add a bar of a round number of units, about a sixth of the width of the axes, where it hides few cells `z`."""
+    """Add a scale bar of a round length, about a sixth of the width of the axes, where it covers few cells `z`."""
     (left, right), (bottom, top) = ax.get_xlim(), ax.get_ylim()
     length = round_length((right - left) / 6 * unit.per_length)
     label = f"≈ {length:g} {unit.name}, on average" if unit.is_mean else f"{length:g} {unit.name}"
@@ -59,6 +59,6 @@ def _emptiest_corner(ax: Axes, z: NDArray) -> str:
 
 
 def round_length(length: float) -> float:
-    """Return the largest of 1, 2, 5 times a power of ten that is not longer than `length`."""
+    """Return the largest of 1, 2 or 5 times a power of ten that is not longer than `length`."""
     power = 10.0 ** np.floor(np.log10(length))
     return float(max(step * power for step in (1, 2, 5) if step * power <= length * (1 + 1e-9)))

@@ -4,10 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .._anndata.results import read_column
-from .._anndata.slots import Slots
-from ._finish import finish
-from ._map import read_map, unit_of_ruler
+from ._canvas import finish, read_flat_map
 from ._ruler import add_ruler
 from ._scanpy import scatter
 from ._view import data_box, set_view
@@ -37,45 +34,39 @@ def transform(
     return_fig: bool | None = None,
     **kwargs: Any,
 ) -> Axes | list[Axes] | Figure | None:
-    r"""Draw new cells over the cells of the map on which they were placed.
+    """Draw new cells in color over the reference cells in gray.
 
-    The reference lies below in grey. New cells that may not belong there are ringed.
+    Rings mark new cells that may not belong on the map (outliers), and the x-axis label counts them.
 
     Parameters
     ----------
     adata_new
-        Cells that `scgeoae.tl.transform` placed.
+        New cells, placed with `scgeoae.tl.transform`.
     adata
         The reference.
     basis
-        The `key` of the map; it must have 2 dimensions.
+        The `key` of the map. It must have two dimensions.
     color
-        Column of ``adata_new.obs`` or gene to colour the new cells by, or several, one panel each.
+        Column of ``adata_new.obs`` or gene to color the new cells by. A list draws one panel for each.
     outlier_color
-        Of the rings around outliers; `None` for no rings.
+        Color of the rings around outliers, or `None` for no rings.
     reference_color
-        Of the cells of the reference.
-    ruler
-        Draw a scale bar in units of the representation.
-    outliers
-        Show the whole map. By default cells far outside are marked at the border.
-    ax
-        Axes to draw on; only with one colour.
-    show, save, return_fig
+        Color of the reference cells.
+    ruler, outliers, ax, show, save, return_fig
         As in `scgeoae.pl.indicatrices`.
     **kwargs
-        Passed on to `scanpy.pl.embedding` of the new cells.
+        Passed on to `scanpy.pl.embedding`, which draws the new cells.
 
     Returns
     -------
-    The axes (a list with several colours) if ``show=False``, or the figure if ``return_fig=True``.
+    The axes (a list with several colors) if ``show=False``, or the figure if ``return_fig=True``.
 
     Raises
     ------
     KeyError
-        If one of the two has no such map.
+        If one of the two does not have the map.
     ValueError
-        If it is not two-dimensional.
+        If the map is not two-dimensional.
 
     Examples
     --------
@@ -86,18 +77,16 @@ def transform(
     >>> sg.tl.transform(new, known, use_rep="X_pca")
     >>> ax = sg.pl.transform(new, known, color="bulk_labels", show=False)
     """
-    basis, z = read_map(adata, basis, "sg.pl.transform")
-    _, z_new = read_map(adata_new, basis, "sg.pl.transform")
-    slot = Slots(basis).outlier
-    is_outlier = read_column(adata_new, slot, basis, call=f"sg.tl.transform(adata_new, adata, key={basis!r})").astype(
-        bool
-    )
+    m, new = (read_flat_map(cells, basis, "sg.pl.transform") for cells in (adata, adata_new))
+    z, z_new = m.positions, new.positions
+    call = f"sg.tl.transform(adata_new, adata, key={m.key!r})"
+    is_outlier = new.column(m.slots.outlier, call).astype(bool)
     both = np.concatenate([z, z_new])
     box = data_box(both, outliers=outliers)
     kwargs = {"size": min(120_000 / len(z_new), 60)} | kwargs
-    unit = unit_of_ruler(adata, basis, ruler=ruler)
-    drawn = []
-    for panel in scatter(adata_new, basis, ax=ax, color=color, **kwargs):
+    unit = m.unit if ruler else None
+    drawn = scatter(new, ax=ax, color=color, **kwargs)
+    for panel in drawn:
         set_view(panel, both, box)
         panel.scatter(
             *z.T, s=min(40_000 / len(z), 20), color=reference_color, linewidths=0, zorder=0, rasterized=len(z) > 200_000
@@ -111,5 +100,4 @@ def transform(
             )
         if unit is not None:
             add_ruler(panel, unit, both)
-        drawn.append(panel)
-    return finish(drawn, f"transform_{basis}", show=show, save=save, return_fig=return_fig)
+    return finish(drawn, f"transform_{m.key}", show=show, save=save, return_fig=return_fig)

@@ -1,4 +1,4 @@
-"""Which part of the map is shown."""
+"""The visible part of the map, and the tiles that divide it."""
 
 from __future__ import annotations
 
@@ -6,37 +6,34 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from .._arguments import check_flag
-
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from numpy.typing import NDArray
 
 
 class Box(NamedTuple):
-    """A rectangle of the map."""
+    """A rectangle on the map."""
 
     low: NDArray
     high: NDArray
 
     @property
     def longest(self) -> float:
-        """Length of the longer side; 1 for a single point."""
+        """Length of the longer side, or 1 for a single point."""
         return float((self.high - self.low).max()) or 1.0
 
     def holds(self, z: NDArray) -> NDArray[np.bool_]:
-        """Return which of (n, 2) positions lie inside."""
+        """Return which of the (n, 2) positions lie inside."""
         return ((z >= self.low) & (z <= self.high)).all(1)
 
 
 def data_box(z: NDArray, *, outliers: bool = False) -> Box:
-    """Return the box around the cells, without `outliers` unless asked for.
+    """Return the box around the cells, including outliers only if `outliers`.
 
-    Outliers are cells beyond the 1% and 99% quantiles of a coordinate by more than half of the
-    distance between the two. A handful of them would press all others into a corner; where there
-    are any, the box ends a fifth beyond the quantile.
+    A coordinate is an outlier if it lies beyond the 1% or 99% quantile by more than half the distance between the two.
+    A handful of such cells would press all others into a corner. On a side with outliers, the box ends a fifth of that
+    distance beyond the quantile.
     """
-    check_flag(outliers, "outliers")
     low, high = z.min(0), z.max(0)
     if not outliers:
         inner_low, inner_high = np.quantile(z, [0.01, 0.99], axis=0)
@@ -47,10 +44,10 @@ def data_box(z: NDArray, *, outliers: bool = False) -> Box:
 
 
 def set_view(ax: Axes, z: NDArray, box: Box) -> None:
-    """Show `box`, with equal lengths in both directions, and mark the cells outside at the border."""
+    """Show `box` with equal scales on both axes, and mark the cells outside of it at the border."""
     size = ax.get_window_extent()
     center = (box.low + box.high) / 2
-    # 4% of room on each side, then as much more as the shape of the axes asks for
+    # a margin of 4% on each side, then more as needed to match the shape of the axes
     half = (box.high - box.low) * 0.54
     half = np.maximum(half, box.longest * 1e-3)
     per_pixel = max(half[0] / size.width, half[1] / size.height)
@@ -64,3 +61,53 @@ def set_view(ax: Axes, z: NDArray, box: Box) -> None:
         if outside.any():
             at = np.clip(z[outside], center - 0.985 * half, center + 0.985 * half)
             ax.scatter(*at.T, marker=marker, s=12, color="0.35", linewidths=0, zorder=4)
+
+
+def occupied_tiles(z: NDArray, box: Box, width: float) -> NDArray[np.intp]:
+    """Return, for each square tile that holds cells, the row of the cell nearest to its center.
+
+    The tiling starts at the lower left corner of the box and continues beyond it.
+    """
+    position = (z - box.low) / width
+    tile = np.floor(position).astype(np.int64)
+    offset = position - tile - 0.5
+    order = np.lexsort([(offset**2).sum(1), tile[:, 1], tile[:, 0]])
+    sorted_tiles = tile[order]
+    first = np.r_[True, (sorted_tiles[1:] != sorted_tiles[:-1]).any(1)]
+    return order[first]
+
+
+def tile_centers(box: Box, width: float) -> NDArray[np.float32]:
+    """Return the centers of all tiles of the box, (n, 2)."""
+    low, high = box
+    counts = np.maximum(np.ceil((high - low) / width), 1).astype(int)
+    start = (low + high) / 2 - (counts - 1) / 2 * width
+    x, y = (start[a] + width * np.arange(counts[a]) for a in range(2))
+    return np.stack(np.meshgrid(x, y), axis=-1).reshape(-1, 2).astype(np.float32)
+
+
+def without_overlap(centers: NDArray, axes: NDArray) -> NDArray[np.intp]:
+    """Return which ellipses to keep so that none overlap, preferring larger ones.
+
+    Two ellipses count as separate if their projections on the line through their centers do not touch, which is
+    sufficient but not necessary.
+
+    Parameters
+    ----------
+    centers
+        (n, 2)
+    axes
+        (n, 2, 2) semi-axes as columns, longest first.
+    """
+    shape = axes @ axes.swapaxes(1, 2)
+    kept: list[int] = []
+    for i in np.argsort(-np.linalg.norm(axes[:, :, 0], axis=1), kind="stable"):
+        gap = centers[kept] - centers[i]
+        distance = np.linalg.norm(gap, axis=1)
+        u = gap / np.maximum(distance, np.finfo(float).tiny)[:, None]
+        reach = np.sqrt(np.einsum("na,ab,nb->n", u, shape[i], u)) + np.sqrt(
+            np.einsum("na,nab,nb->n", u, shape[kept], u)
+        )
+        if (distance >= reach).all():
+            kept.append(i)
+    return np.sort(np.array(kept, dtype=np.intp))

@@ -1,4 +1,4 @@
-"""Tools: read an AnnData, compute, write the results into it."""
+"""Tools: make maps of cells, measure them, and use them."""
 
 from ._adopt import adopt
 from ._curvature import curvature

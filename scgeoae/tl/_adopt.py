@@ -5,11 +5,12 @@ from typing import TYPE_CHECKING, Literal
 from scanpy import logging as logg
 
 from .._anndata.representation import choose_representation
-from .._anndata.results import check_writable, has_own_decoder, writable, write_results
-from .._modes import in_own_modes
+from .._anndata.results import changes_of_map
+from .._anndata.write import check_writable, write
+from .._arguments import checked_seed
+from .._runtime import default_torch_modes
 from ..training import Settings
 from ._fit_embedding import check_fit, find_embedding, fit_embedding
-from ._seed import seed_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 
-@in_own_modes
+@default_torch_modes
 def adopt(
     adata: AnnData,
     *,
@@ -39,49 +40,49 @@ def adopt(
     random_state: int | np.random.RandomState | None = 0,
     copy: bool = False,
 ) -> AnnData | None:
-    r"""Turn somebody's two-dimensional map, such as a published UMAP, into a model.
+    r"""Turn an existing map, such as a published UMAP, into a model that places new cells and decodes positions.
 
-    Fits an encoder that reproduces the coordinates of the cells and a decoder back to the representation, without
-    access to what made the map. The map stays as it is. Afterwards, with ``key="umap"``, `scgeoae.tl.transform` places
-    new cells on it, `scgeoae.tl.decode` says what is at any place of it, `scgeoae.tl.geodesic` measures on it, and all
-    plots draw it. `scgeoae.tl.distortion` fits the same model and finds where the map tears besides.
+    Fits an encoder that reproduces the coordinates of the cells, and a decoder from the map back to the representation
+    (the matrix that the map was made from, such as ``X_pca``). Only the coordinates are needed, not the method that
+    made them, and they do not change. Afterwards, pass ``key="umap"`` to place new cells on the map
+    (`scgeoae.tl.transform`), decode any position (`scgeoae.tl.decode`) or measure paths (`scgeoae.tl.geodesic`). All
+    plots work, too.
 
     Parameters
     ----------
     adata
-        Annotated data with the map and the representation that it was made of, or one like it.
+        Annotated data with the map and the representation that it was made from, or a similar representation.
     basis
-        Name of the map in `obsm`, with ``X_`` or without: ``"X_umap"``, ``"umap"``, ``"tsne"``.
+        Name of the map in `obsm`, with or without ``X_``: ``"X_umap"``, ``"umap"``, ``"tsne"``.
     use_rep, n_pcs, layer
-        Representation, as in `scgeoae.tl.geoae`: by default that which a t-SNE recorded, else that of the neighbor
-        graph in ``uns["neighbors"]``, else X if it has at most 50 variables, else ``"X_pca"``.
+        The representation that the map was made from, as in `scgeoae.tl.geoae`. Default: the one recorded for a t-SNE;
+        else the default of `scgeoae.tl.geoae`, first of all the one of the neighbor graph.
     n_neighbors
-        Number k of neighbours on the map, the cell itself excluded, in the metric graph.
+        Number k of neighbors of each cell, without the cell itself, in the metric graph: the neighbor graph on the map
+        whose edges have their lengths in the data.
     hidden, activation, batch_size, learning_rate, device, progress_bar, on_interrupt
-        Of the decoder and the encoder, as in `scgeoae.tl.geoae`.
+        Settings of the networks and their training, as in `scgeoae.tl.geoae`.
     n_steps
-        Number of training steps at most, 2,000 unless given. Training ends earlier when the held-out error no
-        longer falls.
+        Largest number of training steps. Default: 2,000. Training ends earlier if the validation error stops falling.
     random_state
-        Seed of initial weights, held-out cells and batches.
+        Seed of the initial weights, the validation cells and the batches.
     copy
         Return a copy instead of writing into `adata`.
 
     Returns
     -------
-    `None`, or the copy with ``copy=True``. With ``key`` the name without ``X_`` it sets what `scgeoae.tl.distortion`
-    does with ``method="decoder"``, but for the tears: tensors, distortion and reconstruction error of each cell, the
-    metric graph, and ``adata.uns["{key}_distortion"]`` with ``params``, ``history``, ``model`` and ``scores``, of which
-
-    ``MSE_held_out`` is the squared error of the decoder, and ``MSE_encoder_held_out`` that of the encoder's positions,
-    in units of their variance, both of the twentieth of the cells that were not trained on.
+    `None`, or the copy with ``copy=True``. It sets the slots that `scgeoae.tl.distortion` sets with
+    ``method="decoder"``, except those for tears. In ``adata.uns["{key}_distortion"]["scores"]``, with ``key`` the name
+    of the map without ``X_``, ``MSE_held_out`` is the squared error of the decoder and ``MSE_encoder_held_out`` the one
+    of the encoder's positions, relative to the variance, over the validation cells (a twentieth of the cells, not used
+    for training).
 
     Raises
     ------
     KeyError
         If the map, `use_rep` or `layer` does not exist.
     ValueError
-        If an argument is out of its range, the map has a model of its own, it or the representation has NaN or infinite
+        If an argument is out of range, the map already has a model, the map or the representation has NaN or infinite
         values, or there are fewer than d + 2 cells.
     RuntimeError
         If training diverges.
@@ -89,11 +90,11 @@ def adopt(
     See Also
     --------
     scgeoae.tl.transform : Place new cells on the map.
-    scgeoae.tl.distortion : The same model, and the tears.
+    scgeoae.tl.distortion : Fit the same model and find where the map tears.
 
     References
     ----------
-    The idea of a model behind any map: MEDAL, arXiv 2605.24244.
+    MEDAL, arXiv 2605.24244, for the idea of fitting a model to any map.
 
     Examples
     --------
@@ -103,9 +104,9 @@ def adopt(
     >>> sg.tl.decode(adata, adata.obsm["X_umap"][:5], key="umap", genes=[]).obsm["X_pca"].shape
     (5, 50)
     """
-    key, slot, positions = find_embedding(adata, basis)
-    if has_own_decoder(adata, key):
-        msg = f"The map in adata.obsm[{slot!r}] has a model of its own; sg.get.model(adata, key={key!r}) returns it."
+    m, slot, positions = find_embedding(adata, basis)
+    if m.is_own:
+        msg = f"The map in adata.obsm[{slot!r}] has a model of its own; sg.get.model(adata, key={m.key!r}) returns it."
         raise ValueError(msg)
     settings = Settings(
         n_components=positions.shape[1],
@@ -117,16 +118,11 @@ def adopt(
         batch_size=batch_size,
         learning_rate=learning_rate,
         on_interrupt=on_interrupt,
-        seed=seed_of(random_state),
+        seed=checked_seed(random_state),
     )
-    representation = choose_representation(adata, use_rep=use_rep, n_pcs=n_pcs, layer=layer, basis=key)
+    representation = choose_representation(adata, use_rep=use_rep, n_pcs=n_pcs, layer=layer, basis=m.key)
     check_fit(representation, slot, positions)
     check_writable(adata, copy=copy)
     start = logg.info(f"fitting a model to adata.obsm[{slot!r}] as a map of {representation.name}")
-    results = fit_embedding(
-        adata, representation, slot, positions, settings, method="decoder", device=device, progress_bar=progress_bar
-    )
-    adata = writable(adata, copy=copy)
-    written = write_results(adata, key, results)
-    logg.info("    finished", time=start, deep="added\n" + "\n".join(f"    {line}" for line in written))
-    return adata if copy else None
+    results = fit_embedding(adata, representation, slot, positions, settings, device=device, progress_bar=progress_bar)
+    return write(adata, changes_of_map(adata, m.key, results), start=start, copy=copy)

@@ -2,33 +2,32 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from scanpy import logging as logg
 
-from .._anndata.finite import check_finite
-from .._anndata.results import check_writable, map_key, read_embedding, read_model, writable
-from .._anndata.slots import Slots
-from .._anndata.transaction import all_or_nothing
-from .._modes import in_own_modes
+from .._anndata.map import read_map
+from .._anndata.write import Changes, check_writable, write
+from .._runtime import default_torch_modes
 from ..geometry import extrinsic_curvature, gaussian_curvature, mean_curvature
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
 
-@in_own_modes
+@default_torch_modes
 def curvature(adata: AnnData, *, key: str = "geoae", copy: bool = False) -> AnnData | None:
-    r"""Measure how the surface bends that the decoder spans in the representation.
+    r"""Measure how the surface under the map bends at each cell.
 
-    With II the second fundamental form, the part of the decoder's second derivatives that is
-    normal to the surface:
+    The decoder turns the map into a curved surface in the representation. II is its second fundamental form (the part
+    of the decoder's second derivatives perpendicular to the surface), G the metric tensor, m the dimension of the map.
 
-    - Gaussian curvature :math:`(\langle \mathrm{II}_{11}, \mathrm{II}_{22} \rangle -
-      \|\mathrm{II}_{12}\|^2)/\det G` is intrinsic. Where it is not 0, no map can be isometric:
-      a positive value, as on a dome, or a negative one, as on a saddle, has to stretch.
-    - Mean curvature :math:`\|G^{ab}\,\mathrm{II}_{ab}\|/m` is the bending that a flat map hides.
-    - Extrinsic curvature :math:`\sum_a \|\partial_{e_a} T\|_F^2` is how fast the tangent planes
-      turn.
+    - Gaussian curvature, :math:`(\langle \mathrm{II}_{11}, \mathrm{II}_{22} \rangle - \|\mathrm{II}_{12}\|^2)/\det G`,
+      is intrinsic. Where it is positive (a dome) or negative (a saddle), every map has to stretch.
+    - Mean curvature, :math:`\|G^{ab}\,\mathrm{II}_{ab}\|/m`, also shows bending that a flat map hides, as of a rolled
+      sheet.
+    - Extrinsic curvature, :math:`\sum_a \|\partial_{e_a} T\|_F^2`, is how fast the tangent planes turn, with T the
+      projection onto them.
 
     Parameters
     ----------
@@ -41,8 +40,7 @@ def curvature(adata: AnnData, *, key: str = "geoae", copy: bool = False) -> AnnD
 
     Returns
     -------
-    `None`, or the copy with ``copy=True``. It sets, as float32, with u the unit of the
-    representation:
+    `None`, or the copy with ``copy=True``. It sets, as float32 and with u the unit of the representation:
 
     - ``adata.obs["{key}_gaussian_curvature"]`` : in 1/u², only for maps of two dimensions
     - ``adata.obs["{key}_mean_curvature"]`` : in 1/u
@@ -53,11 +51,11 @@ def curvature(adata: AnnData, *, key: str = "geoae", copy: bool = False) -> AnnD
     KeyError
         If there is no map under `key`.
     ValueError
-        If the stored model was damaged, or the tensors are a graph-Laplacian estimate, which has none.
+        If the stored model was damaged, or there is none because the tensors are a graph-Laplacian estimate.
 
     See Also
     --------
-    scgeoae.pl.curvature_heatmap : Draw it.
+    scgeoae.pl.curvature_heatmap : Draw the curvature.
 
     References
     ----------
@@ -72,25 +70,20 @@ def curvature(adata: AnnData, *, key: str = "geoae", copy: bool = False) -> AnnD
     >>> bool((adata.obs["geoae_mean_curvature"] >= 0).all())
     True
     """
-    key = map_key(adata, key)
-    slots = Slots(key)
-    # second derivatives divided by metrics lose half of float32's digits
-    model, z = read_model(adata, key).double(), torch.from_numpy(read_embedding(adata, key)).double()
+    m = read_map(adata, key)
+    # float64: dividing second derivatives by metrics loses half of the digits of float32
+    model, z = m.model.double(), torch.from_numpy(m.positions).double()
     check_writable(adata, copy=copy)
-    start = logg.info(f"computing curvature of the map in adata.obsm[{slots.embedding!r}]")
-    measures = {slots.mean_curvature: mean_curvature, slots.extrinsic_curvature: extrinsic_curvature}
+    start = logg.info(f"computing curvature of the map in adata.obsm[{m.slot!r}]")
+    measures = {m.slots.mean_curvature: mean_curvature, m.slots.extrinsic_curvature: extrinsic_curvature}
     if z.shape[1] == 2:
-        measures = {slots.gaussian_curvature: gaussian_curvature} | measures
-    columns = {name: torch.empty(len(z), dtype=torch.float32) for name in measures}
+        measures = {m.slots.gaussian_curvature: gaussian_curvature} | measures
+    columns = {name: np.empty(len(z), dtype=np.float32) for name in measures}
     for rows in torch.arange(len(z)).split(4096):
         jet = model.jet(z[rows], order=2)
         for name, measure in measures.items():
-            columns[name][rows] = measure(jet).float()
-
-    check_finite(columns)
-    adata = writable(adata, copy=copy)
-    with all_or_nothing(adata):
-        for name, column in columns.items():
-            adata.obs[name] = column.numpy()
-    logg.info("    finished", time=start, deep="added\n" + "\n".join(f"    obs[{name!r}]" for name in columns))
-    return adata if copy else None
+            columns[name][rows] = measure(jet)
+    changes = Changes(
+        {("obs", name): column for name, column in columns.items()}, [f"obs[{name!r}]" for name in columns]
+    )
+    return write(adata, changes, start=start, copy=copy)

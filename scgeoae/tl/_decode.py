@@ -8,67 +8,65 @@ import torch
 from anndata import AnnData
 from scipy.spatial import cKDTree
 
-from .._anndata.genes import read_expression, read_genes
-from .._anndata.results import embedding_slot, map_key, read_embedding, read_model, read_params
-from .._arguments import checked_names
-from .._modes import in_own_modes
-from ._positions import checked_positions
+from .._anndata.map import read_map
+from .._arguments import checked_names, checked_positions
+from .._runtime import default_torch_modes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from numpy.typing import ArrayLike
+    from numpy.typing import ArrayLike, NDArray
+
+    from .._anndata.map import Map
 
 
-@in_own_modes
+@default_torch_modes
 def decode(
     adata: AnnData, coordinates: ArrayLike, *, key: str = "geoae", genes: str | Sequence[str] | None = None
 ) -> AnnData:
-    r"""Decode positions on a map to the representation and on to genes.
+    r"""Predict the representation and the expression of genes at any position of a map.
 
-    Also where there are no cells: between two clusters the decoder says what would be there, which is no observation.
-    How far the nearest cell is stands beside it.
+    This also works between the cells. There the decoder interpolates, so treat the values as predictions, not as
+    observations: ``obs["{key}_distance"]`` says how far away the nearest cell is. `adata` is not changed.
 
     Parameters
     ----------
     adata
-        Annotated data on which `scgeoae.tl.geoae`, `scgeoae.tl.adopt` or `scgeoae.tl.distortion` was run. Nothing in it
-        is changed.
+        Annotated data on which `scgeoae.tl.geoae`, `scgeoae.tl.adopt` or `scgeoae.tl.distortion` was run.
     coordinates
-        (m, d) positions on the map, or one of shape (d,).
+        (m, d) positions on the map, or a single one of shape (d,).
     key
         The `key_added` of that run, or ``"umap"`` for a UMAP.
     genes
-        Which genes to decode, of those that were there when the map was made. By default its own variables if it was
-        made of X, those with loadings if it was made of a PCA of Scanpy, and all of X otherwise. All others, and those
-        of `adata.raw`, are read off the representation by a linear regression, which is stored with the map too: the
-        same position is decoded to the same values, whatever cells and genes are left in `adata`. ``[]`` for none.
+        Genes to decode, out of those that existed when the map was made; ``[]`` for none. Default: the genes with
+        loadings for a map of Scanpy's PCA, else all genes of X. Other genes, including those of `adata.raw`, are
+        predicted by a linear regression on the representation, which is stored with the map. A position therefore
+        always decodes to the same values, whichever cells and genes are left in `adata`.
 
     Returns
     -------
-    An AnnData of m observations with
+    An AnnData with m observations and
 
     ``X`` : (m, g) float32
-        Expression, in the units of X (or of the layer the representation was computed from) when the map was made, of
-        genes of `adata.raw` in the units of that; not negative where no cell was.
+        Expression in the units that X (or the layer that the representation was computed from) had when the map was
+        made; for genes of `adata.raw`, in the units of `raw`. A gene that was negative in no cell is not negative here.
     ``var["source"]`` : str
-        How a gene is read off the representation: ``"itself"``, ``"loadings"``, ``"regression"`` or
-        ``"regression of raw"``.
+        How the gene was predicted: ``"itself"``, ``"loadings"``, ``"regression"`` or ``"regression of raw"``.
     ``obsm["X_{key}"]`` : (m, d) float32
         The positions.
     ``obsm[use_rep]`` : (m, D) float32
-        The representation there, under the key it has in `adata`, if it is not X.
+        The decoded representation, under the key that it has in `adata`; not for a map of X.
     ``obs["{key}_distance"]`` : float32
         Distance on the map to the nearest cell.
 
-    Without genes when the map was made, as in a file of components alone, it has no variables.
+    If there were no genes when the map was made, as in a file of components alone, the result has no variables.
 
     Raises
     ------
     KeyError
-        If there is no map under `key`, or it knows no such gene.
+        If there is no map under `key`, or the map does not know one of the genes.
     ValueError
-        If `coordinates` are no finite positions on this map, if genes are asked for and it knows none, or if the
+        If `coordinates` are not finite positions on this map, if genes are given but the map knows none, or if the
         tensors are a graph-Laplacian estimate, which has no decoder.
 
     See Also
@@ -83,24 +81,27 @@ def decode(
     >>> sg.tl.decode(adata, [[0, 0], [1, 0]], genes=[]).obsm["X_pca"].shape
     (2, 50)
     """
-    key = map_key(adata, key)
-    z, model, params = read_embedding(adata, key), read_model(adata, key), read_params(adata, key)
-    positions = checked_positions(coordinates, model.n_components, "coordinates")
+    names = None if genes is None else checked_names(genes, "genes")
+    m = read_map(adata, key)
+    return decode_positions(m, checked_positions(coordinates, m.model.n_components, "coordinates"), names)
+
+
+def decode_positions(m: Map, positions: NDArray[np.float32], genes: Sequence[str] | None) -> AnnData:
+    """Decode (k, d) positions on a map; see `decode`."""
     with torch.no_grad():
-        x = model.decode(torch.from_numpy(positions)).numpy()
-    none = genes is not None and not checked_names(genes, "genes")
-    if none or (genes is None and model.genes is None and not adata.n_vars):
+        x = m.model.decode(torch.from_numpy(positions)).numpy()
+    var_names = m.adata.var_names
+    if (genes is not None and not len(genes)) or (genes is None and m.model.genes is None and not len(var_names)):
         decoded = AnnData(np.zeros((len(x), 0), dtype=np.float32))
     else:
-        known = read_genes(adata, key)
-        expression = read_expression(adata, key, genes)
-        # of genes that are no longer there nothing more is known
-        is_there = adata.var_names.is_unique and np.isin(expression.genes, adata.var_names).all()
-        var = adata.var.loc[expression.genes] if is_there else pd.DataFrame(index=expression.genes)
-        decoded = AnnData(expression.of(x), var=var.assign(source=known.sources[expression.columns]))
+        expression = m.expression(genes)
+        # annotate the genes only if all of them are still in `var`
+        is_there = var_names.is_unique and np.isin(expression.genes, var_names).all()
+        var = m.adata.var.loc[expression.genes] if is_there else pd.DataFrame(index=expression.genes)
+        decoded = AnnData(expression.of(x), var=var.assign(source=m.genes.sources[expression.columns]))
     decoded.obs_names = pd.RangeIndex(len(x)).astype(str)
-    decoded.obsm[embedding_slot(adata, key)] = positions
-    if params["use_rep"] != "X":
-        decoded.obsm[params["use_rep"]] = x
-    decoded.obs[f"{key}_distance"] = cKDTree(z).query(positions)[0].astype(np.float32)
+    decoded.obsm[m.slot] = positions
+    if m.params["use_rep"] != "X":
+        decoded.obsm[m.params["use_rep"]] = x
+    decoded.obs[f"{m.key}_distance"] = cKDTree(m.positions).query(positions)[0].astype(np.float32)
     return decoded

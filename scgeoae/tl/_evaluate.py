@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,17 +8,17 @@ import torch
 from scanpy import logging as logg
 
 from .._anndata.columns import obs_labels
-from .._anndata.evaluation import checked_table_key, find_bases, own_map, read_maps, write_evaluation
-from .._anndata.made_of import read_representation
+from .._anndata.evaluation import checked_table_key, find_bases, own_map, read_maps
+from .._anndata.map import read_map
 from .._anndata.representation import choose_representation
-from .._anndata.results import check_writable, read_metric, read_scores
+from .._anndata.results import named_scores
 from .._anndata.slots import COLUMNS, Slots
-from .._arguments import check_flag, check_name
-from .._modes import in_own_modes
+from .._anndata.write import Changes, check_writable, write
+from .._arguments import check_name, checked_seed
+from .._runtime import default_torch_modes
 from ..geometry import distortion
 from ..quality import MEASURES, MIN_CELLS, Estimate
 from ..quality import evaluate as measure
-from ._seed import seed_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,8 +26,10 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from numpy.typing import NDArray
 
+    from .._anndata.map import Map
 
-@in_own_modes
+
+@default_torch_modes
 def evaluate(
     adata: AnnData,
     *,
@@ -42,130 +43,114 @@ def evaluate(
     random_state: int | np.random.RandomState | None = 0,
     key_added: str | None = None,
 ) -> pd.DataFrame:
-    r"""Measure how well embeddings keep neighbors, densities and distances, and compare them.
+    r"""Compare how well embeddings keep neighbors, densities, distances and labels.
 
-    Works for any embedding, whoever computed it. All are held against one representation:
+    Works for any set of embeddings, whichever method computed them, and compares all of them with one representation:
 
-    ======================= ====== ==============================================================
-    measure                 best   what it is
-    ======================= ====== ==============================================================
-    ``kNN``                 1 ↑    share of the k nearest neighbors that are kept, averaged over
-                                   k = 10, 20, …, 200, as far as k < n/2
-    ``Trust``               1 ↑    trustworthiness, averaged over the same k
-    ``kNN_10``              1 ↑    share of the 10 nearest neighbors that are kept
-    ``AUC_RNX``             1 ↑    neighborhoods of all sizes, the small ones above all; 0 is
-                                   chance
-    ``KL_0.1``, ``KL_100``  0 ↓    divergence of the densities on a middle and on a wide scale
-    ``Spear``, ``Pearson``  1 ↑    correlation of all pairwise distances
-    ``dCor``                1 ↑    distance correlation
-    ``Stress``              0 ↓    misfit of all distances, in their units
-    ``Stress_scale_free``   0 ↓    misfit of all distances at the best scale
-    ``silhouette``          1 ↑    how far apart the labels of `groupby` lie on the embedding
-    ``purity``              1 ↑    share of the 15 nearest neighbors on the embedding with the
-                                   same label of `groupby`
-    ``CN``, ``VPres``,      0 ↓    distance of the decoder from conformal, area-preserving and
-    ``ISO``                        isometric at the cells
-    ``MSE``,                0 ↓    error of the reconstruction, of all cells and of those not
-    ``MSE_held_out``               trained on
-    ======================= ====== ==============================================================
+    ========================== ====== ==============================================================================
+    measure                    best   what it is
+    ========================== ====== ==============================================================================
+    ``kNN``                    1 ↑    share of the k nearest neighbors that are kept, averaged over k = 10, 20, …,
+                                      200 (only k < n/2)
+    ``Trust``                  1 ↑    trustworthiness (1 if neighbors on the map are also close in the data),
+                                      averaged over the same k
+    ``kNN_10``                 1 ↑    share of the 10 nearest neighbors that are kept
+    ``AUC_RNX``                1 ↑    neighborhoods of all sizes, with the most weight on small ones; 0 is chance
+    ``KL_0.1``, ``KL_100``     0 ↓    divergence of the densities, on a medium and on a wide scale
+    ``Spear``, ``Pearson``     1 ↑    correlation of all pairwise distances
+    ``dCor``                   1 ↑    distance correlation
+    ``Stress``                 0 ↓    error of all distances, in their units
+    ``Stress_scale_free``      0 ↓    error of all distances at the best scale
+    ``silhouette``             1 ↑    how well the embedding separates the labels of `groupby`
+    ``purity``                 1 ↑    share of the 15 nearest neighbors on the embedding with the same label of
+                                      `groupby`
+    ``CN``, ``VPres``, ``ISO`` 0 ↓    how far the decoder is from preserving angles, areas and lengths at the cells
+    ``MSE``, ``MSE_held_out``  0 ↓    reconstruction error of all cells, and of the validation (held-out) cells
+    ========================== ====== ==============================================================================
 
-    The formulas are in `scgeoae.quality`. The last five are there for embeddings of
-    `scgeoae.tl.geoae` only. The silhouette rewards separation whether the data has it or not.
-
-    Up to `n_sample` cells everything is exact. Beyond, a random sample of the cells is measured:
-    neighbors, densities and silhouettes of these among all cells, distances among themselves
-    (`scgeoae.quality.evaluate` has the details). 2,500 cells take 4 s for one embedding on one core,
-    68,000 some 45 s.
+    `scgeoae.quality` has the formulas. The last five exist only for embeddings from `scgeoae.tl.geoae`. The silhouette
+    rewards separation even if the data do not have it. Up to `n_sample` cells, everything is exact; of more, a random
+    sample is measured (`scgeoae.quality.evaluate`). On one core, an embedding of 2,500 cells takes 4 s and one of
+    68,000 about 45 s.
 
     Parameters
     ----------
     adata
         Annotated data.
     basis
-        The embedding, or a list of them: ``"umap"`` is looked up under ``X_umap`` and ``umap`` in
-        ``adata.obsm``; the whole key is found too. By default every array in ``adata.obsm``
-        that has two or three columns, in alphabetical order, but neither the representation
-        itself, nor metric tensors, positions in space (``spatial``) or arrows
-        (``velocity_umap``). With a warning it also leaves out data frames, shares that sum to one
-        in each cell, and what cannot be measured: text, NaN or infinite values, a single point.
+        Name of the embedding, or a list of names, with or without ``X_``. Default: every array in ``adata.obsm`` with
+        two or three columns, in alphabetical order, except the representation, metric tensors, positions in space,
+        arrows, and, with a warning, arrays that are no embedding or cannot be measured (docs/quality.md).
     use_rep
-        What the embeddings are held against: a key of ``adata.obsm``, or ``"X"``. By default,
-        if neither `n_pcs` nor `layer` is given, what the first `basis` from `scgeoae.tl.geoae`
-        was trained on; without such a basis, Scanpy's choice: X up to 50 variables, else
-        ``obsm["X_pca"]``, which is computed when it is not there.
+        The representation to compare with: a key of ``adata.obsm``, or ``"X"``. Default: what the first `basis` from
+        `scgeoae.tl.geoae` was made from, unless `n_pcs` or `layer` is given; else as in `scgeoae.tl.geoae`.
     n_pcs
-        Use the first `n_pcs` columns of the representation.
+        Use only the first `n_pcs` columns of the representation.
     layer
-        Use this layer in place of X.
+        Use this layer instead of X.
     groupby
         Column of ``adata.obs`` with labels, for ``silhouette`` and ``purity``.
     n_sample
-        Measure at most this many cells, at least 100. Memory goes as its square: 3,000 take
-        200 MB, 10,000 some 5 GB.
+        Largest number of cells to measure, at least 100. A larger sample has smaller errors, but memory grows with its
+        square: 3,000 cells take 200 MB, 10,000 about 5 GB.
     local_scores
-        Write neighborhood preservation and trustworthiness of each cell into ``adata.obs``, to
-        be drawn with ``sc.pl.embedding``. Neighbors and densities of every cell are then measured,
-        which takes time as n² log n: some 15 minutes at 68,000 cells.
+        Also write scores of each cell into ``adata.obs``, for ``sc.pl.embedding``. All cells are then measured, in a
+        time that grows as n² log n: about 15 minutes for 68,000 cells.
     random_state
         Seed of the sample, and of the order in which neighbors at equal distances are counted.
     key_added
-        Name of the table in ``adata.uns``, by default ``"evaluation"``.
+        Name of the table in ``adata.uns``. Default: ``"evaluation"``.
 
     Returns
     -------
-    A table with one row for each basis and measure, which also becomes ``adata.uns[key_added]``,
-    with the columns below. A run that replaces one of the maps removes its rows from the stored
-    table; one that replaces only its tensors, as `scgeoae.tl.distortion`, those about the decoder.
+    A table with one row for each basis and measure, which is also stored as ``adata.uns[key_added]``. Replacing a map
+    removes its rows from the stored table; replacing its tensors (`scgeoae.tl.distortion`), those about the decoder.
 
     ``basis`` : str
-        The embedding's key without ``X_``.
+        Key of the embedding without ``X_``.
     ``measure`` : str
-        Its name in `scgeoae.quality.MEASURES`.
+        Name of the measure in `scgeoae.quality.MEASURES`.
     ``value`` : float64
-        What was measured.
+        Value of the measure.
     ``error`` : float64
-        Standard error of `value` as an estimate of what all cells would give; 0 if all were
-        measured. NaN for ``MSE`` and ``MSE_held_out``, which are read from the scores of
-        the run and not measured again.
+        Standard error of `value` as an estimate for all cells; 0 if all cells were measured. NaN for ``MSE`` and
+        ``MSE_held_out``, which are the stored scores of the run and are not measured again.
     ``better`` : str
         ``"higher"`` or ``"lower"``.
     ``use_rep`` : str
-        The representation, as ``X_pca[:, :20]`` with `n_pcs` and ``layers['counts']`` with `layer`.
+        The representation; ``X_pca[:, :20]`` with `n_pcs`, and ``layers['counts']`` with `layer`.
     ``n_sample`` : int64
         Number of cells measured; 0 where `error` is NaN.
 
-    With ``local_scores=True`` it also sets, as float32 between 0 and 1, 1 best, with `basis` as in
-    the table:
+    With ``local_scores=True`` it also sets, between 0 and 1 (best), with `basis` as in the table:
 
-    ``adata.obs["{basis}_neighborhood_preservation"]``
-        Share of the cell's k nearest neighbors that are kept, averaged over the same k as
-        ``kNN``, whose value is its mean: an average over neighborhoods of 10 to 200 cells is
-        smooth enough to be read cell by cell. In clusters of fewer than 200 cells it is low on
-        any map, because the larger neighborhoods reach into other clusters.
-    ``adata.obs["{basis}_trust"]``
-        The same of ``Trust``. Low where cells from elsewhere lie in between.
+    ``adata.obs["{basis}_neighborhood_preservation"]`` : float32
+        Share of the k nearest neighbors of the cell that are kept, averaged over the same k as ``kNN``, which is its
+        mean. The average is smooth enough to be read cell by cell. In clusters of fewer than 200 cells it is low on any
+        map, because large neighborhoods reach into others.
+    ``adata.obs["{basis}_trust"]`` : float32
+        Trustworthiness of each cell, likewise. It is low where cells from elsewhere lie in between.
 
     Raises
     ------
     KeyError
         If `basis`, `use_rep`, `layer` or `groupby` does not exist.
     ValueError
-        If an argument is out of its range, there are fewer than 21 cells, an embedding of `basis`
-        or the representation has NaN or infinite values or is one point, there is no embedding,
-        `groupby` has missing values or fewer than two categories, or `key_added` is taken by
-        something else.
+        If an argument is out of range, there are fewer than 21 cells, there is no embedding, an embedding in `basis` or
+        the representation has NaN or infinite values or is a single point, `groupby` has missing values or fewer than
+        two categories, or `key_added` is already in use for something else.
     TypeError
-        If an embedding of `basis` does not hold numbers.
+        If an embedding in `basis` does not hold numbers.
 
     See Also
     --------
     scgeoae.pl.evaluation : Draw the table.
-    scgeoae.get.scores : Only what the run itself measured.
+    scgeoae.get.scores : Read only what the run itself measured.
 
     References
     ----------
-    Venna & Kaski 2001; Székely, Rizzo & Bakirov 2007; Lee, Peluffo-Ordóñez & Verleysen 2015; Moor
-    et al. 2020; Nazari, Damrich & Hamprecht 2023, arXiv 2306.17638.
+    Venna & Kaski 2001; Székely, Rizzo & Bakirov 2007; Lee, Peluffo-Ordóñez & Verleysen 2015; Moor et al. 2020; Nazari,
+    Damrich & Hamprecht 2023, arXiv 2306.17638.
 
     Examples
     --------
@@ -177,7 +162,6 @@ def evaluate(
     >>> bool(wide.loc["geoae", "Spear"] > wide.loc["umap", "Spear"])
     True
     """
-    check_flag(local_scores, "local_scores")
     table_key = checked_table_key(adata, key_added)
     if adata.n_obs < MIN_CELLS:
         msg = f"Expected at least {MIN_CELLS} cells, twice a neighborhood of 10, found {adata.n_obs}."
@@ -186,7 +170,7 @@ def evaluate(
     labels = None if groupby is None else _labels(adata, groupby)
     own = own_map(adata, bases) if use_rep is None and n_pcs is None and layer is None else None
     if own is not None:
-        representation = read_representation(adata, own)
+        representation = own.representation
     else:
         representation = choose_representation(adata, use_rep=use_rep, n_pcs=n_pcs, layer=layer)
     if basis is None:
@@ -198,7 +182,7 @@ def evaluate(
             "sc.tl.umap(adata)), or name one of more columns with `basis`."
         )
         raise ValueError(msg)
-    decoders = {name: _decoder_scores(adata, name) for name in points if bases[name] == Slots(name).embedding}
+    decoders = {name: _decoder_scores(read_map(adata, name)) for name in points if bases[name] == Slots(name).embedding}
 
     check_writable(adata, copy=False)
     start = logg.info(f"evaluating {', '.join(points)} against {representation.name}")
@@ -208,7 +192,7 @@ def evaluate(
         labels=labels,
         n_sample=n_sample,
         local_scores=local_scores,
-        random_state=seed_of(random_state),
+        random_state=checked_seed(random_state),
     )
     described = _described(representation.params)
     rows = [
@@ -217,13 +201,21 @@ def evaluate(
         for which, estimate in (quality.scores | decoders.get(name, {})).items()
     ]
     table = pd.DataFrame(rows, columns=COLUMNS).astype({"n_sample": "int64"})
-    columns = {}
+    changes = Changes()
+    for attribute, entries in representation.computed.items():
+        for name, value in entries.items():
+            changes += Changes({(attribute, name): value}, [f"{attribute}[{name!r}], computed for it"])
     if local_scores:
         for name, quality in found.items():
-            columns[Slots(name).neighborhood_preservation] = quality.neighborhood_preservation.astype(np.float32)
-            columns[Slots(name).trust] = quality.trust.astype(np.float32)
-    written = write_evaluation(adata, table_key, table, columns=columns, computed=representation.computed)
-    logg.info("    finished", time=start, deep="added\n" + "\n".join(f"    {line}" for line in written))
+            slots = Slots(name)
+            for slot, values in (
+                (slots.neighborhood_preservation, quality.neighborhood_preservation),
+                (slots.trust, quality.trust),
+            ):
+                changes += Changes({("obs", slot): values.astype(np.float32)}, [f"obs[{slot!r}]"])
+    # store a copy, because the caller may change the table that is returned
+    changes += Changes({("uns", table_key): table.copy()}, [f"uns[{table_key!r}], the table"])
+    write(adata, changes, start=start)
     return table
 
 
@@ -243,18 +235,13 @@ def _labels(adata: AnnData, groupby: str) -> NDArray[np.intp]:
     return codes
 
 
-def _decoder_scores(adata: AnnData, name: str) -> dict[str, Estimate]:
-    """Return what a run of `scgeoae.tl.geoae` knows of its decoder."""
-    if Slots(name).metric not in adata.obsm:
+def _decoder_scores(m: Map) -> dict[str, Estimate]:
+    """Return the scores of the decoder of a map: distortion at the cells, and stored errors."""
+    if m.slots.metric not in m.adata.obsm:
         return {}
-    measures = distortion(torch.from_numpy(read_metric(adata, name)))
-    scores = {
-        which: Estimate(value, 0.0, adata.n_obs)
-        for which, value in {"CN": measures.cn, "VPres": measures.vpres, "ISO": measures.iso}.items()
-    }
-    run = adata.uns.get(name)
-    stored = read_scores(adata, name) if isinstance(run, Mapping) and "scores" in run else {}
-    return scores | {
+    measures = named_scores(distortion(torch.from_numpy(m.metric())))
+    stored = m.scores if m.is_own else {}
+    return {which: Estimate(value, 0.0, m.adata.n_obs) for which, value in measures.items()} | {
         which: Estimate(stored[which], float("nan"), 0) for which in ("MSE", "MSE_held_out") if which in stored
     }
 

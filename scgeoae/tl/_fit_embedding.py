@@ -1,4 +1,4 @@
-"""Fit a model to an embedding that stays as it is."""
+"""Fit a model to an embedding that stays unchanged."""
 
 from __future__ import annotations
 
@@ -6,53 +6,45 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .._anndata.assemble import assemble
 from .._anndata.genes import genes_of
+from .._anndata.map import read_map
+from .._anndata.params import params_of_fitted_decoder
 from .._anndata.representation import embedding_positions
-from .._anndata.results import embedding_slot, map_key
+from .._anndata.results import results_of_fit
+from .._arguments import check_found
+from .._matrix import dense
 from ..training import fit_decoder
-from ..training.blocks import dense
 
 if TYPE_CHECKING:
     import torch
     from anndata import AnnData
     from numpy.typing import NDArray
 
+    from .._anndata.map import Map
     from .._anndata.representation import Representation
     from .._anndata.results import Results
     from ..training import Settings
 
-# Cells of which the scale of the data is taken.
+# Number of cells from which the scale of the data is estimated.
 MAX_CELLS = 1000
-# Powers of ten between the scales of the data and of the embedding.
+# Largest difference between the scales of the data and the embedding, in powers of ten.
 MAX_RATIO = 15
 
 
-def find_embedding(adata: AnnData, basis: str) -> tuple[str, str, NDArray]:
-    """Return the name of an embedding, its key of `obsm` and its (n, d) positions.
-
-    Raises
-    ------
-    KeyError
-        If it is not there.
-    ValueError
-        If `basis` cannot name results, or the positions are not finite or do not fill their dimensions.
-    """
-    key = map_key(adata, basis, "basis")
-    if not key or "/" in key:
+def find_embedding(adata: AnnData, basis: str) -> tuple[Map, str, NDArray]:
+    """Return the map of an embedding, its key in `obsm` and its (n, d) positions, or raise if they cannot be used."""
+    m = read_map(adata, basis, "basis")
+    if not m.key or "/" in m.key:
         msg = f"Expected `basis` to be the name of an embedding in adata.obsm, such as 'X_umap', found {basis!r}."
         raise ValueError(msg)
-    slot = embedding_slot(adata, key)
-    if slot is None:
-        known = ", ".join(map(repr, adata.obsm)) or "nothing"
-        first = "; run sc.pp.neighbors(adata) and sc.tl.umap(adata) first" if key == "umap" else ""
-        msg = f"Did not find {f'X_{key}'!r} in adata.obsm, which has {known}{first}."
-        raise KeyError(msg)
-    return key, slot, embedding_positions(adata, slot)
+    slot = m.slot or m.slots.embedding
+    hint = "; run sc.pp.neighbors(adata) and sc.tl.umap(adata) first" if m.key == "umap" else ""
+    check_found(slot, adata.obsm, "adata.obsm", hint)
+    return m, slot, embedding_positions(adata, slot)
 
 
 def check_fit(representation: Representation, slot: str, positions: NDArray) -> None:
-    """Say if there are too few features or cells for a metric, or if float32 could not hold it."""
+    """Raise if there are too few features or cells for a metric, or if it would be out of range for float32."""
     n, d = positions.shape
     n_features = representation.matrix.shape[1]
     if d > n_features:
@@ -61,7 +53,7 @@ def check_fit(representation: Representation, slot: str, positions: NDArray) -> 
     if n < d + 2:
         msg = f"A metric of {d} dimensions needs at least {d + 2} cells, found {n}."
         raise ValueError(msg)
-    with np.errstate(all="ignore"):  # of values that are not finite, which is said elsewhere
+    with np.errstate(all="ignore"):  # values that are not finite are reported elsewhere
         spread = dense(representation.matrix[:MAX_CELLS]).astype(np.float64).std()
         ratio = spread / positions.astype(np.float64).std()
     if np.isfinite(ratio) and spread > 0 and abs(np.log10(ratio)) > MAX_RATIO:
@@ -79,11 +71,10 @@ def fit_embedding(
     positions: NDArray,
     settings: Settings,
     *,
-    method: str,
     device: str | torch.device,
     progress_bar: bool,
 ) -> Results:
-    """Return the results of a decoder and an encoder that are fitted to the (n, d) positions in ``obsm[slot]``."""
+    """Fit a decoder and an encoder to the (n, d) positions in ``obsm[slot]``, and return the results."""
     k = min(settings.n_neighbors, len(positions) - 1)
     fitted = fit_decoder(
         representation.matrix,
@@ -93,23 +84,6 @@ def fit_embedding(
         progress_bar=progress_bar,
         name=representation.name,
     )
-    params = {
-        "basis": slot,
-        "method": method,
-        **representation.params,
-        "n_neighbors": k,
-        "hidden": np.array(settings.hidden, dtype=np.int64),
-        "activation": settings.activation,
-        "n_steps": settings.n_steps,
-        "batch_size": settings.batch_size,
-        "learning_rate": settings.learning_rate,
-        "random_state": settings.seed,
-        "n_cells": len(positions),
-        "interrupted_at": fitted.interrupted_at,
-        "data": fitted.digest,
-        "environment": fitted.environment,
-    }
-    # an h5ad file has no None; what is absent was the default
-    params = {name: value for name, value in params.items() if value is not None}
+    params = params_of_fitted_decoder(settings, representation.params, slot, n_neighbors=k, fitted=fitted)
     fitted.model.genes = genes_of(adata, representation)
-    return assemble(fitted, representation=representation, params=params, n_neighbors=k, ours=False)
+    return results_of_fit(fitted, representation, params, n_neighbors=k, is_own=False)

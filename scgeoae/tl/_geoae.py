@@ -1,39 +1,39 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
 import pandas as pd
 from scanpy import logging as logg
 
-from .._anndata.assemble import assemble
 from .._anndata.genes import genes_of
 from .._anndata.neighbors import choose_graph, choose_neighbors
 from .._anndata.paga import paga_positions
+from .._anndata.params import params_of_fit
 from .._anndata.representation import choose_representation
-from .._anndata.results import check_writable, writable, write_results
-from .._anndata.slots import Slots, checked_map_key
-from .._modes import in_own_modes
-from ..geometry import Ambient
-from ..training import MAX_UNROLLED, N_PARTNERS, Settings, choose_ambient, digest, fit
-from ._seed import seed_of
+from .._anndata.results import changes_of_map, results_of_fit
+from .._anndata.slots import Slots
+from .._anndata.write import check_writable, write
+from .._arguments import check_found, checked_map_key, checked_seed
+from .._matrix import digest
+from .._runtime import default_torch_modes
+from ..training import MAX_UNROLLED, N_PARTNERS, Settings, choose_ambient, fit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    import numpy as np
     import torch
     from anndata import AnnData
     from numpy.typing import ArrayLike, NDArray
 
-    from ..training import Fit
 
-# Values of the representation that the second stage holds in memory unless it is asked for: 2 GB.
+# Largest number of values of the representation that refinement holds in memory by default: 2 GB as float32.
 MAX_HELD = 2**29
 
 
-@in_own_modes
+@default_torch_modes
 def geoae(
     adata: AnnData,
     *,
@@ -68,14 +68,14 @@ def geoae(
     key_added: str | None = None,
     copy: bool = False,
 ) -> AnnData | None:
-    r"""Embed cells with a geometric autoencoder.
+    r"""Make a map of cells that has a scale, and measure its remaining distortion.
 
-    Trains an autoencoder whose decoder (or encoder) is held close to an isometry (or to preserving
-    areas, or angles), so that distances (areas, angles) on the map are those of the representation,
-    and stores how far from it each cell still is. The networks start at PCA and bend from
-    there. In a second stage each cell moves to a place of its own among its neighbors, and the
-    networks follow. The map has the units of the representation and lies along its first
-    principal components.
+    Use it instead of `scanpy.tl.umap`. It trains an autoencoder: an encoder turns cells of the representation (such as
+    ``X_pca``) into positions on the map, and a decoder turns positions back into cells. By default the decoder is
+    regularized toward an isometry, a mapping that preserves lengths, so a small step has nearly the same length
+    everywhere on the map. In a second stage, the refinement, each cell moves to its own position among its neighbors,
+    and the networks follow. The networks start at PCA; the map lies along the first principal components of the
+    representation and has its units.
 
     Parameters
     ----------
@@ -84,206 +84,190 @@ def geoae(
     n_components
         Number d of dimensions of the map.
     regularizer
-        What the networks are held to. Penalties on the metric tensors of the `side`:
+        What the map preserves (docs/regularizers.md). These act on the metric tensors of the network given by `side`:
 
-        - ``"isometric"`` (``"irae"``): distances, up to one scale. The default, because it
-          keeps areas and angles too. Lee et al., ICLR 2022.
-        - ``"volume"`` (``"geomae"``): relative areas, so that density can be read from the
-          map. Nazari, Damrich & Hamprecht 2023, arXiv 2306.17638.
-        - ``"conformal"`` (``"confae"``): angles and shapes. Nazari, *Geometric Encoder
-          Regularization*, Eq. 7.
-        - ``"unit_isometric"`` (``"iae"``): distances with the scale fixed, and the encoder the
-          orthogonal projection on the manifold. Gropp, Atzmon & Lipman 2020.
+        - ``"isometric"`` (``"irae"``), the default: lengths up to one scale, so areas and angles, too. Lee et al., ICLR
+          2022.
+        - ``"volume"`` (``"geomae"``): relative areas, so that you can read densities off the map. Nazari, Damrich &
+          Hamprecht 2023, arXiv 2306.17638.
+        - ``"conformal"`` (``"confae"``): angles and shapes. Nazari, *Geometric Encoder Regularization*, Eq. 7.
+        - ``"unit_isometric"`` (``"iae"``): lengths with the scale fixed, and the encoder projects orthogonally onto the
+          surface of the decoder. Gropp, Atzmon & Lipman 2020.
 
         Others:
 
-        - ``"neighborhood"`` (``"nrae"``, ``"nrae_l"``) and ``"neighborhood_quadratic"``
-          (``"nrae_q"``): the decoder's first- or second-order approximation at each cell
-          reconstructs the cells around it too, which denoises. Lee, Kwon & Park, NeurIPS 2021.
-        - ``"curvature"`` (``"mecae"``, ``"mcae"``): the surface bends least in the
-          representation; combine it with another, since it leaves the map free to stretch.
-          Lee & Park 2023, arXiv 2309.10237.
-        - baselines that keep nothing of the geometry: ``"contractive"`` (``"cae"``), small
-          derivatives of the encoder; ``"gradient_penalty"`` (``"rae_gp"``), of the decoder;
-          ``"denoising"`` (``"dae"``), noise on the cells; ``"topological"`` (``"topoae"``), the
-          lengths of the edges that hold a batch together, Moor et al., ICML 2020.
-        - a mapping such as ``{"isometric": 0.2, "curvature": 0.01}``: several with their
-          weights.
-        - `None`: nothing; the vanilla autoencoder, for comparison.
+        - ``"neighborhood"`` (``"nrae"``, ``"nrae_l"``), ``"neighborhood_quadratic"`` (``"nrae_q"``): the first- or
+          second-order approximation of the decoder at a cell also reconstructs its neighbors, which denoises. Lee et
+          al., NeurIPS 2021.
+        - ``"curvature"`` (``"mecae"``, ``"mcae"``): bends the surface as little as possible. Combine it with another
+          one, since it leaves the map free to stretch. Lee & Park 2023, arXiv 2309.10237.
+        - Baselines that preserve no geometry: ``"contractive"`` (``"cae"``), small derivatives of the encoder;
+          ``"gradient_penalty"`` (``"rae_gp"``), of the decoder; ``"denoising"`` (``"dae"``), noise on the cells;
+          ``"topological"`` (``"topoae"``), lengths of the edges that connect a batch, Moor et al., ICML 2020.
+        - A mapping of names to weights, such as ``{"isometric": 0.2, "curvature": 0.01}``, combines several.
+        - `None`: a plain autoencoder without regularizer, for comparison.
     strength
-        Weight of the regulariser against the mean squared error of the standardised
-        representation. Higher is less distortion and more reconstruction error: by default
-        ``"isometric"`` 0.2, ``"volume"`` 0.5, ``"conformal"`` 0.5, ``"curvature"`` 0.03, which cost 2 to 9%
-        of it on three reference data sets (docs/defaults.md); of the others a customary one
-        (`scgeoae.geometry.regularizers.REGULARIZERS`). Of ``"denoising"`` it is the standard
-        deviation of the noise. A mapping has its weights in itself.
-        ``"auto"``: the largest weight whose reconstruction error stays within `tolerance`, found while
-        training at a third more time (`scgeoae.training.DualAscent`); of a mapping, one factor of
-        all its weights. What was found is recorded in ``params``. With `refine`, the second stage
-        multiplies any other weight by 5, which costs hardly any error there.
+        Weight of the regularizer relative to the mean squared error of the standardized representation. A higher weight
+        gives less distortion and more reconstruction error. Default: 0.2 for ``"isometric"``, 0.5 for ``"volume"`` and
+        ``"conformal"``, 0.03 for ``"curvature"``, which raise the error by 2 to 9% (docs/defaults.md); for others see
+        `scgeoae.geometry.regularizers.REGULARIZERS`. For ``"denoising"`` it is the standard deviation of the noise. A
+        mapping has its own weights, so leave `strength` out, or give ``"auto"``. ``"auto"`` finds the largest weight
+        (for a mapping: one factor for all weights) whose error stays within `tolerance`, takes a third more time
+        (`scgeoae.training.DualAscent`), and records the result in ``params``. Refinement multiplies all weights not
+        found by ``"auto"`` by 5, which costs hardly any error there.
     tolerance
-        For ``strength="auto"``: reconstruction error allowed, as a multiple of that of the vanilla
-        autoencoder.
+        For ``strength="auto"``: largest reconstruction error, as a multiple of the error without a regularizer.
     side
-        Which network the first three and ``"unit_isometric"`` hold: ``"decoder"``, whose metric says
-        what is at a position of the map; ``"encoder"``, on M = BH⁻¹Bᵀ, which says how the cells
-        come to lie there; or ``"both"``, each with the full weight. By default the decoder, and
-        both for ``"unit_isometric"``, as its paper does. The other regularisers have no choice.
+        Network that the first three regularizers and ``"unit_isometric"`` act on: ``"decoder"``, whose metric describes
+        a position on the map; ``"encoder"``, whose metric M = BH⁻¹Bᵀ (B is its Jacobian) describes how cells come to
+        lie there; or ``"both"``, each with the full weight. Default: the decoder; both for ``"unit_isometric"``, as in
+        its paper. The other regularizers have no choice.
     sampling
-        Where regularisers of the decoder are evaluated: ``"data"``, at the codes of the cells,
-        which is where the map is read; ``"mixup"``, on and somewhat beyond the lines between
-        pairs of codes, to hold the gaps between clusters too; ``"gaussian"`` or ``"uniform"``, at
-        draws from the Gaussian of the codes or from the box around them. By default ``"data"``,
-        and ``"gaussian"`` for ``"unit_isometric"``, as its paper does. Those of the encoder are
-        always evaluated at the cells.
+        Where regularizers of the decoder are evaluated: ``"data"``, at the cells, where the map is read; ``"mixup"``,
+        on and somewhat beyond the lines between pairs of cells, to include the gaps between clusters; ``"gaussian"`` or
+        ``"uniform"``, at draws from the Gaussian of the cells or from the box around them, all in latent space.
+        Default: ``"data"``; ``"gaussian"`` for ``"unit_isometric"``, as in its paper. Those of the encoder always use
+        the cells.
     ambient
-        Metric H of the representation: how long a step in it is, √(vᵀHv). It changes what the
-        regulariser holds, all tensors, and the unit of the map, but not the reconstruction error.
+        Ambient metric H: the length of a step v in the representation is √(vᵀHv). It changes what the regularizer
+        preserves, all tensors, and the unit of the map, but not the reconstruction error (docs/regularizers.md).
 
-        - `None`: Euclidean, every feature counts by its own variation. For principal components
-          this is the distance that Scanpy's neighbours use.
-        - ``"mahalanobis"``: the inverse covariance of the representation, so that every direction
-          counts by its standard deviations, the last component as much as the first.
-        - (D,) positive numbers, a diagonal: weights of the features, for example a column of
-          `var` when the representation is X (a pandas Series is aligned by name); or a (D, D)
-          symmetric positive matrix.
-        - a function from (n, D) float32 tensors in units of the representation to (n, D)
-          diagonals or (n, D, D) matrices, which torch can differentiate. No file can hold it:
-          the tensors at the cells are stored, elsewhere `scgeoae.tl.metric` must be given it again.
+        - `None`: Euclidean. For principal components, this is the distance that Scanpy's neighbors use.
+        - ``"mahalanobis"``: the inverse covariance of the representation, so that every direction is measured in its
+          standard deviations and the last component counts as much as the first.
+        - (D,) positive weights of the features, such as a column of `var` if the representation is X (a pandas Series
+          is aligned by name); or a symmetric positive (D, D) matrix.
+        - A function from (n, D) float32 tensors in units of the representation to (n, D) diagonals or (n, D, D)
+          matrices that torch can differentiate. Files cannot hold it: the tensors at the cells are stored, and
+          `scgeoae.tl.metric` needs it again elsewhere.
     init_pos
-        Where training starts.
+        Where training starts (docs/regularizers.md). All but ``"pca"`` cost a warm-up of 500 steps.
 
         - ``"pca"``: the first principal components of the representation.
-        - ``"isomap"``: positions whose distances are those along the data, by landmark Isomap. It unrolls data
-          that are rolled up, such as a curled trajectory, which no bending of a projection does. It follows the
-          five nearest neighbors of each cell, in the graph that is there (see `neighbors_key`) or computed. Of more
-          than 4,000 cells it unrolls a random 4,000, whose neighbors are computed among these, and places the others
-          between them. What the graph does not connect is unrolled piece by piece.
-        - ``"paga"``: around the positions of the groups in ``uns["paga"]``, as for `scanpy.tl.umap`. Run
-          `scanpy.tl.paga` and `scanpy.pl.paga` first; for maps of two dimensions.
-        - a layout to be made geometric: another key of `obsm`, such as ``"X_umap"``, or an (n, d) array, whose unit,
-          position and orientation do not matter.
-
-        All but ``"pca"`` cost a warm-up of 500 steps.
+        - ``"isomap"``: positions from distances along the data (landmark Isomap). Use it for data that are rolled up,
+          such as a curled trajectory. It follows the five nearest neighbors of each cell, in the existing graph (see
+          `neighbors_key`) or computed. Of more than 4,000 cells, it unrolls a random 4,000, with neighbors among these,
+          and places the others between them. Parts that the graph does not connect are unrolled separately.
+        - ``"paga"``: around the positions of the groups in ``uns["paga"]``, as in `scanpy.tl.umap`. Run
+          `scanpy.tl.paga` and `scanpy.pl.paga` first. Only for maps of two dimensions.
+        - An existing layout: another key of `obsm`, such as ``"X_umap"``, or an (n, d) array. Its unit, position and
+          orientation do not matter.
     neighbors_weight
-        Weight of the neighbour term, which pulls each cell to its nearest ten in the representation and
-        away from random others: −log q(z_i, z_j) + log Σ_k q(z_i, z_k), q = 1/(1 + ‖z_i − z_k‖²/τ²). By
-        default 0.2 beside ``"isometric"``, ``"volume"`` and ``"conformal"``, where it sharpens neighbourhoods
-        and clusters and the decoder still keeps the metric, and 0 beside the others, which stay
-        what their papers describe. ``neighbors_weight=0`` is pure geometry.
+        Weight of the contrastive (InfoNCE) loss, which pulls each cell toward its ten nearest neighbors in the
+        representation and away from random others: −log q(z_i, z_j) + log Σ_k q(z_i, z_k), with
+        q = 1/(1 + ‖z_i − z_k‖²/τ²). It sharpens neighborhoods and clusters. Default: 0.2 with ``"isometric"``,
+        ``"volume"`` and ``"conformal"``, and 0 with the others, as in their papers. ``neighbors_weight=0`` leaves pure
+        geometry, by default also without refinement.
     neighbors_scale
-        Its length τ, in units of the standardised representation, in which features have a mean
-        variance of 1. Cells much nearer to each other count as together.
+        Length scale τ of this loss, in units of the standardized representation, in which features have a mean variance
+        of 1. Cells much closer than this count as together.
     neighbors_key
-        Key of `uns` of the neighbour graph to use for it, and for ``init_pos="isomap"``. By default that of
-        `scanpy.pp.neighbors`, ``"neighbors"``, if it was made from the same representation; where there is none the
-        neighbours are computed, beyond 10,000 cells those of a random 10,000 among these. The second
-        stage follows the graph that you name here, and one in ``"neighbors"`` whose metric is not Euclidean.
-        Otherwise it searches two neighbors for each of its `perplexity`, which Scanpy's graph does not have.
+        Key in `uns` of the neighbor graph for this loss and for ``init_pos="isomap"``. Default: ``"neighbors"``, from
+        `scanpy.pp.neighbors`, if it was made from the same representation; else neighbors are computed, beyond 10,000
+        cells only among a random 10,000. Refinement uses a graph named here, or one in ``"neighbors"`` whose metric is
+        not Euclidean; else it searches for two neighbors per unit of `perplexity`, more than Scanpy's graph has.
     refine
-        Whether to run the second stage, in which the position of each cell is a parameter of its own. An
-        encoder cannot place each of many cells exactly. The second stage minimizes the reconstruction error, the
-        penalties of the `regularizer`, and t-SNE's divergence of the neighbors on the map from those in the
-        representation, with kernels that are wider where cells are further apart. With ``"isometric"`` it also
-        holds distances between far cells to those straight through the representation, and sets the unit of the
-        map by them, unless `init_pos` gives it a layout to start at.
-        It keeps the ten nearest neighbors as t-SNE does. By default it runs with ``"isometric"``, ``"volume"`` and
-        ``"conformal"`` on the decoder, and its map is taken unless the encoder's keeps more of the ten nearest
-        neighbors, as on a smooth surface without noise. ``refine=False`` is the map of the encoder alone, and the
-        default for a representation of more than 5e8 values: the second stage holds all of it in memory as float32.
+        Whether to run the refinement, which optimizes the position of each cell as a parameter of its own, because an
+        encoder cannot place many cells exactly. It minimizes the reconstruction error, the penalties of the
+        `regularizer`, and t-SNE's divergence between neighbors in the data and on the map, with wider kernels where
+        cells are further apart. With ``"isometric"``, the Euclidean metric and ``init_pos="pca"``, it also fits
+        distances between far cells to the straight distances through the representation, and sets the unit of the map
+        by them. The map then keeps nearly as many of the ten nearest neighbors as t-SNE (docs/quality.md). Default:
+        refine with ``"isometric"``, ``"volume"`` and ``"conformal"`` on the decoder, but use the map of the encoder if
+        it keeps more of the ten nearest neighbors, as on a smooth surface without noise. ``refine=False`` leaves the
+        map of the encoder, and is the default beyond 5e8 values of the representation, all of which refinement holds in
+        memory as float32.
     tsne_weight
-        Weight κ of t-SNE's divergence in the second stage, against the reconstruction error: a dial from
-        geometry to t-SNE. At 0 each cell goes where the decoder reconstructs it best; up to 0.1 distances count most;
-        from 1 on neighborhoods do, and far distances and the reconstruction error get worse.
+        Weight κ of t-SNE's divergence in the refinement, relative to the reconstruction error: the balance between
+        geometry and t-SNE. At 0, each cell goes where the decoder reconstructs it best. Up to 0.1, distances dominate.
+        From 1 on, neighborhoods dominate, and far distances and the reconstruction error get worse.
     perplexity
-        Of t-SNE's affinities: how many neighbors count. Fewer keep the very nearest better, more
-        keep wider neighborhoods better. Useful values are 10 to 50.
+        How many neighbors of each cell count in t-SNE's affinities. A lower value keeps the very nearest better, a
+        higher value wider neighborhoods. Useful values are 10 to 50.
     noise
-        Standard deviation of the noise that is added to a cell before it is encoded, in the same
-        units. It keeps the encoder from memorising cells, so that new ones find their place. With the
-        neighbour term by default 0.25, or less where that would be longer than two thirds of the distance of a
-        cell to its neighbours, as on points that fill a surface; 0 without.
+        Standard deviation of the noise added to a cell before it is encoded, in units of the standardized
+        representation. It keeps the encoder from memorizing cells, so that new cells find their place. Default: 0.25
+        with the contrastive loss (less if that is longer than two thirds of the distance from a cell to its neighbors,
+        as for points that fill a surface), and 0 without it.
     use_rep
-        Representation to embed: a key of `obsm`, or ``"X"``. By default that of the neighbor graph in
-        ``uns["neighbors"]``, as `scanpy.tl.umap` has it; where there is none, X if it has at most 50 variables, else
-        ``"X_pca"``, computed if it is not there.
+        Representation to embed: a key of `obsm`, or ``"X"``. Default: the one of the neighbor graph in
+        ``uns["neighbors"]``, as in `scanpy.tl.umap`. Without a graph, X if it has at most 50 variables, else
+        ``"X_pca"``, which is computed if it does not exist.
     n_pcs
-        Use only the first so many columns of the representation; 0 means X.
+        Use only this many columns of the representation; 0 means X.
     layer
-        Take this layer in the place of X.
+        Use this layer instead of X.
     n_neighbors
-        Number k of neighbours on the map, the cell itself excluded, in the metric graph; and in
-        the representation, for ``"neighborhood"``.
+        Number k of neighbors of each cell, without the cell itself: on the map, for the metric graph (the neighbor
+        graph whose edges have their lengths in the data); and in the representation, for ``"neighborhood"``.
     hidden
         Widths of the hidden layers of the encoder; the decoder has them in reverse order.
     activation
         ``"silu"``, ``"elu"``, ``"tanh"`` or ``"softplus"``.
     n_steps
-        Number of steps at most, of the training and of the second stage. By default 120 epochs, but at least 200
-        and at most 1,200 steps, so that time does not grow with the number of cells, and 300 (beyond 10,000 cells
-        450) in the second stage. Training ends earlier when the held-out loss no longer falls. Of more than 100,000
-        cells it sees a random 100,000.
+        Largest number of steps, for training and for refinement. Default: for training, 120 epochs, but at least 200
+        and at most 1,200 steps, so that time does not grow with the number of cells; for refinement, 300 steps, or 450
+        beyond 10,000 cells. Training ends earlier if the validation loss stops falling. With more than 100,000 cells,
+        it uses a random 100,000.
     batch_size
-        Cells a step. The neighbour term acts on at most 256 of them.
+        Number of cells per step. The contrastive loss uses at most 256 of them.
     learning_rate
-        Peak of the one-cycle schedule.
+        Peak of the one-cycle learning-rate schedule.
     device
         ``"auto"`` (CUDA, else MPS, else CPU) or a torch device.
     progress_bar
-        Show progress and losses when training takes longer than a second.
+        Show progress and losses if training takes longer than a second.
     on_interrupt
-        What Ctrl-C, or the stop button of a notebook, does. ``"raise"``: it stops, and `adata` stays as it was.
-        ``"keep"``: it ends training, and what was reached is stored with a warning: the best state of the first stage,
-        as the map of the encoder alone, or the positions in the second stage. ``params["interrupted_at"]`` then says at
-        which step. Before the first evaluation of the first stage and outside of training nothing is stored, and it is
-        raised, too.
+        What happens on Ctrl-C or the stop button of a notebook. ``"raise"``: the run stops, and `adata` is unchanged.
+        ``"keep"``: what training has reached is stored with a warning (the best state of the first stage, as the map of
+        the encoder, or the current positions of the refinement), and the step in ``params["interrupted_at"]``. Before
+        the first evaluation of the first stage, and outside of training, ``"keep"`` does the same as ``"raise"``.
     random_state
-        Seed of initial weights, held-out cells and batches. The same seed, data, versions and
-        number of threads give the same bits on a CPU.
+        Seed of the initial weights, the validation cells and the batches. On a CPU, the same seed, data, versions and
+        number of threads give the same bits.
     key_added
-        Name of the results, ``"geoae"`` by default; see below.
+        Name of the results, used for all slots below. Default: ``"geoae"``.
     copy
         Return a copy instead of writing into `adata`.
 
     Returns
     -------
-    `None`, or the copy with ``copy=True``. With ``key = key_added or "geoae"`` it sets:
+    `None`, or the copy with ``copy=True``. It sets, with ``key = key_added or "geoae"``:
 
     ``adata.obsm["X_{key}"]`` : (n, d) float32
-        The map. One unit on it is one unit of the representation: of the distance between two cells straight through
-        it, in the median over pairs of cells, where the second stage has held them; else along the surface of the
-        decoder, on average.
+        The map. If refinement has fitted distances, a distance on the map equals the straight distance between the
+        decoded points, in the median over pairs of cells. Otherwise one unit of the map is, on average, one unit along
+        the surface of the decoder (docs/distances.md).
     ``adata.obsm["{key}_metric"]`` : (n, d(d+1)/2) float32
-        Metric tensor of the decoder at each cell, upper triangle row by row.
-    ``adata.obsp["{key}_metric"]`` : (n, n) float32 csr, k a row
-        Squared length of the edge to each neighbour as the cell measures it.
+        Metric tensor G of the decoder at each cell, upper triangle row by row. A small step v on the map has the length
+        √(vᵀGv) in the representation.
+    ``adata.obsp["{key}_metric"]`` : (n, n) float32 csr, k entries per row
+        Squared length of the edge to each neighbor, by the metric tensor of the cell.
     ``adata.obsp["{key}_distances"]``, ``adata.obsp["{key}_connectivities"]`` : (n, n) float32 csr
-        Riemannian edge lengths and Gaussian connectivities, symmetric, for
-        ``neighbors_key="geoae"`` of `scanpy.tl.leiden`, `scanpy.tl.paga`, `scanpy.tl.dpt`.
+        The metric graph: Riemannian edge lengths and Gaussian connectivities, symmetric. Pass ``neighbors_key="geoae"``
+        to `scanpy.tl.leiden`, `scanpy.tl.paga` or `scanpy.tl.dpt` to use it.
     ``adata.obs["{key}_log_area"]`` : float32
-        log10 of the generalised Jacobian determinant √det G relative to its mean over the
-        cells: above 0 where the map shows the data too small, below 0 where too large.
+        log10 of the generalized Jacobian determinant √det G, relative to its mean over the cells: above 0 where the map
+        shows the data too small, below 0 where it shows them too large.
     ``adata.obs["{key}_anisotropy"]`` : float32
-        1 − σ_min/σ_max of G: 0 where shapes are kept, 1 where one direction has collapsed.
+        1 − σ_min/σ_max of G: 0 where shapes are preserved, 1 where one direction has collapsed.
     ``adata.obs["{key}_reconstruction_error"]`` : float32
-        Squared distance between the cell and its reconstruction, in squared units of the
-        representation.
+        Squared distance between the cell and its reconstruction, in squared units of the representation.
     ``adata.obsm["{key}_metric_encoder"]`` : (n, d(d+1)/2) float32
         Metric tensor P = (BH⁻¹Bᵀ)⁻¹ that the encoder pushes forward from each cell.
     ``adata.obs["{key}_log_area_encoder"]``, ``adata.obs["{key}_anisotropy_encoder"]`` : float32
-        The distortion of each cell by that metric.
+        Distortion of each cell by the metric of the encoder.
     ``adata.uns["{key}"]`` : dict
-        ``params``, ``history``, ``scores``, ``model`` (see `scgeoae.get`) and the names of
-        the graph's matrices.
+        ``params``, ``history``, ``scores``, ``model`` (see `scgeoae.get`) and the names of the matrices of the graph.
 
     Raises
     ------
     KeyError
-        If `use_rep`, `layer`, `init_pos` or `neighbors_key` does not exist, or there are no positions in
-        ``uns["paga"]`` for ``init_pos="paga"``.
+        If `use_rep`, `layer`, `init_pos` or `neighbors_key` does not exist, or ``uns["paga"]`` has no positions for
+        ``init_pos="paga"``.
     ValueError
-        If an argument is out of its range, the representation has NaN or infinite values,
-        fewer than d + 2 cells or d features, or if all cells are equal.
+        If an argument is out of range, the representation has NaN or infinite values, fewer than d + 2 cells or fewer
+        than d features, or if all cells are equal.
     RuntimeError
         If training diverges.
 
@@ -320,7 +304,7 @@ def geoae(
         batch_size=batch_size,
         learning_rate=learning_rate,
         on_interrupt=on_interrupt,
-        seed=seed_of(random_state),
+        seed=checked_seed(random_state),
     )
     key = checked_map_key(key_added, "geoae")
     representation = choose_representation(
@@ -372,13 +356,10 @@ def geoae(
     followed = neighbors if graph is None else graph.indices
     if followed is not None:
         chosen = chosen | {"neighbors": digest(followed)}
-    params = _params(settings, chosen, ambient, init_pos, n_neighbors=k, fitted=fitted)
+    params = params_of_fit(settings, chosen, ambient, init_pos, n_neighbors=k, fitted=fitted)
     fitted.model.genes = genes_of(adata, representation)
-    results = assemble(fitted, representation=representation, params=params, n_neighbors=k, ours=True)
-    adata = writable(adata, copy=copy)
-    written = write_results(adata, key, results)
-    logg.info("    finished", time=start, deep="added\n" + "\n".join(f"    {line}" for line in written))
-    return adata if copy else None
+    results = results_of_fit(fitted, representation, params, n_neighbors=k, is_own=True)
+    return write(adata, changes_of_map(adata, key, results), start=start, copy=copy)
 
 
 def _positions(init_pos: Any, adata: AnnData, settings: Settings) -> Any:
@@ -388,59 +369,15 @@ def _positions(init_pos: Any, adata: AnnData, settings: Settings) -> Any:
         return None
     if init_pos == "paga":
         return paga_positions(adata, n_components=settings.n_components, seed=settings.seed)
-    if init_pos not in adata.obsm:
-        known = ", ".join(map(repr, adata.obsm)) or "nothing"
-        msg = (
-            f"Did not find {init_pos!r} in adata.obsm, which has {known}; "
-            "give 'pca', 'isomap', 'paga', one of these or an array."
-        )
-        raise KeyError(msg)
+    check_found(init_pos, adata.obsm, "adata.obsm", "; give 'pca', 'isomap', 'paga', one of these or an array")
     return adata.obsm[init_pos]
 
 
 def _by_name(ambient: Any, adata: AnnData, matrix: NDArray) -> Any:
-    """Bring a Series of weights of the variables into their order."""
+    """Reorder a Series of weights to match the variables."""
     if not isinstance(ambient, pd.Series) or matrix.shape[1] != adata.n_vars:
         return ambient
     if missing := set(adata.var_names) - set(ambient.index):
         msg = f"`ambient` has no weight for {len(missing)} of {adata.n_vars} variables, such as {min(missing)!r}."
         raise ValueError(msg)
     return ambient.reindex(adata.var_names)
-
-
-def _params(
-    settings: Settings, chosen: dict[str, Any], ambient: Any, init_pos: Any, *, n_neighbors: int, fitted: Fit
-) -> dict[str, Any]:
-    params = asdict(settings)
-    params["random_state"] = params.pop("seed")
-    # how a run would have ended is no part of what it was
-    del params["on_interrupt"]
-    params["hidden"] = np.array(settings.hidden, dtype=np.int64)
-    params |= chosen
-    params["n_neighbors"] = n_neighbors
-    params["noise"] = fitted.noise
-    params["interrupted_at"] = fitted.interrupted_at
-    if fitted.displacement is not None:
-        params["refine"] = True
-    elif settings.refine:
-        # an interrupt ended the run before the second stage
-        params["refine"] = False
-    params["init_pos"] = init_pos if isinstance(init_pos, str) else "array"
-    if settings.is_auto:
-        # the weights that were found; that `tolerance` is there tells that they were
-        weights = {term.name: fitted.factor * term.weight for term in settings.terms}
-        if isinstance(settings.regularizer, str):
-            params["strength"] = weights[settings.regularizer]
-        else:
-            params |= {"strength": None, "regularizer": weights}
-    else:
-        del params["tolerance"]
-    if callable(ambient):
-        params["ambient"] = Ambient(ambient).name
-    elif ambient is not None:
-        params["ambient"] = ambient if isinstance(ambient, str) else np.asarray(ambient, dtype=np.float32)
-    # `method` is what Scanpy asks of whatever `neighbors_key` names
-    params["method"] = "gauss"
-    params |= {"n_cells": len(fitted.embedding), "data": fitted.digest, "environment": fitted.environment}
-    # an h5ad file has no None; what is absent was the default
-    return {name: value for name, value in params.items() if value is not None}

@@ -1,18 +1,19 @@
 from __future__ import annotations
 
+from copy import deepcopy
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pandas as pd
 import torch
 
-from .._anndata.results import map_key, read_embedding, read_model
-from .._arguments import checked_integer
-from .._modes import in_own_modes
+from .._anndata.map import read_map
+from .._arguments import checked_integer, checked_names
+from .._runtime import default_torch_modes
 from ..geometry import chords, shorten
-from ._decode import decode
+from ._decode import decode_positions
 from ._places import find_place
-from ._routes import along_cells, metric_graph_of, straight
+from ._routes import along_cells, connected_graph, straight
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,25 +23,25 @@ if TYPE_CHECKING:
 
 
 class Geodesic(NamedTuple):
-    """A shortest curve on the surface of a map, of m points."""
+    """Shortest curve of m points on the surface of a map."""
 
     source: str
     target: str
     coordinates: NDArray[np.float32]
     """(m, d) points on the map."""
     distance: NDArray[np.float32]
-    """(m,) length of the curve up to each, in units of the representation."""
+    """(m,) length of the curve up to each point, in units of the representation."""
     length: float
-    """Of the whole curve."""
+    """Length of the whole curve, in units of the representation."""
     straight_length: float
-    """Of the straight line on the map between its ends, in the same units."""
+    """Length of the straight line on the map between the ends, in the same units."""
     deviation: float
-    """Largest distance of the curve from that line, in units of the map."""
+    """Largest distance of the curve from the straight line, in units of the map."""
     expression: pd.DataFrame
-    """(m, g) decoded genes along the curve, with its distance as index."""
+    """(m, g) decoded genes along the curve, indexed by `distance`."""
 
 
-@in_own_modes
+@default_torch_modes
 def geodesic(
     adata: AnnData,
     source: str | int | ArrayLike,
@@ -51,49 +52,51 @@ def geodesic(
     genes: str | Sequence[str] | None = None,
     n_points: int = 64,
 ) -> Geodesic:
-    r"""Find the shortest curve between two places on a map, by the metric of its decoder.
+    r"""Find the shortest curve between two places on a map, and the genes along it.
 
-    It runs on the surface that the decoder spans in the representation, where it is the straightest way. On a map
-    without distortion it is a straight line; how far it is from one says how far distances read off the map can be
-    trusted. It starts at the shortest route along the metric graph and at the straight line, whichever becomes the
-    shorter. Nothing is changed in `adata`.
+    The curve, called a *geodesic*, runs on the surface that the decoder spans in the representation. On a map without
+    distortion it is a straight line, so its deviation from one says how far you can trust distances read off the map.
+    The search starts from the shortest route along the metric graph and from the straight line, and the shorter result
+    is returned. `adata` is not changed.
 
     Parameters
     ----------
     adata
         Annotated data on which `scgeoae.tl.geoae` or `scgeoae.tl.distortion` was run.
     source, target
-        The ends: the name of a cell, or the number of its row; a group of `groupby` (its cell nearest to the median of
-        its cells); or a position on the map, (d,).
+        The ends: the name of a cell or its row number; a group of `groupby` (represented by the cell nearest to the
+        median of the group); or a position on the map, (d,).
     groupby
-        Column of `obs` in which groups are looked up, before names of cells. With it a number is a group, as that of a
-        Leiden cluster, and never a row.
+        Column of `obs` in which groups are looked up, before names of cells. A number is then a group, never a row.
     key
         The `key_added` of that run, or ``"umap"`` for a UMAP.
     genes
-        Which to decode along the curve, as in `scgeoae.tl.decode`: by default all that the representation knows,
-        none where `adata` has no genes.
+        Genes to decode along the curve, as in `scgeoae.tl.decode`. Default: all genes that the map knows, or none if
+        `adata` has no genes.
     n_points
-        Points of the curve, at equal distances in the representation.
+        Number m of points of the curve, at equal distances in the representation.
 
     Returns
     -------
-    A named tuple of ``source`` and ``target``, their names; ``coordinates``, (m, d) float32; ``distance``, (m,)
-    float32, and ``length`` in units of the representation; ``straight_length``, that of the straight line on the map in
-    the same units; ``deviation``, the largest distance from that line in units of the map; and ``expression``, a
-    data frame (m, g) of genes.
+    A named tuple of
+
+    - ``source``, ``target`` : names of the ends
+    - ``coordinates``, ``distance`` : (m, d) and (m,) float32, points on the map and length of the curve up to each
+    - ``length``, ``straight_length`` : lengths of the curve and of the straight line, in units of the representation
+    - ``deviation`` : largest distance of the curve from the straight line, in units of the map
+    - ``expression`` : (m, g) data frame of genes along the curve
 
     Raises
     ------
     KeyError
-        If there is no map under `key`, no such cell, group, column or gene.
+        If there is no map under `key`, or no such cell, group, column or gene.
     ValueError
-        If an end is none of these, or the tensors are a graph-Laplacian estimate, which has no decoder.
+        If an end is none of the above, or the tensors are a graph-Laplacian estimate, which has no decoder.
 
     See Also
     --------
     scgeoae.tl.geodesic_distances : Lengths between all groups.
-    scgeoae.pl.geodesics, scgeoae.pl.geodesic_genes : Draw them.
+    scgeoae.pl.geodesics, scgeoae.pl.geodesic_genes : Draw curves and the genes along them.
 
     References
     ----------
@@ -109,15 +112,16 @@ def geodesic(
     True
     """
     n_points = checked_integer(n_points, "n_points", 3)
-    key = map_key(adata, key)
-    z, model = read_embedding(adata, key), read_model(adata, key).double()
-    start, end = (find_place(adata, z, *where) for where in ((source, groupby, "source"), (target, groupby, "target")))
+    names = None if genes is None else checked_names(genes, "genes")
+    m = read_map(adata, key)
+    z, model = m.positions, deepcopy(m.model).double()
+    start, end = (find_place(m, *where) for where in ((source, groupby, "source"), (target, groupby, "target")))
     ends = [torch.from_numpy(np.asarray(place.position, dtype=np.float64))[None] for place in (start, end)]
     line = straight(*ends, n_points)
-    graph = metric_graph_of(adata, z, key, model)
+    graph = connected_graph(m, model)
     (route,) = along_cells(graph, z, [(start.cell, end.cell)], n_points)
     route = torch.from_numpy(route)[None]
-    # from the ends to the cells nearest to them
+    # the route runs between the cells nearest to the ends, so the ends themselves are put in
     route[:, 0], route[:, -1] = ends[0], ends[1]
 
     curves = shorten(model, torch.cat([line, route]))
@@ -125,7 +129,7 @@ def geodesic(
     best = lengths.sum(1).argmin()
     curve, distance = curves[best], np.r_[0, lengths[best].cumsum(0).numpy()].astype(np.float32)
     coordinates = curve.numpy().astype(np.float32)
-    decoded = decode(adata, coordinates, key=key, genes=genes)
+    decoded = decode_positions(m, coordinates, names)
     index = pd.Index(distance, name="distance")
     return Geodesic(
         start.name,

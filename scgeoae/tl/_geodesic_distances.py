@@ -7,11 +7,11 @@ import numpy as np
 import pandas as pd
 import torch
 
-from .._anndata.results import map_key, read_embedding, read_model
-from .._modes import in_own_modes
+from .._anndata.map import read_map
+from .._runtime import default_torch_modes
 from ..geometry import chords, shorten
 from ._places import group_places
-from ._routes import along_cells, metric_graph_of, straight
+from ._routes import along_cells, connected_graph, straight
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -23,18 +23,18 @@ class GeodesicDistances(NamedTuple):
     """Distances between g groups, (g, g) each, in units of the representation."""
 
     geodesic: pd.DataFrame
-    """Along the shortest curves on the surface that the decoder spans."""
+    """Along the shortest curves (geodesics) on the surface that the decoder spans."""
     straight: pd.DataFrame
-    """Along the straight lines on the map."""
+    """Along the straight lines on the map, measured on the surface."""
     ambient: pd.DataFrame
-    """In the representation, through the air between the decoded positions; at most that along the surface."""
+    """Straight through the representation between the decoded positions; never longer than the geodesics."""
 
 
-@in_own_modes
+@default_torch_modes
 def geodesic_distances(adata: AnnData, groupby: str, *, key: str = "geoae") -> GeodesicDistances:
-    r"""Measure how far groups of cells are from each other along the surface of a map.
+    r"""Measure how far groups of cells are from each other, along and across the surface of a map.
 
-    A group is at the cell that is nearest to the median of its cells on the map. Nothing is changed in `adata`.
+    Each group is represented by the cell nearest to the median of its cells on the map. `adata` is not changed.
 
     Parameters
     ----------
@@ -47,10 +47,12 @@ def geodesic_distances(adata: AnnData, groupby: str, *, key: str = "geoae") -> G
 
     Returns
     -------
-    A named tuple of data frames ``geodesic``, ``straight`` and ``ambient``, (g, g) in units of the representation, with
-    the groups in the order of the categories: along the shortest curves of the pullback metric, along the straight
-    lines on the map, and in the representation without regard to the surface. Where the first two agree, the shortest
-    way is a straight line on the map. Where the first and the last agree, the surface is flat between the groups.
+    A named tuple of three data frames (g, g), in units of the representation, with the groups in the order of their
+    categories:
+
+    - ``geodesic`` : along the shortest curves of the pullback metric, the metric of the decoder's surface
+    - ``straight`` : along straight lines on the map; as long as the geodesic if the straight line is the shortest path
+    - ``ambient`` : straight through the representation; as long as the geodesic if the surface between them is flat
 
     Raises
     ------
@@ -76,9 +78,9 @@ def geodesic_distances(adata: AnnData, groupby: str, *, key: str = "geoae") -> G
     >>> bool((found.ambient <= found.geodesic + 1e-6).all(axis=None))
     True
     """
-    key = map_key(adata, key)
-    z, model = read_embedding(adata, key), read_model(adata, key).double()
-    places = group_places(adata, z, groupby)
+    m = read_map(adata, key)
+    z, model = m.positions, m.model.double()
+    places = group_places(m, groupby)
     if len(places) < 2:
         msg = f"adata.obs[{groupby!r}] has one group, and distances are between two."
         raise ValueError(msg)
@@ -87,7 +89,7 @@ def geodesic_distances(adata: AnnData, groupby: str, *, key: str = "geoae") -> G
     i, j = torch.tensor(pairs).T
     lines = straight(positions[i], positions[j], N_POINTS)
     cells = [(places[a].cell, places[b].cell) for a, b in pairs]
-    routes = torch.from_numpy(np.stack(along_cells(metric_graph_of(adata, z, key, model), z, cells, N_POINTS)))
+    routes = torch.from_numpy(np.stack(along_cells(connected_graph(m, model), z, cells, N_POINTS)))
     found = chords(model, shorten(model, torch.cat([lines, routes]))).sum(1).view(2, -1).amin(0)
     measured = {
         "geodesic": found,
@@ -98,7 +100,7 @@ def geodesic_distances(adata: AnnData, groupby: str, *, key: str = "geoae") -> G
     frames = {}
     for which, lengths in measured.items():
         table = np.zeros((len(places), len(places)))
-        # as arrays: NumPy takes a tensor of one number for a number
+        # convert to arrays, because NumPy treats a tensor with one element as a scalar index
         table[i.numpy(), j.numpy()] = table[j.numpy(), i.numpy()] = lengths.numpy()
         frames[which] = pd.DataFrame(table, index=names, columns=names)
     return GeodesicDistances(**frames)

@@ -1,4 +1,4 @@
-"""Carry labels from the cells of a map to new ones."""
+"""Transfer labels from the cells of a map to new cells."""
 
 from __future__ import annotations
 
@@ -18,22 +18,12 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from numpy.typing import NDArray
 
-# Nearest cells of the reference that vote, as many as in a neighbor graph of Scanpy.
+# Nearest reference cells that vote, as many as in Scanpy's neighbor graph by default.
 N_VOTERS = 15
 
 
 def labels_to_carry(adata: AnnData, adata_new: AnnData, obs: str | Sequence[str] | None) -> dict[str, pd.Categorical]:
-    """Return the labels of the reference by their column of `obs`, or say why they cannot be carried over.
-
-    Raises
-    ------
-    KeyError
-        If there is no such column.
-    TypeError
-        If it holds no labels.
-    ValueError
-        If it has numbers, no cell has a label, or the new cells have a column of this name that is not from here.
-    """
+    """Return the labels of the reference for each column of `obs`, or raise if they cannot be transferred."""
     found = {}
     for name in [] if obs is None else checked_names(obs, "obs"):
         labels = obs_labels(adata, name)
@@ -55,9 +45,10 @@ def labels_to_carry(adata: AnnData, adata_new: AnnData, obs: str | Sequence[str]
 def carry(
     labels: dict[str, pd.Categorical], reference: NDArray, x: NDArray, adata: AnnData
 ) -> dict[str, dict[str, Any]]:
-    """Return the slots of labels that (n, D) new cells get from the (m, D) cells of a reference, by attribute and key.
+    """Return label slots for (n, D) new cells from (m, D) reference cells, by attribute and key.
 
-    That which most of the 15 nearest in the representation have, and what share of them has it.
+    Each new cell gets the label that most of its 15 nearest reference cells in the representation have, and the share
+    of these cells that have it.
     """
     columns, colors = {}, {}
     for name, known in labels.items():

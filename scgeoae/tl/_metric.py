@@ -5,15 +5,14 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 import numpy as np
 import torch
 
-from .._anndata.made_of import read_representation
-from .._anndata.results import map_key, read_embedding, read_model
-from .._anndata.slots import checked_side
-from .._arguments import checked_integer
-from .._modes import in_own_modes
+from .._anndata.map import read_map
+from .._anndata.results import named_scores
+from .._anndata.slots import SIDES
+from .._arguments import check_option, checked_integer, checked_positions
+from .._matrix import blocks
+from .._runtime import default_torch_modes
 from ..geometry import distortion
 from ..training import choose_ambient
-from ..training.blocks import blocks
-from ._positions import checked_positions
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,22 +22,22 @@ if TYPE_CHECKING:
 
     from .._anndata.slots import Side
 
-# of the values on a grid, as in the tables of the papers
+# Share of the values on a grid that is scored, as in the tables of the papers.
 KEEP = 0.9
 
 
 class MetricField(NamedTuple):
-    """Metric tensors at positions on a map, and how far they are from those of a perfect one."""
+    """Metric tensors at positions on a map, and scores of their distortion."""
 
     coordinates: NDArray[np.float32]
-    """(m, d)"""
+    """(m, d) positions on the map"""
     tensors: NDArray[np.float32]
-    """(m, d, d)"""
+    """(m, d, d) metric tensors"""
     scores: dict[str, float]
-    """``CN``, ``VPres``, ``ISO``"""
+    """``CN``, ``VPres`` and ``ISO``; 0 is perfect"""
 
 
-@in_own_modes
+@default_torch_modes
 def metric(
     adata: AnnData,
     *,
@@ -48,30 +47,29 @@ def metric(
     ambient: str | ArrayLike | Callable[[torch.Tensor], torch.Tensor] | None = None,
     n_grid: int = 64,
 ) -> MetricField:
-    r"""Evaluate the metric of a stored model anywhere on its map.
+    r"""Evaluate the metric of a stored map at any position.
 
-    Changes nothing; the tensors at the cells are stored by `scgeoae.tl.geoae` already
-    (`scgeoae.get.metric_tensors`). This evaluates them at other positions, by another ambient
-    metric, and as the tables of the papers do.
+    A metric tensor says how long a small step on the map is in the data. The tensors at the cells are already stored;
+    this function evaluates them elsewhere, or with another metric of the representation. `adata` is not changed.
 
     Parameters
     ----------
     adata
-        Annotated data on which `scgeoae.tl.geoae` or `scgeoae.tl.distortion` was run, or some of its cells.
+        Annotated data on which `scgeoae.tl.geoae` or `scgeoae.tl.distortion` was run, or a subset of its cells.
     key
         The `key_added` of that run, or ``"umap"`` for a UMAP.
     at
-        ``"cells"``; ``"grid"``: the nodes of a regular grid over the box around the cells, as
-        far as there is a cell in the tile around them; or (m, d) positions on the map.
+        ``"cells"``; ``"grid"``, the nodes of a regular grid that have a cell in the tile around them; or (m, d)
+        positions on the map.
     side
-        ``"decoder"``: the pullback metric G = AᵀHA. ``"encoder"``: the metric P = (BH⁻¹Bᵀ)⁻¹ that
-        the encoder pushes forward, from the cells themselves, and at other positions from the
-        decoded points.
+        ``"decoder"``: the pullback metric G = AᵀHA, with A the Jacobian of the decoder and H the ambient metric.
+        ``"encoder"``: the metric P = (BH⁻¹Bᵀ)⁻¹ that the encoder, with Jacobian B, pushes forward: from the cells
+        themselves with ``at="cells"``, else from the decoded points.
     ambient
-        Measure lengths of the representation by this metric H instead of that of the run, as in
-        `scgeoae.tl.geoae`; ``"euclidean"`` for the identity.
+        Measure lengths in the representation with this metric H instead of the one that the run used. Takes the values
+        of `ambient` in `scgeoae.tl.geoae`, and ``"euclidean"`` for the identity.
     n_grid
-        Nodes of the grid in each direction.
+        Number of nodes of the grid in each direction.
 
     Returns
     -------
@@ -79,18 +77,16 @@ def metric(
 
     - ``coordinates`` : (m, d) float32
     - ``tensors`` : (m, d, d) float32, in squared units of the representation per squared unit of the map
-    - ``scores`` : dictionary of ``CN``, ``VPres``, ``ISO`` (`scgeoae.geometry.distortion`)
-        On a grid of the values between their 5% and 95% quantiles, as in the tables of Nazari,
-        Damrich & Hamprecht 2023; else of all.
+    - ``scores`` : dictionary of ``CN``, ``VPres``, ``ISO`` (`scgeoae.geometry.distortion`); 0 is perfect. On a grid,
+      they use the values between the 5% and 95% quantiles, as in the tables of Nazari, Damrich & Hamprecht 2023.
 
     Raises
     ------
     KeyError
-        If there is no map under `key`, or its representation is needed and is not there.
+        If there is no map under `key`, or its representation is needed and does not exist.
     ValueError
-        If an argument is out of its range, a grid is asked for on a map that is not
-        two-dimensional, the model was damaged, or it was measured by a function and that is
-        not given.
+        If an argument is out of range, a grid is requested for a map that is not two-dimensional, the model was
+        damaged, or the run measured lengths with a function that is not given here.
 
     See Also
     --------
@@ -109,9 +105,9 @@ def metric(
     >>> field.scores["ISO"] < 0.1
     True
     """
-    checked_side(side)
-    key = map_key(adata, key)
-    z, model = read_embedding(adata, key), read_model(adata, key)
+    check_option(side, "side", SIDES)
+    m = read_map(adata, key)
+    z, model = m.positions, m.model
     at_cells = isinstance(at, str) and at == "cells"
     if at_cells:
         coordinates = z
@@ -121,9 +117,10 @@ def metric(
         coordinates = checked_positions(at, model.n_components, "at", or_else="'cells', 'grid' or ")
     from_cells = side == "encoder" and at_cells
     if ambient is not None or from_cells:
-        # the covariance is that of all cells
-        is_of_all = isinstance(ambient, str) and ambient == "mahalanobis"
-        raw = read_representation(adata, key, whole=is_of_all).matrix
+        if isinstance(ambient, str) and ambient == "mahalanobis":
+            # the covariance needs all cells of the map
+            m.check_whole()
+        raw = m.representation.matrix
     if ambient is not None:
         model.ambient = choose_ambient(None if isinstance(ambient, str) and ambient == "euclidean" else ambient, raw)
 
@@ -148,8 +145,7 @@ def metric(
         )
         raise ValueError(msg)
     measures = distortion(tensors, keep=KEEP if isinstance(at, str) and at == "grid" else 1.0)
-    scores = {"CN": measures.cn, "VPres": measures.vpres, "ISO": measures.iso}
-    return MetricField(points.numpy(), tensors.numpy(), scores)
+    return MetricField(points.numpy(), tensors.numpy(), named_scores(measures))
 
 
 def _grid(z: NDArray, n_grid: int) -> NDArray:

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from .._anndata.groups import read_groups
-from ._positions import checked_positions
+from .._anndata.columns import read_groups
+from .._arguments import checked_positions
 
 if TYPE_CHECKING:
-    from anndata import AnnData
     from numpy.typing import NDArray
+
+    from .._anndata.map import Map
 
 
 class Place(NamedTuple):
@@ -20,26 +21,19 @@ class Place(NamedTuple):
 
     name: str
     position: NDArray
-    """(d,)"""
+    """(d,) position on the map."""
     cell: int
-    """The cell at or nearest to it."""
+    """Row of the cell at the place or nearest to it."""
     cells: NDArray[np.intp]
-    """All cells of a group, else that one."""
+    """Rows of all cells of a group, or only `cell`."""
 
 
-def find_place(adata: AnnData, z: NDArray, where: Any, groupby: str | None, argument: str) -> Place:
-    """Return the place that a user means by a group of `groupby`, the name or row of a cell, or a position.
+def find_place(m: Map, where: Any, groupby: str | None, argument: str) -> Place:
+    """Return the place given by a group of `groupby`, by the name or row of a cell, or by a position.
 
-    A group is at the cell that is nearest to the median of its cells. A number is a group if there is a `groupby`, and
-    a row if there is none.
-
-    Raises
-    ------
-    KeyError
-        If there is no such cell, group or column.
-    ValueError
-        If it is none of these, or no cell has a group.
+    A number is a group if `groupby` is given, and a row otherwise.
     """
+    adata, z = m.adata, m.positions
     if not np.isscalar(where):
         position = checked_positions(where, z.shape[1], argument, or_else="a cell, a group or ")
         if len(position) != 1:
@@ -53,7 +47,7 @@ def find_place(adata: AnnData, z: NDArray, where: Any, groupby: str | None, argu
     if name is not None:
         return _center(name, z, groups.rows[name])
     if groups is None and isinstance(where, Integral) and not isinstance(where, bool):
-        return place_of_row(adata, z, where, f"`{argument}`")
+        return place_of_row(m, where, f"`{argument}`")
     rows = np.flatnonzero(adata.obs_names == where)
     if len(rows) == 1:
         return Place(where, z[rows[0]], int(rows[0]), rows)
@@ -67,23 +61,18 @@ def find_place(adata: AnnData, z: NDArray, where: Any, groupby: str | None, argu
     raise KeyError(msg)
 
 
-def place_of_row(adata: AnnData, z: NDArray, row: Any, argument: str) -> Place:
-    """Return the place of the cell in a row of `adata`.
-
-    Raises
-    ------
-    KeyError
-        If there is no such row.
-    """
-    if not isinstance(row, Integral) or not 0 <= row < len(z):
-        msg = f"Expected {argument} to be the row of a cell, 0 to {len(z) - 1}, found {row!r}."
+def place_of_row(m: Map, row: Any, argument: str) -> Place:
+    """Return the place of the cell in a row of `adata`."""
+    n = m.adata.n_obs
+    if not isinstance(row, Integral) or not 0 <= row < n:
+        msg = f"Expected {argument} to be the row of a cell, 0 to {n - 1}, found {row!r}."
         raise KeyError(msg)
-    return Place(adata.obs_names[row], z[row], int(row), np.array([row]))
+    return Place(m.adata.obs_names[row], m.positions[row], int(row), np.array([row]))
 
 
-def group_places(adata: AnnData, z: NDArray, groupby: str) -> list[Place]:
-    """Return the places of all groups of a column of `obs`, in the order of its categories."""
-    return [_center(name, z, rows) for name, rows in read_groups(adata, groupby).rows.items()]
+def group_places(m: Map, groupby: str) -> list[Place]:
+    """Return the places of all groups in a column of `obs`, in the order of its categories."""
+    return [_center(name, m.positions, rows) for name, rows in read_groups(m.adata, groupby).rows.items()]
 
 
 def _center(name: str, z: NDArray, rows: NDArray) -> Place:

@@ -6,21 +6,21 @@ import numpy as np
 from scanpy import logging as logg
 from scipy.sparse.csgraph import dijkstra
 
-from .._anndata.finite import check_finite
-from .._anndata.results import check_writable, map_key, read_embedding, read_model, writable
-from .._anndata.slots import Slots
-from .._modes import in_own_modes
+from .._anndata.map import read_map
+from .._anndata.write import Changes, check_writable, write
+from .._runtime import default_torch_modes
 from ._places import find_place, place_of_row
-from ._routes import metric_graph_of
+from ._routes import connected_graph
 
 if TYPE_CHECKING:
     from anndata import AnnData
-    from numpy.typing import ArrayLike, NDArray
+    from numpy.typing import ArrayLike
 
+    from .._anndata.map import Map
     from ._places import Place
 
 
-@in_own_modes
+@default_torch_modes
 def pseudotime(
     adata: AnnData,
     root: str | int | ArrayLike | None = None,
@@ -31,20 +31,20 @@ def pseudotime(
 ) -> AnnData | None:
     r"""Order cells by their geodesic distance from a root.
 
-    The distance is that along the metric graph of the map, over which a way leads from cell to cell, so that it
-    does not cut across where there are none; pieces that the graph does not connect are joined where they are nearest.
+    The distance is the length of the shortest path from cell to cell along the metric graph (the neighbor graph of the
+    map, with the length of each edge in the data), so paths do not cut across regions without cells. Parts of the graph
+    that are not connected are joined where they are nearest to each other.
 
     Parameters
     ----------
     adata
         Annotated data on which `scgeoae.tl.geoae` or `scgeoae.tl.distortion` was run.
     root
-        Where time begins: the name of a cell, or the number of its row; a group of `groupby`, at all cells of which it
-        begins; or a position on the map, (d,), at whose nearest cell it begins. By default the row in
-        ``adata.uns["iroot"]``, as in `scanpy.tl.dpt`; that is a number, so set it again after cells are left out.
+        Where time begins: the name of a cell or its row number; a group of `groupby`, all cells of which are at time 0;
+        or a position on the map, (d,), which stands for the cell nearest to it. Default: the row in
+        ``adata.uns["iroot"]``, as in `scanpy.tl.dpt`. That is a row number, so set it again after you remove cells.
     groupby
-        Column of `obs` in which groups are looked up, before names of cells. With it a number is a group, as that of a
-        Leiden cluster, and never a row.
+        Column of `obs` in which groups are looked up, before names of cells. A number is then a group, never a row.
     key
         The `key_added` of that run, or ``"umap"`` for a UMAP.
     copy
@@ -55,16 +55,15 @@ def pseudotime(
     `None`, or the copy with ``copy=True``. It sets
 
     ``adata.obs["{key}_pseudotime"]`` : float32
-        Distance from the root, from the nearest cell of it if it is a group, in units of the representation. Not a
-        share of the longest one, as `scanpy.tl.dpt` gives, so that those of two roots, or two maps of one
-        representation, can be compared.
+        Distance from the root (the nearest of its cells if it is a group), in units of the representation. Unlike in
+        `scanpy.tl.dpt`, it is not scaled to 1, so you can compare two roots, or two maps of the same representation.
 
     Raises
     ------
     KeyError
         If there is no map under `key`, no such cell, group or column, or neither a `root` nor ``adata.uns["iroot"]``.
     ValueError
-        If the root is none of these, or the tensors are a graph-Laplacian estimate, which has no decoder.
+        If the root is none of the above, or the tensors are a graph-Laplacian estimate, which has no decoder.
 
     See Also
     --------
@@ -72,7 +71,7 @@ def pseudotime(
 
     References
     ----------
-    Tenenbaum, de Silva & Langford 2000, for geodesic distances along a neighbour graph.
+    Tenenbaum, de Silva & Langford 2000, for geodesic distances along a neighbor graph.
 
     Examples
     --------
@@ -83,26 +82,22 @@ def pseudotime(
     >>> float(adata.obs["geoae_pseudotime"].min())
     0.0
     """
-    key = map_key(adata, key)
-    slots = Slots(key)
-    z, model = read_embedding(adata, key), read_model(adata, key).double()
-    place = _stored_root(adata, z) if root is None else find_place(adata, z, root, groupby, "root")
+    m = read_map(adata, key)
+    place = _stored_root(m) if root is None else find_place(m, root, groupby, "root")
+    connected = connected_graph(m, m.model.double())
     check_writable(adata, copy=copy)
     start = logg.info(f"computing geodesic distances from {place.name}")
-    distance = dijkstra(metric_graph_of(adata, z, key, model), indices=place.cells, min_only=True)
-    check_finite({slots.pseudotime: distance})
-    adata = writable(adata, copy=copy)
-    adata.obs[slots.pseudotime] = distance.astype(np.float32)
-    logg.info("    finished", time=start, deep=f"added\n    obs[{slots.pseudotime!r}]")
-    return adata if copy else None
+    distance = dijkstra(connected, indices=place.cells, min_only=True).astype(np.float32)
+    name = m.slots.pseudotime
+    return write(adata, Changes({("obs", name): distance}, [f"obs[{name!r}]"]), start=start, copy=copy)
 
 
-def _stored_root(adata: AnnData, z: NDArray) -> Place:
-    """Return the place of the cell that Scanpy takes for the root."""
-    if adata.uns.get("iroot") is None:
+def _stored_root(m: Map) -> Place:
+    """Return the place of the root cell that is set for Scanpy in ``uns["iroot"]``."""
+    if m.adata.uns.get("iroot") is None:
         msg = (
             "There is neither a `root` nor adata.uns['iroot']; give a cell or a group, as in "
             "sg.tl.pseudotime(adata, adata.obs_names[0])."
         )
         raise KeyError(msg)
-    return place_of_row(adata, z, adata.uns["iroot"], "adata.uns['iroot']")
+    return place_of_row(m, m.adata.uns["iroot"], "adata.uns['iroot']")

@@ -6,15 +6,14 @@ import numpy as np
 import torch
 from scanpy import logging as logg
 
+from .._anndata.columns import read_groups
 from .._anndata.fold_changes import log_fold_changes
-from .._anndata.genes import read_expression, read_genes
-from .._anndata.groups import read_groups
-from .._anndata.results import check_writable, map_key, read_embedding, read_model, writable
-from .._anndata.slots import Slots, checked_key
-from .._arguments import as_list, check_flag, checked_integer
-from .._modes import in_own_modes
+from .._anndata.map import read_map
+from .._anndata.write import Changes, check_writable, write
+from .._arguments import as_list, check_option, checked_integer, checked_key, checked_names, checked_positions
+from .._matrix import spread_rows
+from .._runtime import default_torch_modes
 from ..geometry import along, steepest
-from ._positions import checked_positions
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -22,17 +21,17 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from numpy.typing import ArrayLike, NDArray
 
-    from .._anndata.genes import Expression
     from ..nn import Framed
+    from ..nn.genes import Expression
 
-# Cells of a group at which derivatives are taken: their mean is that of all to a few percent.
+# Number of cells of a group at which derivatives are taken. Their mean is within a few percent of the mean over all.
 MAX_CELLS = 500
-# Derivatives, of cells × genes × dimensions, that are held at a time.
+# Number of derivatives (cells × genes × dimensions) that are in memory at a time.
 BLOCK = 2**23
 DIRECTIONS = ("into", "first", "second")
 
 
-@in_own_modes
+@default_torch_modes
 def rank_genes_by_jacobian(
     adata: AnnData,
     groupby: str,
@@ -46,16 +45,15 @@ def rank_genes_by_jacobian(
     key_added: str | None = None,
     copy: bool = False,
 ) -> AnnData | None:
-    r"""Rank the genes that change most from one cell to the next, for each group on a map.
+    r"""Rank the genes that change most within each group, or on the way into it.
 
-    Where `scanpy.tl.rank_genes_groups` says which genes are high in a group, this says which change within it, and in
-    which direction. With w the derivative of a gene along the map (the decoder's Jacobian by the gene's loadings)
-    and G the metric, the change per unit of travel in the representation is
+    `scanpy.tl.rank_genes_groups` finds genes that are high in a group; this function finds genes that change from one
+    cell to the next, and in which direction of the map. Let w be the derivative of a gene along the map (the decoder's
+    Jacobian times the gene's loadings) and G the metric tensor. The change per unit of distance in the representation,
+    averaged over the cells of the group, is
 
     .. math:: \sqrt{w^\top G^{-1} w} \quad \text{(in the steepest direction)}, \qquad
        w^\top v / \sqrt{v^\top G v} \quad \text{(in direction v)}
-
-    averaged over the cells of the group.
 
     Parameters
     ----------
@@ -64,26 +62,25 @@ def rank_genes_by_jacobian(
     groupby
         Column of `obs` with the groups.
     groups
-        Which of them, by name, or by number where the column holds numbers; all by default.
+        Groups to rank, by name, or by number if the column holds numbers. Default: all.
     direction
-        - `None`: the steepest of each gene; scores have no sign.
-        - ``"into"``: from the middle of the other cells to that of the group. Genes that rise on the way there have
-          positive scores and come first, as the markers of the group do in Scanpy.
-        - ``"first"``, ``"second"``: the principal axes of the mean metric of the group, along the first of which the
-          data change most for a step on the map. Which end of an axis is its head is a convention, the one with the
-          larger first coordinate: genes that rise toward it come first, those that rise toward the other end last. On a
-          map without distortion all directions are alike, and these mean nothing.
+        - `None`: the steepest direction of each gene; scores have no sign.
+        - ``"into"``: from the middle of all other cells to the middle of the group. Genes that rise on the way come
+          first and have positive scores, like the markers of a group in Scanpy.
+        - ``"first"``, ``"second"``: the principal axes of the mean metric tensor of the group; along the first, the
+          data change most per step on the map. By convention, genes that rise toward the end with the larger first
+          coordinate come first. On a map without distortion all directions are alike, so these axes mean nothing.
         - (d,) numbers: a direction on the map. Genes that rise along it come first.
     genes
-        Which to rank, as in `scgeoae.tl.decode`; by default all that the representation knows.
+        Genes to rank, as in `scgeoae.tl.decode`. Default: all genes that the map knows.
     n_genes
-        How many of each group are stored, all by default.
+        Number of genes to store for each group. Default: all.
     rankby_abs
         Put the genes that change most first, whether they rise or fall, as in `scanpy.tl.rank_genes_groups`.
     key
         The `key_added` of that run, or ``"umap"`` for a UMAP.
     key_added
-        Name of the result, ``"{key}_rank_genes"`` by default.
+        Name of the result. Default: ``"{key}_rank_genes"``.
     copy
         Return a copy instead of writing into `adata`.
 
@@ -92,23 +89,23 @@ def rank_genes_by_jacobian(
     `None`, or the copy with ``copy=True``. It sets
 
     ``adata.uns[key_added]`` : dict
-        As `scanpy.tl.rank_genes_groups` does: structured arrays ``names`` and ``scores``, one field for each group, the
-        largest score first and, with a direction, the genes that fall most last; in units of X per unit of the
-        representation. ``logfoldchanges`` are there with ``direction="into"``: log2 of how many times higher a gene is
-        in the group than in all other cells, computed as Scanpy does, of the means of the log1p values in the layer of
-        the map, in X or in ``raw``, the first that holds such. They are NaN with any other direction, and where there
-        are no log1p values, but counts or scaled ones only. ``pvals`` and ``pvals_adj`` are NaN: nothing is tested.
+        The format of `scanpy.tl.rank_genes_groups`: structured arrays with one field for each group. ``names`` (str)
+        and ``scores`` (float32, units of X per unit of the representation) are sorted from the largest score to the
+        smallest, so with a direction, the genes that fall most come last. ``logfoldchanges`` (float32) are NaN unless
+        ``direction="into"``: log2 of how many times higher the gene is in the group than in all other cells. As in
+        Scanpy, they are computed from the means of log1p values, in the layer of the map, X or ``raw`` (the first that
+        has such values), and are NaN if there are only counts or scaled values. ``pvals`` and ``pvals_adj`` (float32)
+        are NaN, because nothing is tested.
 
-    So ``sc.pl.rank_genes_groups(adata, key="geoae_rank_genes")`` and its siblings draw it, and
-    ``sc.get.rank_genes_groups_df(adata, None, key="geoae_rank_genes")`` is the table. With ``n_genes=-5`` Scanpy's dot
-    plot and its siblings show the five genes that fall most.
+    ``sc.pl.rank_genes_groups(adata, key="geoae_rank_genes")`` and related plots draw the result (``n_genes=-5``: the
+    genes that fall most), and ``sc.get.rank_genes_groups_df(adata, None, key="geoae_rank_genes")`` returns a table.
 
     Raises
     ------
     KeyError
-        If there is no map under `key`, no such column, group or gene.
+        If there is no map under `key`, or no such column, group or gene.
     ValueError
-        If an argument is out of its range, there is no X, or the tensors are a graph-Laplacian estimate.
+        If an argument is out of range, there is no X, or the tensors are a graph-Laplacian estimate.
 
     See Also
     --------
@@ -125,10 +122,9 @@ def rank_genes_by_jacobian(
     """
     if n_genes is not None:
         n_genes = checked_integer(n_genes, "n_genes", 1, or_="None")
-    key = map_key(adata, key)
-    key_added = checked_key(key_added, Slots(key).rank_genes)
-    check_flag(rankby_abs, "rankby_abs")
-    z, model = read_embedding(adata, key), read_model(adata, key)
+    m = read_map(adata, key)
+    key_added = checked_key(key_added, m.slots.rank_genes)
+    z, model = m.positions, m.model
     found = read_groups(adata, groupby)
     wanted = list(found.rows) if isinstance(groups, str) and groups == "all" else as_list(groups)
     rows = {name: found.rows[name] for name in map(found.name, wanted)}
@@ -143,31 +139,27 @@ def rank_genes_by_jacobian(
         )
         raise ValueError(msg)
     if isinstance(direction, str):
-        if direction not in DIRECTIONS[: 1 + model.n_components]:
-            known = ", ".join(map(repr, DIRECTIONS[: 1 + model.n_components]))
-            msg = f"Expected `direction` to be None, {known} or {model.n_components} numbers, found {direction!r}."
-            raise ValueError(msg)
+        check_option(direction, "direction", DIRECTIONS[: 1 + model.n_components])
         if direction == "into" and len(found.rows) < 2:
             msg = f"adata.obs[{groupby!r}] has one group, so that there are no other cells to come from."
             raise ValueError(msg)
     elif direction is not None:
-        direction = checked_positions(direction, model.n_components, "direction")[0]
+        direction = checked_positions(direction, model.n_components, "direction", or_else="None, a name or ")[0]
         if not direction.any():
             msg = "Expected `direction` to be other than 0."
             raise ValueError(msg)
     check_writable(adata, copy=copy)
     start = logg.info("ranking genes by the Jacobian of the decoder")
-    expression = read_expression(adata, key, genes)
-    genes = expression.genes
+    expression = m.expression(None if genes is None else checked_names(genes, "genes"))
 
     scores = np.stack([_scores(model, z, cells, direction, expression) for cells in rows.values()])
     changes = np.full_like(scores, np.nan)
     if isinstance(direction, str) and direction == "into":
-        changes = log_fold_changes(adata, genes, list(rows.values()), read_genes(adata, key).layer)
+        changes = log_fold_changes(adata, expression.genes, list(rows.values()), m.genes.layer)
     order = np.argsort(-np.abs(scores) if rankby_abs else -scores, axis=1, kind="stable")[:, :n_genes]
     untested = np.full(order.shape, np.nan, dtype=np.float32)
     result = {
-        "names": _fields(rows, genes[order]),
+        "names": _fields(rows, expression.genes[order]),
         "scores": _fields(rows, np.take_along_axis(scores, order, 1)),
         "logfoldchanges": _fields(rows, np.take_along_axis(changes, order, 1)),
         "pvals": _fields(rows, untested),
@@ -179,12 +171,11 @@ def rank_genes_by_jacobian(
         "method": "jacobian",
         "use_raw": False,
         "direction": "steepest" if direction is None else direction,
-        "key": key,
+        "key": m.key,
     }
-    adata = writable(adata, copy=copy)
-    adata.uns[key_added] = result
-    logg.info("    finished", time=start, deep=f"added\n    uns[{key_added!r}], ranked genes")
-    return adata if copy else None
+    return write(
+        adata, Changes({("uns", key_added): result}, [f"uns[{key_added!r}], ranked genes"]), start=start, copy=copy
+    )
 
 
 def _fields(names: Iterable[str], table: NDArray) -> NDArray:
@@ -193,11 +184,6 @@ def _fields(names: Iterable[str], table: NDArray) -> NDArray:
     for name, row in zip(names, table, strict=True):
         fields[name] = row
     return fields
-
-
-def _spread(z: NDArray) -> NDArray:
-    """Return at most `MAX_CELLS` of the cells, evenly spaced."""
-    return z[:: -(-len(z) // MAX_CELLS)]
 
 
 def _direction(
@@ -221,7 +207,7 @@ def _scores(
     model: Framed, z: NDArray, rows: NDArray, direction: str | NDArray | None, expression: Expression
 ) -> NDArray[np.float32]:
     """Return the mean change of each gene over the cells in `rows`, (g,)."""
-    at = torch.from_numpy(np.ascontiguousarray(_spread(z[rows]), dtype=np.float32))
+    at = torch.from_numpy(np.ascontiguousarray(z[rows[spread_rows(len(rows), MAX_CELLS)]], dtype=np.float32))
     along_what = _direction(direction, model, at, z, rows)
     total = torch.zeros(len(expression.genes), dtype=torch.float64)
     for part in at.split(max(BLOCK // (len(expression.genes) * at.shape[1]), 1)):

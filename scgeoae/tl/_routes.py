@@ -8,40 +8,41 @@ import numpy as np
 import torch
 from scipy.sparse.csgraph import dijkstra
 
-from .._anndata.results import read_graph
-from ..geometry import bridged, chords
+from ..geometry import chords
+from ..graphs import bridged
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from anndata import AnnData
     from numpy.typing import NDArray
     from scipy import sparse
 
+    from .._anndata.map import Map
     from ..nn import Framed
 
-# Pieces by which a straight line on the map is measured.
+# Number of pieces into which a straight line on the map is cut to measure it.
 N_PIECES = 16
 
 
-def metric_graph_of(adata: AnnData, z: NDArray, key: str, model: Framed) -> sparse.csr_matrix:
-    """Return the metric graph of a map with its pieces joined, (n, n) lengths in units of the representation."""
+def connected_graph(m: Map, model: Framed) -> sparse.csr_matrix:
+    """Return the metric graph of a map with its parts joined, (n, n) lengths in units of the representation."""
+    z = m.positions
 
     def measure(i: NDArray, j: NDArray) -> NDArray:
         ends = torch.from_numpy(z[np.stack([i, j])]).to(next(model.parameters()).dtype)
         return chords(model, straight(ends[0], ends[1], N_PIECES + 1)).sum(1).double().numpy()
 
-    return bridged(read_graph(adata, key), z, measure)
+    return bridged(m.graph, z, measure)
 
 
 def straight(start: torch.Tensor, end: torch.Tensor, n_points: int) -> torch.Tensor:
-    """Return the straight lines, (b, n_points, d), between (b, d) positions."""
+    """Return straight lines, (b, n_points, d), between pairs of (b, d) positions."""
     share = torch.linspace(0, 1, n_points, dtype=start.dtype)[None, :, None]
     return start[:, None] + (end - start)[:, None] * share
 
 
 def along_cells(graph: sparse.csr_matrix, z: NDArray, pairs: Sequence[tuple[int, int]], n_points: int) -> list[NDArray]:
-    """Return the shortest routes over a graph between pairs of cells, (n_points, d) each, evenly spaced."""
+    """Return the shortest routes along a graph between pairs of cells, (n_points, d) each, evenly spaced."""
     sources = sorted({i for i, _ in pairs})
     _, before = dijkstra(graph, indices=sources, return_predecessors=True)
     row = {source: before[at] for at, source in enumerate(sources)}
@@ -55,7 +56,7 @@ def along_cells(graph: sparse.csr_matrix, z: NDArray, pairs: Sequence[tuple[int,
 
 
 def _even(route: NDArray, n_points: int) -> NDArray:
-    """Return evenly spaced points of a polyline."""
+    """Return evenly spaced points on a polyline."""
     at = np.r_[0, np.linalg.norm(np.diff(route, axis=0), axis=1).cumsum()]
     wanted = np.linspace(0, at[-1], n_points)
     return np.stack([np.interp(wanted, at, column) for column in route.T], axis=1)

@@ -1,32 +1,18 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
 from scanpy import logging as logg
 
-from .._anndata.area import relative_area
 from .._anndata.incoming import incoming_representation
-from .._anndata.made_of import read_representation
-from .._anndata.results import (
-    Results,
-    Tensors,
-    check_writable,
-    embedding_slot,
-    has_own_decoder,
-    map_key,
-    read_embedding,
-    read_encoder,
-    read_params,
-    read_scores,
-    writable,
-    write_results,
-)
-from .._anndata.slots import SIDES, Slots
-from .._arguments import check_adata, check_flag
-from .._modes import in_own_modes
-from ..geometry import anisotropy, distortion
+from .._anndata.map import read_map
+from .._anndata.results import Results, Tensors, changes_of_map, distortion_scores
+from .._anndata.write import check_writable, write
+from .._arguments import check_adata, check_option
+from .._runtime import default_torch_modes
+from ..geometry import anisotropy
 from ..nn.arrays import to_arrays
 from ..quality import outliers
 from ..training import Settings, Settled, place, placement
@@ -38,17 +24,18 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from numpy.typing import NDArray
 
-    from .._anndata.representation import Representation
+    from .._anndata.params import Params
+    from .._anndata.slots import Side
     from ..nn import Autoencoder
     from ..nn.genes import Genes
 
-# Parameters that are those of the reference alone.
-OF_REFERENCE = ("layer", "n_features", "n_cells", "data", "interrupted_at")
-# Of principal components among the cells that they were made of, which solvers leave.
+# Parameters that describe only the reference and are not passed on to new cells.
+OF_REFERENCE = ("layer", "n_cells", "data", "interrupted_at")
+# Correlation that solvers leave between principal components on the cells that they were computed from.
 MAX_CORRELATION = 0.01
 
 
-@in_own_modes
+@default_torch_modes
 def transform(
     adata_new: AnnData,
     adata: AnnData,
@@ -62,45 +49,45 @@ def transform(
     allow_subset: bool = False,
     copy: bool = False,
 ) -> AnnData | None:
-    r"""Place new cells on the map of others.
+    r"""Place new cells on an existing map, flag those that do not belong, and transfer labels to them.
 
-    Each new cell starts where its nearest cells of the reference lie, and settles among them as these did in the
-    second stage of `scgeoae.tl.geoae`. Where that was left out, and on a map that somebody else made, the encoder
-    places it. Nothing is trained, the reference stays as it is, and a cell lands on the same place whatever cells come
-    with it; cells of the reference land on their own places.
+    Each new cell starts near its nearest cells of the reference (the cells of the map) and is optimized among them, as
+    they were in the refinement of `scgeoae.tl.geoae`. On a map without refinement, or made by another method, the
+    encoder places it. Nothing is trained, and the reference does not change. A cell lands at the same position
+    whichever cells come with it, and a cell of the reference at its own.
 
     Parameters
     ----------
     adata_new
-        New cells, preprocessed as the reference was.
+        New cells, preprocessed like the reference.
     adata
         Annotated data on which `scgeoae.tl.geoae`, `scgeoae.tl.adopt` or `scgeoae.tl.distortion` was run.
     key
         The `key_added` of that run, or ``"umap"`` for a UMAP.
     use_rep
-        Key of ``adata_new.obsm`` under which the new cells have the representation of the reference already. By default
+        Key in ``adata_new.obsm`` with the representation of the reference, if the new cells have it already. Default:
 
-        - the genes of a map of X are looked up by name, in whatever order they are;
-        - where the reference was made of a PCA whose loadings it had, the new cells are projected on these, which are
-          stored with the map. A PCA of their own would be another one, and is not used;
-        - any other representation, such as ``"X_scVI"``, is taken from the same key of ``adata_new.obsm``.
+        - For a map of X, genes are matched by name, in any order.
+        - For a map of a PCA with loadings, the new cells are projected onto the loadings, which are stored with the
+          map. A PCA of the new cells themselves would have other components and is not used.
+        - Any other representation, such as ``"X_scVI"``, is taken from the same key of ``adata_new.obsm``.
     layer
-        Take this layer of `adata_new` in the place of X. By default the layer that the reference was made of, if
-        `adata_new` has it, else X.
+        Layer of `adata_new` to use instead of X. Default: the layer that the reference was made from if `adata_new` has
+        it, else X.
     units
-        What the expression of the new cells is: ``"counts"``, ``"normalized"`` (each cell divided by its total),
-        ``"log1p"`` (of normalized counts), or ``"same"``, just what the map was made of, scaled if that was. By default
-        this is found out by comparing the new cells with the genes of the reference. They are normalized, logarithmized
-        and scaled as these were, as far as the map has a record of it, and it is said at warning level what was done.
-        If no reading fits this is an error, and if none fits well a warning, with both sets of values described.
+        What the expression values of the new cells are: ``"counts"``, ``"normalized"`` (each cell divided by its
+        total), ``"log1p"`` (of normalized counts), or ``"same"`` (as in the reference, scaled if it was scaled).
+        Default: found by comparison with the reference. The values are then normalized, log-transformed and scaled like
+        the reference, as its record in the map allows, and a message says what was done. Raises if nothing fits, and
+        warns if nothing fits well (docs/using.md).
     missing
-        What to do if the new cells lack genes of the reference: ``"raise"``, or ``"mean"`` to take the mean of the
-        reference for them, so that they say nothing.
+        What to do if the new cells lack genes of the reference: ``"raise"``, or ``"mean"`` to use the mean of the
+        reference, so that these genes have no influence.
     obs
-        Columns of ``adata.obs`` whose labels are carried over to the new cells, such as ``"cell_type"``.
+        Columns of ``adata.obs`` whose labels are transferred to the new cells, such as ``"cell_type"``.
     allow_subset
-        Place the cells also if `adata` has only some of the cells of the map. They then settle among these, so that
-        they land elsewhere than among all, and outliers are what is far from these.
+        Place the cells even if `adata` has only some of the cells of the map. They then land elsewhere than they would
+        among all cells, and outliers are cells far from those that are left.
     copy
         Return a copy instead of writing into `adata_new`.
 
@@ -111,44 +98,43 @@ def transform(
     ``obsm["X_{key}"]`` : (n, d) float32
         Positions on the map of the reference.
     ``obs["{key}_outlier_score"]`` : float32
-        How far the cell is from those of the reference in the representation, in distance and in direction
-        (`scgeoae.quality.outliers`): about 0 for a typical cell of the reference, above 1 as one or two in a hundred
-        of the reference are when the others do not know them. Principal components of a few hundred cells know these,
-        which the score allows for where the reference is all the cells that they were made of.
+        How unusual the cell's distance and direction from the reference cells are (`scgeoae.quality.outliers`): about 0
+        for a typical reference cell, above 1 for one or two in a hundred of them. Principal components of a few hundred
+        cells fit these better than new cells; the score corrects for this if the reference is all cells of the PCA.
     ``obs["{key}_outlier"]`` : bool
-        Whether the score is above 1: such a cell has a position, but may not belong on this map. A kind that lies near
-        others is flagged in part; let the share flagged in a cluster of new cells decide.
+        Whether the score is above 1. Such a cell has a position, but may not belong on this map. If a missing cell type
+        is similar to others, only some of its cells are flagged, so look at the share of flagged cells in each cluster.
     ``obsm["{key}_metric"]``, ``obsm["{key}_metric_encoder"]`` : (n, d(d+1)/2) float32
         Metric tensors, as in `scgeoae.tl.geoae`.
     ``obs["{key}_log_area"]``, ``obs["{key}_anisotropy"]``, and the same with ``_encoder`` : float32
-        The distortion at each cell; areas are relative to the mean over the reference.
+        Distortion at each cell. Areas are relative to the mean over the reference.
     ``obs["{key}_reconstruction_error"]`` : float32
         Squared distance between the cell and its reconstruction, in squared units of the representation.
     ``obs[name]``, ``obs["{name}_confidence"]`` : category, float32
-        For each name in `obs` the label that most of the 15 nearest cells of the reference in the representation have,
-        and what share of them has it; and the colors in ``uns["{name}_colors"]``, where the reference has some. Of an
-        outlier they say little.
+        For each name in `obs`, the label that most of the 15 nearest reference cells in the representation have, and
+        the share of them that have it. Colors are copied to ``uns["{name}_colors"]``. Do not rely on the labels of
+        outliers.
     ``uns["{key}"]`` (or ``uns["{key}_distortion"]``) : dict
-        ``params`` and ``model`` of the reference and the ``scores`` of these cells, so that plots and `scgeoae.get`
+        ``params`` and ``model`` of the reference and the ``scores`` of the new cells, so that plots and `scgeoae.get`
         work.
-
-    and, where it was computed, the representation under its key of ``obsm``; that of a map of X whose genes come in
-    another order under ``"{key}_representation"``.
+    ``obsm[use_rep]`` (or ``obsm["{key}_representation"]``) : (n, D) float32
+        The representation, if it had to be computed. The second name is for a map of X whose genes come in another
+        order.
 
     Raises
     ------
     KeyError
-        If the reference has no map under `key`, or its representation, `use_rep`, `layer` or a column of `obs` is not
-        there.
+        If the reference has no map under `key`, or if its representation, `use_rep`, `layer` or a column of `obs` does
+        not exist.
     ValueError
-        If genes or components are missing, or in units that do not lead to those of the reference; names are not
-        unique; values are not finite or beyond float32; the representation of the reference is no longer what the map
-        was made of; cells of the map are missing; or ``adata_new.obs`` has a column of a name in `obs` already, which
-        is not from here.
+        If genes or components are missing, or their units cannot be converted to those of the reference; if names are
+        not unique; if values are not finite or too large for float32; if the representation of the reference has
+        changed since the map was made; if cells of the map are missing; or if ``adata_new.obs`` already has a column
+        named in `obs` that this function did not write.
 
     See Also
     --------
-    scgeoae.pl.transform : Draw the new cells over the others.
+    scgeoae.pl.transform : Draw the new cells over the reference.
 
     References
     ----------
@@ -165,73 +151,61 @@ def transform(
     >>> new.obsm["X_geoae"].shape
     (100, 2)
     """
-    if not isinstance(missing, str) or missing not in ("raise", "mean"):
-        msg = f"Expected `missing` to be 'raise' or 'mean', found {missing!r}."
-        raise ValueError(msg)
-    key = map_key(adata, key)
-    read_embedding(adata, key)
-    check_flag(allow_subset, "allow_subset")
+    check_option(missing, "missing", ("raise", "mean"))
     check_adata(adata_new)
+    m = read_map(adata, key)
     labels = labels_to_carry(adata, adata_new, obs)
-    params, model = read_params(adata, key), read_encoder(adata, key)
+    model, z = m.autoencoder, m.positions
     representation = incoming_representation(
-        adata_new, adata, params, use_rep=use_rep, layer=layer, units=units, impute=missing == "mean", key=key
+        adata_new, m, use_rep=use_rep, layer=layer, units=units, impute=missing == "mean"
     )
     check_writable(adata_new, copy=copy)
-    start = logg.info(f"placing {adata_new.n_obs} cells on the map in adata.obsm[{embedding_slot(adata, key)!r}]")
+    start = logg.info(f"placing {adata_new.n_obs} cells on the map in adata.obsm[{m.slot!r}]")
     x = representation.dense(may_be_equal=True)
-    reference = read_representation(adata, key, whole=not allow_subset)
-    positions = _settled(adata, key, model, x, reference, params) if params.get("refine", False) else None
-    placed = placement(model, x, positions=positions)
+    if not allow_subset:
+        m.check_whole()
+    known = m.representation.dense()
+    is_refined = m.params.get("refine", False)
+    placed = placement(model, x, positions=_refined(model, x, known, z, m.params) if is_refined else None)
     if bad := np.count_nonzero(~np.isfinite(placed.error)):
         msg = (
             f"{bad} of {len(x)} cells in {representation.name} are too far from those of the map for float32; "
             "are they in other units? Preprocess them as the reference was."
         )
         raise ValueError(msg)
-    known = reference.dense()
     found = outliers(x, known, made_of=_made_of(model.genes, known))
 
-    metrics = {"decoder": placed.metric, "encoder": placed.encoder_metric}
+    metrics: dict[Side, NDArray[np.float32]] = {"decoder": placed.metric, "encoder": placed.encoder_metric}
+    scores = {"MSE": float(placed.error.mean(dtype=np.float64) / (x.shape[1] * float(model.scale) ** 2))}
     tensors = {}
-    for side in SIDES:
-        # the first files have no tensors of the encoder, to which its areas could be relative
-        if side == "encoder" and Slots(key, side).metric not in adata.obsm:
-            continue
-        metric = torch.from_numpy(metrics[side])
-        area = relative_area(adata, key, side)(metric)
-        tensors[side] = Tensors(metrics[side], area.numpy(), anisotropy(metric).numpy())
+    for side, metric in metrics.items():
+        tensor = torch.from_numpy(metric)
+        area = m.relative_log_area(side)(tensor)
+        tensors[side] = Tensors(metric, area.numpy(), anisotropy(tensor).numpy())
+        if len(x) > 1:
+            scores |= distortion_scores(metric, side)
     results = Results(
         tensors=tensors,
-        graph=None,
-        params={name: value for name, value in params.items() if name not in OF_REFERENCE} | representation.params,
-        # how long a distance on the map is, is measured once and for all
-        scores=_scores(metrics, placed.error, x.shape[1] * float(model.scale) ** 2)
-        | {name: value for name, value in read_scores(adata, key).items() if name.startswith("chord")},
+        params={name: value for name, value in m.params.items() if name not in OF_REFERENCE} | representation.params,
+        # the unit of the map was measured on the reference
+        scores=scores | {name: value for name, value in m.scores.items() if name.startswith("chord")},
         embedding=placed.embedding,
-        ours=has_own_decoder(adata, key),
+        is_own=m.is_own,
         reconstruction_error=placed.error,
         model=to_arrays(model),
         outlier_score=found.score,
         outlier=found.is_outlier,
         computed=representation.computed | carry(labels, known, x, adata),
     )
-    adata_new = writable(adata_new, copy=copy)
-    written = write_results(adata_new, key, results)
-    n_outliers = int(found.is_outlier.sum())
-    logg.info(
-        f"    finished: {n_outliers} of {len(x)} cells are outliers",
-        time=start,
-        deep="added\n" + "\n".join(f"    {line}" for line in written),
-    )
-    return adata_new if copy else None
+    done = f"{int(found.is_outlier.sum())} of {len(x)} cells are outliers"
+    return write(adata_new, changes_of_map(adata_new, m.key, results), start=start, copy=copy, done=done)
 
 
 def _made_of(genes: Genes | None, reference: NDArray) -> tuple[float, int] | None:
-    """Return total variance and number of the genes of a PCA, if the reference is all that it was made of."""
+    """Return the total variance and number of genes of a PCA, or None if it was not computed from just these cells."""
     if genes is None or genes.loadings is None or not genes.n_projected or len(reference) < 3:
         return None
-    # on other cells the components would be correlated
+    # components are uncorrelated only on the cells that they were computed from
     scores = reference - reference.mean(0)
     covariance = scores.T @ scores / (len(reference) - 1)
     variance = np.diag(covariance)
@@ -242,25 +216,14 @@ def _made_of(genes: Genes | None, reference: NDArray) -> tuple[float, int] | Non
     return float(total * len(reference) / (len(reference) - 1)), genes.n_projected
 
 
-def _settled(
-    adata: AnnData, key: str, model: Autoencoder, x: NDArray, reference: Representation, params: dict[str, Any]
-) -> NDArray[np.float32]:
-    """Return where new cells come to lie among those of the reference, which stay."""
-    known = Settled(model.standardize(reference.dense()).numpy(), model.to_latent(read_embedding(adata, key)).numpy())
+def _refined(model: Autoencoder, x: NDArray, known: NDArray, z: NDArray, params: Params) -> NDArray[np.float32]:
+    """Return the optimized positions of new cells among those of the reference, which stay fixed."""
+    reference = Settled(model.standardize(known).numpy(), model.to_latent(z).numpy())
     codes = place(
         model,
         model.standardize(x).numpy(),
-        known,
+        reference,
         perplexity=float(params.get("perplexity", Settings.perplexity)),
         divergence_weight=float(params.get("tsne_weight", Settings.tsne_weight)),
     )
     return model.to_map(torch.from_numpy(codes)).numpy()
-
-
-def _scores(metrics: dict[str, Any], error: Any, unit_of_error: float) -> dict[str, float]:
-    scores = {"MSE": float(np.mean(error, dtype=np.float64) / unit_of_error)}
-    if len(error) > 1:
-        for side, suffix in (("decoder", ""), ("encoder", "_encoder")):
-            measures = distortion(torch.from_numpy(metrics[side]))
-            scores |= {f"CN{suffix}": measures.cn, f"VPres{suffix}": measures.vpres, f"ISO{suffix}": measures.iso}
-    return scores

@@ -3,7 +3,6 @@
 from .ambient import choose_ambient
 from .conclude import Fit
 from .contrast import Contrast
-from .digest import digest, digest_of_rows
 from .dual_ascent import DualAscent
 from .encode import encode
 from .environment import environment
@@ -32,8 +31,6 @@ __all__ = [
     "Term",
     "choose_ambient",
     "default_steps",
-    "digest",
-    "digest_of_rows",
     "encode",
     "environment",
     "fit",

@@ -8,7 +8,7 @@ import numpy as np
 from numba import float64, njit
 from scipy import sparse
 
-from .threads import in_blocks
+from .._runtime import parallel_blocks
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -57,7 +57,7 @@ def conditional(distances: NDArray[np.float32], perplexity: float, *, n_threads:
     Rows sum to 1; an infinite distance is no neighbor.
     """
     found = np.empty(distances.shape, dtype=np.float32)
-    in_blocks(
+    parallel_blocks(
         lambda start, stop: _conditional(start, stop, distances, perplexity, found),
         len(distances),
         block=BLOCK,

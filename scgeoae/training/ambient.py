@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from sklearn.covariance import ledoit_wolf
 
+from .._matrix import dense
 from ..geometry.ambient import Ambient, is_metric
-from .blocks import dense
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from ..nn import Jet, Passes
+from ..geometry import Jet
+from ..nn import Passes
 from .loss import Loss, loss
 
 if TYPE_CHECKING:

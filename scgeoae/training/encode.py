@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from .._matrix import blocks
 from ..nn.activations import ACTIVATIONS, IN_PLACE
-from .blocks import blocks
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
+from .._matrix import blocks
 from ..geometry.metric import cometric, inverse
-from .blocks import blocks
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -10,10 +10,11 @@ import torch
 from scipy.spatial import KDTree
 
 from .._arguments import check_flag
+from .._matrix import blocks
+from .._runtime import training_threads
 from ..geometry.chord_ratio import chord_ratio
 from ..geometry.frame import fit_frame
 from .batches import Cells
-from .blocks import blocks
 from .conclude import conclude
 from .device import compute_on
 from .evaluate import evaluate
@@ -24,7 +25,6 @@ from .optimize import optimize
 from .prepare import prepare
 from .search import Neighbors, nearest_neighbors
 from .settle import N_COARSE, Effort, Weights, settle
-from .tuning import tuned_for
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -151,7 +151,7 @@ def _fit(
         # what the second half would add is less than what the positions add
         n_steps //= 2
     objective = {"terms": settings.terms, "contrast": settings.contrast, "noise": noise}
-    with tuned_for(settings.batch_size, x.device):
+    with training_threads(settings.batch_size, x.device):
         if init_pos is not None:
             start_from(
                 model,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from .._arguments import check_flag
+from .._runtime import training_threads
 from ..geometry.frame import Frame, procrustes
 from .batches import Cells
 from .conclude import conclude
@@ -17,7 +18,6 @@ from .initialize import set_linear
 from .neighbors import MAX_SEARCHED, N_NOISE_CELLS, N_PARTNERS, find_neighbors, suitable_noise
 from .optimize import optimize
 from .prepare import prepare
-from .tuning import tuned_for
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -101,7 +101,7 @@ def _fit_decoder(
     set_linear(model, x[train], cells.codes[train])
     some, asked = train[:MAX_SEARCHED], train[:N_NOISE_CELLS]
     noise = suitable_noise(x, find_neighbors(x, some, N_PARTNERS, of=asked), asked)
-    with tuned_for(settings.batch_size, x.device):
+    with training_threads(settings.batch_size, x.device):
         run = optimize(
             model,
             cells,

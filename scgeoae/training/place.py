@@ -8,12 +8,12 @@ import numpy as np
 import torch
 from scipy.spatial import KDTree
 
+from .._runtime import parallel_blocks
 from .affinities import conditional
 from .forces import forces
 from .positions import LAST_RATE, LEAST_SHARE, MEAN, N_NEAR, SHARED, SQUARE, WIDTH_NEIGHBOR, kernel_widths
 from .search import nearest_neighbors
 from .settings import n_affinities
-from .threads import in_blocks
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -140,7 +140,7 @@ class _Field:
             partners, affinity = np.empty((len(z), 0), dtype=np.int32), np.empty((len(z), 0), dtype=np.float32)
         force, total = np.empty_like(z), np.empty(len(z), dtype=np.float32)
         per_far, per_total = np.float32(len(self.codes) / len(self.far)), np.float32(self.per_total)
-        in_blocks(
+        parallel_blocks(
             lambda start, stop: self.forces.of_settled(
                 start, stop, z, 1 / width, self.codes, self.narrowness, partners, affinity, near, self.far, is_far,
                 per_far, per_total, force, total,

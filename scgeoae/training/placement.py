@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import torch
 
-from .blocks import blocks
+from .._matrix import blocks
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from scipy.spatial import KDTree
 
+from .._runtime import parallel_blocks
 from .affinities import affinities
 from .forces import forces
 from .jumps import gatherings
-from .threads import in_blocks
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -245,7 +245,7 @@ class Positions:
         return near, distance
 
     def _in_blocks(self, work: Callable[[int, int], None]) -> None:
-        in_blocks(work, len(self.values), block=BLOCK, n_threads=self.n_threads)
+        parallel_blocks(work, len(self.values), block=BLOCK, n_threads=self.n_threads)
 
 
 def kernel_widths(local: NDArray) -> tuple[NDArray[np.float32], float]:

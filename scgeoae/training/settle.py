@@ -11,6 +11,7 @@ import torch
 from scipy.spatial import KDTree
 from tqdm.auto import tqdm
 
+from .._runtime import training_threads
 from ..nn import flatten
 from .adamw import AdamW
 from .affinities import conditional
@@ -20,7 +21,6 @@ from .jumps import Jumps
 from .neighbors import within
 from .positions import Positions
 from .search import InvertedFile, Neighbors, nearest_neighbors
-from .tuning import tuned_for
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -224,7 +224,7 @@ def _settle(
     factor = weights.factor if weights.is_found else PENALTY_FACTOR * weights.factor
     factor = min(factor, LARGEST / max(heaviest, 1.0))
     interrupted_at = None
-    with bar, tuned_for(effort.batch_size, x.device):
+    with bar, training_threads(effort.batch_size, x.device):
         try:
             for _ in range(n_steps):
                 positions.step(model)

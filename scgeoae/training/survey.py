@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from .blocks import blocks
-from .digest import digest
+from .._matrix import blocks, digest
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

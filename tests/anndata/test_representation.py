@@ -166,7 +166,7 @@ def test_bad_values_are_counted_by_cell(form, bad):
         ({"layer": "nope"}, KeyError, r"Did not find 'nope' in adata\.layers, which has 'counts'"),
         ({"use_rep": "X_pca", "layer": "counts"}, ValueError, "`layer` takes the place of X"),
         ({"n_pcs": 11}, ValueError, "`n_pcs` to be at most 10, the number of columns of adata.obsm"),
-        ({"n_pcs": -1}, ValueError, "`n_pcs` to be None or an integer >= 0, found -1"),
+        ({"n_pcs": -1}, ValueError, "`n_pcs` to be an integer >= 0 or None, found -1"),
     ],
 )
 def test_bad_names(kwargs, error, message):
@@ -196,15 +196,15 @@ def test_size_factors(small):
     counts = np.random.default_rng(0).poisson(3, size=small.shape).astype(np.float32)
     small.X, small.obs["factor"] = counts, np.linspace(1, 2, small.n_obs)
     params = {"use_rep": "X", "library_size": 100.0, "size_factor_key": "factor"}
-    found = stored_representation(small, params).dense()
+    found = stored_representation(small, params, None, small.n_vars).dense()
     np.testing.assert_allclose(found, np.log1p(100 * counts / small.obs["factor"].to_numpy()[:, None]), rtol=1e-5)
     for values in ("text", np.nan):
         small.obs["factor"] = values
         with pytest.raises(ValueError, match=r"adata\.obs\['factor'\], the size factors of this map, to hold finite"):
-            stored_representation(small, params)
+            stored_representation(small, params, None, small.n_vars)
     del small.obs["factor"]
     with pytest.raises(KeyError, match=r"Did not find 'factor' in adata\.obs, which has 'side'"):
-        stored_representation(small, params)
+        stored_representation(small, params, None, small.n_vars)
 
 
 @for_each("as_array", [False, True])

@@ -80,7 +80,7 @@ def check_error(error: Exception) -> None:
     assert isinstance(error, ERRORS), told
     assert not isinstance(error, Warning), told
     # what Python itself says of a call that does not fit the signature is raised where it is called
-    if isinstance(error, TypeError) and (path.parent == Path(__file__).parent or path.name == "_modes.py"):
+    if isinstance(error, TypeError) and (path.parent == Path(__file__).parent or path.name == "_runtime.py"):
         return
     assert path.is_relative_to(OURS), f"a foreign traceback:\n{told}"
     raising = linecache.getline(str(path), line).strip()

@@ -15,7 +15,7 @@ from anndata import AnnData
 
 import scgeoae as sg
 from scgeoae.__main__ import main
-from scgeoae._replacing import replacing
+from scgeoae._files import atomic_write
 
 from ..for_each import for_each
 
@@ -87,7 +87,7 @@ def test_a_file_is_replaced_as_a_whole(tmp_path, fail):
     link.symlink_to(path)
 
     def write():
-        with replacing(link) as scratch:
+        with atomic_write(link) as scratch:
             scratch.write_bytes(b"new")
             if fail:
                 raise OSError

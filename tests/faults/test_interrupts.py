@@ -281,7 +281,7 @@ def test_interrupts_while_threads_are_set_neither_hang_nor_leave_one():
     """In a process of its own, since what is interrupted at a wrong moment waits for ever."""
     code = """
 import random, signal, torch
-from scgeoae.training.tuning import tuned_for
+from scgeoae._runtime import training_threads
 
 def interrupt(*_):
     raise KeyboardInterrupt
@@ -292,7 +292,7 @@ rng, n_interrupted = random.Random(0), 0
 for _ in range(3000):
     try:
         signal.setitimer(signal.ITIMER_REAL, rng.uniform(1e-5, 8e-4))
-        with tuned_for(64, torch.device("cpu")):
+        with training_threads(64, torch.device("cpu")):
             assert torch.get_num_threads() == 1
         signal.setitimer(signal.ITIMER_REAL, 0)
     except KeyboardInterrupt:
@@ -308,7 +308,7 @@ def test_interrupts_while_neighbors_are_searched_for_do_not_end_the_process():
     code = """
 import random, signal, time
 import numpy as np
-from scgeoae.geometry import nearest_others
+from scgeoae.graphs import nearest_others
 
 def interrupt(*_):
     raise KeyboardInterrupt

@@ -20,8 +20,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import scgeoae as sg
-from scgeoae._anndata.assemble import assemble_counts
-from scgeoae._anndata.results import write_results
+from scgeoae._anndata.results import changes_of_map, results_of_counts
+from scgeoae._anndata.write import write
 from scgeoae.nn import Autoencoder, CountDecoder
 from scgeoae.nn.arrays import to_arrays
 
@@ -67,7 +67,7 @@ def maps() -> dict[str, tuple[AnnData, str]]:
     model = count_decoder()
     z = rng.normal(size=(24, 2)).astype(np.float32)
     params = {"use_rep": "X", "layer": "counts", "library_size": 100.0, "ambient": "fisher", "made_by": "GeoSCVI"}
-    results = assemble_counts(
+    results = results_of_counts(
         z,
         model.metric(torch.from_numpy(z)).detach().numpy(),
         model=model,
@@ -77,7 +77,7 @@ def maps() -> dict[str, tuple[AnnData, str]]:
         params=params,
         n_neighbors=4,
     )
-    write_results(counts, "geoscvi", results)
+    write(counts, changes_of_map(counts, "geoscvi", results), start=None)
     return {
         "X": (of_x, "geoae"),
         "PCA": (of_pca, "geoae"),

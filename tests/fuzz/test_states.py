@@ -29,7 +29,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from scipy import sparse
 
 import scgeoae as sg
-from scgeoae._anndata.results import has_model, has_own_decoder, read_params
+from scgeoae._anndata.map import read_map
+from scgeoae._anndata.representation import stored_representation
 from scgeoae._anndata.slots import SIDES, Slots
 from scgeoae.geometry import anisotropy, gaussian_curvature, relative_log_area
 from scgeoae.geometry.regularizers import REGULARIZERS
@@ -256,7 +257,7 @@ class Lives(RuleBasedStateMachine):
         allowed = (*COMPUTED, "uns['evaluation']") if name in MAKERS else COMPUTED
         stray = [path for path in changed if key not in path and not path.startswith(allowed)]
         assert name == "tl.evaluate" or not stray, f"{name} of {key} changed {stray}"
-        if name == "tl.geoae" or (name in MAKERS and not has_own_decoder(self.adata, key)):
+        if name == "tl.geoae" or (name in MAKERS and not read_map(self.adata, key).is_own):
             self.written.add(key)
             self.encoded.add(key)
             # the map that was replaced may be what another was made of
@@ -473,15 +474,15 @@ def check_slots(adata: AnnData, key: str) -> None:
 
 def check_model(adata: AnnData, key: str) -> None:
     """Fail unless the model's metric is the stored one, and it encodes cells without places of their own to the map."""
-    if not has_model(adata, key):
+    m = read_map(adata, key)
+    if not m.has_model:
         return
     model, z = sg.get.model(adata, key=key), torch.from_numpy(np.array(adata.obsm[f"X_{key}"], dtype=np.float32))
     stored = torch.from_numpy(sg.get.metric_tensors(adata, key=key))
     unit = stored.abs().max()
     assert (model.metric(z) - stored).abs().max() <= 1e-2 * unit, "tensors are not those of the model"
-    params = read_params(adata, key) if has_own_decoder(adata, key) else {"refine": True}
-    if not params.get("refine", False):
-        x = sg._anndata.representation.stored_representation(adata, params).dense(may_be_equal=True)
+    if m.is_own and not m.params.get("refine", False):
+        x = stored_representation(adata, m.params, None, model.n_features).dense(may_be_equal=True)
         encoded = model.encode(torch.from_numpy(np.array(x, dtype=np.float32)))
         assert (encoded - z).abs().max() <= 1e-4 * max(float(z.abs().max()), float(model.unit)), "encodes elsewhere"
     slots = Slots(key)

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.func import hessian, jacfwd, vmap
 
-from scgeoae.geometry import extrinsic_curvature, gaussian_curvature, inverse, mean_curvature, pullback
-from scgeoae.nn import Jet, Mlp
+from scgeoae.geometry import Jet, extrinsic_curvature, gaussian_curvature, inverse, mean_curvature, pullback
+from scgeoae.nn import Mlp
 
 
 def jet_of(f, z):

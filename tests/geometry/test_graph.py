@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy import sparse
 from sklearn.neighbors import NearestNeighbors
 
-from scgeoae.geometry import metric_graph, nearest_others
+from scgeoae.graphs import metric_graph, nearest_others
 
 
 def example(n=30, k=5, seed=0):
@@ -118,7 +118,7 @@ def test_matrices_are_those_of_the_definition(n, k, d, n_places, dtype, seed):
 def test_blocks_join(monkeypatch):
     z, metric, neighbors = example(n=100)
     at_once = metric_graph(z, metric, neighbors)
-    monkeypatch.setattr("scgeoae.geometry.graph.BLOCK", 7 * 5 * 2**2)
+    monkeypatch.setattr("scgeoae.graphs.metric.BLOCK", 7 * 5 * 2**2)
     for one, other in zip(at_once, metric_graph(z, metric, neighbors), strict=True):
         np.testing.assert_array_equal(one.toarray(), other.toarray())
 

@@ -5,7 +5,8 @@ import pytest
 import torch
 from sklearn.neighbors import NearestNeighbors
 
-from scgeoae.geometry import anisotropy, laplacian_metric, relative_log_area
+from scgeoae.geometry import anisotropy, relative_log_area
+from scgeoae.graphs import laplacian_metric
 
 CHARTS = ["stretched Swiss roll", "stereographic", "Mercator", "plate carrée"]
 

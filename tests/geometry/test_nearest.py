@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.neighbors import NearestNeighbors
 
-from scgeoae.geometry import nearest_others
+from scgeoae.graphs import nearest_others
 
 
 @st.composite
@@ -41,7 +41,7 @@ def test_none_is_nearer_than_the_nearest(drawn):
 def test_blocks_join(monkeypatch):
     z = np.random.default_rng(0).normal(size=(100, 2))
     at_once = nearest_others(z, 5)
-    monkeypatch.setattr("scgeoae.geometry.nearest.BLOCK", 7)
+    monkeypatch.setattr("scgeoae.graphs.nearest.BLOCK", 7)
     np.testing.assert_array_equal(nearest_others(z, 5), at_once)
 
 

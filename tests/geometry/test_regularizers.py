@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy.sparse.csgraph import minimum_spanning_tree
 from scipy.spatial.distance import pdist, squareform
 
-from scgeoae.geometry import pullback
+from scgeoae.geometry import Jet, pullback
 from scgeoae.geometry.regularizers import (
     REGULARIZERS,
     canonical_name,
@@ -23,7 +23,6 @@ from scgeoae.geometry.regularizers import (
     unit_isometric,
     volume,
 )
-from scgeoae.nn import Jet
 
 seeds = st.integers(0, 1000)
 # those that ask for the shape of the metric tensors and not for their size

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from sklearn.neighbors import NearestNeighbors
 
-from scgeoae.geometry import tears
-from scgeoae.geometry.edges import both_ways
+from scgeoae.graphs import tears
+from scgeoae.graphs.edges import both_ways
 
 
 def neighbors_of(x, k=15):

@@ -226,7 +226,7 @@ def test_representation_is_log1p_of_normalised_counts(made):
     expected = AnnData(adata.layers["counts"].copy())
     sc.pp.normalize_total(expected, target_sum=1e4)
     sc.pp.log1p(expected)
-    found = stored_representation(adata, adata.uns["geoscvi"]["params"])
+    found = stored_representation(adata, adata.uns["geoscvi"]["params"], None, adata.n_vars)
     np.testing.assert_allclose(found.dense(), expected.X, rtol=1e-5)
     decoded = sg.tl.decode(adata, adata.obsm["X_geoscvi"], key="geoscvi")
     assert list(decoded.var_names) == list(adata.var_names)

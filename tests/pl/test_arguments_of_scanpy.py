@@ -147,9 +147,6 @@ def test_largest_color(drawable, name, column):
         (lambda values: 2 * values.max(), 2 * sizes.max()),
     ):
         assert bounds(PLOTS[name](drawable, vmax=vmax, show=False)) == pytest.approx((-limit, limit))
-    for vmax in (0, -1, "p", "99", np.nan, lambda _: "p99", lambda _: -1):
-        with pytest.raises(ValueError, match="Expected `vmax` to be"):
-            PLOTS[name](drawable, vmax=vmax, show=False)
 
 
 def test_both_sides_share_the_larger_percentile(drawable):
@@ -160,8 +157,8 @@ def test_both_sides_share_the_larger_percentile(drawable):
 
 
 def test_a_wrong_argument_leaves_no_figure(drawable):
-    with pytest.raises(ValueError, match="Expected `vmax`"):
-        sg.pl.jacobian_heatmap(drawable, side="both", vmax=-1)
+    with pytest.raises(ValueError, match="Expected `side`"):
+        sg.pl.jacobian_heatmap(drawable, side="left")
     with pytest.raises(ValueError, match="Expected `n_tiles`"):
         sg.pl.indicatrices(drawable, side="both", n_tiles=0)
     assert not plt.get_fignums()
@@ -180,9 +177,6 @@ def test_colors_of_decoded_genes(drawable):
         (background,) = [c for c in ax.collections if isinstance(c, QuadMesh)]
         for drawn in (ax.collections[0], background):
             assert drawn.norm.vcenter == pytest.approx(np.percentile(values, 50), rel=1e-5)
-    for argument in ("vmin", "vmax", "vcenter"):
-        with pytest.raises(ValueError, match=f"Expected `{argument}` to be a number, a percentile such as 'p99'"):
-            sg.pl.decoded_genes(drawable, "0", show=False, **{argument: "q99"})
 
 
 def test_percentiles_of_the_color_of_the_cells(drawable):

@@ -7,8 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scgeoae.pl._ruler import _emptiest_corner, round_length
-from scgeoae.pl._tiles import occupied_tiles, tile_centers
-from scgeoae.pl._view import data_box
+from scgeoae.pl._view import data_box, occupied_tiles, tile_centers
 
 
 @given(st.floats(1e-12, 1e12))

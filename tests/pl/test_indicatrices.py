@@ -176,8 +176,6 @@ def test_bad_arguments(fitted):
         sg.pl.indicatrices(fitted, where="tiles", show=False)
     with pytest.raises(ValueError, match="`n_tiles` to be an integer >= 1, found 0"):
         sg.pl.indicatrices(fitted, n_tiles=0, show=False)
-    with pytest.raises(ValueError, match="`vmax` to be None or > 0, found -1"):
-        sg.pl.jacobian_heatmap(fitted, vmax=-1, show=False)
     with pytest.raises(ValueError, match="`resolution` to be an integer >= 2, found 1"):
         sg.pl.jacobian_heatmap(fitted, resolution=1, show=False)
 

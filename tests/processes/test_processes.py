@@ -17,8 +17,8 @@ import pytest
 import torch
 
 import scgeoae as sg
+from scgeoae._runtime import training_threads
 from scgeoae.nn.arrays import NewerFormatError
-from scgeoae.training.tuning import tuned_for
 
 from ..for_each import for_each
 from .digest import digest, train, trained
@@ -60,7 +60,7 @@ def test_number_of_threads_is_given_back_whichever_training_ends_first():
     began, ended = Barrier(2, timeout=TIMEOUT), Barrier(2, timeout=TIMEOUT)
 
     def first() -> list[int]:
-        with tuned_for(8, CPU):
+        with training_threads(8, CPU):
             began.wait()
             within = torch.get_num_threads()
         ended.wait()
@@ -69,7 +69,7 @@ def test_number_of_threads_is_given_back_whichever_training_ends_first():
     def second() -> list[int]:
         began.wait()
         before = torch.get_num_threads()
-        with tuned_for(8, CPU):
+        with training_threads(8, CPU):
             ended.wait()
             within = torch.get_num_threads()
         return [before, within, torch.get_num_threads()]
@@ -82,12 +82,12 @@ def test_number_of_threads_is_given_back_whichever_training_ends_first():
 
 def test_precision_is_given_back_by_the_last_training():
     before = torch.get_float32_matmul_precision()
-    first, second = tuned_for(8, CUDA), tuned_for(8, CUDA)
+    first, second = training_threads(8, CUDA), training_threads(8, CUDA)
     first.__enter__()
     second.__enter__()
     first.__exit__(None, None, None)
     assert torch.get_float32_matmul_precision() == "high"
-    with tuned_for(8, CPU):
+    with training_threads(8, CPU):
         pass
     assert torch.get_float32_matmul_precision() == "high"
     second.__exit__(None, None, None)
@@ -97,7 +97,7 @@ def test_precision_is_given_back_by_the_last_training():
 @for_each("error", [KeyboardInterrupt, RuntimeError])
 @pytest.mark.usefixtures("four_threads")
 def test_number_of_threads_is_given_back_after_an_error(error):
-    with pytest.raises(error), tuned_for(8, CPU):
+    with pytest.raises(error), training_threads(8, CPU):
         raise error
     assert torch.get_num_threads() == of_a_new_thread() == 4
 

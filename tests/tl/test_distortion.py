@@ -286,7 +286,7 @@ def test_bad_arguments(small):
     small.obsm["X_umap"] = small.X[:, :2].copy()
     before = small.copy()
     for message, arguments in {
-        "`method` to be one of 'decoder', 'laplacian', found 'spam'": {"method": "spam"},
+        "`method` to be 'decoder' or 'laplacian', found 'spam'": {"method": "spam"},
         "`basis` to be the name of an embedding in adata.obsm, such as 'X_umap', found 'X_'": {"basis": "X_"},
         "`n_neighbors` to be at least 3 for a metric of 2 dimensions, found 2": {
             "n_neighbors": 2,

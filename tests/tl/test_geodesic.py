@@ -7,8 +7,8 @@ from anndata import read_h5ad, read_zarr
 from scipy import sparse
 
 import scgeoae as sg
-from scgeoae.geometry import Ambient, bridged, chords, shorten
-from scgeoae.nn import Jet
+from scgeoae.geometry import Ambient, Jet, chords, shorten
+from scgeoae.graphs import bridged
 
 from ..for_each import for_each
 

@@ -8,7 +8,7 @@ from anndata import AnnData
 from sklearn.datasets import make_blobs
 
 import scgeoae as sg
-from scgeoae.training.blocks import blocks, dense
+from scgeoae._matrix import blocks, dense
 from scgeoae.training.survey import survey
 
 from ..checks.judge import fingerprints
@@ -41,7 +41,7 @@ def test_rows_lie_in_order(form, monkeypatch):
     x = cells()
     other = FORMS[form](x)
     assert not (other.flags.c_contiguous and other.dtype.isnative)
-    monkeypatch.setattr("scgeoae.training.blocks.BLOCK_SIZE", 100 * x.shape[1])
+    monkeypatch.setattr("scgeoae._matrix.BLOCK_SIZE", 100 * x.shape[1])
     parts = [block for _, block in blocks(other)]
     assert [len(block) for block in parts] == [100, 100, 40]
     for block in (*parts, dense(other)):

@@ -9,9 +9,9 @@ from anndata import AnnData
 from sklearn.neighbors import NearestNeighbors
 
 import scgeoae as sg
+from scgeoae._anndata.map import read_map
 from scgeoae._anndata.neighbors import choose_graph
 from scgeoae._anndata.representation import choose_representation
-from scgeoae.pl._map import read_unit
 from scgeoae.training import Settings, fit
 from scgeoae.training.jumps import Jumps
 from scgeoae.training.settle import Pace
@@ -85,7 +85,7 @@ def test_the_encoder_follows_and_the_decoder_has_its_tensors_at_the_cells(fitted
 def test_the_unit_of_the_ruler_is_that_of_chords(fitted):
     scores = sg.get.scores(fitted)
     assert scores["chord"] == pytest.approx(1, abs=1e-3)
-    unit = read_unit(fitted, "geoae")
+    unit = read_map(fitted, "geoae").unit
     assert unit.per_length == pytest.approx(1 / scores["chord"])
     assert unit.spread == scores["chord_spread"]
     # over all pairs of cells

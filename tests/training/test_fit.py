@@ -374,7 +374,7 @@ def test_step_budget_stops_growing():
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int32, np.float16])
 def test_survey(dtype, monkeypatch):
-    monkeypatch.setattr("scgeoae.training.blocks.BLOCK_SIZE", 64)
+    monkeypatch.setattr("scgeoae._matrix.BLOCK_SIZE", 64)
     raw = (np.random.default_rng(0).normal(size=(500, 4)) * [10, 5, 2, 0] + 30).astype(dtype)
     center, scale, x, _ = survey(raw, np.arange(500))
     assert x.dtype == np.float32
@@ -603,7 +603,7 @@ def test_matrices_are_read_in_blocks(form, monkeypatch):
     x = np.maximum(x, 0).astype(np.float32)
     settings = Settings(n_steps=20, refine=False)
     expected = fit(x, settings)
-    monkeypatch.setattr("scgeoae.training.blocks.BLOCK_SIZE", 64 * x.shape[1])
+    monkeypatch.setattr("scgeoae._matrix.BLOCK_SIZE", 64 * x.shape[1])
     if form == "sparse":
         matrix = sparse.csr_matrix(x)
     elif form == "dask":
@@ -618,7 +618,7 @@ def test_matrices_are_read_in_blocks(form, monkeypatch):
 
 
 def test_bad_cells_are_counted_over_all_blocks(monkeypatch):
-    monkeypatch.setattr("scgeoae.training.blocks.BLOCK_SIZE", 64)
+    monkeypatch.setattr("scgeoae._matrix.BLOCK_SIZE", 64)
     x, _ = sheet(300)
     x[[5, 250, 251], 1] = np.nan
     x[250, 2] = np.inf

@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 
-from scgeoae.training.threads import in_blocks
+from scgeoae._runtime import parallel_blocks
 
 
 @pytest.mark.parametrize("n_threads", [1, 2, 3, 20])
@@ -20,7 +20,7 @@ def test_every_row_is_worked_on_once(n, n_threads):
         assert stop - start <= 7
         seen[start:stop] += 1
 
-    in_blocks(work, n, block=7, n_threads=n_threads)
+    parallel_blocks(work, n, block=7, n_threads=n_threads)
     assert (seen == 1).all()
 
 
@@ -31,7 +31,7 @@ def test_an_error_is_raised(n_threads):
             raise ValueError("of this block")  # noqa: EM101
 
     with pytest.raises(ValueError, match="of this block"):
-        in_blocks(work, 50, block=7, n_threads=n_threads)
+        parallel_blocks(work, 50, block=7, n_threads=n_threads)
 
 
 def test_interrupts_neither_hang_nor_leave_work_behind():
@@ -39,7 +39,7 @@ def test_interrupts_neither_hang_nor_leave_work_behind():
     code = """
 import random, signal, time
 import numpy as np
-from scgeoae.training.threads import in_blocks
+from scgeoae._runtime import parallel_blocks
 
 def interrupt(*_):
     raise KeyboardInterrupt
@@ -54,7 +54,7 @@ for _ in range(400):
     seen = np.zeros(50)
     try:
         signal.setitimer(signal.ITIMER_REAL, rng.uniform(1e-5, 1e-3))
-        in_blocks(work, 50, block=7, n_threads=3)
+        parallel_blocks(work, 50, block=7, n_threads=3)
         signal.setitimer(signal.ITIMER_REAL, 0)
         assert (seen == 1).all()
     except KeyboardInterrupt:

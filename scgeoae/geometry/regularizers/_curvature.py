@@ -7,7 +7,7 @@ from ..curvature import extrinsic_curvature
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ...nn import Jet
+    from ..jet import Jet
 
 
 def curvature(jet: Jet) -> Tensor:

@@ -7,7 +7,7 @@ import torch
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ...nn import Jet
+    from ..jet import Jet
 
 
 def neighborhood(jet: Jet, z: Tensor, z_neighbors: Tensor, x_neighbors: Tensor) -> Tensor:

@@ -63,7 +63,7 @@ def laplacian_metric(z: NDArray, neighbors: NDArray[np.integer], lengths: NDArra
 
     >>> import numpy as np
     >>> from sklearn.neighbors import NearestNeighbors
-    >>> from scgeoae.geometry import laplacian_metric
+    >>> from scgeoae.graphs import laplacian_metric
     >>> x = np.random.default_rng(0).uniform(size=(2000, 2))
     >>> lengths, neighbors = NearestNeighbors(n_neighbors=15).fit(x).kneighbors()
     >>> metric = laplacian_metric(x * [2, 1], neighbors, lengths)

@@ -1,4 +1,4 @@
-"""A file is replaced as a whole or not at all."""
+"""Files: written as a whole or not at all, and read with a helpful error."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def check_target(path: str | Path) -> Path:
 
 
 @contextmanager
-def replacing(path: str | Path) -> Iterator[Path]:
+def atomic_write(path: str | Path) -> Iterator[Path]:
     """Give the name of a scratch file beside `path`, which takes its place when it has been written.
 
     Whatever happens before, a crash, a kill or a full disk, an older file stays whole. A link keeps pointing to where
@@ -68,3 +68,26 @@ def _umask() -> int:
     mask = os.umask(0o077)
     os.umask(mask)
     return mask
+
+
+@contextmanager
+def explain_missing_filter() -> Iterator[None]:
+    """Say what is missing where HDF5 does not find how an array was compressed.
+
+    Raises
+    ------
+    OSError
+        If so.
+    """
+    try:
+        yield
+    except OSError as error:
+        # with a folder of plugins HDF5 does not find the filter in it, without one it does not find the folder
+        text = str(error)
+        if not ("required filter" in text or ("can't open directory" in text and "plugin" in text)):
+            raise
+        msg = (
+            "An array in the file is compressed by a filter that h5py lacks, such as the Blosc of SnapATAC2: "
+            "run pip install hdf5plugin and, in Python, import hdf5plugin."
+        )
+        raise OSError(msg) from error

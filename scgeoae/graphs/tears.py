@@ -71,7 +71,7 @@ def tears(z: NDArray, neighbors: NDArray[np.integer], lengths: NDArray) -> Tears
 
     >>> import numpy as np
     >>> from sklearn.neighbors import NearestNeighbors
-    >>> from scgeoae.geometry import tears
+    >>> from scgeoae.graphs import tears
     >>> x = np.random.default_rng(0).uniform(size=(1000, 2))
     >>> lengths, neighbors = NearestNeighbors(n_neighbors=15).fit(x).kneighbors()
     >>> right = x[:, 0] > 0.5

@@ -32,7 +32,7 @@ def nearest_others(z: NDArray, k: int) -> NDArray[np.integer]:
     Examples
     --------
     >>> import numpy as np
-    >>> from scgeoae.geometry import nearest_others
+    >>> from scgeoae.graphs import nearest_others
     >>> nearest_others(np.array([[0.0], [1.0], [3.0], [3.0]]), 2)
     array([[1, 2],
            [0, 2],

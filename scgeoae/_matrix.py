@@ -1,7 +1,8 @@
-"""Rows of a matrix, wherever it is."""
+"""Rows of a matrix, in memory or on disk, dense or sparse."""
 
 from __future__ import annotations
 
+from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -60,3 +61,29 @@ def _rows(matrix: Any) -> Iterator[tuple[int, Any]]:
     step = max(1, BLOCK_SIZE // max(n_features, 1))
     for start in range(0, n, step):
         yield start, matrix[start : start + step]
+
+
+def spread_rows(n: int, most: int) -> NDArray[np.intp]:
+    """Return the numbers of at most `most` of n rows, evenly spaced, in ascending order."""
+    return np.unique(np.linspace(0, n - 1, min(n, most)).astype(np.intp))
+
+
+def digest(values: NDArray) -> str:
+    """Return 16 characters by which the values of an array are told from others.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from scgeoae._matrix import digest
+    >>> digest(np.arange(3)) == digest(np.arange(3)[::-1])
+    False
+    """
+    return blake2b(np.ascontiguousarray(values), digest_size=8).hexdigest()
+
+
+def digest_of_rows(matrix: Any) -> str:
+    """Return the digest of a matrix of which there are `blocks`, as float32, which is never dense as a whole."""
+    found = blake2b(digest_size=8)
+    for _, block in blocks(matrix):
+        found.update(np.ascontiguousarray(block, dtype=np.float32))
+    return found.hexdigest()

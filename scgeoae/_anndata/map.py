@@ -1,0 +1,398 @@
+"""A map stored in an AnnData, read as one object."""
+
+from __future__ import annotations
+
+import reprlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from numbers import Integral, Real
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
+
+import numpy as np
+import torch
+
+from ..geometry import relative_log_area
+from ..nn import Autoencoder
+from ..nn.arrays import NewerFormatError, from_arrays
+from .columns import obs_numbers
+from .original import check_cells, check_counts, is_unchanged
+from .representation import real_graph, real_matrix, stored_representation
+from .slots import Slots, embedding_slot, map_key
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from anndata import AnnData
+    from numpy.typing import NDArray
+    from scipy import sparse
+    from torch import Tensor
+
+    from ..nn import Framed
+    from ..nn.genes import Expression, Genes
+    from .params import Params
+    from .representation import Representation
+    from .slots import Side
+
+Kind = Literal["autoencoder", "counts", "fitted", "laplacian"]
+"""What a map is based on: an autoencoder, a model of counts, a model fitted to an embedding, or an estimated metric."""
+
+# Outside this range, squares of positions do not fit into float32.
+SMALLEST, LARGEST = 1e-18, 1e18
+# Stored parameters that are read, and their valid values.
+VALID: dict[str, tuple[str, Callable[[Any], bool]]] = {
+    "use_rep": ("name", lambda value: isinstance(value, str)),
+    "layer": ("name", lambda value: isinstance(value, str)),
+    "size_factor_key": ("name", lambda value: isinstance(value, str)),
+    "n_pcs": ("integer >= 1", lambda value: isinstance(value, Integral) and value >= 1),
+    "n_cells": ("integer >= 1", lambda value: isinstance(value, Integral) and value >= 1),
+    "library_size": ("finite number > 0", lambda value: isinstance(value, Real) and 0 < value < np.inf),
+    "refine": ("truth value", lambda value: isinstance(value, bool | np.bool_)),
+    "tsne_weight": ("finite number >= 0", lambda value: isinstance(value, Real) and 0 <= value < np.inf),
+    "perplexity": ("finite number > 1", lambda value: isinstance(value, Real) and 1 < value < np.inf),
+}
+
+
+class Unit(NamedTuple):
+    """The meaning of a length on the map in the representation."""
+
+    name: str
+    """Name in the plural, such as ``units of X_pca``."""
+    per_length: float
+    """Number of these units per unit of length on the map."""
+    is_mean: bool
+    """Whether this number is only an average."""
+    spread: float | None = None
+    """Largest relative error for two thirds of the pairs of cells, if it was measured."""
+
+
+@dataclass(frozen=True)
+class Map:
+    """A map in an AnnData. Each part is read and checked only once, when it is first used.
+
+    `read_map` creates it. Errors say what is missing or damaged, and which call creates it again.
+    """
+
+    adata: AnnData
+    key: str
+    """Name of the map, without ``X_``."""
+    kind: Kind | None
+    """None if the embedding was not measured yet."""
+    slot: str | None
+    """Key of the positions in `obsm`."""
+    entry: str
+    """Key of the record in `uns`."""
+
+    @property
+    def slots(self) -> Slots:
+        """Names of the slots. For metric tensors, those of the decoder."""
+        return Slots(self.key)
+
+    @property
+    def is_own(self) -> bool:
+        """Whether the positions were computed by scgeoae, together with a decoder."""
+        return self.kind in ("autoencoder", "counts")
+
+    @property
+    def has_model(self) -> bool:
+        """Whether the metric tensors come from a model."""
+        return self.kind in ("autoencoder", "counts", "fitted")
+
+    @cached_property
+    def positions(self) -> NDArray:
+        """Copy of the (n, d) positions, float32 or float64."""
+        if self.slot is None:
+            raise self._not_found(f"adata.obsm[{self.slots.embedding!r}]")
+        z = real_matrix(self.adata.obsm[self.slot], f"adata.obsm[{self.slot!r}]")
+        if not len(z):
+            msg = f"There are no cells in adata, so that adata.obsm[{self.slot!r}] shows nothing."
+            raise ValueError(msg)
+        self._require(self.slot, (np.abs(z) < LARGEST).all(1), "positions", "not finite or beyond 1e18")
+        if 0 < np.ptp(z, axis=0).max(initial=0) < SMALLEST:
+            self._require(self.slot, np.zeros(len(z), dtype=bool), "positions", "within 1e-18")
+        return z
+
+    @property
+    def n_components(self) -> int:
+        """Number of dimensions."""
+        return self.positions.shape[1]
+
+    def metric(self, side: Side = "decoder") -> NDArray:
+        """Return the (n, d, d) metric tensors at the cells."""
+        slot = Slots(self.key, side).metric
+        if slot not in self.adata.obsm:
+            raise self._not_found(f"adata.obsm[{slot!r}]")
+        triangle = real_matrix(self.adata.obsm[slot], f"adata.obsm[{slot!r}]")
+        d = int((np.sqrt(8 * triangle.shape[1] + 1) - 1) / 2)
+        if d * (d + 1) // 2 != triangle.shape[1]:
+            msg = (
+                f"adata.obsm[{slot!r}] has {triangle.shape[1]} columns, which is no upper triangle of a square matrix: "
+                f"it was changed after it was written; run {self.call} again."
+            )
+            raise ValueError(msg)
+        metric = np.empty((len(triangle), d, d), dtype=triangle.dtype)
+        rows, columns = np.triu_indices(d)
+        metric[:, rows, columns] = metric[:, columns, rows] = triangle
+        is_finite = (np.abs(triangle) <= np.finfo(np.float32).max).all(1)
+        self._require(slot, is_finite & (np.trace(metric, axis1=1, axis2=2) > 0), "tensors", "zero or not finite")
+        return metric
+
+    def relative_log_area(self, side: Side = "decoder") -> Callable[[Tensor], Tensor]:
+        """Return a function from (m, d, d) tensors to their log area relative to the mean over the whole run."""
+        reference = torch.from_numpy(self.metric(side))
+        # the mean is over all cells of the run, and `adata` may have only some of them
+        column = self.column(Slots(self.key, side).log_area)
+        shift = float(np.median(column - relative_log_area(reference).numpy()))
+        return lambda metric: relative_log_area(metric, reference=reference) + shift
+
+    @cached_property
+    def graph(self) -> sparse.csr_matrix:
+        """(n, n) Riemannian edge lengths of the metric graph."""
+        graph = self._graph(self.slots.distances)
+        if not (np.isfinite(graph.data) & (graph.data >= 0)).all():
+            msg = (
+                f"adata.obsp[{self.slots.distances!r}] has lengths that are negative or not finite, as none was when "
+                f"they were written: run {self.call} again."
+            )
+            raise ValueError(msg)
+        return graph
+
+    @cached_property
+    def torn(self) -> sparse.csr_matrix:
+        """(n, n) torn edges of the neighbor graph of the representation."""
+        return self._graph(self.slots.torn, f"sg.tl.distortion(adata, basis={self.key!r})")
+
+    def _graph(self, slot: str, call: str | None = None) -> sparse.csr_matrix:
+        if slot not in self.adata.obsp:
+            raise self._not_found(f"adata.obsp[{slot!r}]", call)
+        return real_graph(self.adata.obsp[slot], f"adata.obsp[{slot!r}]")
+
+    def column(self, name: str, call: str | None = None) -> NDArray[np.float64]:
+        """Return a column of finite numbers of `obs`. `call` writes it, by default the call that makes the map."""
+        if name not in self.adata.obs:
+            raise self._not_found(f"adata.obs[{name!r}]", call)
+        values = obs_numbers(self.adata, name)
+        if bad := np.count_nonzero(~np.isfinite(values)):
+            msg = (
+                f"{bad} of {self.adata.n_obs} cells have no finite number in adata.obs[{name!r}], as all had when it "
+                f"was written: drop these cells or run {call or self.call} again."
+            )
+            raise ValueError(msg)
+        return values
+
+    @cached_property
+    def params(self) -> Params:
+        """Parameters of the run."""
+        stored = self.record("params")
+        if not isinstance(stored, Mapping):
+            raise self._damaged(f"'params' is no dictionary: {reprlib.repr(stored)}")
+        for name, (kind, is_valid) in VALID.items():
+            if (name in stored and not is_valid(stored[name])) or (name == "use_rep" and name not in stored):
+                raise self._damaged(f"in 'params', {name!r} is no {kind}: {reprlib.repr(stored.get(name))}")
+        return cast("Params", dict(stored))
+
+    @cached_property
+    def scores(self) -> dict[str, float]:
+        """Scores of the run."""
+        stored = self.record("scores")
+        if not isinstance(stored, Mapping):
+            raise self._damaged(f"'scores' is no dictionary: {reprlib.repr(stored)}")
+        for name, value in stored.items():
+            if not isinstance(value, Real):
+                raise self._damaged(f"in 'scores', {name!r} is no number: {reprlib.repr(value)}")
+        return {name: float(value) for name, value in stored.items()}
+
+    @cached_property
+    def model(self) -> Framed:
+        """The trained model, on the CPU."""
+        arrays = self.record("model")
+        try:
+            model = from_arrays(arrays)
+        except NewerFormatError as error:
+            msg = f"The model in adata.uns[{self.entry!r}] cannot be read: {error}."
+            raise ValueError(msg) from None
+        except ValueError as error:
+            raise self._damaged(f"in 'model', {error}") from None
+        shape = (0, model.n_components) if self.slot is None else self.adata.obsm[self.slot].shape
+        if shape[1:] != (model.n_components,):
+            problem = f"'model' is of {model.n_components} dimensions, and adata.obsm[{self.slot!r}] of shape {shape}"
+            raise self._damaged(problem)
+        return model
+
+    @property
+    def autoencoder(self) -> Autoencoder:
+        """The model, or an error if it has no encoder."""
+        if isinstance(self.model, Autoencoder):
+            return self.model
+        msg = (
+            f"The encoder of adata.obsm[{self.slots.embedding!r}] takes counts, and stays with its model: place cells "
+            "by GeoSCVI.to_anndata(adata_new), after GeoSCVI.load_query_data where their batches are new."
+        )
+        raise ValueError(msg)
+
+    @cached_property
+    def representation(self) -> Representation:
+        """The representation that the map was made from, with genes in the order of the model.
+
+        A digest shows whether it is unchanged. Otherwise cells or genes may have been removed or reordered, and each
+        cell is checked against its stored reconstruction error.
+        """
+        model, n_cells = self.model, self.n_cells
+        names = None if model.genes is None else model.genes.names
+        found = stored_representation(self.adata, self.params, names, model.n_features)
+        if isinstance(model, Autoencoder):
+            if not (self.adata.n_obs == n_cells and is_unchanged(found, self.params)):
+                stored = self.slots.reconstruction_error
+                check_cells(
+                    found,
+                    model,
+                    torch.from_numpy(self.positions).float(),
+                    error=obs_numbers(self.adata, stored) if stored in self.adata.obs else None,
+                    is_approximate=bool(self.params.get("refine", False)) or not self.is_own,
+                    cells=self.adata.obs_names,
+                    name=f"the map in adata.obsm[{self.slot!r}]",
+                )
+        elif model.genes is not None and model.genes.statistics is not None:
+            check_counts(found, model.genes, f"the map in adata.obsm[{self.slot!r}]", whole=self.adata.n_obs == n_cells)
+        return found
+
+    @property
+    def n_cells(self) -> int:
+        """Number of cells that the map was made from."""
+        return int(self.params.get("n_cells", self.adata.n_obs))
+
+    def check_whole(self) -> None:
+        """Raise if `adata` has only some of the cells of the map."""
+        if self.adata.n_obs != self.n_cells:
+            msg = (
+                f"adata has {self.adata.n_obs} cells, and the map in adata.obsm[{self.slot!r}] was made of "
+                f"{self.n_cells}, all of which this takes: give the AnnData in which it was made."
+            )
+            raise ValueError(msg)
+
+    @property
+    def genes(self) -> Genes:
+        """The genes that the map knows."""
+        if self.model.genes is None:
+            msg = (
+                "The map knows no genes: there were none with real numbers in adata.X when it was made. Make it again "
+                "on an AnnData that has them."
+            )
+            raise ValueError(msg)
+        return self.model.genes
+
+    @property
+    def source_of_genes(self) -> str:
+        """Where the genes were when the map was made, for error messages."""
+        return "adata.X" if self.genes.layer is None else f"adata.layers[{self.genes.layer!r}]"
+
+    def expression(self, genes: Sequence[str] | None) -> Expression:
+        """Return how to read `genes` off the representation, by default all genes that it is computed from."""
+        if genes is not None and not genes:
+            msg = "Expected `genes` to name a gene, found an empty list."
+            raise KeyError(msg)
+        try:
+            return self.genes.choose(genes)
+        except KeyError as error:
+            missing = ", ".join(repr(str(gene)) for gene in error.args[0][:5])
+            msg = (
+                f"Did not find {missing} among the {len(self.genes.names)} genes of the map, which are those that "
+                f"{self.source_of_genes} or adata.raw had, with finite values, when it was made."
+            )
+            raise KeyError(msg) from None
+
+    @property
+    def unit(self) -> Unit:
+        """The length in the representation of one unit of length on the map.
+
+        It is the median, over pairs of cells, of the distance between the decoded points relative to the distance on
+        the map. If that was not measured, a map of scgeoae has the unit of its representation; on any other map, a step
+        of 1 has the length √(mean of tr G/d over the cells).
+        """
+        name, scores = self._unit_name, self.scores
+        if 0 < scores.get("chord", 0) < np.inf:
+            spread = scores.get("chord_spread", np.nan)
+            return Unit(name, 1 / scores["chord"], is_mean=True, spread=spread if np.isfinite(spread) else None)
+        if self.is_own:
+            return Unit(name, 1.0, is_mean=False)
+        metric = self.metric()
+        mean = np.trace(metric, axis1=1, axis2=2).mean(dtype=np.float64) / metric.shape[-1]
+        return Unit(name, float(np.sqrt(mean)), is_mean=True)
+
+    @property
+    def _unit_name(self) -> str:
+        ambient = self.params.get("ambient")
+        if self.kind == "counts":
+            return "units of the Fisher metric" if str(ambient) == "fisher" else "units of log1p expression"
+        representation = self.params.get("layer", self.params["use_rep"])
+        if ambient is None:
+            return f"units of {representation}"
+        if isinstance(ambient, str) and ambient == "mahalanobis":
+            return f"standard deviations of {representation}"
+        return f"units of the ambient metric on {representation}"
+
+    def record(self, name: str) -> Any:
+        """Return an entry of the record in `uns`."""
+        if self.kind is None:
+            lost = ""
+            if self.slots.metric in self.adata.obsm:
+                lost = " Its tensors are there: anndata.concat drops uns, unless uns_merge='first' tells it not to."
+            raise self._not_found(f"adata.uns[{self.entry!r}]", hint=lost)
+        stored = self.adata.uns[self.entry]
+        if isinstance(stored, Mapping) and name in stored:
+            return stored[name]
+        if name == "model" and self.kind == "laplacian":
+            msg = (
+                f"The tensors of adata.obsm[{self.slot!r}] were estimated by the graph Laplacian, which has no model: "
+                f"they are there at the cells and nowhere else. Run sg.tl.distortion(adata, basis={self.key!r}, "
+                "method='decoder') for a model."
+            )
+            raise ValueError(msg)
+        raise self._damaged(f"the entry {name!r} is missing")
+
+    @property
+    def call(self) -> str:
+        """The call that makes or measures the map."""
+        if self.kind == "counts" or self.key == "geoscvi":
+            return "the method to_anndata() of a trained sg.model.GeoSCVI"
+        is_foreign = (
+            self.kind is None
+            and self.slot is not None
+            and (self.key in self.adata.uns or self.slots.metric not in self.adata.obsm)
+        )
+        if self.kind in ("fitted", "laplacian") or is_foreign:
+            return f"sg.tl.distortion(adata, basis={self.key!r})"
+        return "sg.tl.geoae(adata)" if self.key == "geoae" else f"sg.tl.geoae(adata, key_added={self.key!r})"
+
+    def _not_found(self, slot: str, call: str | None = None, hint: str = "") -> KeyError:
+        return KeyError(f"Did not find {slot}; run {call or self.call} first.{hint}")
+
+    def _damaged(self, problem: str) -> ValueError:
+        return ValueError(f"adata.uns[{self.entry!r}] is damaged: {problem}. Run {self.call} again.")
+
+    def _require(self, slot: str, good: NDArray[np.bool_], what: str, problem: str) -> None:
+        if bad := np.count_nonzero(~good):
+            msg = (
+                f"{bad} of {len(good)} {what} in adata.obsm[{slot!r}] are {problem}, as none was when they were "
+                f"written: drop these cells or run {self.call} again."
+            )
+            raise ValueError(msg)
+
+
+def read_map(adata: AnnData, key: str, argument: str = "key") -> Map:
+    """Return a map by its name or its key of `obsm`. Errors call the name `argument`."""
+    key = map_key(adata, key, argument)
+    entry = f"{key}_distortion" if f"{key}_distortion" in adata.uns else key
+    return Map(adata, key, _kind(adata.uns, key, entry), embedding_slot(adata, key), entry)
+
+
+def _kind(uns: Mapping[str, Any], key: str, entry: str) -> Kind | None:
+    stored = uns.get(entry)
+    record: Mapping[str, Any] = stored if isinstance(stored, Mapping) else {}
+    if entry != key:
+        return "fitted" if "model" in record else "laplacian"
+    # another package may have left its own parameters there, as sc.tl.umap does
+    if stored is None or (record and not {"history", "scores", "model"} & set(record)):
+        return None
+    params = record.get("params")
+    return "counts" if isinstance(params, Mapping) and "library_size" in params else "autoencoder"

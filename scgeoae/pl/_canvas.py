@@ -1,0 +1,105 @@
+"""What all plots of a map share: drawing the cells in a box, the two sides, and saving or showing the figure."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import matplotlib.pyplot as plt
+import scanpy as sc
+
+from .._anndata.map import read_map
+from .._anndata.slots import SIDES
+from .._arguments import check_option
+from ._ruler import add_ruler
+from ._scanpy import scatter
+from ._view import Box, data_box, set_view
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from .._anndata.map import Map
+    from .._anndata.slots import Side
+
+_EXTENSIONS = (".svg", ".pdf", ".png")
+
+
+def read_flat_map(adata: AnnData, basis: str, caller: str) -> Map:
+    """Return the map, or raise if it does not have two dimensions."""
+    m = read_map(adata, basis, "basis")
+    if m.positions.ndim != 2 or m.n_components != 2:
+        run = "run sg.tl.geoae(adata, n_components=2)" if m.is_own else "make it with 2"
+        msg = f"{caller} draws maps of 2 dimensions, and adata.obsm[{m.slot!r}] has {m.n_components}; {run}."
+        raise ValueError(msg)
+    return m
+
+
+def draw_cells(m: Map, box: Box, *, ax: Axes | None, ruler: bool, **kwargs: Any) -> list[Axes]:
+    """Draw the cells in a box of the map, with a scale bar if `ruler`, and return one axes for each color."""
+    unit = m.unit if ruler else None
+    panels = scatter(m, ax=ax, **({"size": 40_000 / len(m.positions)} | kwargs))
+    for panel in panels:
+        set_view(panel, m.positions, box)
+        if unit is not None:
+            add_ruler(panel, unit, m.positions)
+    return panels
+
+
+def box_of(m: Map, *, outliers: bool) -> Box:
+    """Return the box around the cells, including outliers only if asked."""
+    return data_box(m.positions, outliers=outliers)
+
+
+def sides_of(side: str, ax: Axes | None) -> tuple[Side, ...]:
+    """Return the sides to draw, or raise if both should go on a single `ax`."""
+    check_option(side, "side", (*SIDES, "both"))
+    if side != "both":
+        return tuple(s for s in SIDES if s == side)
+    if ax is not None:
+        msg = "side='both' draws two panels, which one `ax` cannot hold; draw each side on its own axes."
+        raise ValueError(msg)
+    return SIDES
+
+
+def panels_by_side(sides: tuple[Side, ...], ax: Axes | None) -> dict[Side, Axes | None]:
+    """Return the axes for each side. For both sides, two new ones; for one, `ax`, where None means a new one."""
+    if len(sides) == 1:
+        return {sides[0]: ax}
+    width, height = plt.rcParams["figure.figsize"]
+    # leaves room for a color bar between the two
+    _, axes = plt.subplots(1, 2, figsize=(2.3 * width, height), gridspec_kw={"wspace": 0.18})
+    return dict(zip(SIDES, axes, strict=True))
+
+
+def finish(
+    axes: list[Axes],
+    name: str,
+    *,
+    show: bool | None,
+    save: bool | str | Path | None,
+    return_fig: bool | None,
+) -> Axes | list[Axes] | Figure | None:
+    """Save and show the figure as Scanpy does.
+
+    A string in `save` is appended to ``{figdir}/{name}``; a `Path` is used as it is. Returns the figure, without
+    showing it, if `return_fig`; None if it was shown; otherwise the axes.
+    """
+    figure = axes[0].figure
+    save = sc.settings.autosave if save is None else save
+    if save:
+        if isinstance(save, Path):
+            path = save
+        else:
+            suffix = save if isinstance(save, str) else ""
+            extension = "" if suffix.endswith(_EXTENSIONS) else f".{sc.settings.file_format_figs}"
+            path = Path(sc.settings.figdir) / f"{name}{suffix}{extension}"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(path, bbox_inches="tight")
+    if return_fig:
+        return figure
+    if sc.settings.autoshow if show is None else show:
+        plt.show()
+        return None
+    return axes[0] if len(axes) == 1 else axes
