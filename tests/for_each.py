@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -41,6 +42,8 @@ def for_each(names: str, values: Iterable[Any]) -> Callable[[Test], Test]:
                 except Exception as error:  # noqa: BLE001 -- every case is run
                     failures.append(f"failed with {given!r}: {type(error).__name__}: {str(error)[:500]}")
                     first = first or error
+                finally:
+                    close_figures()
             if first is not None:
                 for failure in failures:
                     first.add_note(failure)
@@ -53,3 +56,9 @@ def for_each(names: str, values: Iterable[Any]) -> Callable[[Test], Test]:
     values = list(values)
     assert values, "no cases"
     return decorate
+
+
+def close_figures() -> None:
+    pyplot = sys.modules.get("matplotlib.pyplot")
+    if pyplot is not None:
+        pyplot.close("all")

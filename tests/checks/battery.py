@@ -43,7 +43,10 @@ def order_of(role: str) -> str:
 
 
 def cases_of(role: str) -> list[tuple[str, str]]:
-    """Return every (order, case) that a call meets: both orders with the default arguments, else the one that tells most."""
+    """Return every (order, case) that a call meets.
+
+    A call with the default arguments meets both orders, a variant the one that tells most.
+    """
     if any(option in role for option in SLOW):
         return [(order_of(role), case) for case in TELLING[order_of(role)]]
     orders = ORDERS if role in ROLES else [order_of(role)]

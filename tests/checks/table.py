@@ -20,10 +20,10 @@ class Row:
     expected: str
     """``same``, ``works``, ``works: PROPERTY``, or ``SomeError: part of its message``."""
     wrong_today: str | None
-    """Why the package does something else today: the outcome is what users need."""
+    """What the package does today, where that is not what users need: the outcome is what they need."""
 
     def __str__(self) -> str:
-        return f"line {self.number} of {FILE.name}"
+        return f"line {self.number}"
 
 
 class Table:
@@ -32,8 +32,7 @@ class Table:
     def __init__(self, text: str, roles: list[str], cases: dict[str, list[str]]) -> None:
         self.groups: dict[str, tuple[str, ...]] = {}
         self.rows: list[Row] = []
-        for number, line in enumerate(text.splitlines(), start=1):
-            line = line.strip()
+        for number, line in enumerate(map(str.strip, text.splitlines()), start=1):
             if line.startswith("@"):
                 name, _, members = line.partition("=")
                 self.groups[name.strip()] = self.expand(members)
@@ -59,7 +58,7 @@ class Table:
 
     def row(self, number: int, line: str) -> Row:
         fields = [field.strip() for field in line.split(" | ")]
-        assert len(fields) in (4, 5), f"line {number} of {FILE.name} has {len(fields)} fields: {line}"
+        assert len(fields) in (4, 5), f"line {number} has {len(fields)} fields: {line}"
         roles, orders, cases, expected, *wrong = fields
         return Row(
             number=number,
@@ -73,7 +72,7 @@ class Table:
 
 def matches(pattern: str, text: str) -> bool:
     """Return whether a pattern with ``*`` fits; the name of a function alone is each way in which it is called."""
-    if re.fullmatch(r"(tl|pl|get)\.\w+", pattern):
+    if re.fullmatch(r"(tl|pl|get|model)\.\w+", pattern):
         pattern += "(*"
     return re.fullmatch(".*".join(map(re.escape, pattern.split("*"))), text) is not None
 

@@ -18,7 +18,8 @@ import scgeoae as sg
 from ..for_each import for_each
 from .battery import READERS, duplicate
 from .calls import FUNCTIONS, ROLES, call, good
-from .judge import check_error, fingerprints, judged
+from .judge import check_error, judged
+from .slots import fingerprints
 from .table import agrees, matches
 
 FILE = Path(__file__).with_name("arguments.txt")
@@ -89,7 +90,8 @@ def test_values_of_arguments(name):
             found = judged(lambda: call(name, adata, **given), adata, may_write=not name.startswith(READERS))  # noqa: B023
             error = found.error or "works"
             expected = row.expected.replace("{argument}", argument)
-            assert error == expected or (found.error and agrees(expected, error)), f"expected {expected!r}, found {error!r}"
+            fits = error == expected or (found.error and agrees(expected, error))
+            assert fits, f"expected {expected!r}, found {error!r}"
         except AssertionError as wrong:
             failures.append(f"{name}({argument}={text}), line {row.number} of {FILE.name}: {wrong}")
         plt.close("all")

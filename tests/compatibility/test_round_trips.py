@@ -85,7 +85,9 @@ def counts() -> tuple[AnnData, str]:
     return adata, "geoscvi"
 
 
-KINDS = {make.__name__: make for make in (default, both_sides, encoder_alone, ambient, foreign, adopted, placed, counts)}
+KINDS = {
+    make.__name__: make for make in (default, both_sides, encoder_alone, ambient, foreign, adopted, placed, counts)
+}
 
 
 @pytest.mark.parametrize("kind", KINDS)

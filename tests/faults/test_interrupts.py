@@ -21,7 +21,7 @@ from scgeoae.training import optimize, settle
 
 from ..checks.battery import duplicate
 from ..checks.calls import FUNCTIONS, call, good
-from ..checks.judge import fingerprints
+from ..checks.slots import fingerprints
 from ..for_each import for_each
 
 WRITERS = {

@@ -16,7 +16,7 @@ from scgeoae.geometry.regularizers import REGULARIZERS
 
 from ..checks.battery import duplicate
 from ..checks.calls import QUICK, ROLES, call, good, placed, raw
-from ..checks.judge import fingerprints
+from ..checks.slots import fingerprints
 from ..for_each import for_each
 
 

@@ -11,7 +11,7 @@ import scgeoae as sg
 from scgeoae._matrix import blocks, dense
 from scgeoae.training.survey import survey
 
-from ..checks.judge import fingerprints
+from ..checks.slots import fingerprints
 from ..for_each import for_each
 
 QUICK = {"n_steps": 20, "hidden": (8,), "progress_bar": False}

@@ -171,9 +171,7 @@ def test_maps_of_x_and_of_other_representations():
 
     known.obsm["X_scVI"], new.obsm["latent"] = known.X[:, :8].toarray(), new.X[:, :8].toarray()
     sg.tl.geoae(known, use_rep="X_scVI", key_added="deep", progress_bar=False, n_steps=30)
-    with pytest.raises(
-        KeyError, match=r"The map was made of 'X_scVI'; adata_new\.obsm, which has 'latent', lacks"
-    ):
+    with pytest.raises(KeyError, match=r"The map was made of 'X_scVI'; adata_new\.obsm, which has 'latent', lacks"):
         sg.tl.transform(new, known, key="deep")
     sg.tl.transform(new, known, key="deep", use_rep="latent")
     assert new.obsm["X_deep"].shape == (50, 2)
