@@ -85,7 +85,8 @@ def apart(role: str, case: str, order: str, found: Outcome) -> dict[str, float]:
     """Return where an outcome differs from that of the plain form, and how much."""
     expected = plain_outcome(role, PLAIN.get(case), order)
     assert expected.error is None, f"the plain form fails: {expected.error}"
-    return differences(found.values, expected.values)
+    written = found.written | expected.written
+    return differences(found.values(written), expected.values(written))
 
 
 def unchanged(adata: AnnData) -> AnnData:

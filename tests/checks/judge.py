@@ -39,8 +39,19 @@ class Outcome:
 
     error: str | None
     """Class and message of our error; ``scanpy`` for one that Scanpy or matplotlib raised."""
-    values: Values
-    """What was returned and what was written, but for the record of the machine."""
+    returned: Values
+    slots: dict[str, Values]
+    """Every slot of the AnnData after the call, or of the copy that was returned."""
+    written: set[str]
+    """Slots that the call set."""
+
+    def values(self, slots: set[str] | None = None) -> Values:
+        """Return what was returned and what is in some slots, by default in those that were written."""
+        found = dict(self.returned)
+        for slot in self.written if slots is None else slots:
+            if NOT_COMPARED not in slot and not slot.endswith("_colors']"):
+                found |= self.slots.get(slot, {})
+        return found
 
 
 def judged(call: Callable[[], Any], adata: AnnData, *, may_write: bool) -> Outcome:
@@ -63,14 +74,18 @@ def judged(call: Callable[[], Any], adata: AnnData, *, may_write: bool) -> Outco
             changed = [path for path, value in fingerprints(adata).items() if before.get(path) != value]
             assert not changed, f"changed before it failed: {changed}"
             assert len(fingerprints(adata)) == len(before), "slots were removed before it failed"
-            return Outcome("scanpy" if foreign else f"{type(error).__name__}: {error.args[0]}", {})
+            return Outcome("scanpy" if foreign else f"{type(error).__name__}: {error.args[0]}", {}, {}, set())
     numeric = [str(w.message) for w in caught if issubclass(w.category, RuntimeWarning)]
     assert not numeric, f"warnings of numbers: {numeric}"
     check_written(adata, before, may_write=may_write)
-    if isinstance(returned, AnnData) and "X" not in slots_changed(returned, before):  # a copy of what was given
-        returned = slots_changed(returned, before)
-    values = flat({"returned": returned, "written": slots_changed(adata, before)})
-    return Outcome(None, {path: value for path, value in values.items() if NOT_COMPARED not in path})
+    written = set(slots_changed(adata, before))
+    after = slots(adata)
+    if isinstance(returned, AnnData) and returned.shape == adata.shape:  # a copy of what was given
+        written |= set(slots_changed(returned, before))
+        after, returned = slots(returned), None
+    return Outcome(
+        None, flat(returned, "returned"), {name: flat(value, name) for name, value in after.items()}, written
+    )
 
 
 def slots_changed(adata: AnnData, before: dict[str, tuple[Any, ...]]) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import matplotlib.pyplot as plt
 import pytest
 
-from .battery import ORDERS, apart, cases_of, cross_section, order_of, outcome
+from .battery import ORDERS, apart, cases_of, cross_section, order_of, outcome, plain_outcome
 from .calls import ROLES, VARIANTS
 from .properties import PROPERTIES, sound
 from .table import FILE, Table, agrees
@@ -27,12 +27,12 @@ def check(role: str, order: str, case: str) -> None:
         assert found.error is not None, f"expected {expected!r}, but it works"
         assert agrees(expected, found.error), f"expected {expected!r}, found {found.error!r}"
         return
-    sound(found.values)
+    sound(found.values())
     if expected == "same":
         differs = {path: value for path, value in apart(role, case, order, found).items() if value > SAME}
         assert not differs, f"not the same as of the plain form: {differs}"
     elif expected != "works":
-        PROPERTIES[expected.removeprefix("works: ")](role, case, order, found)
+        PROPERTIES[expected.removeprefix("works: ")](found, plain_outcome(role, None, order))
 
 
 def check_all(role: str, pairs: list[tuple[str, str]]) -> None:

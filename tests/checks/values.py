@@ -36,6 +36,8 @@ def flat(value: Any, path: str = "") -> Values:
     elif hasattr(value, "__dataclass_fields__"):
         value = vars(value)
     elif isinstance(value, pd.DataFrame):
+        if value.index.is_unique and value.index.dtype.kind not in "iuf":
+            value = value.sort_index()  # a file does not keep the order of entries
         value = {"index": value.index, **{str(name): column for name, column in value.items()}}
     if isinstance(value, Mapping):
         return {k: v for name, entry in value.items() for k, v in flat(entry, f"{path}/{name}").items()}
