@@ -660,7 +660,7 @@ def rounded(values: Any) -> Any:
 
 
 PLAIN["map and tensors as float16"] = lambda adata: convert_map(adata, rounded)
-PLAIN["graphs as float16"] = lambda adata: convert_graphs(adata, rounded)
+PLAIN["graphs as float16"] = lambda adata: convert_graphs(adata, lambda graph: rounded(graph.toarray()))
 
 
 @case("subset", AFTER)

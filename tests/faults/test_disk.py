@@ -79,7 +79,7 @@ def test_a_limit_of_memory(source, tmp_path):
     assert not (tmp_path / "out.h5ad").exists()
 
 
-@for_each("fail", [True, False])
+@pytest.mark.parametrize("fail", [True, False])
 def test_a_file_is_replaced_as_a_whole(tmp_path, fail):
     path, link = tmp_path / "file", tmp_path / "link"
     path.write_bytes(b"old")
