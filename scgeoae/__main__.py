@@ -43,7 +43,7 @@ def run(options: argparse.Namespace) -> None:
     if options.output is not None:
         check_target(options.output)
     if options.figures is not None and options.figures.exists() and not options.figures.is_dir():
-        msg = f"{options.figures} is no folder to write figures into"
+        msg = f"{options.figures} is not a folder to write figures into"
         raise NotADirectoryError(msg)
 
     import scanpy as sc
@@ -54,7 +54,7 @@ def run(options: argparse.Namespace) -> None:
     color = options.color
     if color is not None and color not in adata.obs and color not in adata.var_names:
         columns = ", ".join(map(repr, adata.obs)) or "nothing"
-        msg = f"did not find {color!r} in adata.obs, which has {columns}, nor among the genes"
+        msg = f"did not find {color!r} in adata.obs, which has {columns}, or among the genes"
         raise KeyError(msg)
     regularizer = None if options.regularizer == "none" else options.regularizer
     tl.geoae(
@@ -139,15 +139,15 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--strength", type=_strength, metavar="WEIGHT", help="weight of the regularizer, or auto")
     parser.add_argument(
-        "--neighbors-weight", type=float, metavar="WEIGHT", help="weight of the neighbour term; 0: pure geometry"
+        "--neighbors-weight", type=float, metavar="WEIGHT", help="weight of the contrastive loss; 0: pure geometry"
     )
     parser.add_argument(
         "--refine",
         action=argparse.BooleanOptionalAction,
-        help="give each cell a place of its own (default: with isometric, volume and conformal)",
+        help="refine the position of each cell (default: with isometric, volume and conformal)",
     )
-    parser.add_argument("--side", choices=("decoder", "encoder", "both"), help="the network that it holds")
-    parser.add_argument("--color", metavar="NAME", help="column of obs, or gene, to colour the cells by")
+    parser.add_argument("--side", choices=("decoder", "encoder", "both"), help="the network to regularize")
+    parser.add_argument("--color", metavar="NAME", help="column of obs, or gene, to color the cells by")
     parser.add_argument("--seed", type=int, default=0, help="random seed (default: 0)")
     return parser
 

@@ -1,4 +1,4 @@
-"""Files: written as a whole or not at all, and read with a helpful error."""
+"""Write files completely or not at all, and explain errors in reading them."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ if TYPE_CHECKING:
 
 
 def check_target(path: str | Path) -> Path:
-    """Return where a file of this name will be, or say why there can be none. A link is followed.
+    """Return where a file of this name will be written, following links.
 
     Raises
     ------
     FileNotFoundError
-        If there is no such folder.
+        If its folder does not exist.
     OSError
-        If something that is no file has this name: a folder, or a device, which would be lost.
+        If the name belongs to a folder or a device, which would be lost.
     TypeError
-        If it is no path.
+        If it is not a path.
     """
     check_path(path)
     target = Path(os.path.realpath(path))
@@ -39,15 +39,15 @@ def check_target(path: str | Path) -> Path:
 
 @contextmanager
 def atomic_write(path: str | Path) -> Iterator[Path]:
-    """Give the name of a scratch file beside `path`, which takes its place when it has been written.
+    """Yield a scratch file beside `path`, which replaces it once it has been written.
 
-    Whatever happens before, a crash, a kill or a full disk, an older file stays whole. A link keeps pointing to where
-    it did. A process that is killed leaves its scratch file, whose name no other run has: ``.{name}.….part``.
+    Until then an older file stays intact, also after a crash, a kill or a full disk. A link keeps its target. A killed
+    process leaves its scratch file ``.{name}.….part``, whose name no other run has.
 
     Raises
     ------
     OSError
-        If there can be no such file, see `check_target`.
+        If the file cannot be written, see `check_target`.
     """
     target = check_target(path)
     handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent)
@@ -64,7 +64,7 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
 
 
 def _umask() -> int:
-    # it can only be read by setting it
+    # the mask can only be read by setting it
     mask = os.umask(0o077)
     os.umask(mask)
     return mask
@@ -72,17 +72,11 @@ def _umask() -> int:
 
 @contextmanager
 def explain_missing_filter() -> Iterator[None]:
-    """Say what is missing where HDF5 does not find how an array was compressed.
-
-    Raises
-    ------
-    OSError
-        If so.
-    """
+    """Name the missing package if HDF5 lacks the filter that an array was compressed with."""
     try:
         yield
     except OSError as error:
-        # with a folder of plugins HDF5 does not find the filter in it, without one it does not find the folder
+        # HDF5 reports a missing filter if there is a folder of plugins, otherwise a missing folder
         text = str(error)
         if not ("required filter" in text or ("can't open directory" in text and "plugin" in text)):
             raise

@@ -1,4 +1,4 @@
-"""Rows of a matrix, in memory or on disk, dense or sparse."""
+"""Read the rows of matrices in memory or on disk, dense or sparse."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 BLOCK_SIZE = 2**22
 
 
-def dense(matrix: Any) -> NDArray:
-    """Return a matrix, or rows of it, as a NumPy array in memory, from sparse, lazy and on-disk forms too.
+def dense(matrix: Any) -> NDArray[Any]:
+    """Return a dense, sparse, lazy or on-disk matrix, or rows of it, as a NumPy array in memory.
 
-    Sums and products round in the order in which numbers lie in memory. So these always lie row by row, in the byte
-    order of the machine, and are copied only where they do not yet.
+    Sums and products round in the order of numbers in memory, so the array always has the order of rows and the byte
+    order of the machine. It is copied only if necessary.
     """
     for to_memory in ("to_memory", "compute", "toarray", "to_numpy"):
         if hasattr(matrix, to_memory):
@@ -31,27 +31,25 @@ def dense(matrix: Any) -> NDArray:
 
 
 def in_memory(matrix: Any) -> Any:
-    """Return a NumPy array or a SciPy sparse matrix, from disk or lazy forms too."""
+    """Return a matrix, which may be lazy or on disk, as a NumPy array or a SciPy sparse matrix."""
     for to_memory in ("to_memory", "compute"):
         if hasattr(matrix, to_memory):
             matrix = getattr(matrix, to_memory)()
     return matrix if sparse.issparse(matrix) else dense(matrix)
 
 
-def blocks(matrix: Any, columns: NDArray[np.intp] | None = None) -> Iterator[tuple[int, NDArray]]:
-    """Yield the rows of an (n, D) matrix as dense arrays of about four million numbers, with where each starts.
+def blocks(matrix: Any, columns: NDArray[np.intp] | None = None) -> Iterator[tuple[int, NDArray[Any]]]:
+    """Yield the rows of an (n, D) matrix as dense blocks of about four million numbers, with the start of each.
 
-    Of some `columns` only, if these are given.
-
-    Whatever has a shape and gives rows to a slice: arrays of NumPy and Dask, sparse matrices, datasets of HDF5 and
-    zarr files, and those that an AnnData on disk has.
+    The matrix can be anything with a shape and slices of rows: arrays of NumPy and Dask, sparse matrices, datasets of
+    HDF5 and zarr files, and matrices of an AnnData on disk. If `columns` are given, only these are returned.
     """
     for start, rows in _rows(matrix):
         yield start, dense(rows if columns is None else in_memory(rows)[:, columns])
 
 
 def row_sums(matrix: Any) -> NDArray[np.float64]:
-    """Return the sums of the rows of an (n, D) matrix of which there are `blocks`, (n,)."""
+    """Return the sums of the rows of an (n, D) matrix, (n,), read in `blocks`."""
     sums = [np.asarray(in_memory(rows).sum(axis=1), dtype=np.float64).ravel() for _, rows in _rows(matrix)]
     return np.concatenate([np.empty(0), *sums])
 
@@ -64,12 +62,12 @@ def _rows(matrix: Any) -> Iterator[tuple[int, Any]]:
 
 
 def spread_rows(n: int, most: int) -> NDArray[np.intp]:
-    """Return the numbers of at most `most` of n rows, evenly spaced, in ascending order."""
+    """Return the indices of at most `most` of n rows, evenly spaced, in ascending order."""
     return np.unique(np.linspace(0, n - 1, min(n, most)).astype(np.intp))
 
 
-def digest(values: NDArray) -> str:
-    """Return 16 characters by which the values of an array are told from others.
+def digest(values: NDArray[Any]) -> str:
+    """Return 16 characters that identify the values of an array.
 
     Examples
     --------
@@ -78,12 +76,12 @@ def digest(values: NDArray) -> str:
     >>> digest(np.arange(3)) == digest(np.arange(3)[::-1])
     False
     """
-    return blake2b(np.ascontiguousarray(values), digest_size=8).hexdigest()
+    return blake2b(np.ascontiguousarray(values).data, digest_size=8).hexdigest()
 
 
 def digest_of_rows(matrix: Any) -> str:
-    """Return the digest of a matrix of which there are `blocks`, as float32, which is never dense as a whole."""
+    """Return the digest of a matrix as float32, read in `blocks`, so that it is never dense as a whole."""
     found = blake2b(digest_size=8)
     for _, block in blocks(matrix):
-        found.update(np.ascontiguousarray(block, dtype=np.float32))
+        found.update(np.ascontiguousarray(block, dtype=np.float32).data)
     return found.hexdigest()

@@ -18,7 +18,8 @@ from ._files import explain_missing_filter
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-P, R = ParamSpec("P"), TypeVar("R")
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 def default_torch_modes(function: Callable[P, R]) -> Callable[P, R]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -51,7 +51,7 @@ def find_bases(adata: AnnData, basis: str | Sequence[str] | None) -> dict[str, s
     return {name if short.count(name) == 1 else key: key for name, key in zip(short, keys, strict=True)}
 
 
-def read_maps(adata: AnnData, bases: Mapping[str, str], *, named: bool) -> dict[str, NDArray]:
+def read_maps(adata: AnnData, bases: Mapping[str, str], *, named: bool) -> dict[str, NDArray[Any]]:
     """Return the (n, d) positions by name. Unless they were `named`, leave out invalid ones with a warning."""
     if named:
         return {name: read_points(adata, key) for name, key in bases.items()}
@@ -64,7 +64,7 @@ def read_maps(adata: AnnData, bases: Mapping[str, str], *, named: bool) -> dict[
     return found
 
 
-def _read_unnamed(adata: AnnData, key: str) -> NDArray:
+def _read_unnamed(adata: AnnData, key: str) -> NDArray[Any]:
     """Return the (n, d) positions in a slot that the user did not name, or raise if they do not look like a map."""
     if hasattr(adata.obsm[key], "columns"):
         msg = f"adata.obsm[{key!r}] is a data frame, not an array; name it with `basis` if it is a map."

@@ -101,7 +101,7 @@ def measured_cells(m: Map, genes: Sequence[str]) -> AnnData:
 
 
 def _check_measured(
-    then: Statistics, x: NDArray, genes: Sequence[str], places: NDArray, *, n_cells: int | None, n_obs: int
+    then: Statistics, x: NDArray[Any], genes: Sequence[str], places: NDArray[Any], *, n_cells: int | None, n_obs: int
 ) -> None:
     """Raise if genes exceed their former range or, if all cells of the map are there, have another mean."""
     now = statistics_of(x)
@@ -151,7 +151,7 @@ def _components(adata: AnnData, representation: Representation) -> _Components |
     return _Components(loadings, layer if isinstance(layer, str) else None)
 
 
-def _read_off(x: NDArray, y: Any, adata: AnnData, found: _Components | None, rows: NDArray[np.intp]) -> Genes:
+def _read_off(x: NDArray[Any], y: Any, adata: AnnData, found: _Components | None, rows: NDArray[np.intp]) -> Genes:
     """Return the genes, those with loadings first; the cells in `rows` have representation x and expression y."""
     layer, few = None if found is None else found.layer, spread_rows(len(rows), N_CHECKED)
     offset = None if found is None else _offset(x[few], y[few], found.loadings)
@@ -173,7 +173,7 @@ def _read_off(x: NDArray, y: Any, adata: AnnData, found: _Components | None, row
     return _together([projected, _regressed(x, y[:, rest], adata.var_names[rest])])
 
 
-def _offset(x: NDArray, y: Any, loadings: NDArray) -> NDArray | None:
+def _offset(x: NDArray[Any], y: Any, loadings: NDArray[Any]) -> NDArray[Any] | None:
     """Return c such that x = y L − c, or None if x is not such a projection."""
     difference = dense(y @ loadings) - x
     offset = difference.mean(0)
@@ -182,7 +182,7 @@ def _offset(x: NDArray, y: Any, loadings: NDArray) -> NDArray | None:
     return offset if is_it else None
 
 
-def _regressed(x: NDArray, y: Any, names: pd.Index) -> Genes:
+def _regressed(x: NDArray[Any], y: Any, names: pd.Index) -> Genes:
     """Return genes with the slopes of a linear regression on the representation, if their values are finite."""
     center = x.mean(0)
     x = np.column_stack([x - center, np.ones(len(x))])

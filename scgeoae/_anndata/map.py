@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from scipy import sparse
     from torch import Tensor
 
-    from ..nn import Framed
+    from ..nn import MapDecoder
     from ..nn.genes import Expression, Genes
     from .params import Params
     from .representation import Representation
@@ -99,7 +99,7 @@ class Map:
         return self.kind in ("autoencoder", "counts", "fitted")
 
     @cached_property
-    def positions(self) -> NDArray:
+    def positions(self) -> NDArray[Any]:
         """Copy of the (n, d) positions, float32 or float64."""
         if self.slot is None:
             raise self._not_found(f"adata.obsm[{self.slots.embedding!r}]")
@@ -117,7 +117,7 @@ class Map:
         """Number of dimensions."""
         return self.positions.shape[1]
 
-    def metric(self, side: Side = "decoder") -> NDArray:
+    def metric(self, side: Side = "decoder") -> NDArray[Any]:
         """Return the (n, d, d) metric tensors at the cells."""
         slot = Slots(self.key, side).metric
         if slot not in self.adata.obsm:
@@ -203,7 +203,7 @@ class Map:
         return {name: float(value) for name, value in stored.items()}
 
     @cached_property
-    def model(self) -> Framed:
+    def model(self) -> MapDecoder:
         """The trained model, on the CPU."""
         arrays = self.record("model")
         try:

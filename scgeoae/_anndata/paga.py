@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from sklearn.neighbors import NearestNeighbors
@@ -51,7 +51,7 @@ def paga_positions(adata: AnnData, *, n_components: int, seed: int) -> NDArray[n
     return positions[labels.codes] + _spacing(positions) * jitter
 
 
-def _spacing(positions: NDArray) -> float:
+def _spacing(positions: NDArray[Any]) -> float:
     """Return the median distance from a group to the nearest other one, or 1 if there is only one group."""
     if len(positions) < 2:
         return 1.0

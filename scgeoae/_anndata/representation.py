@@ -37,7 +37,7 @@ class Representation:
     computed: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Slots of a PCA that had to be computed: values by attribute of the AnnData and key."""
 
-    def dense(self, *, may_be_equal: bool = False) -> NDArray:
+    def dense(self, *, may_be_equal: bool = False) -> NDArray[Any]:
         """Return a NumPy array, or raise if it has NaN or, unless `may_be_equal`, all cells are equal."""
         return _checked(dense(self.matrix), self.name, may_be_equal=may_be_equal)
 
@@ -171,12 +171,12 @@ def loadings_slot(key: str) -> str:
     return "PCs" if suffix == "pca" else f"PCs_{suffix}"
 
 
-def read_points(adata: AnnData, key: str) -> NDArray:
+def read_points(adata: AnnData, key: str) -> NDArray[Any]:
     """Return any embedding ``obsm[key]`` as a dense (n, d) array of finite numbers."""
     return _checked(real_matrix(adata.obsm[key], f"adata.obsm[{key!r}]"), f"adata.obsm[{key!r}]")
 
 
-def embedding_positions(adata: AnnData, slot: str) -> NDArray:
+def embedding_positions(adata: AnnData, slot: str) -> NDArray[Any]:
     """Return the (n, d) positions in ``obsm[slot]``, or raise if they are not a valid map."""
     positions = read_points(adata, slot)
     if np.linalg.matrix_rank(positions - positions.mean(0)) < positions.shape[1]:
@@ -257,7 +257,7 @@ def sliceable(matrix: Any, name: str) -> Any:
     return matrix
 
 
-def _checked(matrix: NDArray, name: str, *, may_be_equal: bool = False) -> NDArray:
+def _checked(matrix: NDArray[Any], name: str, *, may_be_equal: bool = False) -> NDArray[Any]:
     """Return a dense real array, or raise if something is wrong with it."""
     matrix = sliceable(matrix, name)
     _check_finite(matrix, name)
@@ -294,7 +294,7 @@ def _check_finite(matrix: Any, name: str) -> None:
     raise ValueError(msg)
 
 
-def _beyond_float32(values: NDArray) -> NDArray[np.bool_]:
+def _beyond_float32(values: NDArray[Any]) -> NDArray[np.bool_]:
     # also true for NaN
     return ~(np.abs(values) <= np.finfo(np.float32).max)
 
@@ -354,7 +354,7 @@ def _normalized(counts: Representation, adata: AnnData, params: Params) -> Repre
     return Representation(normalized, f"log1p of the normalised {counts.name}", counts.params)
 
 
-def real_matrix(values: Any, name: str) -> NDArray:
+def real_matrix(values: Any, name: str) -> NDArray[Any]:
     """Return a copy of an (n, d) matrix as a contiguous float32 or float64 array, which torch accepts.
 
     The matrix may be sparse, lazy, on disk or a data frame, and of any memory order, byte order or real dtype.

@@ -12,7 +12,6 @@ from scanpy import logging as logg
 
 from ..geometry import anisotropy, chord_ratio, distortion, relative_log_area
 from ..graphs import metric_graph, nearest_others
-from ..nn.arrays import to_arrays
 from ..quality import MEASURES
 from .slots import COLUMNS, SIDES, Slots
 from .write import Changes
@@ -23,8 +22,9 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from numpy.typing import NDArray
 
-    from ..geometry import Distortion
-    from ..graphs import MetricGraph, Tears
+    from ..geometry.distortion_measures import Distortion
+    from ..graphs.metric import MetricGraph
+    from ..graphs.torn_edges import Tears
     from ..nn import Autoencoder, CountDecoder
     from ..training import Fit
     from .params import Params
@@ -56,7 +56,7 @@ class Results:
     """(n, d), None if the embedding stays as it is."""
     graph: MetricGraph | None = None
     reconstruction_error: NDArray[np.float32] | None = None
-    history: dict[str, NDArray] | None = None
+    history: dict[str, NDArray[Any]] | None = None
     model: Mapping[str, Any] | None = None
     outlier_score: NDArray[np.float32] | None = None
     outlier: NDArray[np.bool_] | None = None
@@ -100,13 +100,13 @@ def results_of_fit(
         is_own=is_own,
         reconstruction_error=fitted.error * np.float32(unit_of_error),
         history=fitted.history,
-        model=to_arrays(fitted.model),
+        model=fitted.model.to_arrays(),
         computed=representation.computed,
     )
 
 
 def results_of_estimate(
-    positions: NDArray, metric: NDArray, representation: Representation, params: Params, *, n_neighbors: int
+    positions: NDArray[Any], metric: NDArray[Any], representation: Representation, params: Params, *, n_neighbors: int
 ) -> Results:
     """Return the results of a metric that was estimated without a model."""
     metric = metric.astype(np.float32)
@@ -127,7 +127,7 @@ def results_of_counts(
     model: CountDecoder,
     error: NDArray[np.float32] | None,
     scores: dict[str, float],
-    history: dict[str, NDArray] | None,
+    history: dict[str, NDArray[Any]] | None,
     params: Params,
     n_neighbors: int,
 ) -> Results:
@@ -141,23 +141,23 @@ def results_of_counts(
         is_own=True,
         reconstruction_error=error,
         history=history,
-        model=to_arrays(model),
+        model=model.to_arrays(),
     )
 
 
-def _graph(embedding: NDArray, metric: NDArray, k: int) -> MetricGraph | None:
+def _graph(embedding: NDArray[Any], metric: NDArray[Any], k: int) -> MetricGraph | None:
     # there is no graph of values that are not finite, which are refused when writing
     if not (np.isfinite(embedding).all() and np.isfinite(metric).all()):
         return None
     return metric_graph(embedding, metric, nearest_others(embedding, k))
 
 
-def _chords(embedding: NDArray, model: Autoencoder) -> dict[str, float]:
+def _chords(embedding: NDArray[Any], model: Autoencoder) -> dict[str, float]:
     found = chord_ratio(torch.from_numpy(np.asarray(embedding, dtype=np.float32)), model.decode)
     return {"chord": float(found.median), "chord_spread": float(found.spread)}
 
 
-def _errors(error: NDArray, fitted: Fit, suffix: str = "") -> dict[str, float]:
+def _errors(error: NDArray[Any], fitted: Fit, suffix: str = "") -> dict[str, float]:
     errors = {f"MSE{suffix}": float(error.mean())}
     if len(fitted.held_out):
         errors[f"MSE{suffix}_train"] = float(error[fitted.trained].mean())
@@ -243,7 +243,7 @@ def changes_of_tears(
     )
 
 
-def _check_positive(slot: str, metric: NDArray) -> None:
+def _check_positive(slot: str, metric: NDArray[Any]) -> None:
     zero = np.trace(metric, axis1=1, axis2=2) < np.finfo(np.float32).tiny
     if zero.any():
         msg = (

@@ -60,7 +60,7 @@ WORDS = {
 }
 
 
-def units_of(adata: AnnData, columns: NDArray, sample: Any, rows: NDArray[np.intp]) -> Units:
+def units_of(adata: AnnData, columns: NDArray[Any], sample: Any, rows: NDArray[np.intp]) -> Units:
     """Return the units of the genes in `columns`. A `sample` has all genes of the cells in `rows`."""
     scaling = scaling_of(adata.var, sample)
     unscaled = sample if scaling is None else _near_zero(scaling.undo(dense(sample).astype(np.float64)))
@@ -86,7 +86,7 @@ def units_of(adata: AnnData, columns: NDArray, sample: Any, rows: NDArray[np.int
     )
 
 
-def _is_corrected(adata: AnnData, y: NDArray) -> bool:
+def _is_corrected(adata: AnnData, y: NDArray[Any]) -> bool:
     """Return whether signed values depend on the cells that they were computed with, like residuals."""
     if {"log1p", "pearson_residuals_normalization"} & set(adata.uns):
         return True
@@ -176,7 +176,7 @@ def _common_total(y: Any, expected: float) -> float:
     return total if len(totals) and (np.abs(totals / total - 1) < UNEVEN).mean() > 0.9 else np.nan
 
 
-def _sums(y: NDArray, kind: Kind, base: float) -> NDArray[np.float64]:
+def _sums(y: NDArray[Any], kind: Kind, base: float) -> NDArray[np.float64]:
     """Return the sum of the normalized counts of each cell over some genes, (n,), or NaN if unknown."""
     if kind not in ("normalized", "log1p") or (kind == "log1p" and np.isnan(base)):
         return np.full(len(y), np.nan)
@@ -203,7 +203,7 @@ class Conversion:
         """Whether nothing changes."""
         return self.from_log is self.to_log is self.own is self.totals is self.scaling is None
 
-    def unscaled(self, y: NDArray, rows: NDArray | slice) -> NDArray[np.float64]:
+    def unscaled(self, y: NDArray[Any], rows: NDArray[Any] | slice) -> NDArray[np.float64]:
         """Return the (n, g) expression of the cells in `rows` in the units of the reference before scaling."""
         y = y.astype(np.float64)
         if self.own is not None:
@@ -214,7 +214,7 @@ class Conversion:
             y = y / self.totals[rows, None]
         return y if self.to_log is None else np.log1p(y) / np.log(self.to_log)
 
-    def __call__(self, y: NDArray, rows: NDArray | slice) -> NDArray[np.float64]:
+    def __call__(self, y: NDArray[Any], rows: NDArray[Any] | slice) -> NDArray[np.float64]:
         """Return the (n, g) expression of the cells in `rows` in the units of the reference."""
         y = self.unscaled(y, rows)
         return y if self.scaling is None else self.scaling.scale(y)
@@ -223,7 +223,7 @@ class Conversion:
 class _Given(NamedTuple):
     """A sample of the new cells as given, and what they seem to be."""
 
-    y: NDArray
+    y: NDArray[Any]
     """(n, g) expression of the genes that they share with the reference."""
     zeros: float
     """Share of zeros, after their own scaling was undone."""
@@ -238,7 +238,13 @@ class _Given(NamedTuple):
 
 
 def read_units(
-    adata_new: AnnData, matrix: Any, name: str, genes: Genes, columns: NDArray, is_there: NDArray, said: str | None
+    adata_new: AnnData,
+    matrix: Any,
+    name: str,
+    genes: Genes,
+    columns: NDArray[Any],
+    is_there: NDArray[Any],
+    said: str | None,
 ) -> Conversion:
     """Infer the units of new cells, and return the conversion to those of a reference, or raise if no reading fits.
 
@@ -364,7 +370,7 @@ def _is_apart(way: Conversion, given: _Given, units: Units) -> bool:
     return middle > units.most_sum * (1 + MAX_APART) or middle < units.least_sum / (1 + MAX_APART)
 
 
-def _off(y: NDArray, reference: Statistics) -> NDArray[np.float64]:
+def _off(y: NDArray[Any], reference: Statistics) -> NDArray[np.float64]:
     """Return how far the genes of some cells are from the reference: shift, spread and share of values outside."""
     # genes of few cells say little
     rises = (reference.mean - reference.low) / np.maximum(reference.std, np.finfo(np.float32).tiny)
@@ -383,7 +389,7 @@ def _off(y: NDArray, reference: Statistics) -> NDArray[np.float64]:
     return np.array([shift, np.median(np.log(y.std(0)[varies] / std[varies])), outside])
 
 
-def _warn(y: NDArray, reference: Statistics, units: Units, summaries: str, *, is_apart: bool) -> None:
+def _warn(y: NDArray[Any], reference: Statistics, units: Units, summaries: str, *, is_apart: bool) -> None:
     """Warn if cells differ from the reference after conversion, or if there is no way to tell."""
     shift, wider, outside = _off(y, reference)
     # zeros have the same value in both, unless genes were scaled differently
@@ -402,12 +408,12 @@ def _warn(y: NDArray, reference: Statistics, units: Units, summaries: str, *, is
         )
 
 
-def _near_zero(y: NDArray) -> NDArray:
+def _near_zero(y: NDArray[Any]) -> NDArray[Any]:
     """Set values to zero that differ from it only by rounding in float32."""
     return np.where(np.abs(y) < SMALLEST, 0, y)
 
 
-def _summary(y: NDArray, kind: Kind) -> str:
+def _summary(y: NDArray[Any], kind: Kind) -> str:
     return f"{WORDS[kind]}, from {y.min():.3g} to {y.max():.3g}, mean {y.mean():.3g}, {(y == 0).mean():.0%} zeros"
 
 

@@ -1,14 +1,12 @@
-"""Surfaces and curves whose geometry is known, and published cells with labels, as AnnData."""
+"""Surfaces and curves of known geometry, and published cells with labels, as AnnData.
 
-from ._open_sphere import open_sphere
-from ._packer_celegans import packer_celegans
-from ._pbmc68k import pbmc68k
-from ._s_shape import s_shape
-from ._sine_curve import sine_curve
-from ._sphere_patch import sphere_patch
-from ._swiss_roll import swiss_roll
-from ._torus_patch import torus_patch
-from ._zilionis import zilionis
+The first call downloads published data to `scanpy.settings.datasetdir` and records the sha256 of the archive there;
+later calls read the archive and compare. Without a network, put it there by hand. The environment variable
+``SCGEOAE_DATASETS_URL`` names the folder of a mirror.
+"""
+
+from ._published import packer_celegans, pbmc68k, zilionis
+from ._surfaces import open_sphere, s_shape, sine_curve, sphere_patch, swiss_roll, torus_patch
 
 __all__ = [
     "open_sphere",

@@ -1,7 +1,7 @@
-"""Download the archive of a published data set once, and read files from it.
+"""Download the archive of a published data set once, and read its files.
 
-Nothing is ever unpacked: the files that are wanted are read from the archive into memory, so no member of it, whatever
-its name or kind, can write anywhere.
+The archive is never unpacked: wanted files are read into memory, so no member of it, whatever its name or kind, can
+write anywhere.
 """
 
 from __future__ import annotations
@@ -9,21 +9,28 @@ from __future__ import annotations
 import contextlib
 import gzip
 import hashlib
+import io
 import os
 import tarfile
 import zlib
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
+
+import numpy as np
+import pandas as pd
+from anndata import AnnData
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from typing import BinaryIO
+    from typing import Any, BinaryIO
+
+    from numpy.typing import NDArray
 
 _BASE_URL = "http://cb.csail.mit.edu/cb/densvis/datasets/"
 _RETRIES = 2
+# Seconds without an answer or a byte.
 _TIMEOUT = 30
-"""Seconds without an answer or a byte."""
 _BLOCK = 2**20
 _DAMAGED = (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile)
 
@@ -33,19 +40,19 @@ class Archive:
     """Files of an archive."""
 
     path: Path
-    """Where it is on disk."""
+    """Its place on disk."""
     url: str
-    """Where it is from."""
+    """Its origin."""
     files: dict[str, bytes]
-    """The content of each file that was asked for, by its name without folders."""
+    """The content of each wanted file, by its name without folders."""
 
 
 def read_archive(name: str, *choices: Sequence[str], progress_bar: bool) -> Archive:
-    """Read the files of the first of `choices` that is complete, from whatever folders of the archive they are in.
+    """Read the files of the first complete one of `choices`, from any folders of the archive.
 
     The archive is taken from `scanpy.settings.datasetdir`, and downloaded if it is not there. Its sha256 is recorded
-    beside it when it was first read, and compared from then on. The environment variable ``SCGEOAE_DATASETS_URL``
-    names another folder to download from.
+    beside it when it is first read, and compared from then on. The environment variable ``SCGEOAE_DATASETS_URL`` names
+    another folder to download from.
     """
     import scanpy as sc
 
@@ -59,9 +66,9 @@ def read_archive(name: str, *choices: Sequence[str], progress_bar: bool) -> Arch
     if is_recorded:
         _compare(path, record)
     try:
-        # what was downloaded just now, or is recorded, is whole
+        # a file that was just downloaded, or is recorded, is known to be complete
         if is_here and not is_recorded:
-            _check_whole(path)
+            _read_to_end(path)
         files = _read(path, choices)
     except _DAMAGED as error:
         msg = f"{path} is damaged ({error}); delete it and call again to download it from {url}."
@@ -72,14 +79,14 @@ def read_archive(name: str, *choices: Sequence[str], progress_bar: bool) -> Arch
 
 
 def _download(base_url: str, path: Path, *, progress_bar: bool) -> None:
-    """Download to a temporary name, and move the file to its own when all of it is there."""
+    """Download to a temporary name, and rename the file once it is complete."""
     import pooch
 
     def download(address: str, file: str, caller: pooch.Pooch) -> None:
         pooch.HTTPDownloader(progressbar=progress_bar, chunk_size=2**16, timeout=_TIMEOUT)(address, file, caller)
         try:
-            # a server may close early without having said how much there is
-            _check_whole(Path(file))
+            # a server that did not announce the length may have closed early
+            _read_to_end(Path(file))
         except _DAMAGED as error:
             msg = f"what arrived is damaged ({error})"
             raise ValueError(msg) from error
@@ -96,8 +103,8 @@ def _download(base_url: str, path: Path, *, progress_bar: bool) -> None:
         raise OSError(msg) from error
 
 
-def _check_whole(path: Path) -> None:
-    """Read an archive to its end, where gzip has its checksum, and only then look what is in it."""
+def _read_to_end(path: Path) -> None:
+    """Read an archive to its end, where gzip has its checksum, and only then list its members."""
     with _decompressed(path) as stream:
         while stream.read(_BLOCK):
             pass
@@ -111,17 +118,14 @@ def _read(path: Path, choices: Sequence[Sequence[str]]) -> dict[str, bytes]:
     found: dict[str, bytes] = {}
     seen: list[str] = []
     with _decompressed(path) as stream, tarfile.open(fileobj=stream, mode="r|") as archive:
-        for member in archive:
-            if not member.isfile():
-                continue
+        for member in filter(tarfile.TarInfo.isfile, archive):
             seen.append(member.name)
             name = PurePosixPath(member.name).name
-            if name not in wanted:
-                continue
             if name in found:
                 msg = f"Expected {path} to have one file named {name!r}, found several, such as {member.name!r}."
                 raise ValueError(msg)
-            found[name] = archive.extractfile(member).read()
+            if name in wanted:
+                found[name] = cast("BinaryIO", archive.extractfile(member)).read()
     for names in choices:
         if found.keys() >= set(names):
             return {name: found[name] for name in names}
@@ -135,11 +139,11 @@ def _read(path: Path, choices: Sequence[Sequence[str]]) -> dict[str, bytes]:
 
 @contextlib.contextmanager
 def _decompressed(path: Path) -> Iterator[BinaryIO]:
-    # a server that calls gzip an encoding of the transfer has it undone on the way
+    # a server that declares gzip as an encoding of the transfer has it undone on the way
     with path.open("rb") as file:
         is_gzip = file.read(2) == b"\x1f\x8b"
-    with (gzip.open if is_gzip else open)(path, "rb") as stream:
-        yield stream
+    with gzip.open(path, "rb") if is_gzip else path.open("rb") as stream:
+        yield cast("BinaryIO", stream)
 
 
 def _compare(path: Path, record: Path) -> None:
@@ -157,10 +161,102 @@ def _record(path: Path, record: Path) -> None:
     partial = record.with_name(f"{record.name}.{os.getpid()}")
     # a shared folder may be read-only: nothing is recorded there
     with contextlib.suppress(OSError):
-        partial.write_text(f"{_sha256(path)}  {path.name}\n")  # as `sha256sum --check` reads it
+        partial.write_text(f"{_sha256(path)}  {path.name}\n")  # in the format of `sha256sum --check`
         partial.replace(record)
 
 
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def read_array(archive: Archive, name: str) -> NDArray[Any]:
+    """Read a matrix that NumPy saved, without unpickling anything."""
+    with _explained(archive, name):
+        matrix = np.load(io.BytesIO(archive.files[name]), allow_pickle=False)
+    return _checked(matrix, archive, name)
+
+
+def read_matrix(archive: Archive, name: str) -> NDArray[Any]:
+    """Read a matrix of text, tab-separated and without a header."""
+    return _checked(read_csv(archive, name, sep="\t", header=None, dtype=np.float32).to_numpy(), archive, name)
+
+
+def read_table(archive: Archive, name: str) -> pd.DataFrame:
+    """Read a table of text with a header, separated by tabs or commas; its text columns become categorical."""
+    # R writes no header for the row names, so the header itself may have no tab
+    start = archive.files[name].split(b"\n", 2)[:2]
+    sep = "\t" if b"\t" in b"".join(start) else ","
+    names = list(read_csv(archive, name, sep=sep, nrows=0).columns)
+    table = read_csv(archive, name, sep=sep, header=None, skiprows=1, low_memory=False)
+    n_columns = table.shape[1]
+    if n_columns == len(names) + 1:
+        names = ["row_names", *names]
+    with _explained(archive, name):
+        if n_columns != len(names):
+            msg = f"its header has {len(names)} fields, its rows have {n_columns}"
+            raise ValueError(msg)
+    # h5ad files allow no slash in names
+    table.columns = pd.Index(names).str.replace("/", "_")
+    for text in table.columns[[not pd.api.types.is_numeric_dtype(dtype) for dtype in table.dtypes]]:
+        table[text] = table[text].map(str, na_action="ignore").astype("category")
+    return table
+
+
+def read_csv(archive: Archive, name: str, **options: Any) -> pd.DataFrame:
+    """Read text with Pandas."""
+    with _explained(archive, name):
+        return pd.read_csv(io.BytesIO(archive.files[name]), **options)
+
+
+def column(archive: Archive, name: str, table: pd.DataFrame, key: str | int) -> pd.Series[Any]:
+    """Return a column of a table, by its name or its place counted from 0."""
+    known = table.columns if isinstance(key, str) else range(table.shape[1])
+    if key not in known:
+        found = ", ".join(map(repr, table.columns))
+        msg = f"Expected {name} in {archive.path} to have a column {key!r}, found {found}."
+        raise ValueError(msg)
+    return table[key] if isinstance(key, str) else table.iloc[:, key]
+
+
+def components_as_anndata(
+    archive: Archive, components: NDArray[Any], obs: pd.DataFrame, *, labels: pd.Series[Any], paper: str
+) -> AnnData:
+    """Assemble the AnnData, with the components in X and in ``obsm["X_pca"]``."""
+    if len(components) != len(obs):
+        msg = (
+            f"Expected as many rows of components as of labels in {archive.path}, found {len(components)} and "
+            f"{len(obs)}; delete it and call again to download it from {archive.url}."
+        )
+        raise ValueError(msg)
+    components = np.ascontiguousarray(components, dtype=np.float32)
+    obs = obs.assign(cell_type=labels.astype("category"))
+    obs.index = obs.index.astype(str)  # AnnData's names for rows without names
+    var = pd.DataFrame(index=[f"PC{i + 1}" for i in range(components.shape[1])])
+    return AnnData(
+        components,
+        obs=obs,
+        var=var,
+        obsm={"X_pca": components.copy()},
+        uns={"source": f"{paper}, as distributed with densVis (doi:10.1038/s41587-020-00801-7) at {archive.url}"},
+    )
+
+
+@contextlib.contextmanager
+def _explained(archive: Archive, name: str) -> Iterator[None]:
+    """Name the file whose content cannot be read."""
+    try:
+        yield
+    except (ValueError, EOFError, OSError) as error:
+        msg = f"Could not read {name} in {archive.path}: {error}"
+        raise ValueError(msg) from error
+
+
+def _checked(matrix: NDArray[Any], archive: Archive, name: str) -> NDArray[Any]:
+    if matrix.ndim != 2 or 0 in matrix.shape or matrix.dtype.kind not in "fiu":
+        msg = f"Expected {name} in {archive.path} to be a matrix of numbers, found {matrix.dtype} of {matrix.shape}."
+        raise ValueError(msg)
+    if not np.isfinite(matrix).all():
+        msg = f"Expected all numbers of {name} in {archive.path} to be finite, found NaN or infinity."
+        raise ValueError(msg)
+    return matrix

@@ -1,4 +1,4 @@
-"""The metric of the space that the data live in."""
+"""Ambient metrics: how lengths are measured in the representation."""
 
 from __future__ import annotations
 
@@ -13,26 +13,25 @@ if TYPE_CHECKING:
 
 
 def is_metric(h: Tensor, *, diagonal: bool) -> bool:
-    """Return whether (..., D) diagonals, or (..., D, D) matrices, are symmetric, definite and have an inverse."""
+    """Return whether (..., D) diagonals or (..., D, D) matrices are symmetric, positive definite and invertible."""
     if not h.isfinite().all():
         return False
     if diagonal:
         return bool((h > 0).all())
     is_symmetric = torch.allclose(h, h.mT, rtol=1e-4, atol=1e-4 * float(h.abs().max()))
     is_definite = torch.linalg.cholesky_ex(h.double()).info.eq(0).all()
-    # float32 may not tell the smallest eigenvalue from 0
+    # in float32 the smallest eigenvalue may be 0
     return bool(is_symmetric and is_definite and torch.linalg.inv_ex(h).info.eq(0).all())
 
 
 class Ambient:
-    r"""A metric H of the representation, which measures the squared length of a step v as vᵀHv.
+    r"""A metric H of the representation: the squared length of a step v is vᵀHv.
 
     Parameters
     ----------
     tensor
-        The diagonal of H, (D,), or H, (D, D), the same everywhere; or a function of (n, D)
-        points that returns (n, D) diagonals or (n, D, D) matrices, differentiable by torch, of any
-        type of real numbers.
+        H, (D, D), or its diagonal, (D,), if it is the same everywhere; otherwise a function of (n, D) points that
+        returns (n, D, D) matrices or (n, D) diagonals of any real type, differentiable by torch.
 
     Examples
     --------
@@ -47,8 +46,8 @@ class Ambient:
 
     @property
     def name(self) -> str | None:
-        """What a function calls itself; None of a tensor."""
-        if not callable(self.tensor):
+        """The name of a function, None for a tensor."""
+        if isinstance(self.tensor, torch.Tensor):
             return None
         return getattr(self.tensor, "__qualname__", type(self.tensor).__name__)
 
@@ -58,9 +57,9 @@ class Ambient:
         Raises
         ------
         ValueError
-            If a function returns something else.
+            If a function returns anything else.
         """
-        if not callable(self.tensor):
+        if isinstance(self.tensor, torch.Tensor):
             return self.tensor.to(x)[None]
         h = self.tensor(x)
         diagonal, full = tuple(x.shape), (*x.shape, x.shape[-1])
@@ -86,16 +85,52 @@ class Ambient:
             return covectors / h[..., None]
         try:
             return torch.linalg.solve(h, covectors)
-        except torch.linalg.LinAlgError:
-            # a function was tried at a few points only
+        except torch.linalg.LinAlgError:  # type: ignore[attr-defined]  # documented, but not annotated
+            # a function is checked beforehand at a few points only
             msg = "The `ambient` metric has no inverse at some point, or none in float32; give one that is definite."
             raise ValueError(msg) from None
 
     def mean(self, x: Tensor) -> float:
-        """Return the mean diagonal entry of H over (n, D) points: its unit."""
+        """Return the mean diagonal entry of H over (n, D) points, which is its unit."""
         h = self.at(x)
         return float((h if h.ndim == 2 else h.diagonal(dim1=-2, dim2=-1)).mean())
 
     def divided_by(self, factor: float) -> Ambient:
         """Return H/factor."""
-        return Ambient((lambda x: self.at(x) / factor) if callable(self.tensor) else self.tensor / factor)
+        if isinstance(self.tensor, torch.Tensor):
+            return Ambient(self.tensor / factor)
+        return Ambient(lambda x: self.at(x) / factor)
+
+
+def fisher_metric(log_mean: Tensor, dispersion: Tensor | float = 0.0) -> Tensor:
+    r"""Return the metric that measures how well counts tell two cells apart: their Fisher metric, (n, D).
+
+    It is the diagonal H at x = log(1 + μ), as `Ambient` takes it.
+
+    The Fisher information about the mean μ of a negative binomial of dispersion α is the reciprocal of its variance,
+    and in the coordinate x, dμ/dx = 1 + μ, so that
+
+    .. math:: H_g = \frac{(1 + \mu_g)^2}{\mu_g + \alpha_g \mu_g^2}
+
+    To second order, the squared length of a step is twice the Kullback–Leibler divergence between its ends. Poisson is
+    α = 0.
+
+    Source: Palma et al. 2025, *Enforcing Latent Euclidean Geometry in Single-Cell VAEs* (FlatVI), arXiv 2507.11789.
+
+    Parameters
+    ----------
+    log_mean
+        (n, D) points x ≥ 0.
+    dispersion
+        α ≥ 0, the reciprocal of the inverse dispersion θ: a number, (D,) or (n, D).
+
+    Examples
+    --------
+    >>> import torch
+    >>> from scgeoae.geometry import fisher_metric
+    >>> fisher_metric(torch.tensor([[3.0]]).log()).tolist()
+    [[4.5]]
+    """
+    mean = log_mean.expm1()
+    variance = mean + dispersion * mean.square()
+    return (1 + mean).square() / variance.clamp(min=torch.finfo(mean.dtype).tiny ** 0.5)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import torch
 
@@ -14,22 +14,13 @@ if TYPE_CHECKING:
     from .jet import Jet
 
 
-def second_fundamental_form(jet: Jet) -> Tensor:
-    r"""Return the part of the second derivatives that is normal to the surface, (n, D, m, m).
-
-    :math:`\mathrm{II}_{ab} = (I - T)\, S_{ab}` with the tangent projection
-    :math:`T = A G^{-1} A^\top`.
-    """
-    return _normal_part(jet, inverse(pullback(jet.first)))
-
-
 def gaussian_curvature(jet: Jet) -> Tensor:
     r"""Return the Gaussian curvature of a surface, (n,), in 1/unit².
 
     .. math:: K = \frac{\langle \mathrm{II}_{11}, \mathrm{II}_{22} \rangle - \|\mathrm{II}_{12}\|^2}{\det G}
 
-    It is intrinsic: 0 wherever the surface can be unrolled without stretching, positive on a
-    dome, negative on a saddle (Gauss 1828, for any number of ambient dimensions).
+    It is intrinsic: 0 wherever the surface can be unrolled without stretching, positive on a dome, negative on a saddle
+    (Gauss 1828, for any number of ambient dimensions).
 
     Raises
     ------
@@ -37,7 +28,7 @@ def gaussian_curvature(jet: Jet) -> Tensor:
         If the map is not two-dimensional.
     """
     if jet.first.shape[-1] != 2:
-        msg = f"Gaussian curvature is that of a surface; the map has {jet.first.shape[-1]} dimensions, not 2."
+        msg = f"Gaussian curvature needs a surface; the map has {jet.first.shape[-1]} dimensions, not 2."
         raise ValueError(msg)
     metric = pullback(jet.first)
     form = _normal_part(jet, inverse(metric))
@@ -58,8 +49,7 @@ def extrinsic_curvature(jet: Jet) -> Tensor:
 
     .. math:: \sum_a \|\partial_{e_a} T\|_F^2 = 2 \sum_{ab} \|\mathrm{II}(e_a, e_b)\|^2
 
-    for any G-orthonormal frame e (Lee & Park 2023, arXiv 2309.10237; the right side needs no
-    stochastic trace).
+    for any G-orthonormal frame e (Lee & Park 2023, arXiv 2309.10237; the right side needs no stochastic trace).
     """
     inverted = inverse(pullback(jet.first))
     form = _normal_part(jet, inverted)
@@ -68,6 +58,8 @@ def extrinsic_curvature(jet: Jet) -> Tensor:
 
 
 def _normal_part(jet: Jet, inverted: Tensor) -> Tensor:
-    along = torch.einsum("nxa,nxbc->nabc", jet.first, jet.second)
+    """Return the second fundamental form II = (I − T) S with T = A G⁻¹ Aᵀ: second derivatives normal to the surface."""
+    second = cast("Tensor", jet.second)
+    along = torch.einsum("nxa,nxbc->nabc", jet.first, second)
     christoffel = torch.einsum("nab,nbcd->nacd", inverted, along)
-    return jet.second - torch.einsum("nxa,nabc->nxbc", jet.first, christoffel)
+    return second - torch.einsum("nxa,nabc->nxbc", jet.first, christoffel)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import torch
@@ -11,37 +11,50 @@ from scipy.linalg import solveh_banded
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ..nn import Framed
+    from .ambient import Ambient
+    from .jet import Jet
 
 MAX_ITERATIONS = 200
-# The step of a point, relative to the length of its curve, below which it has arrived: that is then known to 1e-5.
+# A curve is done when no point moves by more than this share of its length, which is then known to 1e-5.
 TOLERANCE = 1e-3
-# A shorter step than this share of the one tried first finds no lower energy in double precision.
+# Below this share of the first step, no step lowers the energy in double precision.
 SMALLEST = 2.0**-12
 
 
-def chords(model: Framed, curves: Tensor) -> Tensor:
+class Surface(Protocol):
+    """A decoder, its derivatives, and the metric of the representation."""
+
+    ambient: Ambient | None
+
+    def decode(self, z: Tensor) -> Tensor:
+        """Map (n, d) positions to (n, D) points of the representation."""
+
+    def jet(self, z: Tensor, *, order: int = 1) -> Jet:
+        """Return `decode` and its derivatives up to `order` at (n, d) positions."""
+
+
+def chords(model: Surface, curves: Tensor) -> Tensor:
     """Return the lengths in the representation, (b, m − 1), of the pieces of (b, m, d) polylines on the map."""
     return _squares(model, curves).sqrt()
 
 
-def shorten(model: Framed, curves: Tensor) -> Tensor:
-    r"""Let (b, m, d) polylines between fixed ends become geodesics of the pullback metric.
+def shorten(model: Surface, curves: Tensor) -> Tensor:
+    r"""Shorten (b, m, d) polylines between fixed ends to geodesics of the pullback metric.
 
-    They minimise the energy :math:`E = \sum_i \|D(z_{i+1}) - D(z_i)\|_H^2`, whose minimum among all curves is the
+    They minimize the energy :math:`E = \sum_i \|D(z_{i+1}) - D(z_i)\|_H^2`, whose minimum among all curves is the
     shortest one, at constant speed. The Hessian of E without the second derivatives of D is block-tridiagonal,
 
     .. math:: \nabla^2 E \approx 2 \begin{pmatrix} \ddots & & \\ -A_i^\top H A_{i-1} & 2 A_i^\top H A_i &
        -A_i^\top H A_{i+1} \\ & & \ddots \end{pmatrix}
 
-    so that a Gauss–Newton step over a whole curve costs no more than to decode it. Steps are halved until E falls.
+    so that a Gauss–Newton step over a whole curve costs no more than decoding it. Steps are halved until E falls.
 
     Parameters
     ----------
     model
         In double precision.
     curves
-        Where to start. A geodesic that is not the shortest is a minimum too: the one found is near the start.
+        Starting curves. A geodesic that is not the shortest is a minimum too, so the result is the one near the start.
     """
     curves = curves.clone()
     moving = torch.arange(len(curves))
@@ -67,7 +80,7 @@ def shorten(model: Framed, curves: Tensor) -> Tensor:
     return curves
 
 
-def _squares(model: Framed, curves: Tensor) -> Tensor:
+def _squares(model: Surface, curves: Tensor) -> Tensor:
     """Return the squared lengths of the pieces, (b, m − 1)."""
     b, m, d = curves.shape
     x = model.decode(curves.reshape(-1, d)).view(b, m, -1)
@@ -79,7 +92,7 @@ def _squares(model: Framed, curves: Tensor) -> Tensor:
     return (flat * model.ambient.lower(flat[:, :, None], middle)[:, :, 0]).sum(1).view(b, m - 1)
 
 
-def _gauss_newton(model: Framed, curves: Tensor) -> tuple[Tensor, Tensor]:
+def _gauss_newton(model: Surface, curves: Tensor) -> tuple[Tensor, Tensor]:
     """Return the energies, (b,), and the steps of the inner points, (b, m − 2, d)."""
     b, m, d = curves.shape
     leaf = curves.detach().requires_grad_()
@@ -88,14 +101,14 @@ def _gauss_newton(model: Framed, curves: Tensor) -> tuple[Tensor, Tensor]:
         (gradient,) = torch.autograd.grad(energy.sum(), leaf)
     jet = model.jet(curves.reshape(-1, d))
     x, first = jet.values.view(b, m, -1), jet.first.view(b, m, -1, d)
-    # each piece is measured where its middle is, whence the sum over them is positive
+    # each piece is measured at its middle, which keeps the sum over the pieces positive
     start, end = first[:, :-1], first[:, 1:]
     start_, end_ = start, end
     if model.ambient is not None:
         middle = ((x[:, 1:] + x[:, :-1]) / 2).flatten(0, 1)
         start_, end_ = (model.ambient.lower(side.flatten(0, 1), middle).view(side.shape) for side in (start, end))
     diagonal = 2 * ((end.mT @ end_)[:, :-1] + (start.mT @ start_)[:, 1:])
-    # a direction in which the surface has collapsed has no step of its own
+    # bounds the step in a direction in which the surface has collapsed
     floor = 1e-9 * diagonal.diagonal(dim1=2, dim2=3).mean((1, 2), keepdim=True)
     diagonal.diagonal(dim1=2, dim2=3).add_(floor)
     upper = -2 * (start.mT @ end_)[:, 1:-1]

@@ -1,8 +1,8 @@
-"""The pullback metric and the invariants that everything else is made of."""
+"""The pullback metric, and the algebra of batches of metric tensors."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import torch
 
@@ -13,20 +13,19 @@ if TYPE_CHECKING:
 
 
 def pullback(jacobian: Tensor, ambient: Ambient | None = None, at: Tensor | None = None) -> Tensor:
-    """Return G = AᵀHA, (n, d, d), for Jacobians A of shape (n, D, d).
+    """Return the metric that a decoder pulls back to the map, G = AᵀHA, (n, d, d), for Jacobians A, (n, D, d).
 
     The ambient metric H, by default the identity, is taken at the (n, D) points `at`.
     """
-    return jacobian.mT @ (jacobian if ambient is None else ambient.lower(jacobian, at))
+    return jacobian.mT @ (jacobian if ambient is None else ambient.lower(jacobian, cast("Tensor", at)))
 
 
 def cometric(jacobian: Tensor, ambient: Ambient | None = None, at: Tensor | None = None) -> Tensor:
-    """Return M = BH⁻¹Bᵀ, (n, d, d), for Jacobians B of shape (n, d, D) of an encoder.
+    """Return M = BH⁻¹Bᵀ, (n, d, d), for Jacobians B, (n, d, D), of an encoder.
 
-    Its inverse P is the metric that the encoder pushes forward: the ellipse of P is the image of
-    the unit ball of H.
+    Its inverse P is the metric that the encoder pushes forward: the ellipse of P is the image of the unit ball of H.
     """
-    return jacobian @ (jacobian.mT if ambient is None else ambient.raise_(jacobian.mT, at))
+    return jacobian @ (jacobian.mT if ambient is None else ambient.raise_(jacobian.mT, cast("Tensor", at)))
 
 
 def trace(metric: Tensor) -> Tensor:
@@ -42,9 +41,8 @@ def squared_trace(metric: Tensor) -> Tensor:
 def eigenvalues(metric: Tensor) -> Tensor:
     """Return the eigenvalues σ of G in ascending order, (n, d).
 
-    They are the singular values of G and the squared singular values of the Jacobian. For
-    d = 2 they are tr G/2 ± r with r² = (a − c)²/4 + b²; the smaller one is clamped at zero,
-    below which only rounding can take it.
+    They are the squared singular values of the Jacobian. For d = 2 they are tr G/2 ± r with r² = (a − c)²/4 + b²; the
+    smaller one is clamped at zero, because rounding could make it negative.
     """
     d = metric.shape[-1]
     if d == 1:
@@ -58,14 +56,13 @@ def eigenvalues(metric: Tensor) -> Tensor:
 
 
 def log_det(metric: Tensor, *, floor: float = 1e-6) -> Tensor:
-    r"""Return log det G, (n,), finite and differentiable for singular G too.
+    r"""Return log det G, (n,), which is finite and differentiable for singular G too.
 
-    det G is at most :math:`(\operatorname{tr} G/d)^d`. The quotient of the two is kept above
-    `floor`, where rounding in float32 would otherwise make it zero or negative, so the result
-    depends on the shape of G alone and not on its scale.
+    det G is at most :math:`(\operatorname{tr} G/d)^d`. The quotient of the two is kept above `floor`, because rounding
+    in float32 could make it zero or negative. The bound therefore depends on the shape of G, not on its scale.
     """
     d = metric.shape[-1]
-    # the smallest normal number: a metric that is exactly zero has log det ≈ −87 d, not −∞
+    # with the smallest normal number, a metric that is exactly zero has log det ≈ −87 d, not −∞
     mean = (trace(metric) / d).clamp(min=torch.finfo(metric.dtype).tiny)
     if d == 1:
         return mean.log()
@@ -78,10 +75,10 @@ def log_det(metric: Tensor, *, floor: float = 1e-6) -> Tensor:
 
 
 def inverse(metric: Tensor, *, floor: float = 1e-6) -> Tensor:
-    """Return G⁻¹, (n, d, d), finite and differentiable for singular G too.
+    """Return G⁻¹, (n, d, d), which is finite and differentiable for singular G too.
 
-    As in `log_det`, det G relative to its largest possible value is kept above `floor`; for
-    d > 2, where no closed form is used, `floor` times the mean eigenvalue is added to all of them.
+    As in `log_det`, det G relative to its largest possible value is kept above `floor`. For d > 2, where no closed form
+    is used, `floor` times the mean eigenvalue is added to all eigenvalues.
     """
     d = metric.shape[-1]
     mean = (trace(metric) / d).clamp(min=torch.finfo(metric.dtype).tiny ** 0.5)[..., None, None]

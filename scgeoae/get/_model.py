@@ -8,11 +8,11 @@ from .._runtime import default_torch_modes
 if TYPE_CHECKING:
     from anndata import AnnData
 
-    from ..nn import Framed
+    from ..nn import MapDecoder
 
 
 @default_torch_modes
-def model(adata: AnnData, *, key: str = "geoae") -> Framed:
+def model(adata: AnnData, *, key: str = "geoae") -> MapDecoder:
     """Return the trained model of a map, which encodes cells and decodes positions.
 
     It is rebuilt from the arrays in ``adata.uns``, so this also works on a file from another machine.

@@ -105,7 +105,7 @@ def _flat(entries: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _plain(array: NDArray) -> Any:
+def _plain(array: NDArray[Any]) -> Any:
     """Return the values of an array, or the shape and digest of a large one, such as an ambient metric."""
     if array.size <= MAX_SHOWN:
         return array.tolist()

@@ -1,65 +1,64 @@
-"""The metric of an embedding that has no decoder, from the graph Laplacian."""
+"""The metric of an embedding without a decoder, estimated by the graph Laplacian."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .edges import both_ways, positive_widths
+from .neighbors import both_ways, positive, positive_widths
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-# Averages over the cell and its neighbours, one after the other. With 15 neighbours of 2,000 points on charts of
-# known metric (Swiss roll and plate carrée, three draws), the correlation of the anisotropy with the true one is
-# 0.72 to 0.90 without, 0.96 to 0.98 with one, 0.97 to 0.99 with two and 0.98 to 0.99 with three, and rises no more;
-# the least of that of the log area falls from 0.992 to 0.986 at two and to 0.982 at three.
+# Successive averages over the cell and its neighbors. With 15 neighbors of 2,000 points on charts of known metric
+# (Swiss roll and plate carrée, three draws), the correlation of the anisotropy with the true one is 0.72 to 0.90
+# without averages, 0.96 to 0.98 with one, 0.97 to 0.99 with two and 0.98 to 0.99 with three, and does not rise further;
+# the lowest correlation of the log area falls from 0.992 to 0.986 at two and to 0.982 at three.
 N_AVERAGES = 3
-# Of the typical length: below it cells lie on one place of the embedding, and the metric there has no bound.
+# Share of the typical length below which cells lie at one position of the embedding, where the metric is unbounded.
 FLOOR = 1e-6
 
 
-def laplacian_metric(z: NDArray, neighbors: NDArray[np.integer], lengths: NDArray) -> NDArray[np.float64]:
-    r"""Return the metric tensors of an embedding at its cells, (n, d, d).
+def laplacian_metric(z: NDArray[Any], neighbors: NDArray[np.integer], lengths: NDArray[Any]) -> NDArray[np.float64]:
+    r"""Estimate the metric tensors of any embedding, such as a UMAP, at its cells, (n, d, d).
 
-    The Laplacian of a surface knows its metric in any coordinates f: the inverse metric is
+    The Laplacian of a surface determines its metric in any coordinates f: the inverse metric is
 
     .. math:: H_{ab}(p) = \tfrac12 \sum_q L_{pq} (f_a(q) - f_a(p)) (f_b(q) - f_b(p))
 
-    (Perrault-Joncas & Meilă 2013, arXiv 1305.7255, algorithm RMetric). L is estimated from the neighbour graph
-    of the representation:
+    (Perrault-Joncas & Meilă 2013, arXiv 1305.7255, algorithm RMetric). L is estimated from the neighbor graph of the
+    representation:
 
-    - the kernel is Gaussian and adaptive, :math:`K_{pq} = \exp(-l_{pq}^2/(s_p s_q))` with s the
-      median length of the edges of a cell (Zelnik-Manor & Perona 2004)
-    - it is renormalised by the density at both ends and made a random walk, :math:`P = D^{-1}
-      Q^{-1} K Q^{-1}` (Coifman & Lafon 2006, α = 1)
-    - :math:`L = 2 (P - I)/m_p` with :math:`m_p = \sum_q P_{pq} l_{pq}^2/d`, the mean squared step
-      of the walk in each of the d dimensions. It takes the place of the bandwidth, to which it is
-      equal in the limit, so that G = H⁻¹ has the units of the representation whatever k, and so that the
-      graph's cutting off the kernel, at k neighbours and at the boundary of the data, costs no scale.
+    - the kernel is Gaussian and adaptive, :math:`K_{pq} = \exp(-l_{pq}^2/(s_p s_q))` with s the median length of the
+      edges of a cell (Zelnik-Manor & Perona 2004)
+    - it is renormalized by the density at both ends and made a random walk, :math:`P = D^{-1} Q^{-1} K Q^{-1}`
+      (Coifman & Lafon 2006, α = 1)
+    - :math:`L = 2 (P - I)/m_p` with :math:`m_p = \sum_q P_{pq} l_{pq}^2/d`, the mean squared step of the walk in each
+      of the d dimensions. It replaces the bandwidth, which it equals in the limit. G = H⁻¹ then has the units of the
+      representation for any k, although the graph cuts off the kernel at k neighbors and at the boundary of the data.
 
-    A single H rests on some k cells, whose random places make a circle look like an ellipse, so the logarithm
-    of H is averaged over the cell and its neighbours, three times. The logarithm (Arsigny et al. 2006), because where
-    the embedding tears the lengths of some edges are beyond all measure, and a mean of H would be theirs.
+    A single H rests on about k cells, whose random positions make a circle look like an ellipse, so the logarithm of H
+    is averaged over the cell and its neighbors, three times. It is the logarithm (Arsigny et al. 2006) because
+    extremely long edges, where the embedding tears, would dominate a mean of H.
 
-    Against the true metric of charts of a plane, a Swiss roll and spheres, 2,000 points, k = 15: log10 of the
-    area within 0.016 to 0.044 (standard deviation), scale within 1%. The anisotropy of circles comes out as 0.07. At
-    a corner of the data, where all neighbours lie in one quadrant, it is off by more.
+    Against the true metric of charts of a plane, a Swiss roll and spheres (2,000 points, k = 15), log10 of the area is
+    within 0.016 to 0.044 (standard deviation) and the scale within 1%. Circles get an anisotropy of 0.07. The error is
+    larger at a corner of the data, where all neighbors lie in one quadrant.
 
     Parameters
     ----------
     z
         (n, d) positions in the embedding.
     neighbors
-        (n, k) nearest others of each cell in the representation. More, or fewer cells: less noise, and metrics
-        of wider surroundings.
+        (n, k) nearest others of each cell in the representation. More neighbors give less noise, and metrics of wider
+        surroundings.
     lengths
-        (n, k) how far they are in the representation.
+        (n, k) their distances in the representation.
 
     Examples
     --------
-    A plane, drawn at twice its width:
+    A plane drawn at twice its width:
 
     >>> import numpy as np
     >>> from sklearn.neighbors import NearestNeighbors
@@ -75,29 +74,28 @@ def laplacian_metric(z: NDArray, neighbors: NDArray[np.integer], lengths: NDArra
     i, j, length = both_ways(neighbors, lengths)
     width = positive_widths(lengths)
     kernel = np.exp(-(length**2) / (width[i] * width[j]))
-    # 1 is the cell itself, without which a cell of few neighbours would have next to no density
+    # 1 is the cell itself, without which an isolated cell would have next to no density
     density = np.bincount(i, kernel, minlength=n) + 1
     kernel /= density[i] * density[j]
     walk = kernel / np.bincount(i, kernel, minlength=n)[i]
 
     square = np.bincount(i, walk * length**2, minlength=n) / d
-    positive = square[square > 0]
-    square = np.maximum(square, positive.min() if len(positive) else 1.0)
+    square = positive(square)
     delta = z[j].astype(np.float64) - z[i]
     inverse = np.empty((n, d, d))
     for a, b in zip(*np.triu_indices(d), strict=True):
         inverse[:, a, b] = inverse[:, b, a] = np.bincount(i, walk * delta[:, a] * delta[:, b], minlength=n) / square
 
     values, vectors = np.linalg.eigh(inverse)
-    floor = max(FLOOR * float(np.median(values[:, -1])), np.finfo(np.float32).tiny)
+    floor = max(FLOOR * float(np.median(values[:, -1])), float(np.finfo(np.float32).tiny))
     logarithm = _assemble(np.log(np.maximum(values, floor)), vectors)
     around = np.concatenate([np.arange(n)[:, None], neighbors], axis=1)
     for _ in range(N_AVERAGES):
-        # neighbour by neighbour: all at once would be k times as large as the result
-        logarithm = sum(logarithm[column] for column in around.T) / around.shape[1]
+        # neighbor by neighbor: all at once would be k times as large as the result
+        logarithm = sum((logarithm[column] for column in around.T), np.zeros(())) / around.shape[1]
     values, vectors = np.linalg.eigh(logarithm)
     return _assemble(np.exp(-values), vectors)
 
 
-def _assemble(values: NDArray, vectors: NDArray) -> NDArray:
+def _assemble(values: NDArray[Any], vectors: NDArray[Any]) -> NDArray[Any]:
     return (vectors * values[:, None]) @ vectors.swapaxes(1, 2)

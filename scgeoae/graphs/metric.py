@@ -1,37 +1,37 @@
-"""The neighbour graph of a map, measured with its metric tensors."""
+"""The neighbor graph of a map, measured with its metric tensors."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from scipy import sparse
 
-from .edges import BACKWARD, linked, positive, widths
+from .neighbors import BACKWARD, linked, positive, widths
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from numpy.typing import NDArray
 
-# Numbers in the metrics at the ends of the edges that are measured at a time. They fit into the cache of a core, and
-# next to a million cells no block takes memory worth mentioning.
+# Numbers in the metric tensors at the ends of the edges that are measured at a time. They fit into the cache of a core,
+# and take negligible memory beside a million cells.
 BLOCK = 2**17
 
 
 class MetricGraph(NamedTuple):
-    """Three (n, n) matrices on the edges of a neighbour graph."""
+    """Three (n, n) matrices on the edges of a neighbor graph."""
 
     metric: sparse.csr_matrix
-    """k a row: (z_j − z_i)ᵀ G_i (z_j − z_i), the squared length of the edge as cell i measures it."""
+    """k a row: (z_j − z_i)ᵀ G_i (z_j − z_i), the squared length of the edge in the metric of cell i."""
     distances: sparse.csr_matrix
     """Symmetric: the length of the edge in the metric that varies along it."""
     connectivities: sparse.csr_matrix
     """Symmetric: an adaptive Gaussian kernel of the lengths, between 0 and 1."""
 
 
-def metric_graph(z: NDArray, metric: NDArray, neighbors: NDArray[np.integer]) -> MetricGraph:
-    r"""Measure a neighbour graph.
+def metric_graph(z: NDArray[Any], metric: NDArray[Any], neighbors: NDArray[np.integer]) -> MetricGraph:
+    r"""Measure the edges of a neighbor graph with a metric that varies over the map.
 
     The length of an edge is the trapezoidal rule for the length of the straight segment,
     :math:`l_{ij} = \tfrac12 (\sqrt{\delta^\top G_i \delta} + \sqrt{\delta^\top G_j \delta})` with
@@ -47,7 +47,7 @@ def metric_graph(z: NDArray, metric: NDArray, neighbors: NDArray[np.integer]) ->
     metric
         (n, d, d) metric tensors there.
     neighbors
-        (n, k) cells next to each cell, itself excluded.
+        (n, k) neighbors of each cell, without itself.
     """
     n, k = neighbors.shape
     links = linked(neighbors)
@@ -69,18 +69,18 @@ def metric_graph(z: NDArray, metric: NDArray, neighbors: NDArray[np.integer]) ->
         spread = a**2 + b**2
         weights[edges] = np.sqrt(2 * a * b / spread) * np.exp(-(lengths[edges].astype(np.float64) ** 2) / spread)
 
-    def matrix(values: NDArray, columns: NDArray, ends: NDArray) -> sparse.csr_matrix:
+    def matrix(values: NDArray[Any], columns: NDArray[Any], ends: NDArray[Any]) -> sparse.csr_matrix:
         return sparse.csr_matrix((values, columns, ends), shape=(n, n))
 
     return MetricGraph(
         matrix(squares.ravel(), links.indices[links.data != BACKWARD], np.arange(0, n * k + 1, k)),
-        # its own indices, or to change one of the two matrices in place would change both
+        # copies, so that changing one of the two matrices in place does not change the other
         matrix(lengths, links.indices.copy(), links.indptr.copy()),
         matrix(weights, links.indices, links.indptr),
     )
 
 
-def _blocks(links: sparse.csr_matrix, size: int) -> Iterator[tuple[slice, slice, NDArray, NDArray]]:
+def _blocks(links: sparse.csr_matrix, size: int) -> Iterator[tuple[slice, slice, NDArray[Any], NDArray[Any]]]:
     """Yield the cells of each block of `size` rows, where their edges are, and from which i to which j these go."""
     n = links.shape[0]
     for start in range(0, n, size):
@@ -90,10 +90,10 @@ def _blocks(links: sparse.csr_matrix, size: int) -> Iterator[tuple[slice, slice,
         yield cells, edges, np.repeat(np.arange(cells.start, cells.stop), np.diff(ends)), links.indices[edges]
 
 
-def _squared_length(delta: NDArray, metric: NDArray) -> NDArray:
-    """Of (m, d) steps in (..., m, d, d) metrics."""
+def _squared_length(delta: NDArray[Any], metric: NDArray[Any]) -> NDArray[Any]:
+    """Return the squared lengths of (m, d) steps in (..., m, d, d) metrics."""
     square = np.zeros(metric.shape[:-2])
-    # term by term, three times as fast as einsum, and in every place of the block the same bits for the same edge
+    # term by term: three times as fast as einsum, and the result for an edge does not depend on its place in the block
     for a, b in np.ndindex(metric.shape[-2:]):
         square += metric[..., a, b] * (delta[:, a] * delta[:, b])
     return square.clip(min=0)

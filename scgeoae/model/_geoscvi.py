@@ -17,7 +17,8 @@ from .._anndata.results import changes_of_map, results_of_counts
 from .._anndata.units import statistics_of
 from .._anndata.write import check_writable, write
 from .._arguments import check_adata, check_name, check_option, checked_integer, checked_map_key, checked_number
-from ..geometry import fit_frame, procrustes
+from ..geometry import procrustes
+from ..geometry.chart import fit_chart
 from ..geometry.regularizers import REGULARIZERS, canonical_name
 from ..nn.genes import Genes
 from ..training import Settings, environment
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from .._anndata.params import Params
-    from ..geometry import Frame
+    from ..geometry.chart import Chart
     from ._survey import Survey
 
 
@@ -285,7 +286,7 @@ class GeoSCVI(SCVI):
         start = logg.info(f"placing {adata.n_obs} cells by {type(self).__name__}")
         found = survey(self.module, minibatches, adata.n_obs)
         if not is_laid:
-            self.module.map.set_frame(_frame(found))
+            self.module.map.set_chart(_frame(found))
         decoder = take_out(self.module, found.most_common)
         is_in_memory = isinstance(self.adata, AnnData) and not self.adata.isbacked
         decoder.genes = self._genes(self.adata if own and is_in_memory and found.error is not None else None)
@@ -424,11 +425,11 @@ def _check_geometry(ambient: str, library_size: float, kwargs: Mapping[str, Any]
         raise ValueError(msg)
 
 
-def _frame(found: Survey) -> Frame:
+def _frame(found: Survey) -> Chart:
     if found.principal is None:
         msg = "Minified data have no counts to lay the map by: call model.to_anndata() before model.minify_adata()."
         raise ValueError(msg)
-    frame = fit_frame(found.latent, found.metric, found.latent)
+    frame = fit_chart(found.latent, found.metric, found.latent)
     return frame._replace(rotation=procrustes(found.latent[found.rows], found.principal))
 
 

@@ -12,9 +12,10 @@ from scvi.module import VAE
 from scvi.module._constants import MODULE_KEYS
 from torch import nn
 
-from ..geometry import Ambient, fisher_metric, forward_jacobian, pullback
+from ..geometry import Ambient, fisher_metric, pullback
+from ..geometry.jet import forward_jacobian
 from ..geometry.regularizers import REGULARIZERS
-from ..nn import Framed
+from ..nn import MapDecoder
 from ..nn.count_decoder import LayerNorm
 from ..training.gather import gather
 from ..training.sampling import SAMPLINGS
@@ -100,7 +101,7 @@ class GeoVAE(VAE):
         # with size factors, the decoder ends in a softplus and gives expression at a size factor of 1
         self.library_size = 1.0 if self.use_size_factor_key else library_size
         # a unit of 0 means that the map has no scale yet
-        self.map = Framed(self.n_latent)
+        self.map = MapDecoder(self.n_latent)
         self.map.unit.zero_()
 
     def expression(self, z: Tensor, covariates: Covariates) -> Tensor:

@@ -1,12 +1,11 @@
-"""Networks that know their own derivatives."""
+"""Networks that compute their own derivatives."""
 
 from .activations import ACTIVATIONS
 from .autoencoder import Autoencoder
 from .count_decoder import CountDecoder
-from .file import load, save
 from .flatten import flatten
-from .framed import Framed
+from .map_decoder import MapDecoder
 from .mlp import Mlp
 from .passes import Passes
 
-__all__ = ["ACTIVATIONS", "Autoencoder", "CountDecoder", "Framed", "Mlp", "Passes", "flatten", "load", "save"]
+__all__ = ["ACTIVATIONS", "Autoencoder", "CountDecoder", "MapDecoder", "Mlp", "Passes", "flatten"]

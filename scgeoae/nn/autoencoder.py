@@ -1,36 +1,33 @@
-"""The geometric autoencoder: PCA, bent by two networks."""
+"""The geometric autoencoder: PCA plus two residual networks."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Self
 
+import numpy as np
 import torch
 
 from ..geometry.jet import Jet
 from ..geometry.metric import cometric, inverse, pullback
-from .framed import Framed
+from .map_decoder import MapDecoder
 from .residual import ResidualMlp
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from numpy.typing import ArrayLike
     from torch import Tensor
 
 
-class Autoencoder(Framed):
-    r"""An autoencoder that starts at PCA and speaks in the units of its data.
+class Autoencoder(MapDecoder):
+    r"""Map cells to a low-dimensional embedding and back; before training, this is PCA.
 
-    Encoder and decoder are :math:`E(x) = W^\top x + e(x)` and :math:`D(z) = W z + f(z)` on the
-    standardised representation, W the first principal axes and e, f networks whose last layer
-    starts at zero. Training therefore starts at an isometry whose encoder is its
-    pseudo-inverse, and bends from there.
+    Encoder and decoder are :math:`E(x) = W^\top x + e(x)` and :math:`D(z) = W z + f(z)` on the standardized
+    representation, with W the first principal axes and e, f networks whose last layer starts at zero. Training
+    therefore starts at an isometry whose encoder is its pseudo-inverse.
 
-    `encode`, `decode`, `jet`, `jacobian`, `metric` and their namesakes of the encoder take and give
-    the units of the representation and of the map. The networks `encoder` and `decoder`
-    themselves work between the standardised representation and latent space, as training does.
-
-    `ambient` is the metric of the representation by which lengths are measured, `None` for the
-    Euclidean one.
+    All methods take and give the units of the representation and of the map. The networks `encoder` and `decoder`
+    themselves map between the standardized representation and latent space, as training does.
 
     Parameters
     ----------
@@ -53,6 +50,9 @@ class Autoencoder(Framed):
     >>> model.metric(torch.zeros(1, 2)).tolist()
     [[[1.0, 0.0], [0.0, 1.0]]]
     """
+
+    center: Tensor
+    scale: Tensor
 
     def __init__(
         self,
@@ -78,8 +78,8 @@ class Autoencoder(Framed):
         self.float()  # whatever torch's default type is
 
     @torch.no_grad()
-    def start_at(self, *, center: Tensor, scale: Tensor, axes: Tensor) -> Autoencoder:
-        """Set the standardisation (x − center)/scale and the (d, D) principal axes; return self.
+    def start_at(self, *, center: Tensor, scale: Tensor, axes: Tensor) -> Self:
+        """Set the standardization (x − center)/scale and the (d, D) principal axes; return self.
 
         The map is then the projection on the axes, in units of the representation.
         """
@@ -90,23 +90,23 @@ class Autoencoder(Framed):
         self.decoder.linear.copy_(axes.T)
         return self
 
-    def standardize(self, x: Tensor) -> Tensor:
-        """Bring (n, D) points of the representation to the units in which the networks work."""
+    def standardize(self, x: ArrayLike | Tensor) -> Tensor:
+        """Standardize (n, D) points of the representation, as the networks take them."""
         return (self._points(x, self.n_features, "x") - self.center) / self.scale
 
     def restore(self, x: Tensor) -> Tensor:
-        """Bring (n, D) standardised points back to the units of the representation."""
+        """Bring (n, D) standardized points back to the units of the representation."""
         return x * self.scale + self.center
 
-    def encode(self, x: Tensor) -> Tensor:
+    def encode(self, x: ArrayLike | Tensor) -> Tensor:
         """Map (n, D) cells to their (n, d) positions on the map."""
         return self.to_map(self.encoder(self.standardize(x)))
 
-    def decode(self, z: Tensor) -> Tensor:
+    def decode(self, z: ArrayLike | Tensor) -> Tensor:
         """Map (n, d) positions to (n, D) points of the representation."""
         return self.restore(self.decoder(self.to_latent(z)))
 
-    def jet(self, z: Tensor, *, order: int = 1) -> Jet:
+    def jet(self, z: ArrayLike | Tensor, *, order: int = 1) -> Jet:
         """Return `decode` and its derivatives up to `order` (1 or 2) at (n, d) positions."""
         z = self._points(z, self.n_components, "z", may_be_one=False)
         latent = self.decoder.jet(self.to_latent(z), order=order)
@@ -115,18 +115,34 @@ class Autoencoder(Framed):
             second = self.scale * (self.step.T @ second @ self.step)
         return Jet(self.restore(latent.values), self.scale * (latent.first @ self.step), second)
 
-    def encoder_jacobian(self, x: Tensor) -> Tensor:
+    def encoder_jacobian(self, x: ArrayLike | Tensor) -> Tensor:
         """Return the derivative B of `encode` at (n, D) cells, (n, d, D)."""
         x = self._points(x, self.n_features, "x", may_be_one=False)
         return self.unit / self.scale * (self.rotation.T @ self.encoder.rows(self.standardize(x)).first)
 
-    def encoder_metric(self, x: Tensor) -> Tensor:
+    def encoder_metric(self, x: ArrayLike | Tensor) -> Tensor:
         """Return the metric P = (BH⁻¹Bᵀ)⁻¹ that the encoder pushes forward from (n, D) cells, (n, d, d).
 
-        A cell off the manifold of the decoder has its own, that of the projection through it.
+        For a cell off the decoder's manifold it is the metric of the projection at that cell.
         """
+        x = self._points(x, self.n_features, "x", may_be_one=False)
         return inverse(cometric(self.encoder_jacobian(x), self.ambient, x))
 
     def pullback(self, jet: Jet) -> Tensor:
-        """Return the metric, (n, d, d), of a `jet` of the network `decoder`, in its own units."""
+        """Return the metric, (n, d, d), of a `jet` of the network `decoder`, in latent units."""
         return pullback(jet.first, self.ambient, self.restore(jet.values))
+
+    def to_arrays(self) -> dict[str, Any]:
+        """Take the model apart into plain arrays, which any h5ad, zarr or safetensors file can hold."""
+        arrays = super().to_arrays() | {
+            "format": 1,
+            "n_features": self.n_features,
+            "n_components": self.n_components,
+            "hidden": np.array(self.hidden, dtype=np.int64),
+            "activation": self.activation,
+        }
+        if self.ambient is not None:
+            # a function is stored by its name
+            tensor = self.ambient.tensor
+            arrays["ambient"] = tensor.cpu().numpy().copy() if isinstance(tensor, torch.Tensor) else self.ambient.name
+        return arrays

@@ -1,29 +1,29 @@
-"""The decoder of a model of counts, taken out of it: a chain of layers that needs no scvi-tools."""
+"""The decoder of a count model as a chain of layers, independent of scvi-tools."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NoReturn
 
+import numpy as np
 import torch
 from torch import nn
 
-from ..geometry.ambient import Ambient
-from ..geometry.fisher import fisher_metric
-from ..geometry.forward import forward_jacobian
-from ..geometry.jet import Jet
-from .framed import Framed
+from ..geometry.ambient import Ambient, fisher_metric
+from ..geometry.jet import Jet, forward_jacobian
+from .map_decoder import MapDecoder
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from numpy.typing import ArrayLike
     from torch import Tensor
 
 
 class LayerNorm(nn.Module):
-    """Layer normalisation without weights, written out.
+    """Layer normalization without weights, written out.
 
-    That of torch loses what follows a forward derivative: neither its second derivatives nor the gradient of its
-    Jacobian are right.
+    After a forward derivative torch's own layer normalization gives wrong second derivatives, and a wrong gradient of
+    the Jacobian.
     """
 
     def __init__(self, eps: float = 1e-5) -> None:
@@ -47,15 +47,13 @@ LAYERS: dict[str, Any] = {
     "softplus": nn.Softplus,
     "softmax": lambda: nn.Softmax(dim=-1),
 }
-"""What may stand beside ``"linear"``, which has a size."""
+"""Layers without a size, by name."""
 
 
-class CountDecoder(Framed):
-    r"""Decode positions to log1p of normalised mean expression, :math:`\log(1 + s \rho(z))`.
+class CountDecoder(MapDecoder):
+    r"""Decode positions to log1p of normalized mean expression, :math:`\log(1 + s \rho(z))`.
 
-    At one set of covariates, those that it was taken out at. `decode`, `jet`, `jacobian` and `metric` take and give
-    units of the map and of the representation, as those of `Autoencoder`. There is no `encode`: the encoder takes
-    counts, and stays with its model.
+    It holds one set of covariates. There is no `encode`: the encoder takes counts, and stays with its model.
 
     Parameters
     ----------
@@ -64,9 +62,10 @@ class CountDecoder(Framed):
     sizes
         (inputs, outputs) of each linear layer in turn.
     library_size
-        Counts s that expression is normalised to.
+        Total counts s that expression is normalized to.
     fisher
-        Measure lengths by the Fisher metric of counts of the buffer `dispersion`, instead of by the Euclidean one.
+        Measure lengths by the Fisher metric of counts, with the dispersions in the buffer `dispersion`, instead of the
+        Euclidean metric.
 
     Examples
     --------
@@ -77,12 +76,14 @@ class CountDecoder(Framed):
     torch.Size([1, 100, 2])
     """
 
+    dispersion: Tensor
+
     def __init__(
         self, layers: Sequence[str], sizes: Sequence[tuple[int, int]], *, library_size: float, fisher: bool = False
     ) -> None:
         super().__init__(sizes[0][0])
         self.kinds = tuple(layers)
-        self.sizes = [tuple(size) for size in sizes]
+        self.sizes = list(sizes)
         self.n_features = self.sizes[-1][1]
         self.library_size = library_size
         self.fisher = fisher
@@ -95,11 +96,11 @@ class CountDecoder(Framed):
         )
         self.float()
 
-    def decode(self, z: Tensor) -> Tensor:
+    def decode(self, z: ArrayLike | Tensor) -> Tensor:
         """Map (n, d) positions to (n, D) points of the representation."""
         return (self.library_size * self.network(self.to_latent(z))).log1p()
 
-    def jet(self, z: Tensor, *, order: int = 1) -> Jet:
+    def jet(self, z: ArrayLike | Tensor, *, order: int = 1) -> Jet:
         """Return `decode` and its derivatives up to `order` (1 or 2) at (n, d) positions."""
         z = self._points(z, self.n_components, "z", may_be_one=False)
         values, first = forward_jacobian(self.decode, z)
@@ -108,8 +109,18 @@ class CountDecoder(Framed):
         _, second = forward_jacobian(lambda at: forward_jacobian(self.decode, at)[1].flatten(1), z)
         return Jet(values, first, second.unflatten(1, first.shape[1:]))
 
-    def encoder_metric(self, x: Tensor) -> NoReturn:
-        """Say that there is none."""
+    def encoder_metric(self, x: ArrayLike | Tensor) -> NoReturn:
+        """Raise, because the encoder is not here."""
         del x
         msg = "A map of counts has the metric of its decoder only, side='decoder': its encoder stays with its model."
         raise ValueError(msg)
+
+    def to_arrays(self) -> dict[str, Any]:
+        """Take the model apart into plain arrays, which any h5ad, zarr or safetensors file can hold."""
+        return super().to_arrays() | {
+            "format": 2,
+            "layers": " ".join(self.kinds),
+            "sizes": np.array(self.sizes, dtype=np.int64),
+            "library_size": float(self.library_size),
+            "fisher": self.fisher,
+        }

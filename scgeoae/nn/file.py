@@ -1,4 +1,4 @@
-"""A model in a file of its own: safetensors, which holds numbers and text and nothing that could be executed."""
+"""Arrays in a safetensors file, which holds numbers and text and nothing that could be executed."""
 
 from __future__ import annotations
 
@@ -13,112 +13,33 @@ from safetensors.numpy import save_file
 
 from .._arguments import check_path
 from .._files import atomic_write
-from .._runtime import default_torch_modes
-from .arrays import excerpt, from_arrays, to_arrays
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from .framed import Framed
-
-# The entry of the file's header that tells our files from others', and a tensor that is no weight.
+# The entry of the file's header that marks our files, and the one tensor beside weights and genes.
 HEADER, AMBIENT = "scgeoae", "ambient"
 
 
-def save(model: Framed, path: str | Path) -> None:
-    """Write a model to a safetensors file, whose header describes the networks as JSON.
-
-    Weights, standardization, frame and ambient metric, of a default map of 50 components some 0.2 MB; and what is
-    known of the genes behind the representation, 0.2 MB for each thousand of them. No cells.
-
-    Parameters
-    ----------
-    model
-        Of `scgeoae.get.model`.
-    path
-        File to write, ``"map.safetensors"`` for example. One that is there is replaced when the new one is whole.
-
-    See Also
-    --------
-    scgeoae.load : Read it.
-
-    Examples
-    --------
-    >>> import tempfile, scgeoae as sg
-    >>> model = sg.nn.Autoencoder(50, 2)
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     model.save(f"{folder}/map.safetensors")
-    ...     sg.load(f"{folder}/map.safetensors").n_features
-    50
-    """
-    arrays = to_arrays(model)
-    tensors = {name: np.asarray(array, order="C") for name, array in arrays.pop("weights").items()}
-    description = _described(arrays, tensors)
+def write_arrays(path: str | Path, arrays: Mapping[str, Any]) -> None:
+    """Write a model's arrays: weights and other floats as tensors, everything else as JSON in the header."""
+    tensors = {name: np.asarray(array, order="C") for name, array in arrays["weights"].items()}
+    description = _described({name: value for name, value in arrays.items() if name != "weights"}, tensors)
     with atomic_write(path) as scratch:
         save_file(tensors, scratch, metadata={HEADER: json.dumps(description)})
 
 
-def _described(arrays: Mapping[str, Any], tensors: dict[str, NDArray], prefix: str = "") -> dict[str, Any]:
-    """Return what goes into the header, and move arrays of floats to `tensors`, under names with dots."""
-    description = {}
-    for name, value in arrays.items():
-        if isinstance(value, Mapping):
-            description[name] = _described(value, tensors, f"{prefix}{name}.")
-        elif isinstance(value, np.ndarray) and value.dtype.kind == "f":
-            tensors[prefix + name] = np.asarray(value, order="C")
-        else:
-            description[name] = value.tolist() if isinstance(value, np.ndarray) else value
-    return description
-
-
-def _undescribed(description: dict[str, Any], tensors: dict[str, NDArray]) -> dict[str, Any]:
-    """Put what `_described` moved back into its places, and return what is left: the weights."""
-    weights = {}
-    for name, tensor in tensors.items():
-        *path, last = name.split(".")
-        if name != AMBIENT and path[:1] != ["genes"]:
-            weights[name] = tensor
-            continue
-        entry = description
-        for part in path:
-            entry = entry[part]
-        entry[last] = tensor
-    return weights
-
-
-@default_torch_modes
-def load(path: str | Path) -> Framed:
-    """Read a model that `save` wrote.
-
-    Parameters
-    ----------
-    path
-        The file.
-
-    Returns
-    -------
-    The model on the CPU: ``encode(x)``, ``decode(z)``, ``jacobian(z)`` and ``metric(z)`` take and give float32 tensors
-    in units of the representation and of the map.
+def read_arrays(path: str | Path) -> dict[str, Any]:
+    """Read what `write_arrays` wrote.
 
     Raises
     ------
     FileNotFoundError
-        If there is no such file.
+        If the file does not exist.
     TypeError
-        If it is no path.
+        If `path` is not a path.
     ValueError
-        If it is not a safetensors file, cut off, not of scgeoae, of a newer version, or damaged. Nothing in a file is
-        ever executed.
-
-    Examples
-    --------
-    >>> import tempfile, scgeoae as sg, torch
-    >>> model = sg.nn.Autoencoder(50, 2)
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     model.save(f"{folder}/map.safetensors")
-    ...     loaded = sg.load(f"{folder}/map.safetensors")
-    >>> torch.equal(loaded.decode(torch.zeros(1, 2)), model.decode(torch.zeros(1, 2)))
-    True
+        If the file is not a complete safetensors file, or not one of scgeoae.
     """
     check_path(path)
     path = Path(path)
@@ -131,14 +52,48 @@ def load(path: str | Path) -> Framed:
             tensors = {} if described is None else {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError, TypeError, AttributeError, OverflowError, MemoryError) as error:
         told = excerpt(str(error))
-        msg = f"{str(path)!r} is no complete safetensors file ({told}); expected one that `model.save` wrote."
+        msg = f"{str(path)!r} is not a complete safetensors file ({told}); expected one that `model.save` wrote."
         raise ValueError(msg) from None
     if described is None:
         msg = f"{str(path)!r} is a safetensors file, but not of scgeoae; expected one that `model.save` wrote."
         raise ValueError(msg)
     try:
         arrays = dict(json.loads(described))
-        return from_arrays(arrays | {"weights": _undescribed(arrays, tensors)})
+        return arrays | {"weights": _undescribed(arrays, tensors)}
     except (ValueError, TypeError, KeyError, RecursionError) as error:
-        msg = f"The model file {str(path)!r} cannot be read: {excerpt(str(error))}."
+        msg = f"The header of the model file {str(path)!r} cannot be read: {excerpt(str(error))}."
         raise ValueError(msg) from None
+
+
+def excerpt(text: str, most: int = 300) -> str:
+    """Return the beginning of a text from a file, with control characters escaped so that a terminal ignores them."""
+    shown = "".join(character if character.isprintable() else repr(character)[1:-1] for character in text[:most])
+    return shown + ("…" if len(text) > most else "")
+
+
+def _described(arrays: Mapping[str, Any], tensors: dict[str, NDArray[Any]], prefix: str = "") -> dict[str, Any]:
+    """Return what goes into the header, and move arrays of floats to `tensors`, under names with dots."""
+    description: dict[str, Any] = {}
+    for name, value in arrays.items():
+        if isinstance(value, Mapping):
+            description[name] = _described(value, tensors, f"{prefix}{name}.")
+        elif isinstance(value, np.ndarray) and value.dtype.kind == "f":
+            tensors[prefix + name] = np.asarray(value, order="C")
+        else:
+            description[name] = value.tolist() if isinstance(value, np.ndarray) else value
+    return description
+
+
+def _undescribed(description: dict[str, Any], tensors: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """Move tensors that are not weights back into the description, and return the weights."""
+    weights = {}
+    for name, tensor in tensors.items():
+        *path, last = name.split(".")
+        if name != AMBIENT and path[:1] != ["genes"]:
+            weights[name] = tensor
+            continue
+        entry = description
+        for part in path:
+            entry = entry[part]
+        entry[last] = tensor
+    return weights

@@ -1,15 +1,15 @@
-"""What a model knows of the genes behind its representation."""
+"""The genes behind a representation: how to read them off it, and how to compute it from them."""
 
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
+from dataclasses import dataclass, fields, is_dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast, get_args
 
 import numpy as np
 import torch
 
-from ..geometry.differential import differentials
+from ..geometry.jet import differentials
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 Kind = Literal["counts", "normalized", "log1p", "signed", "corrected"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
-"""Units of expression: whole numbers, counts divided by the total of their cell, log1p of these, anything that can be
-negative, and of that what depends on the cells that it was computed with."""
+"""Units of expression: whole numbers, counts divided by their cell's total, log1p of these, values that can be
+negative, and negative values that depend on the cells they were computed with."""
 
 
 @dataclass(frozen=True)
@@ -34,52 +34,52 @@ class Scaling:
     zero_center: bool = True
     """Whether the mean was subtracted."""
     max_value: float = np.inf
-    """Beyond which values were cut off, on both sides if the mean was subtracted."""
+    """Values beyond it were clipped, on both sides if the mean was subtracted."""
 
-    def scale(self, y: NDArray) -> NDArray:
+    def scale(self, y: NDArray[Any]) -> NDArray[Any]:
         """Scale the (n, g) expression of genes."""
         if not self.zero_center:
             return np.minimum(y / self.std, self.max_value)
         return np.clip((y - self.mean) / self.std, -self.max_value, self.max_value)
 
     def is_near(self, other: Scaling) -> bool:
-        """Whether genes are scaled alike, but for rounding."""
+        """Return whether genes are scaled alike up to rounding."""
         return self.zero_center == other.zero_center and all(
             np.allclose(getattr(self, name), getattr(other, name), rtol=1e-3, atol=1e-6) for name in ("mean", "std")
         )
 
     def of(self, columns: NDArray[np.intp]) -> Scaling:
-        """Return that of some of the genes."""
+        """Return the scaling of some of the genes."""
         return replace(self, mean=self.mean[columns], std=self.std[columns])
 
-    def undo(self, y: NDArray) -> NDArray:
-        """Return the expression before it was scaled, but for what was cut off."""
+    def undo(self, y: NDArray[Any]) -> NDArray[Any]:
+        """Return the expression before it was scaled; clipped values stay clipped."""
         return y * self.std + (self.mean if self.zero_center else 0)
 
 
 @dataclass(frozen=True)
 class Units:
-    """In which units the expression of genes is."""
+    """The units of expression values."""
 
     kind: Kind
-    """Before genes were scaled, if they were."""
+    """The units before genes were scaled, if they were."""
     zeros: float
-    """Share of values that were zero before they were scaled."""
+    """Share of values that were zero before scaling."""
     target_sum: float = np.nan
-    """Total that the counts of a cell were normalized to, NaN if that is unknown."""
+    """Total that the counts of a cell were normalized to, NaN if unknown."""
     base: float = np.nan
-    """Of the logarithm, if it is log1p and that is known."""
+    """Base of the logarithm, NaN if unknown or not log1p."""
     least_sum: float = np.nan
-    """Least sum of normalized counts over the genes, NaN if they are not known."""
+    """Smallest sum of normalized counts over the genes of a cell, NaN if unknown."""
     most_sum: float = np.nan
-    """Largest sum of these."""
+    """Largest such sum."""
     scaling: Scaling | None = None
-    """How they were scaled, None if they were not."""
+    """How genes were scaled, None if they were not."""
 
 
 @dataclass(frozen=True)
 class Statistics:
-    """What g genes are like in some cells."""
+    """Statistics of g genes over some cells."""
 
     mean: NDArray[np.float32]
     """(g,)"""
@@ -91,30 +91,30 @@ class Statistics:
     """(g,) largest value."""
 
     def of(self, columns: NDArray[np.integer] | slice) -> Statistics:
-        """Return those of some of the genes."""
+        """Return the statistics of some of the genes."""
         return Statistics(self.mean[columns], self.std[columns], self.low[columns], self.high[columns])
 
 
 class Expression(NamedTuple):
     """The affine map y = x L + m from a representation x to the expression y of some genes.
 
-    Or a choice of its columns, where the representation is the expression.
+    Where the representation is the expression itself, it selects columns.
     """
 
     genes: NDArray[np.str_]
     """(g,)"""
     columns: NDArray[np.intp]
-    """(g,) which of the genes of the model they are."""
+    """(g,) their places among the genes of the model."""
     loadings: NDArray[np.float32] | None
-    """L, (D, g). None where the representation is the expression of all genes."""
+    """L, (D, g). None if the representation is the expression of all genes."""
     intercept: NDArray[np.float32] | None
     """m, (g,)."""
     floor: NDArray[np.float32] | None
-    """(g,) below which they are not read: 0 where no cell had a negative value, else minus infinity."""
+    """(g,) smallest value to return: 0 where no cell had a negative value, else minus infinity."""
 
-    def of(self, x: NDArray) -> NDArray[np.float32]:
+    def of(self, x: NDArray[Any]) -> NDArray[np.float32]:
         """Return the (n, g) expression of (n, D) points of the representation."""
-        y = x[:, self.columns] if self.loadings is None else x @ self.loadings + self.intercept
+        y = x[:, self.columns] if self.loadings is None else x @ self.loadings + cast("NDArray[Any]", self.intercept)
         return y.astype(np.float32) if self.floor is None else np.maximum(y.astype(np.float32), self.floor)
 
     def along(self, jacobian: Tensor) -> Tensor:
@@ -126,33 +126,34 @@ class Expression(NamedTuple):
 
 @dataclass(frozen=True)
 class Genes:
-    """The g genes that a model knows, in the order in which it was trained on them.
+    """The g genes that a model knows, in the order of its training.
 
     With x a point of the representation and y the expression of genes, y = x L + m reads genes off the representation,
-    and x = y Lᵀ − c computes it from the first `n_projected` of them.
+    and x = y Lᵀ − c computes the representation from the first `n_projected` genes.
 
     Parameters
     ----------
     names
         (g,)
     n_projected
-        Number of genes that the representation is computed from: all if it is their expression, those with loadings if
-        it is a PCA, none of any other. They come first.
+        Number of genes that the representation is computed from, which come first: all if it is their expression, those
+        with loadings if it is a PCA, otherwise none.
     n_raw
-        Number of genes that were in ``adata.raw`` only. They come last.
+        Number of genes in ``adata.raw`` only, which come last.
     layer
-        In which they stood, None for X.
+        Layer of the expression, None for X.
     statistics
-        Of the genes in the cells of the map, None if they are not known.
+        Statistics of the genes over the cells of the map, None if unknown.
     loadings
-        (g, D) rows of L transposed: the loadings of a PCA, and slopes of a linear regression for all genes but the
-        first `n_projected`. None if the representation is the expression of the genes.
+        (g, D) L transposed: the loadings of a PCA for the first `n_projected` genes, and slopes of a linear regression
+        for all others. None if the representation is the expression of the genes.
     intercept
         (g,) m.
     offset
         (D,) c.
     units
-        Of the first `n_projected` genes, in which new cells have to be. None if there are none, and of counts.
+        Units of the first `n_projected` genes, which new cells must have. None if there are no such genes, and for
+        counts.
     """
 
     names: NDArray[np.str_]
@@ -180,14 +181,14 @@ class Genes:
     def choose(self, genes: Sequence[str] | None) -> Expression:
         """Return how `genes` are read off the representation.
 
-        By default those that it is computed from; where there are none, all but those of raw; else these.
+        The default is the genes that it is computed from; without any, all genes outside raw; failing these, all.
 
         Raises
         ------
         KeyError
-            If the model does not know a gene, with those that it does not know.
+            If the model does not know a gene; it lists these genes.
         ValueError
-            If several of the genes have a name.
+            If several genes share a name.
         """
         if genes is None:
             columns = np.arange(self.n_projected or len(self.names) - self.n_raw or len(self.names))
@@ -202,20 +203,34 @@ class Genes:
             columns = np.array([at[gene] for gene in genes], dtype=np.intp)
         known = self.statistics
         floor = None if known is None else np.where(known.low[columns] >= 0, 0, -np.inf).astype(np.float32)
-        if self.loadings is None:
+        if self.loadings is None or self.intercept is None:
             return Expression(self.names[columns], columns, None, None, floor)
         return Expression(self.names[columns], columns, self.loadings[columns].T.copy(), self.intercept[columns], floor)
 
-    def project(self, y: NDArray, is_there: NDArray[np.bool_] | None = None) -> NDArray[np.float32]:
-        """Return the representation, (n, D), of the expression of the projected genes, in the units of the reference.
+    def project(self, y: NDArray[Any], is_there: NDArray[np.bool_] | None = None) -> NDArray[np.float32]:
+        """Compute the representation, (n, D), from the expression of the projected genes in the units of the reference.
 
-        Of genes that are not `is_there`, (g,), whose columns are left out, the mean in the reference is taken.
+        Genes that are not `is_there`, (g,), have no column in `y`, and get their mean in the reference.
         """
         if is_there is not None:
-            filled = np.tile(self.statistics.mean[: self.n_projected].astype(np.float64), (len(y), 1))
+            statistics = cast("Statistics", self.statistics)
+            filled = np.tile(statistics.mean[: self.n_projected].astype(np.float64), (len(y), 1))
             filled[:, is_there] = y
             y = filled
-        if self.loadings is None:
+        if self.loadings is None or self.offset is None:
             return y.astype(np.float32)
         x = y.astype(np.float64) @ self.loadings[: self.n_projected].astype(np.float64) - self.offset
         return x.astype(np.float32)
+
+    def to_arrays(self) -> dict[str, Any]:
+        """Return the entries as dictionaries and arrays; what is None, infinite or unknown is left out."""
+
+        def taken(value: Any) -> Any:
+            return {
+                field.name: taken(part) if is_dataclass(part) else part
+                for field in fields(value)
+                if (part := getattr(value, field.name)) is not None
+                and not (isinstance(part, float) and not np.isfinite(part))
+            }
+
+        return taken(self)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,17 +13,17 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     # the forms that Scanpy accepts
-    Bound = float | str | Callable[[NDArray], float]
+    Bound = float | str | Callable[[NDArray[Any]], float]
 
 
-def color_bound(bound: Bound, values: NDArray) -> float:
+def color_bound(bound: Bound, values: NDArray[Any]) -> float:
     """Return a limit of the colors, given as a number, a percentile such as ``"p99"``, or a function of the values."""
     if isinstance(bound, str) and (percentile := re.fullmatch(r"p(\d+(\.\d*)?)", bound)):
         return float(np.percentile(values, float(percentile[1])))
     return float(bound(values) if callable(bound) else bound)
 
 
-def color_limit(vmax: Bound | None, columns: Iterable[NDArray], *, default: str, least: float) -> float:
+def color_limit(vmax: Bound | None, columns: Iterable[NDArray[Any]], *, default: str, least: float) -> float:
     """Return the largest absolute value of the colors, by default the percentile `default`, and at least `least`."""
     sizes = [np.abs(column) for column in columns]
     if vmax is None:

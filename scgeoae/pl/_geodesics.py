@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
         source: str
         target: str
-        coordinates: NDArray
+        coordinates: NDArray[Any]
         length: float
 
 

@@ -67,7 +67,9 @@ def heatmap(
     return panel
 
 
-def _support(panel: Axes, z: NDArray, box: Box, resolution: int) -> tuple[NDArray, NDArray, NDArray[np.bool_]]:
+def _support(
+    panel: Axes, z: NDArray[Any], box: Box, resolution: int
+) -> tuple[NDArray[Any], NDArray[Any], NDArray[np.bool_]]:
     """Return grid lines x and y over the visible area, and which of their crossings are near a cell."""
     step = box.longest / resolution
     x, y = (np.arange(low, high + step, step) for low, high in (panel.get_xlim(), panel.get_ylim()))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from mpl_toolkits.axes_grid1.anchored_artists import AnchoredSizeBar
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 SIZE = (0.5, 0.12)
 
 
-def add_ruler(ax: Axes, unit: Unit, z: NDArray) -> AnchoredSizeBar:
+def add_ruler(ax: Axes, unit: Unit, z: NDArray[Any]) -> AnchoredSizeBar:
     """Add a scale bar of a round length, about a sixth of the width of the axes, where it covers few cells `z`."""
     (left, right), (bottom, top) = ax.get_xlim(), ax.get_ylim()
     length = round_length((right - left) / 6 * unit.per_length)
@@ -44,7 +44,7 @@ def add_ruler(ax: Axes, unit: Unit, z: NDArray) -> AnchoredSizeBar:
     return bar
 
 
-def _emptiest_corner(ax: Axes, z: NDArray) -> str:
+def _emptiest_corner(ax: Axes, z: NDArray[Any]) -> str:
     low, high = np.transpose([ax.get_xlim(), ax.get_ylim()])
     x, y = ((z - low) / (high - low)).T
     inside = (x >= 0) & (x <= 1) & (y >= 0) & (y <= 1)

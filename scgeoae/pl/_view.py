@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -14,20 +14,20 @@ if TYPE_CHECKING:
 class Box(NamedTuple):
     """A rectangle on the map."""
 
-    low: NDArray
-    high: NDArray
+    low: NDArray[Any]
+    high: NDArray[Any]
 
     @property
     def longest(self) -> float:
         """Length of the longer side, or 1 for a single point."""
         return float((self.high - self.low).max()) or 1.0
 
-    def holds(self, z: NDArray) -> NDArray[np.bool_]:
+    def holds(self, z: NDArray[Any]) -> NDArray[np.bool_]:
         """Return which of the (n, 2) positions lie inside."""
         return ((z >= self.low) & (z <= self.high)).all(1)
 
 
-def data_box(z: NDArray, *, outliers: bool = False) -> Box:
+def data_box(z: NDArray[Any], *, outliers: bool = False) -> Box:
     """Return the box around the cells, including outliers only if `outliers`.
 
     A coordinate is an outlier if it lies beyond the 1% or 99% quantile by more than half the distance between the two.
@@ -43,7 +43,7 @@ def data_box(z: NDArray, *, outliers: bool = False) -> Box:
     return Box(low, high)
 
 
-def set_view(ax: Axes, z: NDArray, box: Box) -> None:
+def set_view(ax: Axes, z: NDArray[Any], box: Box) -> None:
     """Show `box` with equal scales on both axes, and mark the cells outside of it at the border."""
     size = ax.get_window_extent()
     center = (box.low + box.high) / 2
@@ -63,7 +63,7 @@ def set_view(ax: Axes, z: NDArray, box: Box) -> None:
             ax.scatter(*at.T, marker=marker, s=12, color="0.35", linewidths=0, zorder=4)
 
 
-def occupied_tiles(z: NDArray, box: Box, width: float) -> NDArray[np.intp]:
+def occupied_tiles(z: NDArray[Any], box: Box, width: float) -> NDArray[np.intp]:
     """Return, for each square tile that holds cells, the row of the cell nearest to its center.
 
     The tiling starts at the lower left corner of the box and continues beyond it.
@@ -86,7 +86,7 @@ def tile_centers(box: Box, width: float) -> NDArray[np.float32]:
     return np.stack(np.meshgrid(x, y), axis=-1).reshape(-1, 2).astype(np.float32)
 
 
-def without_overlap(centers: NDArray, axes: NDArray) -> NDArray[np.intp]:
+def without_overlap(centers: NDArray[Any], axes: NDArray[Any]) -> NDArray[np.intp]:
     """Return which ellipses to keep so that none overlap, preferring larger ones.
 
     Two ellipses count as separate if their projections on the line through their centers do not touch, which is

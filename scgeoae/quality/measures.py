@@ -1,4 +1,4 @@
-"""The table of the measures."""
+"""The table of quality measures."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple
 
 
 class Measure(NamedTuple):
-    """What a measure is about, and which way it points."""
+    """What a measure is about, and which direction is better."""
 
     better: Literal["higher", "lower"]
     about: Literal["neighbors", "density", "distances", "labels", "decoder"]
@@ -31,6 +31,6 @@ MEASURES: dict[str, Measure] = {
     "VPres": Measure("lower", "decoder", "distance of the decoder from area-preserving"),
     "ISO": Measure("lower", "decoder", "distance of the decoder from isometric"),
     "MSE": Measure("lower", "decoder", "mean squared error of the reconstruction"),
-    "MSE_held_out": Measure("lower", "decoder", "the same of cells that were not trained on"),
+    "MSE_held_out": Measure("lower", "decoder", "the same for held-out cells"),
 }
 """By name, in the order of all tables and figures; those about the decoder need a model (`scgeoae.tl.evaluate`)."""

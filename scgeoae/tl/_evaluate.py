@@ -17,8 +17,9 @@ from .._anndata.write import Changes, check_writable, write
 from .._arguments import check_name, checked_seed
 from .._runtime import default_torch_modes
 from ..geometry import distortion
-from ..quality import MEASURES, MIN_CELLS, Estimate
+from ..quality import MEASURES
 from ..quality import evaluate as measure
+from ..quality.evaluation import MIN_CELLS, Estimate
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -31,7 +31,7 @@ MAX_CELLS = 1000
 MAX_RATIO = 15
 
 
-def find_embedding(adata: AnnData, basis: str) -> tuple[Map, str, NDArray]:
+def find_embedding(adata: AnnData, basis: str) -> tuple[Map, str, NDArray[Any]]:
     """Return the map of an embedding, its key in `obsm` and its (n, d) positions, or raise if they cannot be used."""
     m = read_map(adata, basis, "basis")
     if not m.key or "/" in m.key:
@@ -43,7 +43,7 @@ def find_embedding(adata: AnnData, basis: str) -> tuple[Map, str, NDArray]:
     return m, slot, embedding_positions(adata, slot)
 
 
-def check_fit(representation: Representation, slot: str, positions: NDArray) -> None:
+def check_fit(representation: Representation, slot: str, positions: NDArray[Any]) -> None:
     """Raise if there are too few features or cells for a metric, or if it would be out of range for float32."""
     n, d = positions.shape
     n_features = representation.matrix.shape[1]
@@ -68,7 +68,7 @@ def fit_embedding(
     adata: AnnData,
     representation: Representation,
     slot: str,
-    positions: NDArray,
+    positions: NDArray[Any],
     settings: Settings,
     *,
     device: str | torch.device,

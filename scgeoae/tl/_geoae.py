@@ -373,7 +373,7 @@ def _positions(init_pos: Any, adata: AnnData, settings: Settings) -> Any:
     return adata.obsm[init_pos]
 
 
-def _by_name(ambient: Any, adata: AnnData, matrix: NDArray) -> Any:
+def _by_name(ambient: Any, adata: AnnData, matrix: NDArray[Any]) -> Any:
     """Reorder a Series of weights to match the variables."""
     if not isinstance(ambient, pd.Series) or matrix.shape[1] != adata.n_vars:
         return ambient

@@ -10,7 +10,8 @@ import torch
 from .._anndata.map import read_map
 from .._arguments import checked_integer, checked_names
 from .._runtime import default_torch_modes
-from ..geometry import chords, shorten
+from ..geometry import shorten
+from ..geometry.geodesic import chords
 from ._decode import decode_positions
 from ._places import find_place
 from ._routes import along_cells, connected_graph, straight

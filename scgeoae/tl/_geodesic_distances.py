@@ -9,7 +9,8 @@ import torch
 
 from .._anndata.map import read_map
 from .._runtime import default_torch_modes
-from ..geometry import chords, shorten
+from ..geometry import shorten
+from ..geometry.geodesic import chords
 from ._places import group_places
 from ._routes import along_cells, connected_graph, straight
 

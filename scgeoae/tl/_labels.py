@@ -43,7 +43,7 @@ def labels_to_carry(adata: AnnData, adata_new: AnnData, obs: str | Sequence[str]
 
 
 def carry(
-    labels: dict[str, pd.Categorical], reference: NDArray, x: NDArray, adata: AnnData
+    labels: dict[str, pd.Categorical], reference: NDArray[Any], x: NDArray[Any], adata: AnnData
 ) -> dict[str, dict[str, Any]]:
     """Return label slots for (n, D) new cells from (m, D) reference cells, by attribute and key.
 

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -148,7 +148,7 @@ def metric(
     return MetricField(points.numpy(), tensors.numpy(), named_scores(measures))
 
 
-def _grid(z: NDArray, n_grid: int) -> NDArray:
+def _grid(z: NDArray[Any], n_grid: int) -> NDArray[Any]:
     if z.shape[1] != 2:
         msg = f"A grid is laid over maps of 2 dimensions, and this one has {z.shape[1]}; give positions with `at`."
         raise ValueError(msg)

@@ -20,7 +20,7 @@ class Place(NamedTuple):
     """A place on a map."""
 
     name: str
-    position: NDArray
+    position: NDArray[Any]
     """(d,) position on the map."""
     cell: int
     """Row of the cell at the place or nearest to it."""
@@ -75,7 +75,7 @@ def group_places(m: Map, groupby: str) -> list[Place]:
     return [_center(name, m.positions, rows) for name, rows in read_groups(m.adata, groupby).rows.items()]
 
 
-def _center(name: str, z: NDArray, rows: NDArray) -> Place:
+def _center(name: str, z: NDArray[Any], rows: NDArray[Any]) -> Place:
     own = z[rows]
     cell = int(rows[np.square(own - np.median(own, axis=0)).sum(1).argmin()])
     return Place(name, z[cell], cell, rows)

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
@@ -13,7 +13,7 @@ from .._anndata.write import Changes, check_writable, write
 from .._arguments import as_list, check_option, checked_integer, checked_key, checked_names, checked_positions
 from .._matrix import spread_rows
 from .._runtime import default_torch_modes
-from ..geometry import along, steepest
+from ..geometry.jet import along, steepest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from numpy.typing import ArrayLike, NDArray
 
-    from ..nn import Framed
+    from ..nn import MapDecoder
     from ..nn.genes import Expression
 
 # Number of cells of a group at which derivatives are taken. Their mean is within a few percent of the mean over all.
@@ -178,7 +178,7 @@ def rank_genes_by_jacobian(
     )
 
 
-def _fields(names: Iterable[str], table: NDArray) -> NDArray:
+def _fields(names: Iterable[str], table: NDArray[Any]) -> NDArray[Any]:
     """Return the rows of a table as the fields of a structured array, as Scanpy stores them."""
     fields = np.empty(table.shape[1], dtype=[(name, table.dtype) for name in names])
     for name, row in zip(names, table, strict=True):
@@ -187,7 +187,7 @@ def _fields(names: Iterable[str], table: NDArray) -> NDArray:
 
 
 def _direction(
-    direction: str | NDArray | None, model: Framed, at: torch.Tensor, z: NDArray, rows: NDArray
+    direction: str | NDArray[Any] | None, model: MapDecoder, at: torch.Tensor, z: NDArray[Any], rows: NDArray[Any]
 ) -> torch.Tensor | None:
     """Return the direction on the map, (d,)."""
     if direction is None:
@@ -204,7 +204,7 @@ def _direction(
 
 
 def _scores(
-    model: Framed, z: NDArray, rows: NDArray, direction: str | NDArray | None, expression: Expression
+    model: MapDecoder, z: NDArray[Any], rows: NDArray[Any], direction: str | NDArray[Any] | None, expression: Expression
 ) -> NDArray[np.float32]:
     """Return the mean change of each gene over the cells in `rows`, (g,)."""
     at = torch.from_numpy(np.ascontiguousarray(z[rows[spread_rows(len(rows), MAX_CELLS)]], dtype=np.float32))

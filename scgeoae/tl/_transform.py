@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
@@ -13,7 +13,6 @@ from .._anndata.write import check_writable, write
 from .._arguments import check_adata, check_option
 from .._runtime import default_torch_modes
 from ..geometry import anisotropy
-from ..nn.arrays import to_arrays
 from ..quality import outliers
 from ..training import Settings, Settled, place, placement
 from ._labels import carry, labels_to_carry
@@ -192,7 +191,7 @@ def transform(
         embedding=placed.embedding,
         is_own=m.is_own,
         reconstruction_error=placed.error,
-        model=to_arrays(model),
+        model=model.to_arrays(),
         outlier_score=found.score,
         outlier=found.is_outlier,
         computed=representation.computed | carry(labels, known, x, adata),
@@ -201,7 +200,7 @@ def transform(
     return write(adata_new, changes_of_map(adata_new, m.key, results), start=start, copy=copy, done=done)
 
 
-def _made_of(genes: Genes | None, reference: NDArray) -> tuple[float, int] | None:
+def _made_of(genes: Genes | None, reference: NDArray[Any]) -> tuple[float, int] | None:
     """Return the total variance and number of genes of a PCA, or None if it was not computed from just these cells."""
     if genes is None or genes.loadings is None or not genes.n_projected or len(reference) < 3:
         return None
@@ -216,7 +215,9 @@ def _made_of(genes: Genes | None, reference: NDArray) -> tuple[float, int] | Non
     return float(total * len(reference) / (len(reference) - 1)), genes.n_projected
 
 
-def _refined(model: Autoencoder, x: NDArray, known: NDArray, z: NDArray, params: Params) -> NDArray[np.float32]:
+def _refined(
+    model: Autoencoder, x: NDArray[Any], known: NDArray[Any], z: NDArray[Any], params: Params
+) -> NDArray[np.float32]:
     """Return the optimized positions of new cells among those of the reference, which stay fixed."""
     reference = Settled(model.standardize(known).numpy(), model.to_latent(z).numpy())
     codes = place(

@@ -11,7 +11,7 @@ from .environment import environment
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from ..geometry import Frame
+    from ..geometry.chart import Chart
     from ..nn import Autoencoder
     from .evaluate import Evaluation
     from .prepare import Prepared
@@ -56,7 +56,7 @@ class Fit(NamedTuple):
 def conclude(
     prepared: Prepared,
     evaluation: Evaluation,
-    frame: Frame,
+    frame: Chart,
     *,
     history: dict[str, list[float]],
     step: int,
@@ -66,7 +66,7 @@ def conclude(
     """Return the result of training, with the codes of the `evaluation` as embedding, laid into `frame`."""
     latent, metric, encoder_metric, error, _ = evaluation
     model = prepared.model.cpu().eval().requires_grad_(requires_grad=False)
-    model.set_frame(frame)
+    model.set_chart(frame)
     # how latent space changes along the map, in units of the representation
     jacobian = model.rotation * (model.scale / model.unit)
     return Fit(

@@ -12,8 +12,8 @@ from scipy.spatial import KDTree
 from .._arguments import check_flag
 from .._matrix import blocks
 from .._runtime import training_threads
-from ..geometry.chord_ratio import chord_ratio
-from ..geometry.frame import fit_frame
+from ..geometry.chart import fit_chart
+from ..geometry.distortion_measures import chord_ratio
 from .batches import Cells
 from .conclude import conclude
 from .device import compute_on
@@ -196,7 +196,7 @@ def _fit(
             unit = 1 / chord_ratio(codes, model.decoder).median
         displacement = ((evaluation.latent - codes).square().mean(1) / codes.var(0, correction=0).mean()).numpy()
         evaluation = evaluation._replace(latent=codes)
-    frame = fit_frame(evaluation.latent, evaluation.metric, evaluation.principal)
+    frame = fit_chart(evaluation.latent, evaluation.metric, evaluation.principal)
     # the metric measures standardised units, of which one is `scale` units of the representation
     frame = frame._replace(unit=(frame.unit if unit is None else unit) * prepared.standardization.scale)
     found = {"history": run.history, "step": run.step, "factor": run.factor, "noise": noise}

@@ -9,7 +9,7 @@ import torch
 
 from .._arguments import check_flag
 from .._runtime import training_threads
-from ..geometry.frame import Frame, procrustes
+from ..geometry.chart import Chart, procrustes
 from .batches import Cells
 from .conclude import conclude
 from .device import compute_on
@@ -122,6 +122,6 @@ def _fit_decoder(
         )
     evaluation = evaluate(prepared, raw, codes=codes)
     displacement = (evaluation.latent - codes).square().mean(1).numpy()
-    frame = Frame(unit, -(mean @ rotation) / unit, rotation.T)
+    frame = Chart(unit, -(mean @ rotation) / unit, rotation.T)
     fitted = conclude(prepared, evaluation._replace(latent=codes), frame, history=run.history, step=run.step)
     return fitted._replace(embedding=positions, displacement=displacement, interrupted_at=run.interrupted_at)

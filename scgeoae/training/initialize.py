@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from sklearn.neighbors import NearestNeighbors
 
-from ..geometry.frame import procrustes
+from ..geometry.chart import procrustes
 from ..nn import flatten
 from .adamw import AdamW
 from .batches import batches_of_cells

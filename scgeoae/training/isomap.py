@@ -132,7 +132,7 @@ def _unrolled(graph: sparse.csr_matrix, points: NDArray, d: int, generator: np.r
 def _joined(graph: sparse.csr_matrix, points: NDArray) -> sparse.csr_matrix:
     """Return a symmetric graph with each piece joined to the nearest point outside of it, until there is one piece.
 
-    `scgeoae.graphs.bridges` does this for many points of few dimensions; all distances are faster for these.
+    `scgeoae.graphs.neighbors` does this for many points of few dimensions; all distances are faster for these.
     """
     n_pieces, piece = connected_components(graph, directed=False)
     while n_pieces > 1:

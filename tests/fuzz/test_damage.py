@@ -23,7 +23,6 @@ import scgeoae as sg
 from scgeoae._anndata.results import changes_of_map, results_of_counts
 from scgeoae._anndata.write import write
 from scgeoae.nn import Autoencoder, CountDecoder
-from scgeoae.nn.arrays import to_arrays
 
 from ..checks.judge import check_error
 from .damage import JSON, OBJECTS, SPLICES, edited, edits, file_of, header_of, paths_of, spliced, with_header
@@ -99,7 +98,7 @@ def count_decoder() -> CountDecoder:
 def models() -> list[dict]:
     """Return models as arrays."""
     of_x, _ = maps()["X"]
-    return [of_x.uns["geoae"]["model"], to_arrays(Autoencoder(3, 1, hidden=())), to_arrays(count_decoder())]
+    return [of_x.uns["geoae"]["model"], Autoencoder(3, 1, hidden=()).to_arrays(), count_decoder().to_arrays()]
 
 
 def entry_of(adata: AnnData, key: str) -> str:

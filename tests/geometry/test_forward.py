@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.distributions import NegativeBinomial, Poisson, kl_divergence
 
-from scgeoae.geometry import fisher_metric, forward_jacobian
+from scgeoae.geometry import fisher_metric
+from scgeoae.geometry.jet import forward_jacobian
 from scgeoae.nn.count_decoder import LAYERS
 
 

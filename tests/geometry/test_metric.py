@@ -5,7 +5,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scgeoae.geometry import eigenvalues, inverse, log_det, pullback, squared_trace, trace
+from scgeoae.geometry import inverse, log_det, pullback, trace
+from scgeoae.geometry.metric import eigenvalues, squared_trace
 
 seeds = st.integers(0, 1000)
 dimensions = st.integers(1, 4)

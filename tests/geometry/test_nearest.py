@@ -41,7 +41,7 @@ def test_none_is_nearer_than_the_nearest(drawn):
 def test_blocks_join(monkeypatch):
     z = np.random.default_rng(0).normal(size=(100, 2))
     at_once = nearest_others(z, 5)
-    monkeypatch.setattr("scgeoae.graphs.nearest.BLOCK", 7)
+    monkeypatch.setattr("scgeoae.graphs.neighbors.BLOCK", 7)
     np.testing.assert_array_equal(nearest_others(z, 5), at_once)
 
 

@@ -5,7 +5,7 @@ import pytest
 from sklearn.neighbors import NearestNeighbors
 
 from scgeoae.graphs import tears
-from scgeoae.graphs.edges import both_ways
+from scgeoae.graphs.neighbors import both_ways
 
 
 def neighbors_of(x, k=15):

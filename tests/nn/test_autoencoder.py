@@ -7,12 +7,12 @@ import torch
 from sklearn.decomposition import PCA
 from torch.func import hessian, jacfwd, vmap
 
-from scgeoae.geometry import Frame
+from scgeoae.geometry.chart import Chart
 from scgeoae.nn import Autoencoder
 
 
 def bent(d=2, seed=0):
-    """A model in some frame, after something like training."""
+    """A model with some chart, after something like training."""
     g = torch.Generator().manual_seed(seed)
     model = Autoencoder(9, d, hidden=(8, 7), generator=g)
     with torch.no_grad():
@@ -20,7 +20,7 @@ def bent(d=2, seed=0):
             parameter.add_(0.3 * torch.randn(parameter.shape, generator=g))
     rotation, _ = torch.linalg.qr(torch.randn(d, d, generator=g))
     model.start_at(center=torch.randn(9, generator=g), scale=torch.tensor(2.5), axes=torch.randn(d, 9, generator=g))
-    model.set_frame(Frame(torch.tensor(1.7), torch.randn(d, generator=g), rotation))
+    model.set_chart(Chart(torch.tensor(1.7), torch.randn(d, generator=g), rotation))
     return model.double()
 
 
@@ -36,7 +36,7 @@ def test_starts_at_pca():
     np.testing.assert_allclose(model.metric(z).detach(), np.tile(np.eye(2), (50, 1, 1)), atol=1e-5)
 
 
-def test_derivatives_are_those_of_decode_in_any_frame():
+def test_derivatives_are_those_of_decode_in_any_chart():
     for d in (1, 2, 3):
         model = bent(d)
         z = torch.randn(5, d, dtype=torch.float64)

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 import scgeoae as sg
-from scgeoae.geometry import fit_frame
+from scgeoae.geometry.chart import fit_chart
 from scgeoae.nn import CountDecoder
-from scgeoae.nn.arrays import from_arrays, to_arrays
+from scgeoae.nn.arrays import from_arrays
 
 LAYERS = ("linear", "layer_norm", "silu", "linear", "softmax")
 
@@ -18,7 +18,7 @@ def made(*, fisher=False, d=2):
     decoder = CountDecoder(LAYERS, [(d, 8), (8, 20)], library_size=1e4, fisher=fisher)
     decoder.dispersion += torch.rand(20)
     z = torch.randn(30, d)
-    return decoder.set_frame(fit_frame(z, decoder.metric(z).detach(), z)).eval()
+    return decoder.set_chart(fit_chart(z, decoder.metric(z).detach(), z)).eval()
 
 
 @pytest.mark.parametrize("fisher", [False, True])
@@ -58,18 +58,18 @@ def test_a_file_brings_it_back(tmp_path, fisher):
 @pytest.mark.parametrize(
     ("change", "match"),
     [
-        ({"layers": "linear evil linear softmax"}, "unknown layers evil"),
+        ({"layers": "linear evil linear softmax"}, "is not a chain of the layers .*evil"),
         ({"layers": "linear softmax"}, "do not fit the sizes"),
         ({"sizes": [[2, 8], [9, 20]]}, "do not fit the sizes"),
-        ({"sizes": [[2, 80000], [80000, 20]]}, "the weights are fewer"),
-        ({"library_size": float("nan")}, "the library size is nan"),
+        ({"sizes": [[2, 80000], [80000, 20]]}, "too few weights"),
+        ({"library_size": float("nan")}, "'library_size' is not a finite number > 0: nan"),
         ({"format": 99}, "newer version"),
-        ({"weights": {}}, "the weights are fewer"),
+        ({"weights": {}}, "too few weights"),
     ],
 )
 def test_damaged_arrays_are_refused(change, match):
     with pytest.raises(ValueError, match=match):
-        from_arrays(to_arrays(made()) | change)
+        from_arrays(made().to_arrays() | change)
 
 
 def test_it_says_that_it_has_no_encoder():

@@ -13,7 +13,8 @@ from scipy.stats import ortho_group, pearsonr, spearmanr
 from sklearn.manifold import trustworthiness
 from sklearn.metrics import silhouette_score
 
-from scgeoae.quality import MEASURES, evaluate, sizes
+from scgeoae.quality import MEASURES, evaluate
+from scgeoae.quality.cell_scores import sizes
 from scgeoae.quality.distances import MAX_COLUMNS_ONE_BY_ONE, diameter
 
 N = 64
@@ -291,14 +292,14 @@ def test_diameter(seed):
     [
         ({"x": np.ones(N)}, r"'x' to be of shape \(cells, dimensions\), found \(64,\)"),
         ({"z": np.ones((N, 0))}, r"'z' to be of shape \(cells, dimensions\), found \(64, 0\)"),
-        ({"z": np.ones((N - 1, 2))}, "'z' to have 64 rows as the representation has, found 63"),
+        ({"z": np.ones((N - 1, 2))}, "'z' to have 64 rows like the representation, found 63"),
         ({"x": np.eye(20)}, "at least 21 cells, twice a neighborhood of 10, found 20"),
         ({"x": np.ones((1, 3))}, "found 1"),
         ({"z": np.where(np.arange(N)[:, None] == 3, np.nan, 1.0)}, "1 of 64 cells have NaN or infinite values in 'z'"),
         ({"x": np.where(np.arange(N)[:, None] == 3, np.inf, 1.0)}, "1 of 64 cells have NaN or infinite values in 'x'"),
         ({"z": np.ones((N, 2))}, "All 64 cells are equal in 'z'"),
         ({"labels": np.zeros(N - 1)}, r"`labels` to be of shape \(64,\), found \(63,\)"),
-        ({"labels": np.zeros(N)}, "`labels` to be of at least 2 kinds, and fewer than the 64 cells, found 1"),
+        ({"labels": np.zeros(N)}, "`labels` to have at least 2 values, and fewer than the 64 cells, found 1"),
         ({"labels": np.arange(N)}, "found 64"),
         ({"n_sample": 99}, "`n_sample` to be an integer >= 100, found 99"),
         ({"n_sample": 1e4}, "`n_sample` to be an integer >= 100, found 10000.0"),

@@ -7,8 +7,9 @@ from anndata import read_h5ad, read_zarr
 from scipy import sparse
 
 import scgeoae as sg
-from scgeoae.geometry import Ambient, Jet, chords, shorten
-from scgeoae.graphs import bridged
+from scgeoae.geometry import Ambient, Jet, shorten
+from scgeoae.geometry.geodesic import chords
+from scgeoae.graphs.neighbors import bridged
 
 from ..for_each import for_each
 

@@ -9,7 +9,7 @@ from anndata import AnnData, read_h5ad
 from scipy import sparse
 
 import scgeoae as sg
-from scgeoae.geometry import along, differentials, steepest
+from scgeoae.geometry.jet import along, differentials, steepest
 
 from ..for_each import for_each
 

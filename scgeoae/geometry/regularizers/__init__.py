@@ -1,6 +1,6 @@
-"""Losses on the derivatives of a map: each is ≥ 0, and 0 exactly where its property holds.
+"""Penalties on the derivatives of a map: each is ≥ 0, and 0 exactly where its property holds.
 
-To add one: a function in a file of its own, and a line in `REGULARIZERS`, also from outside the package.
+To add one, write a function and add a line to `REGULARIZERS`; this works from outside the package too.
 """
 
 from __future__ import annotations
@@ -25,34 +25,34 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Regularizer:
-    """A loss, and what it is a function of."""
+    """A penalty, and what it is a function of."""
 
     loss: Callable[..., Tensor] | None
-    """None for what changes the reconstruction loss itself."""
+    """None if it changes the reconstruction loss itself."""
     strength: float
-    """Its weight unless another is given, against the mean squared error of the standardised representation."""
+    """Its default weight, relative to the mean squared error of the standardized representation."""
     of: Literal["metric", "jet", "neighbors", "codes", "noise"] = "metric"
     """
-    ``"metric"``: metric tensors of the decoder or the encoder; ``"jet"``: the decoder's derivatives;
-    ``"neighbors"``: these and the cells around each; ``"codes"``: cells and their codes; ``"noise"``:
-    nothing, cells are corrupted before they are encoded and the weight is the standard deviation.
+    ``"metric"``: metric tensors of the decoder or the encoder; ``"jet"``: the decoder's derivatives; ``"neighbors"``:
+    these and the neighbors of each cell; ``"codes"``: cells and their latent coordinates; ``"noise"``: nothing, but
+    noise is added to cells before they are encoded, and the weight is its standard deviation.
     """
     order: int = 1
-    """How many derivatives of the map it needs."""
+    """Order of the derivatives of the map that it needs."""
     sides: tuple[str, ...] = ("decoder",)
-    """The networks that it can hold, its default first."""
+    """The networks that it can regularize, the default first."""
     sampling: str = "data"
-    """Where its source evaluates it."""
+    """The latent points at which its paper evaluates it."""
     aliases: tuple[str, ...] = ()
-    """What its papers call it."""
+    """Its names in papers."""
     and_gradient: Callable[[Tensor], tuple[Tensor, Tensor]] | None = None
-    """Of ``"metric"``: the loss and its gradient, where that is faster by hand than by autograd."""
+    """For ``"metric"``: the loss with its gradient, where a formula is faster than autograd."""
 
 
 _EITHER = ("decoder", "encoder", "both")
-# At these weights maps of all three reference data sets are close to what the regulariser asks for, at a
-# reconstruction error of 1.02 to 1.09 times that of the vanilla autoencoder (docs/defaults.md); the baselines, which
-# gain nothing by a larger one, have a small weight. That of denoising is a standard deviation.
+# At these weights maps of all three reference data sets nearly satisfy the regularizer, with a reconstruction error of
+# 1.02 to 1.09 times that of the unregularized autoencoder (docs/defaults.md). The baselines gain nothing from a larger
+# weight and have a small one. The weight of denoising is a standard deviation.
 REGULARIZERS = {
     "volume": Regularizer(volume, 0.5, sides=_EITHER, aliases=("geomae",)),
     "conformal": Regularizer(conformal, 0.5, sides=_EITHER, aliases=("confae",)),
@@ -70,14 +70,14 @@ REGULARIZERS = {
     "denoising": Regularizer(None, 0.2, of="noise", sides=("both",), aliases=("dae",)),
     "topological": Regularizer(topological, 0.5, of="codes", sides=("encoder",), aliases=("topoae",)),
 }
-"""By name. One that is added here is known to `scgeoae.tl.geoae`."""
+"""Regularizers by name; `scgeoae.tl.geoae` accepts every name added here."""
 
 
 def canonical_name(name: str) -> str:
-    """Return the name in `REGULARIZERS` that `name`, or a paper's name of it, stands for."""
+    """Return the name in `REGULARIZERS` for `name`, which may be an alias from a paper."""
     canonical = {alias: key for key, r in REGULARIZERS.items() for alias in (key, *r.aliases)}
     if not isinstance(name, str) or name not in canonical:
-        msg = f"Expected `regularizer` to be None, one of {sorted(canonical)}, or a mapping of such, found {name!r}."
+        msg = f"Expected `regularizer` to be None, one of {sorted(canonical)}, or a mapping of these, found {name!r}."
         raise ValueError(msg)
     return canonical[name]
 
@@ -85,7 +85,6 @@ def canonical_name(name: str) -> str:
 __all__ = [
     "REGULARIZERS",
     "Regularizer",
-    "canonical_name",
     "conformal",
     "curvature",
     "gradient_penalty",

@@ -11,11 +11,11 @@ if TYPE_CHECKING:
 
 
 def conformal(metric: Tensor) -> Tensor:
-    r"""Return the mean anisotropy of G: zero exactly where angles and shapes are kept.
+    r"""Penalize anisotropy: zero exactly where the map keeps angles and small shapes.
 
     .. math:: L = m^2\, \mathbb E_i \frac{\operatorname{tr} G_i^2}{(\operatorname{tr} G_i)^2} - m
 
-    Exact: the published estimate of it with one Gaussian probe has no finite mean for m = 2.
+    It is computed exactly, because the published estimate with one Gaussian probe has no finite mean for m = 2.
 
     Source: Nazari, *Geometric Encoder Regularization*, Eq. 7.
 

@@ -11,14 +11,13 @@ if TYPE_CHECKING:
 
 
 def curvature(jet: Jet) -> Tensor:
-    r"""Return the mean turning of the tangent planes: zero exactly where the decoder spans a flat plane.
+    r"""Penalize the turning of tangent planes: zero exactly where the decoder spans a flat plane.
 
     .. math:: L = \mathbb E_z \sum_a \|\partial_{e_a} T\|_F^2, \quad T = A G^{-1} A^\top
 
-    It does not depend on the coordinates, so it leaves the map free to stretch; combine it with
-    another regulariser.
+    It does not depend on the coordinates, so the map may stretch freely; combine it with another regularizer.
 
-    Source: Lee & Park 2023, arXiv 2309.10237 (MECAE, MCAE); here without their stochastic trace.
+    Source: Lee & Park 2023, arXiv 2309.10237 (MECAE, MCAE); here without a stochastic trace.
 
     Parameters
     ----------

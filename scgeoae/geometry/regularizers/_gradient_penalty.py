@@ -9,13 +9,13 @@ if TYPE_CHECKING:
 
 
 def gradient_penalty(metric: Tensor) -> Tensor:
-    r"""Return the mean squared Frobenius norm of the Jacobian, a baseline that keeps nothing.
+    r"""Penalize large derivatives, the mean squared Frobenius norm of the Jacobian: a baseline that keeps nothing.
 
     .. math:: L = \mathbb E_i \|A_i\|_F^2 = \mathbb E_i \operatorname{tr} G_i
 
-    Of the decoder it is the gradient penalty of Ghosh et al., ICLR 2020 (RAE-GP), of the encoder,
-    :math:`\mathbb E_i \|B_i\|_F^2`, the contractive loss of Rifai et al., ICML 2011 (CAE); both as
-    in the appendix of Gropp, Atzmon & Lipman 2020.
+    On the decoder it is the gradient penalty of Ghosh et al., ICLR 2020 (RAE-GP); on the encoder,
+    :math:`\mathbb E_i \|B_i\|_F^2`, it is the contractive loss of Rifai et al., ICML 2011 (CAE). Both are as in the
+    appendix of Gropp, Atzmon & Lipman 2020.
 
     Parameters
     ----------

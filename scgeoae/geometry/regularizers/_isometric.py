@@ -11,32 +11,30 @@ if TYPE_CHECKING:
 
 
 def isometric(metric: Tensor) -> Tensor:
-    r"""Return how far G is from one multiple of the identity everywhere.
+    r"""Penalize deviation from a scaled isometry: zero exactly if G is the same multiple of the identity everywhere.
 
     .. math:: L = m^2\, \frac{\mathbb E_i \operatorname{tr} G_i^2}{(\mathbb E_i \operatorname{tr} G_i)^2} - m
 
-    The denominator is the square of the expectation. With the expectation of the square every
-    conformal map would have loss 0 whatever its scale, and areas would not be controlled.
+    The denominator is the square of the expectation. With the expectation of the square, every conformal map would have
+    loss 0 whatever its local scale, and areas would not be controlled.
 
     It can be differentiated once.
 
-    Source: Lee, Yoon, Son & Park, *Regularized Autoencoders for Isometric Representation
-    Learning*, ICLR 2022 (IRAE).
+    Source: Lee, Yoon, Son & Park, *Regularized Autoencoders for Isometric Representation Learning*, ICLR 2022 (IRAE).
 
     Parameters
     ----------
     metric
         (n, m, m) metric tensors.
     """
-    return _Isometric.apply(metric)
+    return _Isometric.apply(metric)  # type: ignore[no-untyped-call]  # torch does not annotate it
 
 
 @torch.no_grad()
 def isometric_and_gradient(metric: Tensor) -> tuple[Tensor, Tensor]:
     """Return `isometric` and its gradient, (n, m, m).
 
-    In a step of the default map autograd's way back through these few lines would take longer than
-    that through a network.
+    In a training step of the default map, autograd would take longer for these few lines than for a network.
     """
     n, m, _ = metric.shape
     mean = trace(metric).mean().clamp(min=torch.finfo(metric.dtype).tiny ** 0.5)

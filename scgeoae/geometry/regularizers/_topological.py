@@ -11,16 +11,14 @@ if TYPE_CHECKING:
 
 
 def topological(x: Tensor, z: Tensor) -> Tensor:
-    r"""Return how much the edges that hold a batch together change their length on the map.
+    r"""Penalize changes in length of the edges that connect a batch: the topological loss.
 
     .. math:: L = \frac{1}{2(n-1)D} \Bigl( \sum_{e \in \pi^X} (d^X_e - d^Z_e)^2 +
        \sum_{e \in \pi^Z} (d^X_e - d^Z_e)^2 \Bigr)
 
-    where π are the persistence pairings of dimension 0 of the Vietoris–Rips complexes of cells and
-    codes, which are the edges of their minimum spanning trees. Divided by the number of
-    edges and of features, so that it is in the units of the reconstruction error.
-
-    The trees are found by SciPy on the CPU.
+    where π are the persistence pairings of dimension 0 of the Vietoris–Rips complexes of cells and codes, which are the
+    edges of their minimum spanning trees. It is divided by the number of edges and of features, to be in the units of
+    the reconstruction error. SciPy finds the trees on the CPU.
 
     Source: Moor, Horn, Rieck & Borgwardt, *Topological Autoencoders*, ICML 2020 (TopoAE).
 
@@ -39,12 +37,12 @@ def topological(x: Tensor, z: Tensor) -> Tensor:
 
 def _spanning_tree(points: Tensor) -> Tensor:
     distances = squareform(pdist(points.detach().cpu().numpy()))
-    # SciPy takes a zero for a missing edge, and duplicates of a cell are at distance zero; adding
-    # a constant to all edges leaves the tree as it is
+    # SciPy takes a zero for a missing edge, and duplicates of a cell are at distance zero; adding a constant to all
+    # edges does not change the tree
     tree = minimum_spanning_tree(distances + 1.0).tocoo()
     return torch.stack([torch.from_numpy(tree.row), torch.from_numpy(tree.col)]).long()
 
 
 def _length(step: Tensor) -> Tensor:
-    # with a slope at zero, where duplicates of a cell are
+    # the bound keeps the gradient finite for duplicates of a cell
     return step.square().sum(1).clamp(min=1e-12).sqrt()

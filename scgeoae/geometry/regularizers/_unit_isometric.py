@@ -8,22 +8,21 @@ import torch
 if TYPE_CHECKING:
     from torch import Tensor
 
-# Equally spaced over a half turn. Against 1,024 directions the loss is off by less than 1% up to an
-# aspect ratio of 6, and by 8% where a direction has collapsed (tests).
+# Equally spaced over a half turn. Against 1,024 directions the loss is off by less than 1% up to an aspect ratio of 6,
+# and by 8% where a direction has collapsed (tests).
 N_DIRECTIONS = 8
 
 
 def unit_isometric(metric: Tensor) -> Tensor:
-    r"""Return how far unit steps are from having unit length: zero exactly for an isometry.
+    r"""Penalize deviation from an isometry: zero exactly if unit steps on the map have unit length in the data.
 
     .. math:: L = \mathbb E_{i, u} \bigl(\sqrt{u^\top G_i u} - 1\bigr)^2
 
-    over unit vectors u. On the decoder's metric this is the isometry loss
-    :math:`\mathbb E (\|A u\| - 1)^2`, on the encoder's :math:`B B^\top` the pseudo-inverse loss
-    :math:`\mathbb E (\|u^\top B\| - 1)^2`; together they make the encoder the orthogonal
-    projection on the manifold. The scale is fixed, unlike in `isometric`.
+    over unit vectors u. On the decoder's metric this is the isometry loss :math:`\mathbb E (\|A u\| - 1)^2`, on the
+    encoder's :math:`B B^\top` the pseudo-inverse loss :math:`\mathbb E (\|u^\top B\| - 1)^2`; together they make the
+    encoder the orthogonal projection on the manifold. Unlike in `isometric`, the scale is fixed.
 
-    For m = 2 the mean over u is that of 8 equally spaced directions, beyond that of the axes of 16
+    For m = 2 the mean over u is taken over 8 equally spaced directions, for more dimensions over the axes of 16
     orthonormal bases, drawn once.
 
     Source: Gropp, Atzmon & Lipman 2020, *Isometric Autoencoders*, Eq. 6–8 (I-AE).
@@ -35,7 +34,7 @@ def unit_isometric(metric: Tensor) -> Tensor:
     """
     u = _directions(metric.shape[-1]).to(metric)
     squared = torch.einsum("ua,nab,ub->nu", u, metric, u)
-    # the square root has no slope at 0
+    # the square root has no finite slope at 0
     return (squared.clamp(min=1e-12).sqrt() - 1).square().mean()
 
 

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 def volume(metric: Tensor) -> Tensor:
-    r"""Return Var log det G: zero exactly where relative areas are kept.
+    r"""Penalize uneven magnification, the variance of log det G: zero exactly if the map keeps relative areas.
 
     .. math:: L = \operatorname{Var}_i \log\det G_i
 
@@ -18,7 +18,6 @@ def volume(metric: Tensor) -> Tensor:
     Parameters
     ----------
     metric
-        (n, m, m) metric tensors; at least 64 of them, since the variance over a handful
-        of points is noise.
+        (n, m, m) metric tensors; at least 64 of them, because the variance over a few points is noise.
     """
     return log_det(metric).var(correction=0)

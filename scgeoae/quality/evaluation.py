@@ -1,4 +1,4 @@
-"""All measures of several embeddings of the same cells."""
+"""All quality measures of several embeddings of the same cells."""
 
 from __future__ import annotations
 
@@ -11,26 +11,44 @@ from scipy.spatial.distance import squareform
 from sklearn.utils import check_random_state
 
 from .._arguments import checked_integer
-from .coranking import auc_rnx
-from .density import density_kl, kernel_density
-from .distances import chunks, diameter, distances
-from .labels import N_NEIGHBORS, purity, silhouette
+from .cell_scores import (
+    N_NEIGHBORS,
+    auc_rnx,
+    density_kl,
+    kernel_density,
+    neighbor_ranks,
+    purity,
+    recall,
+    silhouette,
+    sizes,
+    trust,
+)
+from .distances import (
+    average_ranks,
+    chunks,
+    correlation,
+    diameter,
+    distance_correlation,
+    distances,
+    scale_free_stress,
+    stress,
+)
 from .measures import MEASURES
-from .neighborhoods import recall, sizes, trust
-from .pairs import average_ranks, correlation, distance_correlation, scale_free_stress, stress
-from .ranks import neighbor_ranks
-from .standard_errors import N_GROUPS, error_of_groups, error_of_mean
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from numpy.typing import ArrayLike, NDArray
 
+    Floats = NDArray[np.float64]
+
 MIN_CELLS = 21
-"""Below, no neighborhood of 10 cells is smaller than half of all."""
+"""With fewer, a neighborhood of 10 cells is half of all cells or more."""
+# Disjoint groups of the sample, for measures that are not means over cells.
+N_GROUPS = 10
 MIN_SAMPLE = 10 * N_GROUPS
 SIGMAS = (0.1, 100)
-# under which the densities of the representation stand beside those of the embeddings
+# The key of the representation, beside the names of the embeddings.
 REPRESENTATION = None
 
 
@@ -86,36 +104,35 @@ def evaluate(
                                    same label
     ======================= ====== ==============================================================
 
-    The last two only with `labels`.
+    The last two need `labels`.
 
-    Up to `n_sample` cells all values are exact. Beyond, a random sample of m = `n_sample` cells is
-    measured. Neighbors, densities and silhouettes of these cells are counted among *all* n cells,
-    so that they estimate the value of all cells without bias; only ``Spear``, ``Pearson``,
-    ``dCor`` and the stresses are of the pairs within the sample.
+    Up to `n_sample` cells all values are exact. With more cells, a random sample of m = `n_sample` is measured. The
+    neighbors, densities and silhouettes of the sample are counted among *all* n cells, so they estimate the value of
+    all cells without bias; only ``Spear``, ``Pearson``, ``dCor`` and the stresses use the pairs within the sample.
 
     Every value has a standard error:
 
     - 0 if all cells were measured;
-    - :math:`\mathrm{sd}/\sqrt m \cdot \sqrt{1 - m/n}` for means over cells (``kNN``, ``Trust``,
-      ``kNN_10``, ``AUC_RNX``, ``silhouette``, ``purity``);
-    - by batch means for the others: the standard deviation of the measure over ten disjoint
-      random groups of the sample, divided by √10, times the same :math:`\sqrt{1 - m/n}`. As it
-      stands on ten numbers, take it as right within a factor of 1.5 or so.
+    - :math:`\mathrm{sd}/\sqrt m \cdot \sqrt{1 - m/n}` for means over cells (``kNN``, ``Trust``, ``kNN_10``,
+      ``AUC_RNX``, ``silhouette``, ``purity``);
+    - by batch means for the others: the standard deviation of the measure over ten disjoint random groups of the
+      sample, divided by √10, times the same :math:`\sqrt{1 - m/n}`. As it rests on ten numbers, expect it to be right
+      within a factor of 1.5 or so.
 
     Parameters
     ----------
     x
         (n, D) representation.
     embeddings
-        By name, (n, d) positions of the same cells; the work on `x` is done once for all.
+        By name, (n, d) positions of the same cells; the work on `x` is done once for all embeddings.
     labels
-        (n,) label of each cell, of at least two kinds.
+        (n,) label of each cell, at least two different ones.
     n_sample
-        Largest number of cells to measure, at least 100. Time goes as ``n_sample`` × n log n,
-        memory as its square (50 bytes each).
+        Largest number of cells to measure, at least 100. Time grows as ``n_sample`` × n log n, memory as the square of
+        ``n_sample`` (50 bytes each).
     local_scores
-        Return neighborhood preservation and trustworthiness of each cell. Neighbors and
-        densities of every cell are then measured, which takes time as n² log n.
+        Return neighborhood preservation and trustworthiness of each cell. Neighbors and densities of every cell are
+        then measured, which takes time in proportion to n² log n.
     random_state
         Seed of the sample, and of the order in which neighbors at equal distances are counted.
 
@@ -129,14 +146,14 @@ def evaluate(
     Raises
     ------
     ValueError
-        If shapes do not fit, values are not finite, all points of an array are equal, there are
-        fewer than 21 cells, or an argument is out of its range.
+        If shapes do not fit, values are not finite, all points of an array are equal, there are fewer than 21 cells,
+        or an argument is out of its range.
 
     References
     ----------
-    Venna & Kaski 2001, ICANN; Székely, Rizzo & Bakirov 2007, *Annals of Statistics* 35; Lee,
-    Peluffo-Ordóñez & Verleysen 2015, *Neurocomputing* 169; Moor et al. 2020, ICML. The set of
-    measures is that of Nazari, Damrich & Hamprecht 2023, arXiv 2306.17638.
+    Venna & Kaski 2001, ICANN; Székely, Rizzo & Bakirov 2007, *Annals of Statistics* 35; Lee, Peluffo-Ordóñez &
+    Verleysen 2015, *Neurocomputing* 169; Moor et al. 2020, ICML. Nazari, Damrich & Hamprecht 2023, arXiv 2306.17638,
+    use this set of measures.
 
     Examples
     --------
@@ -147,42 +164,41 @@ def evaluate(
     >>> [round(found[name].scores["kNN"].value, 2) for name in found]
     [0.4, 1.0]
     """
-    x = _checked(x, "x")
-    points = {name: _checked(z, name, len(x)) for name, z in embeddings.items()}
-    codes = None if labels is None else _codes(labels, len(x))
+    cells_x = _checked(x, "x")
+    n = len(cells_x)
+    points = {name: _checked(z, name, n) for name, z in embeddings.items()}
+    codes = None if labels is None else _codes(labels, n)
     n_sample = checked_integer(n_sample, "n_sample", MIN_SAMPLE)
-    n = len(x)
-    # In a random order the first cells are a sample, and so is every part of them; and neighbors at
-    # equal distances do not come in the order of the file, which often is that of the clusters.
+    # In a random order the first cells are a sample, and so is every part of them; and neighbors at equal distances do
+    # not come in the order of the file, which often follows the clusters.
     order = check_random_state(random_state).permutation(n)
-    x, points = x[order], {name: z[order] for name, z in points.items()}
+    cells_x, points = cells_x[order], {name: z[order] for name, z in points.items()}
     codes = None if codes is None else codes[order]
     m = min(n, n_sample)
-    cells = _measure_cells(x, points, codes, n if local_scores else m)
-    pairs = _measure_pairs(x[:m], points, n)
+    cells = _measure_cells(cells_x, points, codes, n if local_scores else m)
+    pairs = _measure_pairs(cells_x[:m], points, n)
     found = {}
     for name in points:
         scores = _of_cells(cells[name], n) | _of_densities(cells[REPRESENTATION], cells[name], n) | pairs[name]
-        local = [None, None]
-        if local_scores:
-            local = [np.empty(n), np.empty(n)]
-            for column, measure in zip(local, ("kNN", "Trust"), strict=True):
-                column[order] = cells[name][measure]
-        found[name] = Quality({measure: scores[measure] for measure in MEASURES if measure in scores}, *local)
+        # `order` is a permutation, so sorting it puts the cells back
+        back = np.argsort(order) if local_scores else None
+        kept, trusted = (None if back is None else cells[name][measure][back] for measure in ("kNN", "Trust"))
+        found[name] = Quality({measure: scores[measure] for measure in MEASURES if measure in scores}, kept, trusted)
     return found
 
 
 def _measure_cells(
-    x: NDArray, points: Mapping[str, NDArray], codes: NDArray | None, m: int
-) -> dict[str | None, dict[str, NDArray]]:
-    """Return what is said of each of the first m cells, by embedding; densities of the representation under None."""
+    x: Floats, points: Mapping[str, Floats], codes: NDArray[np.intp] | None, m: int
+) -> dict[str | None, dict[str, Floats]]:
+    """Return the scores of each of the first m cells by embedding, and densities of the representation under None."""
     n = len(x)
     ks = sizes(n)
-    longest = {name: diameter(p, m) for name, p in {REPRESENTATION: x, **points}.items()}
+    longest: dict[str | None, float] = {name: diameter(z, m) for name, z in points.items()}
+    longest[REPRESENTATION] = diameter(x, m)
     if codes is not None:
         members = sparse.csr_array((np.ones(n), (codes, np.arange(n))))
         n_members = np.bincount(codes)
-    parts: dict[str | None, list[dict[str, NDArray]]] = {name: [] for name in longest}
+    parts: dict[str | None, list[dict[str, Floats]]] = {name: [] for name in longest}
     for part in chunks(m, n):
         own = np.arange(part.start, part.stop)
         d = _own_distances(x, own)
@@ -202,21 +218,21 @@ def _measure_cells(
                 found["silhouette"] = silhouette((members @ d.T).T, n_members, codes[own])
                 found["purity"] = purity(order_z[:, 1 : N_NEIGHBORS + 1], own, codes)
             parts[name].append(found)
-    return {name: {k: np.concatenate([p[k] for p in found]) for k in found[0]} for name, found in parts.items()}
+    return {name: {k: np.concatenate([p[k] for p in done]) for k in done[0]} for name, done in parts.items()}
 
 
-def _own_distances(points: NDArray, own: NDArray) -> NDArray:
+def _own_distances(points: Floats, own: NDArray[np.intp]) -> Floats:
     d = distances(points[own], points)
-    # matrix products leave a rest there
+    # which matrix products only approximate
     d[np.arange(len(own)), own] = 0
     return d
 
 
-def _densities(d: NDArray, longest: float) -> dict[str, NDArray]:
+def _densities(d: Floats, longest: float) -> dict[str, Floats]:
     return {f"KL_{sigma:g}": kernel_density(d, longest, sigma) for sigma in SIGMAS}
 
 
-def _of_cells(cells: dict[str, NDArray], n: int) -> dict[str, Estimate]:
+def _of_cells(cells: dict[str, Floats], n: int) -> dict[str, Estimate]:
     return {
         name: Estimate(float(values.mean()), error_of_mean(values, n), len(values))
         for name, values in cells.items()
@@ -224,22 +240,22 @@ def _of_cells(cells: dict[str, NDArray], n: int) -> dict[str, Estimate]:
     }
 
 
-def _of_densities(of_x: dict[str, NDArray], of_z: dict[str, NDArray], n: int) -> dict[str, Estimate]:
+def _of_densities(of_x: dict[str, Floats], of_z: dict[str, Floats], n: int) -> dict[str, Estimate]:
     def measure(rows: slice) -> dict[str, float]:
         return {name: density_kl(of_x[name][rows], of_z[name][rows]) for name in of_x}
 
     return _with_errors(measure, len(of_x["KL_100"]), n)
 
 
-def _measure_pairs(x: NDArray, points: Mapping[str, NDArray], n: int) -> dict[str, dict[str, Estimate]]:
-    """Return the measures of the pairs of the cells of x, which are the first of n."""
+def _measure_pairs(x: Floats, points: Mapping[str, Floats], n: int) -> dict[str, dict[str, Estimate]]:
+    """Return the measures of all pairs of the cells of x, which are the first of n cells."""
     square_x = _square_distances(x)
     ranks_x = average_ranks(squareform(square_x, checks=False))
     found = {}
     for name, z in points.items():
         square_z = _square_distances(z[: len(x)])
 
-        def measure(rows: slice, square_z: NDArray = square_z) -> dict[str, float]:
+        def measure(rows: slice, square_z: Floats = square_z) -> dict[str, float]:
             whole = rows == slice(0, len(x))
             return _pair_measures(square_x[rows, rows], square_z[rows, rows], ranks_x if whole else None)
 
@@ -247,12 +263,12 @@ def _measure_pairs(x: NDArray, points: Mapping[str, NDArray], n: int) -> dict[st
     return found
 
 
-def _square_distances(points: NDArray) -> NDArray:
-    # exactly symmetric, which those from matrix products are not
+def _square_distances(points: Floats) -> Floats:
+    # makes the results of matrix products exactly symmetric
     return squareform(squareform(distances(points, points), checks=False))
 
 
-def _pair_measures(square_x: NDArray, square_z: NDArray, ranks_x: NDArray | None) -> dict[str, float]:
+def _pair_measures(square_x: Floats, square_z: Floats, ranks_x: Floats | None) -> dict[str, float]:
     x, z = squareform(square_x, checks=False), squareform(square_z, checks=False)
     return {
         "Spear": correlation(average_ranks(x) if ranks_x is None else ranks_x, average_ranks(z)),
@@ -264,7 +280,7 @@ def _pair_measures(square_x: NDArray, square_z: NDArray, ranks_x: NDArray | None
 
 
 def _with_errors(measure: Callable[[slice], dict[str, float]], m: int, n: int) -> dict[str, Estimate]:
-    """Return the measures of the first m of n cells; `measure` takes the cells that it is to be of."""
+    """Return the measures of the first m of n cells; `measure` computes them for a slice of the cells."""
     values = measure(slice(0, m))
     if m == n:
         return {name: Estimate(value, 0.0, m) for name, value in values.items()}
@@ -276,14 +292,14 @@ def _with_errors(measure: Callable[[slice], dict[str, float]], m: int, n: int) -
     }
 
 
-def _checked(points: ArrayLike, name: str, n: int | None = None) -> NDArray[np.float64]:
-    """Return the points around their mean."""
+def _checked(points: ArrayLike, name: str, n: int | None = None) -> Floats:
+    """Return the centered points."""
     points = np.asarray(points, dtype=np.float64)
     if points.ndim != 2 or not points.shape[1]:
         msg = f"Expected {name!r} to be of shape (cells, dimensions), found {points.shape}."
         raise ValueError(msg)
     if n is not None and len(points) != n:
-        msg = f"Expected {name!r} to have {n} rows as the representation has, found {len(points)}."
+        msg = f"Expected {name!r} to have {n} rows like the representation, found {len(points)}."
         raise ValueError(msg)
     if len(points) < MIN_CELLS:
         msg = f"Expected at least {MIN_CELLS} cells, twice a neighborhood of 10, found {len(points)}."
@@ -305,6 +321,23 @@ def _codes(labels: ArrayLike, n: int) -> NDArray[np.intp]:
         raise ValueError(msg)
     kinds, codes = np.unique(labels, return_inverse=True)
     if not 2 <= len(kinds) < n:
-        msg = f"Expected `labels` to be of at least 2 kinds, and fewer than the {n} cells, found {len(kinds)}."
+        msg = f"Expected `labels` to have at least 2 values, and fewer than the {n} cells, found {len(kinds)}."
         raise ValueError(msg)
     return codes
+
+
+def error_of_mean(values: NDArray[np.float64], n: int) -> float:
+    r"""Return the standard error of a mean over m of n cells, :math:`\mathrm{sd}/\sqrt m \cdot \sqrt{1-m/n}`."""
+    m = len(values)
+    return 0.0 if m == n else float(values.std(ddof=1) * np.sqrt((1 - m / n) / m))
+
+
+def error_of_groups(values: NDArray[np.float64], m: int, n: int) -> float:
+    r"""Return the standard error of a measure of m cells drawn from n by the method of batch means.
+
+    .. math:: \mathrm{sd}/\sqrt{g} \cdot \sqrt{1 - m/n}
+
+    with the standard deviation of the g values of the measure on disjoint random groups of m/g cells each. To first
+    order a smooth measure is a mean over cells, so its variance is inversely proportional to their number.
+    """
+    return float(values.std(ddof=1) / np.sqrt(len(values)) * np.sqrt(1 - m / n))

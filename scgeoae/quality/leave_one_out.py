@@ -1,4 +1,4 @@
-"""Principal components know the cells that they were made of."""
+"""Principal components without the bias toward the cells that they were computed from."""
 
 from __future__ import annotations
 
@@ -11,41 +11,43 @@ from scipy.special import beta
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-# Of the spectrum behind the last component, densest where that is
+# Nodes of the spectrum beyond the last component, densest next to it.
 N_NODES = 20
-# Power of the rank by which eigenvalues of noise fall below its edge (Marchenko & Pastur 1967)
+# Power of the rank with which eigenvalues of noise fall below their edge (Marchenko & Pastur 1967).
 EDGE = 2 / 3
-# Differences between the last eigenvalues, whose median counts
+# Differences between the last eigenvalues, of which the median is taken.
 N_GAPS = 10
-# Steps of Newton's method from there
+# Steps of Newton's method.
 N_NEWTON = 2
-# Logarithm of the ratio of two eigenvalues up to which their components are alike
+# Log ratio of two eigenvalues up to which their components are pooled.
 ALIKE = 0.1
-# As a share of the first, what is no component but rounding
+# Variance, as a share of the first, below which a component is rounding error.
 LEAST_VARIANCE = 1e-9
-# Points between two eigenvalues from which a root is looked for
+# Points between two eigenvalues at which the search for a root starts.
 N_ROOTS = 128
 
 
-def unseen(scores: NDArray, total_variance: float, n_features: int, *, step: int = 1) -> NDArray[np.float32]:
-    r"""Return where principal components would have put each cell if they had been made without it.
+def leave_one_out_scores(
+    scores: NDArray[np.float64], total_variance: float, n_features: int, *, step: int = 1
+) -> NDArray[np.float32]:
+    r"""Return where each cell would lie on principal components computed without it.
 
-    Components bend toward the cells that they are made of, so that these lie farther out than new cells of the same
-    kind, the more so the fewer cells and the more genes there are. In the basis of all components the
-    covariance without cell i, and around the mean without it, has as its eigenvalues the roots :math:`\mu_j` of
+    Components bend toward the cells that they are computed from, so these lie farther out than new cells of the same
+    kind, the more so the fewer cells and the more genes there are. In the basis of all components, the eigenvalues of
+    the covariance without cell i, around the mean without it, are the roots :math:`\mu_j` of
     :math:`\sum_m s_{im}^2/(\lambda_m - \mu) = n - 1` with :math:`\lambda_{j+1} < \mu_j < \lambda_j`, and the cell is at
-    :math:`\pm n/(\sum_m s_{im}^2/(\lambda_m - \mu_j)^2)^{1/2}` on the j-th eigenvector. Behind the last known
-    component, the spectrum is taken to be like that of noise, with the variance that is left, the same for all cells.
-    Components of nearly equal variance are pooled.
+    :math:`\pm n/(\sum_m s_{im}^2/(\lambda_m - \mu_j)^2)^{1/2}` on the j-th eigenvector. The spectrum beyond the last
+    known component is modeled as noise with the remaining variance, the same for all cells. Components of nearly equal
+    variance are pooled.
 
     Parameters
     ----------
     scores
-        (n, d) principal components of n cells, all that they were made of.
+        (n, d) principal components of all n cells that they were computed from.
     total_variance
         Sum of the variances of the features, with n - 1 in the denominator.
     n_features
-        Number of features that the components were made of.
+        Number of features that the components were computed from.
     step
         Return every so many cells.
 
@@ -65,9 +67,9 @@ def unseen(scores: NDArray, total_variance: float, n_features: int, *, step: int
     weights = np.concatenate([centered**2 / n, np.broadcast_to(weight / n, (len(centered), len(nodes)))], axis=1)
     moved, rows = np.abs(centered), np.arange(len(centered))
     target = 1 - 1 / n
-    # no direction has more of a cell than all of it
+    # no direction holds more than the whole cell
     size, tiny = np.sqrt((centered**2).sum(1) + max(left, 0)), np.finfo(np.float64).tiny
-    # the logarithm of the distance from either end says more than the distance
+    # spaced by the logarithm of the distance from either end
     along = 1 / (1 + np.exp(-np.linspace(-20, 20, N_ROOTS)))
     for j in np.flatnonzero(known > LEAST_VARIANCE * known[0]):
         between = poles[j + 1] + (poles[j] - poles[j + 1]) * along
@@ -83,7 +85,7 @@ def unseen(scores: NDArray, total_variance: float, n_features: int, *, step: int
             slope = np.maximum((ratio / (poles - root[:, None])).sum(1), tiny)
             root = np.clip(root - (ratio.sum(1) - target) / slope, start, end)
         moved[:, j] = np.minimum(np.sqrt(n / slope), size)
-    # components of nearly equal variance turn into each other without the cell: each has what is usual among them
+    # without the cell, components of nearly equal variance mix, so each gets the average of its group
     logs, spread = np.log(np.maximum(known, tiny)), np.maximum((moved**2).mean(0), tiny)
     alike = np.exp(-(((logs[:, None] - logs) / ALIKE) ** 2) / 2)
     moved *= np.sqrt(alike @ spread / alike.sum(1) / spread)
@@ -92,11 +94,11 @@ def unseen(scores: NDArray, total_variance: float, n_features: int, *, step: int
     return (result + mean).astype(np.float32)
 
 
-def _rest(known: NDArray, left: float, n_left: int) -> tuple[NDArray, NDArray]:
-    """Return n_left eigenvalues behind the known ones with this sum, as some of them and the share of the sum of each.
+def _rest(known: NDArray[np.float64], left: float, n_left: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return n_left eigenvalues beyond the known ones that sum to `left`: some nodes, and the sum that each stands for.
 
-    They begin as far behind the last one that is known as the last ones lie apart, lie at first as those of noise
-    do, and then fall as fast as the sum says.
+    They start below the last known eigenvalue by the usual gap between the last ones, follow the edge of a noise
+    spectrum, and then fall at the rate that the sum requires.
     """
     first = known[-1] - (np.median(-np.diff(known)[-N_GAPS:]) if len(known) > 1 else 0)
     if n_left <= 0 or not 0 < left < first * n_left:

@@ -1,4 +1,4 @@
-"""Cells that are not of the kind that a map was made of."""
+"""Cells unlike those that a map was made of."""
 
 from __future__ import annotations
 
@@ -8,64 +8,66 @@ import numpy as np
 from sklearn.neighbors import NearestNeighbors
 from sklearn.random_projection import GaussianRandomProjection
 
-from .unseen import unseen
+from .leave_one_out import leave_one_out_scores
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    Floats = NDArray[np.float64]
+
 N_DIRECTIONS, N_DISTANCES = 20, 10
-# Cells that others are compared with, and of these, whose neighborhoods are averaged to tell noise from structure.
+# Largest number of reference cells to compare with, and of neighborhoods to average to tell noise from structure.
 MAX_REFERENCE, MAX_NEIGHBORHOODS = 20_000, 2_000
-# Of the reference, what is beyond counts as not belonging to it: the 2% of held-out cells that may be flagged, less
-# where the representation knows its cells a little and nothing allows for that (benchmarks/outliers.py).
+# Share of the reference that counts as outliers, so that about 2% of held-out cells are flagged; less if the
+# representation was fitted to the reference and nothing corrects for that (benchmarks/outliers.py).
 SHARE, SHARE_KNOWN = 0.02, 0.015
-# An axis on which neighbors have nothing in common still counts a little; one without noise is not all that counts.
+# Bounds that keep an axis without shared variance in play, and an axis without noise from dominating.
 LEAST_SHARED, LEAST_NOISE = 0.05, 1e-4
-# Of more than twice as many features, random projections are compared, which keep distances and directions.
+# More than twice as many features are projected at random, which keeps distances and directions.
 N_PROJECTED = 500
-# Cells that differ by less, as a share of the size of the reference, are the same.
+# Cells that differ by less, as a share of the size of the reference, count as the same cell.
 SAME = 1e-4
-# Where the reference has no spread at all, all other cells are equally far.
+# Bounds for a reference without any spread.
 TINY, MAX_SCORE = 1e-6, 1e6
 
 
 class Outliers(NamedTuple):
-    """How far cells are from those of a reference."""
+    """How far cells are from the cells of a reference."""
 
     score: NDArray[np.float32]
-    """(n,) about 0 for a typical cell of the reference, and above 1 as one or two in a hundred of these are."""
+    """(n,) about 0 for a typical cell of the reference; one or two in a hundred of these are above 1."""
     is_outlier: NDArray[np.bool_]
-    """(n,) whether it is above 1."""
+    """(n,) whether the score is above 1."""
 
 
-def outliers(x: NDArray, reference: NDArray, *, made_of: tuple[float, int] | None = None) -> Outliers:
-    r"""Say which cells are farther from the cells of a reference than these are from each other.
+def outliers(x: Floats, reference: Floats, *, made_of: tuple[float, int] | None = None) -> Outliers:
+    r"""Find cells that are farther from the cells of a reference than these are from each other.
 
-    Two things are asked of each cell. How far are its 10 nearest, compared with how far these are from their own? A
-    sparse population is no outlier for being sparse, as in the local outlier factor (Breunig, Kriegel, Ng & Sander
-    2000). And how far are the directions of the 20 nearest from its own, as seen from the mean of the reference? So a
-    cell that expresses something else is told from one that expresses more.
+    Two questions are asked about each cell. How far away are its 10 nearest reference cells, compared with the distance
+    of these from their own neighbors? As in the local outlier factor (Breunig, Kriegel, Ng & Sander 2000), cells of a
+    sparse population are not outliers. And how far are the directions of the 20 nearest from its own, as seen from the
+    mean of the reference? This separates a cell that expresses other genes from one that expresses more.
 
     Most principal components are mostly noise. Let t be the variance along a principal axis, and w the variance
     around the mean of the 20 nearest cells. For the distances each axis is multiplied by the share :math:`1 - w/t` that
     neighbors have in common. For the directions the cells are whitened by the covariance around that mean.
 
-    Each answer becomes :math:`-\log p`, where p is the share of the reference that is at least as far, each cell of it
-    compared with all the others (a conformal p-value: Vovk, Gammerman & Shafer 2005). The sum of the two is Fisher's
-    statistic. The score is that sum, from its median over the reference and in units of the way to its 98% quantile, or
-    to that of 98.5% without `made_of`.
+    Each answer becomes :math:`-\log p`, where p is the share of the reference that is at least as far, each reference
+    cell being compared with all others (a conformal p-value: Vovk, Gammerman & Shafer 2005). The sum of the two is
+    Fisher's statistic. The score shifts and scales it: 0 is its median over the reference, and 1 its 98% quantile, or
+    the 98.5% quantile without `made_of`.
 
     Parameters
     ----------
     x
         (n, D) cells.
     reference
-        (m, D) cells to compare with, at least 3; of more than 20,000 evenly spaced ones count.
+        (m, D) cells to compare with, at least 3. Of more than 20,000, evenly spaced ones are used.
     made_of
-        If `reference` is all the cells that principal components were made of: the total variance and the number of
-        the features. The cells are then compared with where those of the reference would lie if the components had been
-        made without them (`scgeoae.quality.unseen`). Otherwise the representation is taken not to depend on single
-        cells. A cell of x that is one of those that count gets the score that it has there.
+        The total variance and the number of features, if `reference` is all cells that principal components were
+        computed from. Cells are then compared with where each reference cell would lie if the components had been
+        computed without it. Otherwise the representation is assumed not to depend on single cells. A cell of x that is
+        one of the reference cells in use gets its score there.
 
     Examples
     --------
@@ -81,7 +83,7 @@ def outliers(x: NDArray, reference: NDArray, *, made_of: tuple[float, int] | Non
         reference, x = project.fit_transform(reference[::step]), project.transform(x)
         step = 1
     seen = np.asarray(reference[::step], dtype=np.float64)
-    known = seen if made_of is None else unseen(reference, *made_of, step=step).astype(np.float64)
+    known = seen if made_of is None else leave_one_out_scores(reference, *made_of, step=step).astype(np.float64)
     center = known.mean(0)
     size = np.sqrt(known.var(0).sum()) or 1.0
     seen, known, x = ((cells - center) / size for cells in (seen, known, x))
@@ -94,7 +96,7 @@ def outliers(x: NDArray, reference: NDArray, *, made_of: tuple[float, int] | Non
     far, far_known = _surprise(*_distances(x @ along, known @ along))
     apart, apart_known = _surprise(*_directions(_unit(x @ white), _unit(known @ white)))
     surprise, surprise_known = far + apart, far_known + apart_known
-    # a cell of the reference belongs there no more for being compared with itself
+    # a cell of the reference is not compared with itself
     gap, nearest = NearestNeighbors(n_neighbors=1).fit(seen).kneighbors(x)
     surprise = np.where(gap[:, 0] <= SAME, surprise_known[nearest[:, 0]], surprise)
     share = SHARE_KNOWN if made_of is None else SHARE
@@ -103,7 +105,7 @@ def outliers(x: NDArray, reference: NDArray, *, made_of: tuple[float, int] | Non
     return Outliers(score, score > 1)
 
 
-def _noise(x: NDArray) -> NDArray:
+def _noise(x: Floats) -> Floats:
     """Return the covariance, (D, D), of cells around the mean of their neighbors."""
     k = min(N_DIRECTIONS, len(x) - 1)
     some = x[:: -(-len(x) // MAX_NEIGHBORHOODS)]
@@ -112,38 +114,38 @@ def _noise(x: NDArray) -> NDArray:
     return away.T @ away / len(away) * k / (k + 1)
 
 
-def _near(x: NDArray, reference: NDArray, k: int) -> tuple[tuple[NDArray, NDArray], tuple[NDArray, NDArray]]:
-    """Return distances and numbers of the k nearest for x, and for the reference among all its others."""
+def _near(x: Floats, reference: Floats, k: int) -> tuple[tuple[Floats, Floats], tuple[Floats, Floats]]:
+    """Return distances and indices of the k nearest reference cells for x, and for the reference without itself."""
     index = NearestNeighbors(n_neighbors=min(k, len(reference) - 1)).fit(reference.astype(np.float32))
     return index.kneighbors(x.astype(np.float32)), index.kneighbors()
 
 
-def _distances(x: NDArray, reference: NDArray) -> tuple[NDArray, NDArray]:
-    """Return the logarithm of the mean distance to the nearest, less its mean over these."""
+def _distances(x: Floats, reference: Floats) -> tuple[Floats, Floats]:
+    """Return the log mean distance to the nearest cells, relative to the mean of these cells' own."""
     (far, near), (own_far, own_near) = _near(x, reference, N_DISTANCES)
     own = _log_mean(own_far)
     return _log_mean(far) - own[near].mean(1), own - own[own_near].mean(1)
 
 
-def _directions(x: NDArray, reference: NDArray) -> tuple[NDArray, NDArray]:
+def _directions(x: Floats, reference: Floats) -> tuple[Floats, Floats]:
     (far, _), (own, _) = _near(x, reference, N_DIRECTIONS)
     return _log_mean(far), _log_mean(own)
 
 
-def _log_mean(distances: NDArray) -> NDArray:
-    # a cell that is there many times has a distance of 0 to its neighbors
+def _log_mean(distances: Floats) -> Floats:
+    # duplicates of a cell are at distance 0
     return np.log(np.maximum(distances.mean(1), TINY))
 
 
-def _unit(x: NDArray) -> NDArray:
+def _unit(x: Floats) -> Floats:
     return x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), np.finfo(np.float64).tiny)
 
 
-def _surprise(values: NDArray, reference: NDArray) -> tuple[NDArray, NDArray]:
-    """Return -log p of both. Each value counts itself, once among those of the reference."""
+def _surprise(values: Floats, reference: Floats) -> tuple[Floats, Floats]:
+    """Return -log p of both. Each value counts itself, once among the reference values."""
     n, ordered = len(reference), np.sort(reference)
     at_least, at_least_known = (n - np.searchsorted(ordered, v) for v in (values, reference))
-    # no p is below 1/n, but far is not farther than all: there -log p goes on as it grew in the tail
+    # p cannot fall below 1/n, so beyond the farthest reference value -log p is extrapolated from its growth in the tail
     ninety, high = np.quantile(ordered, [0.9, 0.99])
     beyond = np.log(10) * np.maximum(values - ordered[-1], 0) / max(high - ninety, TINY)
     return np.log((n + 1) / (at_least + 1)) + beyond, np.log(n / at_least_known)
