@@ -32,10 +32,10 @@ class Table:
     def __init__(self, text: str, roles: list[str], cases: dict[str, list[str]]) -> None:
         self.groups: dict[str, tuple[str, ...]] = {}
         self.rows: list[Row] = []
-        for number, line in enumerate(map(str.strip, text.splitlines()), start=1):
-            if line.startswith("@"):
-                name, _, members = line.partition("=")
-                self.groups[name.strip()] = self.expand(members)
+        for number, line in lines_of(text):
+            if re.match(r"@\w+ = ", line):
+                name, _, members = line.partition(" = ")
+                self.groups[name] = self.expand(members)
             elif line and not line.startswith("#"):
                 self.rows.append(self.row(number, line))
         self.decides: dict[tuple[str, str, str], Row] = {}
@@ -47,13 +47,10 @@ class Table:
                             self.decides[role, order, case] = row
 
     def expand(self, names: str) -> tuple[str, ...]:
-        """Return patterns, with groups replaced by their members; ``-name`` takes members out again."""
+        """Return patterns, with groups replaced by their members."""
         found: list[str] = []
         for name in map(str.strip, names.split(";")):
-            if name.startswith("-"):
-                found = [member for member in found if not matches(name[1:], member)]
-            else:
-                found += self.groups[name] if name.startswith("@") else [name]
+            found += self.groups[name] if name.startswith("@") else [name]
         return tuple(found)
 
     def row(self, number: int, line: str) -> Row:
@@ -68,6 +65,17 @@ class Table:
             expected=expected,
             wrong_today=wrong[0].removeprefix("today: ") if wrong else None,
         )
+
+
+def lines_of(text: str) -> list[tuple[int, str]]:
+    """Return the lines and their numbers; an indented line continues the one before."""
+    lines: list[tuple[int, str]] = []
+    for number, line in enumerate(text.splitlines(), start=1):
+        if line.startswith(" "):
+            lines[-1] = lines[-1][0], f"{lines[-1][1]} {line.strip()}"
+        else:
+            lines.append((number, line.strip()))
+    return lines
 
 
 def matches(pattern: str, text: str) -> bool:
