@@ -18,6 +18,7 @@ from sklearn.neighbors import NearestNeighbors
 import scgeoae as sg
 from scgeoae.quality import evaluate
 from scgeoae.training import Settings, fit
+from scgeoae.training.fit import default_steps
 
 RESULTS = Path(__file__).parent / "results"
 MEASURES = ("kNN", "kNN_10", "Trust", "Spear", "KL_0.1", "Stress_scale_free")
@@ -45,7 +46,7 @@ def run(x: np.ndarray, seed: int, *, k: int | None = None, shorter: int | None =
     if k is not None:
         neighbors = NearestNeighbors(n_neighbors=k).fit(train).kneighbors(return_distance=False)
     if shorter is not None:
-        settings["n_steps"] = sg.training.default_steps(len(train), 256) // shorter
+        settings["n_steps"] = default_steps(len(train), 256) // shorter
     fitted = fit(train, Settings(seed=seed, **settings), neighbors=neighbors)
     distortion = sg.geometry.distortion(torch.from_numpy(fitted.metric))
     z = fitted.model.encode(torch.from_numpy(x)).numpy()

@@ -29,7 +29,8 @@ from sklearn.decomposition import PCA
 
 import scgeoae as sg
 from scgeoae.quality import MEASURES, evaluate
-from scgeoae.training import Settings, Settled, fit, place
+from scgeoae.training import Settings, fit
+from scgeoae.training.placement import Reference, place
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -141,7 +142,7 @@ def left_out(adata: AnnData, seeds: range) -> pd.DataFrame:
         fitted = fit(x[~unseen], settings)
         model = fitted.model
         cells = model.standardize(x).numpy()
-        known = Settled(cells[~unseen], model.to_latent(fitted.embedding).numpy())
+        known = Reference(cells[~unseen], model.to_latent(fitted.embedding).numpy())
         placed = place(
             model, cells[unseen], known, perplexity=settings.perplexity, divergence_weight=settings.tsne_weight
         )

@@ -24,19 +24,20 @@ from sklearn.neighbors import NearestNeighbors
 
 import scgeoae as sg
 from scgeoae.quality import evaluate
-from scgeoae.training import Settings, Settled, fit, place
+from scgeoae.training import Settings, fit
+from scgeoae.training.placement import Reference, place
 from scgeoae.training.positions import Positions
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-def ask_without_reconstruction(positions: Positions, model: sg.nn.Autoencoder) -> None:
-    ask(positions, model)
+def decode_without_reconstruction(positions: Positions, model: sg.nn.Autoencoder) -> None:
+    decode(positions, model)
     positions.slope[:], positions.metric[:] = 0, 0
 
 
-ask = Positions.ask
+decode = Positions.decode
 RESULTS = Path(__file__).parent / "results"
 MEASURES = ("kNN_10", "AUC_RNX", "kNN", "Trust", "Spear", "Stress_scale_free", "KL_0.1")
 TRAINING = "scgeoae.training"
@@ -45,9 +46,12 @@ VARIANTS: dict[str, tuple[dict, dict]] = {
     "default": ({}, {}),
     "no refinement": ({"refine": False}, {}),
     "no t-SNE term": ({"tsne_weight": 0}, {}),
-    "no reconstruction term for positions": ({}, {f"{TRAINING}.positions.Positions.ask": ask_without_reconstruction}),
-    "no isometric penalty": ({}, {f"{TRAINING}.settle.PENALTY_FACTOR": 0.0}),
-    "no chord term": ({}, {f"{TRAINING}.settle.CHORD_WEIGHT": 0.0}),
+    "no reconstruction term for positions": (
+        {},
+        {f"{TRAINING}.positions.Positions.decode": decode_without_reconstruction},
+    ),
+    "no isometric penalty": ({}, {f"{TRAINING}.refine.PENALTY_FACTOR": 0.0}),
+    "no chord term": ({}, {f"{TRAINING}.refine.CHORD_WEIGHT": 0.0}),
     "local kernel widths only": ({}, {f"{TRAINING}.positions.SHARED": 0.0}),
     "one kernel width for all": ({}, {f"{TRAINING}.positions.SHARED": 1.0}),
     "no jumps": ({}, {f"{TRAINING}.positions.LAST_JUMP": 0}),
@@ -98,7 +102,7 @@ def left_out(x: NDArray, seed: int) -> dict[str, float]:
     fitted = fit(x[~unseen], settings)
     model = fitted.model
     cells = model.standardize(x).numpy()
-    known = Settled(cells[~unseen], model.to_latent(fitted.embedding).numpy())
+    known = Reference(cells[~unseen], model.to_latent(fitted.embedding).numpy())
     row = {}
     for name, new in {
         "encoder alone": model.encode(x[unseen]).numpy(),
@@ -113,7 +117,7 @@ def left_out(x: NDArray, seed: int) -> dict[str, float]:
     return row | {"reference cells placed again, moved by": float(np.median(moved))}
 
 
-def settle(model: sg.nn.Autoencoder, x: NDArray, known: Settled, settings: Settings) -> NDArray:
+def settle(model: sg.nn.Autoencoder, x: NDArray, known: Reference, settings: Settings) -> NDArray:
     return place(model, x, known, perplexity=settings.perplexity, divergence_weight=settings.tsne_weight)
 
 

@@ -20,7 +20,7 @@ import sys
 import tempfile
 import time
 from importlib.metadata import version
-from itertools import cycle, pairwise
+from itertools import pairwise, repeat
 from pathlib import Path
 
 import numpy as np
@@ -173,12 +173,12 @@ def products(batch: int, pairs: int, points: float, hidden: tuple[int, ...], n_f
 def steps() -> list[str]:
     import torch
 
-    from scgeoae.nn import Autoencoder, flatten
-    from scgeoae.training import Batch, Settings, encode
-    from scgeoae.training.adamw import AdamW
-    from scgeoae.training.batches import GEOMETRY_POINTS, MAX_CONTRASTED
-    from scgeoae.training.descent import Descent
-    from scgeoae.training.optimize import STEPS_A_PENALTY
+    from scgeoae.nn import Autoencoder
+    from scgeoae.training import Batch, Objective, Settings
+    from scgeoae.training.batches import MAX_ANCHORS, METRIC_CELLS
+    from scgeoae.training.loop import descend
+    from scgeoae.training.optimizer import AdamW
+    from scgeoae.training.settings import PENALTY_INTERVAL
 
     n_features, d = 50, 2
     threads = torch.get_num_threads()
@@ -193,18 +193,13 @@ def steps() -> list[str]:
 
         def stepper(settings, batch=batch, generator=generator):
             model = Autoencoder(n_features, d, generator=generator)
-            optimizer = AdamW(flatten(model), peak=1e-4, n_steps=10**6)
-            pairs = min(batch, MAX_CONTRASTED) if settings.contrast else 0
+            optimizer = AdamW(model, peak=1e-4, n_steps=10**6)
+            pairs = min(batch, MAX_ANCHORS) if settings.contrastive else 0
             x = torch.randn(batch, n_features, generator=generator)
-            cells = Batch(x, n_at=GEOMETRY_POINTS, partners=x[:pairs] if pairs else None)
-            descend = Descent(model, terms=settings.terms, contrast=settings.contrast)
-            penalized = cycle([True] + [False] * (STEPS_A_PENALTY - 1))
-
-            def step() -> None:
-                descend(cells, STEPS_A_PENALTY, penalized=next(penalized))
-                optimizer.step()
-
-            return step
+            cells = Batch(x, n_metric=METRIC_CELLS, positives=x[:pairs] if pairs else None)
+            objective = Objective(settings.terms, settings.contrastive, interval=PENALTY_INTERVAL)
+            run = descend(model, repeat(cells), objective, optimizer, 10**6)
+            return lambda: next(run)
 
         a, b, out = torch.randn(batch, 128), torch.randn(128, 128), torch.empty(batch, 128)
         found = seconds_of(
@@ -216,7 +211,7 @@ def steps() -> list[str]:
             }
         )
         rate = 2 * a.numel() * 128 / found["product"]
-        pairs, points = min(batch, MAX_CONTRASTED), GEOMETRY_POINTS / STEPS_A_PENALTY
+        pairs, points = min(batch, MAX_ANCHORS), METRIC_CELLS / PENALTY_INTERVAL
         default = products(batch, pairs, points, hidden, n_features, d) / rate
         pure = products(batch, 0, points, hidden, n_features, d) / rate
         row = [n_threads, f"{batch:,}", f"{1e3 * default:.2f}", f"{1e3 * found['default']:.2f}"]
@@ -224,17 +219,6 @@ def steps() -> list[str]:
         row += [f"{1e3 * found['vanilla']:.2f}", f"{found['pure'] / found['vanilla']:.2f}"]
         lines.append("| " + " | ".join(map(str, row)) + " |")
     torch.set_num_threads(threads)
-
-    model = Autoencoder(n_features, d)
-    cells = np.random.default_rng(0).normal(size=(200_000, n_features)).astype(np.float32)
-    a, b, out = torch.randn(4096, 128), torch.randn(128, 128), torch.empty(4096, 128)
-    found = seconds_of({"encode": lambda: encode(model, cells), "product": lambda: torch.mm(a, b, out=out)}, 7, 1)
-    widths = (n_features, *hidden, d)
-    operations = 2 * (sum(p * q for p, q in pairwise(widths)) + n_features * d)
-    possible = 2 * a.numel() * 128 / found["product"] / operations
-    rate = len(cells) / found["encode"]
-    share = f"{rate / possible:.2f} of what the rate of matrix products allows for"
-    lines += ["", f"New cells are encoded at {rate / 1e6:.2f} million a second on {threads} threads, {share}."]
     return lines
 
 

@@ -9,16 +9,17 @@ from __future__ import annotations
 
 import argparse
 import time
+from itertools import repeat
 
 import numpy as np
 import torch
 
 from scgeoae.geometry.regularizers import REGULARIZERS
-from scgeoae.nn import Autoencoder, flatten
-from scgeoae.training import Batch, Settings
-from scgeoae.training.adamw import AdamW
-from scgeoae.training.batches import GEOMETRY_POINTS, NEIGHBORS_A_STEP
-from scgeoae.training.descent import Descent
+from scgeoae.nn import Autoencoder
+from scgeoae.training import Batch, Objective, Settings
+from scgeoae.training.batches import METRIC_CELLS, NEIGHBORS_PER_STEP
+from scgeoae.training.loop import descend
+from scgeoae.training.optimizer import AdamW
 from scgeoae.training.sampling import SAMPLINGS
 
 N_CELLS, N_FEATURES = 128, 50
@@ -28,22 +29,16 @@ WARM_UP, BLOCK = 3, 20
 def stepper(settings: Settings):
     generator = torch.Generator().manual_seed(0)
     model = Autoencoder(N_FEATURES, 2, generator=generator)
-    optimizer = AdamW(flatten(model), peak=1e-3, n_steps=10_000)
+    optimizer = AdamW(model, peak=1e-3, n_steps=10_000)
     x = torch.randn(N_CELLS, N_FEATURES, generator=generator)
-    neighbors = x[:, None] + 0.1 * torch.randn(N_CELLS, NEIGHBORS_A_STEP, N_FEATURES, generator=generator)
-    batch = Batch(x, n_at=GEOMETRY_POINTS, neighbors=neighbors)
-    if settings.regularizer == "denoising":
-        batch = batch._replace(noise=0.1 * torch.randn(x.shape, generator=generator))
+    neighbors = x[:, None] + 0.1 * torch.randn(N_CELLS, NEIGHBORS_PER_STEP, N_FEATURES, generator=generator)
+    noise = 0.1 * torch.randn(x.shape, generator=generator) if settings.regularizer == "denoising" else None
+    batch = Batch(x, noise=noise, n_metric=METRIC_CELLS, neighbors=neighbors)
     draw = SAMPLINGS[settings.sampling]
     sample = None if draw is None else lambda z: draw(z, generator)
 
-    descend = Descent(model, terms=settings.terms, sample=sample)
-
-    def step() -> None:
-        descend(batch)
-        optimizer.step()
-
-    return step
+    steps = descend(model, repeat(batch), Objective(settings.terms, sampler=sample), optimizer, 10**6)
+    return lambda: next(steps)
 
 
 def main() -> None:

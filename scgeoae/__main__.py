@@ -38,7 +38,7 @@ def run(options: argparse.Namespace) -> None:
     """Make the map, print its scores, and write the files that the options ask for."""
     # report wrong paths before the imports below, which take seconds
     if options.input is not None and not options.input.is_file():
-        msg = f"there is no file {options.input}"
+        msg = f"Did not find the file {options.input}."
         raise FileNotFoundError(msg)
     if options.output is not None:
         check_target(options.output)

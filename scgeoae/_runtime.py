@@ -1,4 +1,4 @@
-"""How PyTorch computes here: its modes, its threads, its precision, and what children of a fork inherit."""
+"""How PyTorch computes here: its modes, its number of threads, its precision, and what forks inherit."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ R = TypeVar("R")
 
 
 def default_torch_modes(function: Callable[P, R]) -> Callable[P, R]:
-    """Let a function compute as if PyTorch had just been imported, in whatever modes of its own the caller's code is.
+    """Make a function compute as if PyTorch had just been imported, whatever modes the caller has set.
 
-    New tensors are on the CPU with ``torch.set_default_device("cuda")`` too, products have their precision within
-    `torch.autocast`, and gradients are there within `torch.inference_mode`. These modes are those of a thread, and are
-    what they were afterwards. ``torch.set_default_dtype`` is that of the process, and is left alone: wherever numbers
-    are made, their type stands beside.
+    New tensors are on the CPU even after ``torch.set_default_device("cuda")``, products have full precision within
+    `torch.autocast`, and there are gradients within `torch.inference_mode`. These modes belong to the thread, and are
+    restored afterwards. ``torch.set_default_dtype`` belongs to the process, and is left alone: all numbers are made
+    with an explicit type.
 
-    Matrices of an AnnData on disk are read inside, and a file that h5py cannot decompress is said to be one.
+    If the function reads a matrix from disk that h5py cannot decompress, the error explains this.
     """
 
     @functools.wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
         with ExitStack() as modes:
-            # a mode costs some microseconds an operation: none is entered that makes no difference
+            # a mode costs some microseconds an operation, so none is entered that makes no difference
             if torch.get_default_device().type != "cpu":
                 modes.enter_context(torch.device("cpu"))
             for device in ("cpu", "cuda", "mps"):
@@ -52,15 +52,15 @@ def default_torch_modes(function: Callable[P, R]) -> Callable[P, R]:
     return call
 
 
-# Seconds between two looks at whether the threads have ended, after a Ctrl-C.
+# Seconds between two checks whether the threads have ended, after a Ctrl-C.
 PAUSE = 1e-3
 
 
 def parallel_blocks(work: Callable[[int, int], None], n: int, *, block: int, n_threads: int) -> None:
-    """Call ``work(start, stop)`` for each block of the rows 0 to n, on at most so many threads, and wait for all.
+    """Call ``work(start, stop)`` for each block of the rows 0 to n on several threads, and wait for all of them.
 
-    A pool of `concurrent.futures` can be left with a lock taken by a Ctrl-C, on which its end then waits for ever.
-    Here no thread waits for a lock but this one, and after a Ctrl-C for none.
+    A Ctrl-C can leave a lock of a `concurrent.futures` pool taken, and its shutdown then waits forever. Here only the
+    calling thread waits for locks, and after a Ctrl-C it waits for none.
     """
     starts = list(range(0, n, block))
     n_threads = min(n_threads, len(starts))
@@ -68,7 +68,7 @@ def parallel_blocks(work: Callable[[int, int], None], n: int, *, block: int, n_t
         for start in starts:
             work(start, min(start + block, n))
         return
-    # `next` of a list's iterator is one instruction, so that no two threads take the same block
+    # `next` of a list's iterator is one instruction, so no two threads take the same block
     todo, busy, errors, ended = iter(starts), [], [], [Lock() for _ in range(n_threads)]
 
     def run(end: Lock) -> None:
@@ -89,7 +89,7 @@ def parallel_blocks(work: Callable[[int, int], None], n: int, *, block: int, n_t
         for end in ended:
             end.acquire()
     except BaseException:
-        # one that has not begun finds nothing to do
+        # a thread that has not begun finds nothing to do
         starts.clear()
         while busy:
             time.sleep(PAUSE)
@@ -98,21 +98,21 @@ def parallel_blocks(work: Callable[[int, int], None], n: int, *, block: int, n_t
         raise errors[0]
 
 
-# Measured on two cores with the default networks, milliseconds a step of 128 cells, medians: one
-# thread 5.9, two threads 6.3 on an idle machine; 7.5 and 25.6 beside one other busy process,
-# because each of some hundred small products then waits for the slower thread.
+# Measured on two cores with the default networks, in milliseconds per step of 128 cells (medians): one thread 5.9, two
+# threads 6.3 on an idle machine; 7.5 and 25.6 beside one other busy process, because each of some hundred small
+# products then waits for the slower thread.
 MAX_SINGLE_THREADED_BATCH = 512
 
 _lock = Lock()
-# The precision that the process had before the first of the trainings on CUDA that are under way, one entry for each.
+# For each training on CUDA that is under way, the precision that the process had before the first of them.
 _precisions: list[str] = []
 
 
 @contextmanager
 def training_threads(batch_size: int, device: torch.device) -> Iterator[None]:
-    """Compute small steps on one thread of a CPU, and products on CUDA in TF32; give both back afterwards.
+    """Use one thread for small steps on a CPU, and TF32 for products on CUDA, and restore both afterwards.
 
-    Also where several threads of a process train at a time.
+    Several threads of a process may train at the same time.
     """
     if device.type == "cuda":
         with _tf32():
@@ -131,22 +131,22 @@ def _one_thread() -> Iterator[None]:
         yield
         return
     try:
-        _compute_on(1)
+        _set_threads(1)
         yield
     finally:
         try:
-            _compute_on(threads)
+            _set_threads(threads)
         except KeyboardInterrupt:
-            # a Ctrl-C at this moment must not leave the caller with one thread
-            _compute_on(threads)
+            # a Ctrl-C at this moment must not leave the caller on one thread
+            _set_threads(threads)
             raise
 
 
-def _compute_on(threads: int) -> None:
-    """Set how many threads compute what the calling thread asks for, and no other.
+def _set_threads(threads: int) -> None:
+    """Set the number of threads for the calling thread, and for no other.
 
-    PyTorch gives the number that was set last to every thread that first uses it later. Such a thread would keep the
-    one of a training that was under way, so that number is put back, from another thread.
+    Every thread that first uses PyTorch later gets the number that was set last, and would keep it after the training.
+    So that number is restored, from another thread.
     """
     with _lock:
         of_later_threads = _elsewhere(torch.get_num_threads)
@@ -157,10 +157,10 @@ def _compute_on(threads: int) -> None:
 
 
 def _elsewhere(function: Callable[..., Any], *args: Any) -> Any:
-    """Return what a function returns in a thread of its own.
+    """Call a function in a thread of its own, and return its result.
 
-    Ctrl-C in the middle of what `threading` or `concurrent.futures` do can leave one of their locks taken, on which
-    the next call then waits for ever. A bare lock is taken and given back in one instruction.
+    A Ctrl-C inside `threading` or `concurrent.futures` can leave one of their locks taken, and the next call then waits
+    forever. A bare lock is taken and released in one instruction.
     """
     found, at_work = [], Lock()
 
@@ -178,7 +178,7 @@ def _elsewhere(function: Callable[..., Any], *args: Any) -> Any:
 
 @contextmanager
 def _tf32() -> Iterator[None]:
-    # this one is of the process: the first training sets it, and the last gives it back
+    # the precision belongs to the process: the first training sets it, and the last one restores it
     with _lock:
         _precisions.append(_precisions[0] if _precisions else torch.get_float32_matmul_precision())
         torch.set_float32_matmul_precision("high")
@@ -195,8 +195,8 @@ def _tf32() -> Iterator[None]:
 def compute_in_forks() -> None:
     """Let the children that this process forks from now on compute, each on one thread.
 
-    GNU OpenMP, by which PyTorch computes on Linux, keeps its threads for the next product. A child of a fork has the
-    record of them, but not the threads, and would wait for them forever.
+    GNU OpenMP, which PyTorch uses on Linux, keeps its threads for the next product. A forked child inherits the record
+    of these threads but not the threads, and would wait for them forever.
     """
     if hasattr(os, "register_at_fork"):
         os.register_at_fork(after_in_child=partial(torch.set_num_threads, 1))

@@ -148,7 +148,7 @@ def test_an_interrupt_while_training(small, tmp_path, monkeypatch, capsys):
     def interrupted(self, *args, **kwargs):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("scgeoae.training.settle.Positions.step", interrupted)
+    monkeypatch.setattr("scgeoae.training.refine.Positions.step", interrupted)
     assert main([str(tmp_path / "in.h5ad"), "-o", str(tmp_path / "out.h5ad")]) == 130
     assert capsys.readouterr() == ("", "scgeoae: interrupted\n")
     assert [path.name for path in tmp_path.iterdir()] == ["in.h5ad"]

@@ -12,7 +12,7 @@ import pandas as pd
 from .._arguments import check_found, check_name, checked_names
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from anndata import AnnData
     from numpy.typing import NDArray
@@ -113,7 +113,7 @@ def find_genes(adata: AnnData, genes: str | Sequence[str], gene_symbols: str | N
     return [by_symbol[gene] for gene in genes]
 
 
-def shown_names(adata: AnnData, genes: Sequence[str], gene_symbols: str | None) -> list[str]:
+def shown_names(adata: AnnData, genes: Iterable[str], gene_symbols: str | None) -> list[str]:
     """Return the names to show for genes of `var_names`: those in the column `gene_symbols`, if given."""
     if gene_symbols is None:
         return list(genes)

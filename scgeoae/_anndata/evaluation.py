@@ -71,7 +71,7 @@ def _read_unnamed(adata: AnnData, key: str) -> NDArray[Any]:
         raise TypeError(msg)
     positions = read_points(adata, key)
     if (positions >= 0).all() and np.allclose(positions.sum(1), 1, rtol=0, atol=ROUNDING):
-        msg = f"adata.obsm[{key!r}] has shares, which sum to one in each cell; name it with `basis` if it is a map."
+        msg = f"adata.obsm[{key!r}] has shares that sum to one in each cell; name it with `basis` if it is a map."
         raise ValueError(msg)
     return positions
 
@@ -97,7 +97,7 @@ def checked_table_key(adata: AnnData, key_added: str | None) -> str:
     check_adata(adata)
     key = checked_key(key_added, EVALUATION)
     if key in adata.uns and not isinstance(adata.uns[key], pd.DataFrame):
-        msg = f"adata.uns[{key!r}] holds something else, which would be lost; give another `key_added`."
+        msg = f"adata.uns[{key!r}] holds something else that would be lost; give another `key_added`."
         raise ValueError(msg)
     return key
 
@@ -112,7 +112,7 @@ def read_evaluation(adata: AnnData, key: str) -> pd.DataFrame:
         raise KeyError(msg)
     table = adata.uns[key]
     if not isinstance(table, pd.DataFrame) or not set(COLUMNS) <= set(table):
-        msg = f"adata.uns[{key!r}] is no table of sg.tl.evaluate; run {call}, or name another with `key`."
+        msg = f"adata.uns[{key!r}] is not a table of sg.tl.evaluate; run {call}, or give the `key` of one."
         raise ValueError(msg)
     if table.empty or table.duplicated(["basis", "measure"]).any():
         msg = f"adata.uns[{key!r}] is damaged: it does not have one row for each measure of a basis; run {call} again."

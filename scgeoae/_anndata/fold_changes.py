@@ -22,7 +22,7 @@ TINY = 1e-9
 
 
 def log_fold_changes(
-    adata: AnnData, genes: Sequence[str], groups: Sequence[NDArray[np.intp]], layer: str | None
+    adata: AnnData, genes: NDArray[np.str_], groups: Sequence[NDArray[np.intp]], layer: str | None
 ) -> NDArray[np.float32]:
     """Return the log2 fold changes of genes between the cells in each of k groups and all others, (k, g).
 

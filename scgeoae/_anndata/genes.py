@@ -19,7 +19,7 @@ from .units import statistics_of, units_of
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from numpy.typing import NDArray
+    from numpy.typing import ArrayLike, NDArray
 
     from .map import Map
     from .representation import Representation
@@ -62,7 +62,7 @@ def genes_of(adata: AnnData, representation: Representation) -> Genes | None:
         # the layer is gone
         found, matrix = None, _matrix(adata, None)
     if matrix is not None:
-        parts.append(_read_off(x, in_memory(matrix[rows]), adata, found, rows))
+        parts += _read_off(x, in_memory(matrix[rows]), adata, found, rows)
     if adata.raw is not None and _is_real(adata.raw.X):
         new = np.flatnonzero(~adata.raw.var_names.isin(adata.var_names))
         part = _regressed(x, in_memory(adata.raw.X[rows])[:, new], adata.raw.var_names[new])
@@ -87,7 +87,7 @@ def measured_cells(m: Map, genes: Sequence[str]) -> AnnData:
             listed = ", ".join(repr(str(gene)) for gene in missing[:5])
             msg = (
                 f"Did not find {listed} in {what}, to draw what was measured; bring it back. "
-                "sg.tl.decode needs it no longer."
+                "sg.tl.decode does not need it."
             )
             raise KeyError(msg)
         if len(wanted):
@@ -113,9 +113,9 @@ def _check_measured(
     if is_other.any():
         i = int(is_other.argmax())
         msg = (
-            f"{places[i]} no longer has the values of {genes[i]!r} that the map decodes to: when it was made they had "
+            f"{places[i]} no longer has the values of {genes[i]!r} that the map was made with: they had "
             f"the mean {then.mean[i]:.3g} and went up to {then.high[i]:.3g}, and now {now.mean[i]:.3g} and "
-            f"{now.high[i]:.3g}. Bring them back; sg.tl.decode needs them no longer."
+            f"{now.high[i]:.3g}. Bring them back; sg.tl.decode does not need them."
         )
         raise ValueError(msg)
 
@@ -151,12 +151,13 @@ def _components(adata: AnnData, representation: Representation) -> _Components |
     return _Components(loadings, layer if isinstance(layer, str) else None)
 
 
-def _read_off(x: NDArray[Any], y: Any, adata: AnnData, found: _Components | None, rows: NDArray[np.intp]) -> Genes:
+def _read_off(
+    x: NDArray[Any], y: Any, adata: AnnData, found: _Components | None, rows: NDArray[np.intp]
+) -> list[Genes]:
     """Return the genes, those with loadings first; the cells in `rows` have representation x and expression y."""
     layer, few = None if found is None else found.layer, spread_rows(len(rows), N_CHECKED)
-    offset = None if found is None else _offset(x[few], y[few], found.loadings)
-    if offset is None:
-        return replace(_regressed(x, y, adata.var_names), layer=layer)
+    if found is None or (offset := _offset(x[few], y[few], found.loadings)) is None:
+        return [replace(_regressed(x, y, adata.var_names), layer=layer)]
     has_loadings = (found.loadings != 0).any(1)
     used, rest = np.flatnonzero(has_loadings), np.flatnonzero(~has_loadings)
     statistics, loadings = statistics_of(y[:, used]), found.loadings[used]
@@ -170,7 +171,7 @@ def _read_off(x: NDArray[Any], y: Any, adata: AnnData, found: _Components | None
         offset=offset.astype(np.float32),
         units=units_of(adata, used, y[few], rows[few]),
     )
-    return _together([projected, _regressed(x, y[:, rest], adata.var_names[rest])])
+    return [projected, _regressed(x, y[:, rest], adata.var_names[rest])]
 
 
 def _offset(x: NDArray[Any], y: Any, loadings: NDArray[Any]) -> NDArray[Any] | None:
@@ -222,7 +223,7 @@ def _sample(adata: AnnData) -> NDArray[np.intp]:
     return spread_rows(adata.n_obs, int(np.clip(MAX_VALUES // n_genes, N_CHECKED, N_REGRESSED)))
 
 
-def _first(names: pd.Index, wanted: Sequence[str]) -> NDArray[np.intp]:
+def _first(names: pd.Index, wanted: ArrayLike) -> NDArray[np.intp]:
     """Return the first position of each wanted name; other names may be duplicated."""
     first = np.flatnonzero(~names.duplicated())
     return first[names[first].get_indexer(wanted)]

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from ..nn.genes import Genes
     from .map import Map
+    from .units import Reading
 
 
 def incoming_representation(
@@ -26,7 +27,7 @@ def incoming_representation(
     *,
     use_rep: str | None,
     layer: str | None,
-    units: str | None,
+    units: Reading | None,
     impute: bool,
 ) -> Representation:
     """Return the representation that a map was made from, for the cells of `adata_new`."""
@@ -45,7 +46,7 @@ def incoming_representation(
     for value, argument in ((units, "units"), (layer, "layer"), ("mean" if impute else None, "missing")):
         if value is not None:
             msg = (
-                f"The new cells are taken from adata_new.obsm[{name!r}], and no genes are projected, so that "
+                f"The new cells are taken from adata_new.obsm[{name!r}], and no genes are projected. Therefore "
                 f"{argument}={value!r} has no effect; leave it out."
             )
             raise ValueError(msg)
@@ -53,7 +54,7 @@ def incoming_representation(
     lacks_loadings = "there were no PCA loadings in adata.varm with the X they belong to, to project genes by"
     if is_of_components and use_rep is None and name in adata_new.obsm:
         msg = (
-            f"The map was made of {name!r}, and {lacks_loadings}. adata_new.obsm[{name!r}] may be a PCA of its own, "
+            f"The map was made of {name!r}, and {lacks_loadings}. adata_new.obsm[{name!r}] may be its own PCA, "
             f"which is another one: give use_rep={name!r} if it has the components of the reference."
         )
         raise ValueError(msg)
@@ -73,7 +74,7 @@ def incoming_representation(
 
 
 def _projected(
-    adata_new: AnnData, m: Map, genes: Genes, *, layer: str | None, units: str | None, impute: bool
+    adata_new: AnnData, m: Map, genes: Genes, *, layer: str | None, units: Reading | None, impute: bool
 ) -> Representation:
     """Return the genes of the new cells, converted to the reference's units and projected onto its components."""
     made_of = m.params["use_rep"]
@@ -104,13 +105,13 @@ def _projected(
         shown = ", ".join(map(repr, absent[:5].tolist())) + (", …" if len(absent) > 5 else "")
         msg = f"adata_new.var_names lack {len(absent)} of the {len(at)} genes of the reference: {shown}"
         msg += (
-            ". Are they named in another way?"
+            ". Do they have names of another kind?"
             if len(absent) == len(at)
             else ". Give missing='mean' to take their mean in the reference instead."
         )
         raise ValueError(msg)
     if len(absent):
-        logg.warning(f"{len(absent)} of {len(at)} genes of the reference are missing: taking their mean")
+        logg.warning(f"{len(absent)} of {len(at)} genes of the reference are missing and are replaced by their mean")
     convert = read_units(adata_new, matrix, name, genes, at[is_there], is_there, units)
     if made_of == "X" and np.array_equal(at, np.arange(adata_new.n_vars)) and convert.is_identity:
         return Representation(matrix, name, {"use_rep": "X", **({} if layer is None else {"layer": layer})})

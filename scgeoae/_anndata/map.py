@@ -41,15 +41,15 @@ Kind = Literal["autoencoder", "counts", "fitted", "laplacian"]
 SMALLEST, LARGEST = 1e-18, 1e18
 # Stored parameters that are read, and their valid values.
 VALID: dict[str, tuple[str, Callable[[Any], bool]]] = {
-    "use_rep": ("name", lambda value: isinstance(value, str)),
-    "layer": ("name", lambda value: isinstance(value, str)),
-    "size_factor_key": ("name", lambda value: isinstance(value, str)),
-    "n_pcs": ("integer >= 1", lambda value: isinstance(value, Integral) and value >= 1),
-    "n_cells": ("integer >= 1", lambda value: isinstance(value, Integral) and value >= 1),
-    "library_size": ("finite number > 0", lambda value: isinstance(value, Real) and 0 < value < np.inf),
-    "refine": ("truth value", lambda value: isinstance(value, bool | np.bool_)),
-    "tsne_weight": ("finite number >= 0", lambda value: isinstance(value, Real) and 0 <= value < np.inf),
-    "perplexity": ("finite number > 1", lambda value: isinstance(value, Real) and 1 < value < np.inf),
+    "use_rep": ("a name", lambda value: isinstance(value, str)),
+    "layer": ("a name", lambda value: isinstance(value, str)),
+    "size_factor_key": ("a name", lambda value: isinstance(value, str)),
+    "n_pcs": ("an integer >= 1", lambda value: isinstance(value, Integral) and int(value) >= 1),
+    "n_cells": ("an integer >= 1", lambda value: isinstance(value, Integral) and int(value) >= 1),
+    "library_size": ("a finite number > 0", lambda value: isinstance(value, Real) and 0 < float(value) < np.inf),
+    "refine": ("True or False", lambda value: isinstance(value, bool | np.bool_)),
+    "tsne_weight": ("a finite number >= 0", lambda value: isinstance(value, Real) and 0 <= float(value) < np.inf),
+    "perplexity": ("a finite number > 1", lambda value: isinstance(value, Real) and 1 < float(value) < np.inf),
 }
 
 
@@ -126,8 +126,8 @@ class Map:
         d = int((np.sqrt(8 * triangle.shape[1] + 1) - 1) / 2)
         if d * (d + 1) // 2 != triangle.shape[1]:
             msg = (
-                f"adata.obsm[{slot!r}] has {triangle.shape[1]} columns, which is no upper triangle of a square matrix: "
-                f"it was changed after it was written; run {self.call} again."
+                f"adata.obsm[{slot!r}] has {triangle.shape[1]} columns, which do not form the upper triangle of a "
+                f"square matrix: it was changed after it was written; run {self.call} again."
             )
             raise ValueError(msg)
         metric = np.empty((len(triangle), d, d), dtype=triangle.dtype)
@@ -151,8 +151,8 @@ class Map:
         graph = self._graph(self.slots.distances)
         if not (np.isfinite(graph.data) & (graph.data >= 0)).all():
             msg = (
-                f"adata.obsp[{self.slots.distances!r}] has lengths that are negative or not finite, as none was when "
-                f"they were written: run {self.call} again."
+                f"adata.obsp[{self.slots.distances!r}] has lengths that are negative or not finite, although all were "
+                f"valid when they were written: run {self.call} again."
             )
             raise ValueError(msg)
         return graph
@@ -174,8 +174,8 @@ class Map:
         values = obs_numbers(self.adata, name)
         if bad := np.count_nonzero(~np.isfinite(values)):
             msg = (
-                f"{bad} of {self.adata.n_obs} cells have no finite number in adata.obs[{name!r}], as all had when it "
-                f"was written: drop these cells or run {call or self.call} again."
+                f"{bad} of {self.adata.n_obs} cells have no finite number in adata.obs[{name!r}], although all had "
+                f"one when it was written: drop these cells or run {call or self.call} again."
             )
             raise ValueError(msg)
         return values
@@ -185,10 +185,10 @@ class Map:
         """Parameters of the run."""
         stored = self.record("params")
         if not isinstance(stored, Mapping):
-            raise self._damaged(f"'params' is no dictionary: {reprlib.repr(stored)}")
+            raise self._damaged(f"'params' is not a dictionary: {reprlib.repr(stored)}")
         for name, (kind, is_valid) in VALID.items():
             if (name in stored and not is_valid(stored[name])) or (name == "use_rep" and name not in stored):
-                raise self._damaged(f"in 'params', {name!r} is no {kind}: {reprlib.repr(stored.get(name))}")
+                raise self._damaged(f"in 'params', {name!r} is not {kind}: {reprlib.repr(stored.get(name))}")
         return cast("Params", dict(stored))
 
     @cached_property
@@ -196,10 +196,10 @@ class Map:
         """Scores of the run."""
         stored = self.record("scores")
         if not isinstance(stored, Mapping):
-            raise self._damaged(f"'scores' is no dictionary: {reprlib.repr(stored)}")
+            raise self._damaged(f"'scores' is not a dictionary: {reprlib.repr(stored)}")
         for name, value in stored.items():
             if not isinstance(value, Real):
-                raise self._damaged(f"in 'scores', {name!r} is no number: {reprlib.repr(value)}")
+                raise self._damaged(f"in 'scores', {name!r} is not a number: {reprlib.repr(value)}")
         return {name: float(value) for name, value in stored.items()}
 
     @cached_property
@@ -252,7 +252,7 @@ class Map:
                     cells=self.adata.obs_names,
                     name=f"the map in adata.obsm[{self.slot!r}]",
                 )
-        elif model.genes is not None and model.genes.statistics is not None:
+        elif model.genes is not None:
             check_counts(found, model.genes, f"the map in adata.obsm[{self.slot!r}]", whole=self.adata.n_obs == n_cells)
         return found
 
@@ -266,7 +266,7 @@ class Map:
         if self.adata.n_obs != self.n_cells:
             msg = (
                 f"adata has {self.adata.n_obs} cells, and the map in adata.obsm[{self.slot!r}] was made of "
-                f"{self.n_cells}, all of which this takes: give the AnnData in which it was made."
+                f"{self.n_cells}, and this call needs all of them: give the AnnData in which it was made."
             )
             raise ValueError(msg)
 
@@ -275,7 +275,7 @@ class Map:
         """The genes that the map knows."""
         if self.model.genes is None:
             msg = (
-                "The map knows no genes: there were none with real numbers in adata.X when it was made. Make it again "
+                "The map knows no genes, because adata.X had no real numbers when it was made. Make it again "
                 "on an AnnData that has them."
             )
             raise ValueError(msg)
@@ -373,8 +373,8 @@ class Map:
     def _require(self, slot: str, good: NDArray[np.bool_], what: str, problem: str) -> None:
         if bad := np.count_nonzero(~good):
             msg = (
-                f"{bad} of {len(good)} {what} in adata.obsm[{slot!r}] are {problem}, as none was when they were "
-                f"written: drop these cells or run {self.call} again."
+                f"{bad} of {len(good)} {what} in adata.obsm[{slot!r}] are {problem}, although all were valid when "
+                f"they were written: drop these cells or run {self.call} again."
             )
             raise ValueError(msg)
 

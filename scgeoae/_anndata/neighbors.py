@@ -9,7 +9,7 @@ import numpy as np
 from scanpy import logging as logg
 
 from .._arguments import check_name
-from ..training import Neighbors
+from ..training.neighbors import Neighbors
 from .representation import real_graph, representation_of_graph
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def choose_neighbors(
     if entry is None:
         return None
     if key is None and not _is_of(entry.get("params", {}), representation, adata):
-        logg.info(f"    the graph in adata.uns['neighbors'] is not of {representation.name}: computing neighbours")
+        logg.info(f"    the graph in adata.uns['neighbors'] is not of {representation.name}: computing neighbors")
         return None
     return _nearest(_distances(adata, entry), k).indices
 
@@ -69,7 +69,7 @@ def _entry(adata: AnnData, key: str | None) -> Mapping[str, Any] | None:
     if key is None:
         return None
     given = "" if key == "neighbors" else f", key_added={key!r}"
-    msg = f"Did not find a neighbour graph in adata.uns[{key!r}]; run sc.pp.neighbors(adata{given}) first."
+    msg = f"Did not find a neighbor graph in adata.uns[{key!r}]; run sc.pp.neighbors(adata{given}) first."
     raise KeyError(msg)
 
 

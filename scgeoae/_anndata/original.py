@@ -76,14 +76,16 @@ def check_cells(
     if n_other := np.count_nonzero(is_other):
         msg = (
             f"{found.name} is no longer what {name} was made of: {n_other} of {len(positions)} cells, such as "
-            f"{cells[int(is_other.argmax())]!r}, have other values in it, or moved on the map. Bring it back, or make "
+            f"{cells[int(is_other.argmax())]!r}, have other values in it or have moved on the map. Restore it, or make "
             "the map again."
         )
         raise ValueError(msg)
 
 
 def check_counts(found: Representation, genes: Genes, name: str, *, whole: bool) -> None:
-    """Raise if counts exceed the range of those of the map or, for the `whole` map, differ in the mean."""
+    """Raise if counts exceed the known range of those of the map or, for the `whole` map, differ in the mean."""
+    if genes.statistics is None:
+        return
     then, now = genes.statistics, statistics_of(found.matrix)
     tolerance = MAX_DEVIATION * then.std + MAX_NOISE
     is_other = now.high > then.high + tolerance
@@ -92,6 +94,6 @@ def check_counts(found: Representation, genes: Genes, name: str, *, whole: bool)
     if is_other.any():
         msg = (
             f"{found.name} is no longer what {name} was made of: {np.count_nonzero(is_other)} genes, such as "
-            f"{str(genes.names[int(is_other.argmax())])!r}, have other counts. Bring them back, or make the map again."
+            f"{str(genes.names[int(is_other.argmax())])!r}, have other counts. Restore them, or make the map again."
         )
         raise ValueError(msg)

@@ -98,7 +98,7 @@ def params_of_fit(
         params["ambient"] = Ambient(ambient).name
     elif ambient is not None:
         params["ambient"] = ambient if isinstance(ambient, str) else np.asarray(ambient, dtype=np.float32)
-    params |= chosen | {
+    params |= dict(chosen) | {
         "hidden": np.array(settings.hidden, dtype=np.int64),
         "n_neighbors": n_neighbors,
         "noise": fitted.noise,

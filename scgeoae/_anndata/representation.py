@@ -76,8 +76,8 @@ def choose_representation(
         use_rep, n_pcs = followed[0], followed[1] if n_pcs is None else n_pcs
         if use_rep != components_slot(adata):
             logg.warning(
-                f"using {'adata.X' if use_rep == 'X' else f'adata.obsm[{use_rep!r}]'}, as its neighbor graph or its "
-                "record in adata.uns says; name another by `use_rep`"
+                f"using {'adata.X' if use_rep == 'X' else f'adata.obsm[{use_rep!r}]'}, because the neighbor graph or "
+                "the record in adata.uns says so; choose another with `use_rep`"
             )
         if use_rep == "X":
             n_pcs = None
@@ -140,8 +140,8 @@ def _followed(adata: AnnData, basis: str | None, neighbors_key: str) -> tuple[st
 
     It is recorded in ``uns[basis]``, where `scanpy.tl.tsne` writes it, or with the neighbor graph.
     """
-    own = {} if basis is None else _recorded_params(adata, basis)
-    params = own if "perplexity" in own else _recorded_params(adata, neighbors_key)
+    own = {} if basis is None else recorded_params(adata, basis)
+    params = own if "perplexity" in own else recorded_params(adata, neighbors_key)
     if params.get("use_rep") is None and params.get("n_pcs") is None:
         return None
     found = representation_of_graph(adata, params)
@@ -150,11 +150,12 @@ def _followed(adata: AnnData, basis: str | None, neighbors_key: str) -> tuple[st
     use_rep, n_pcs = found
     if use_rep == "X":
         return found
-    shape = getattr(adata.obsm.get(use_rep), "shape", ())
+    shape: tuple[int, ...] = getattr(adata.obsm.get(use_rep), "shape", ())
     return found if len(shape) == 2 and (n_pcs or 0) <= shape[1] else None
 
 
-def _recorded_params(adata: AnnData, name: str) -> Mapping[str, Any]:
+def recorded_params(adata: AnnData, name: str) -> Mapping[str, Any]:
+    """Return the ``params`` of an entry of `uns`, empty if it has none."""
     entry = adata.uns.get(name)
     params = entry.get("params") if isinstance(entry, Mapping) else None
     return params if isinstance(params, Mapping) else {}
@@ -212,8 +213,8 @@ def _from_pca(adata: AnnData, matrix: Any, name: str, key: str, n_pcs: int | Non
     hint = "Set use_rep='X' to embed the variables themselves."
     if _looks_like_counts(matrix):
         hint = (
-            "It holds whole numbers: normalise counts first, by sc.pp.normalize_total(adata) and sc.pp.log1p(adata), "
-            "or map them by sg.model.GeoSCVI."
+            "It holds whole numbers: normalize counts first with sc.pp.normalize_total(adata) and sc.pp.log1p(adata), "
+            "or map them with sg.model.GeoSCVI."
         )
     warnings.warn(
         f"{name} has {adata.n_vars} variables and adata.obsm has no {key!r}: computing it with sc.pp.pca. {hint}",
@@ -284,13 +285,13 @@ def _check_finite(matrix: Any, name: str) -> None:
     check_real(matrix, name)
     if sparse.issparse(matrix):
         matrix = matrix.tocoo()
-        values, n_bad = matrix.data, len(np.unique(matrix.row[_beyond_float32(matrix.data)]))
+        values, bad = matrix.data, np.unique(matrix.row[_beyond_float32(matrix.data)])
     else:
-        values, n_bad = matrix, np.count_nonzero(_beyond_float32(matrix).any(axis=1))
-    if n_bad == 0:
+        values, bad = matrix, np.flatnonzero(_beyond_float32(matrix).any(axis=1))
+    if not len(bad):
         return
     what = "values beyond float32" if np.isfinite(values).all() else "NaN or infinite values"
-    msg = f"{n_bad} of {matrix.shape[0]} cells have {what} in {name}; drop these cells or recompute it."
+    msg = f"{len(bad)} of {matrix.shape[0]} cells have {what} in {name}; drop these cells or recompute it."
     raise ValueError(msg)
 
 
@@ -318,7 +319,7 @@ def stored_representation(
     if found.matrix.shape[1] != n_features:
         msg = (
             f"{found.name} has {found.matrix.shape[1]} columns, and the model of this map was trained on {n_features}: "
-            "bring back the one that it was trained on, or compute the map again."
+            "restore the one that it was trained on, or compute the map again."
         )
         raise ValueError(msg)
     return _normalized(found, adata, params) if "library_size" in params else found
@@ -331,7 +332,7 @@ def _columns(found: Representation, names: pd.Index, genes: NDArray[np.str_]) ->
             f"lacks {len(missing)} of them, such as {missing[0]!r}" if names.is_unique else "has names more than once"
         )
         msg = (
-            f"The map was made of the {len(genes)} genes of {found.name}, which now {what}: bring them back, or "
+            f"The map was made of the {len(genes)} genes of {found.name}, which now {what}: restore them, or "
             "make the map again."
         )
         raise ValueError(msg)
@@ -345,7 +346,7 @@ def _normalized(counts: Representation, adata: AnnData, params: Params) -> Repre
         key = params["size_factor_key"]
         sizes = obs_numbers(adata, key)
         if not np.isfinite(sizes).all():
-            msg = f"Expected adata.obs[{key!r}], the size factors of this map, to hold finite numbers; bring them back."
+            msg = f"Expected adata.obs[{key!r}], the size factors of this map, to hold finite numbers; restore them."
             raise ValueError(msg)
     else:
         sizes = np.asarray(matrix.sum(1), dtype=np.float64).ravel()

@@ -13,6 +13,7 @@ from scanpy import logging as logg
 from ..geometry import anisotropy, chord_ratio, distortion, relative_log_area
 from ..graphs import metric_graph, nearest_others
 from ..quality import MEASURES
+from .representation import recorded_params
 from .slots import COLUMNS, SIDES, Slots
 from .write import Changes
 
@@ -168,8 +169,8 @@ def _errors(error: NDArray[Any], fitted: Fit, suffix: str = "") -> dict[str, flo
 def changes_of_map(adata: AnnData, key: str, results: Results) -> Changes:
     """Return all slots of a map, including the removal of what was derived from an earlier map of this name."""
     slots = Slots(key)
-    for side, tensors in results.tensors.items():
-        _check_positive(Slots(key, side).metric, tensors.metric)
+    for side, written in results.tensors.items():
+        _check_positive(Slots(key, side).metric, written.metric)
     rows, columns = np.triu_indices(results.tensors["decoder"].metric.shape[-1])
     changes = Changes()
     for attribute, entries in results.computed.items():
@@ -214,7 +215,7 @@ def changes_of_map(adata: AnnData, key: str, results: Results) -> Changes:
         changes.lines.append(f"obsm[{Slots(key, 'encoder').metric!r}] and obs, the same of the encoder")
     changes.slots |= _removals(adata, slots, embedding=results.embedding is not None)
     entry = key if results.is_own else slots.distortion
-    stored = {"params": results.params, "scores": results.scores, "history": results.history, "model": results.model}
+    stored: dict[str, Any] = {name: getattr(results, name) for name in ("params", "scores", "history", "model")}
     if results.graph is not None:
         stored |= {"connectivities_key": slots.connectivities, "distances_key": slots.distances}
     changes.slots["uns", entry] = {name: value for name, value in stored.items() if value is not None}
@@ -267,8 +268,8 @@ def _removals(adata: AnnData, slots: Slots, *, embedding: bool) -> dict[tuple[st
             if set(COLUMNS) <= set(stored) and (left := _without(stored, slots, embedding=embedding)) is not stored:
                 gone["uns", name] = left
             continue
-        params = stored.get("params") if hasattr(stored, "get") else None
-        if hasattr(params, "get") and str(params.get("method")) == "jacobian" and str(params.get("key")) == slots.key:
+        params = recorded_params(adata, name)
+        if str(params.get("method")) == "jacobian" and str(params.get("key")) == slots.key:
             gone["uns", name] = None
     return gone
 

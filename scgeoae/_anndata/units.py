@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from numbers import Real
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast, get_args
 
 import numpy as np
 from scanpy import logging as logg
@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
     from ..nn.genes import Genes, Kind
 
-READINGS = ("counts", "normalized", "log1p", "same")
+Reading = Literal["counts", "normalized", "log1p", "same"]
+READINGS: tuple[Reading, ...] = get_args(Reading)
 """Valid values of `units`. ``"same"`` means the units of the matrix that was mapped, including its scaling."""
 # About log1p of a million. No logarithmic expression is larger.
 LARGEST_LOG = 14.0
@@ -100,7 +101,7 @@ def log_base(adata: AnnData) -> float | None:
     if not isinstance(recorded, Mapping):
         return None
     base = recorded.get("base")
-    return float(base) if isinstance(base, Real) and base > 1 else np.e
+    return float(base) if isinstance(base, Real) and float(base) > 1 else np.e
 
 
 def statistics_of(y: Any) -> Statistics:
@@ -201,7 +202,7 @@ class Conversion:
     @property
     def is_identity(self) -> bool:
         """Whether nothing changes."""
-        return self.from_log is self.to_log is self.own is self.totals is self.scaling is None
+        return all(step is None for step in vars(self).values())
 
     def unscaled(self, y: NDArray[Any], rows: NDArray[Any] | slice) -> NDArray[np.float64]:
         """Return the (n, g) expression of the cells in `rows` in the units of the reference before scaling."""
@@ -244,7 +245,7 @@ def read_units(
     genes: Genes,
     columns: NDArray[Any],
     is_there: NDArray[Any],
-    said: str | None,
+    said: Reading | None,
 ) -> Conversion:
     """Infer the units of new cells, and return the conversion to those of a reference, or raise if no reading fits.
 
@@ -263,8 +264,9 @@ def read_units(
     """
     if said == "same":
         return Conversion()
-    units, there = genes.units, np.flatnonzero(is_there)
-    reference = genes.statistics.of(there)
+    there = np.flatnonzero(is_there)
+    # genes that are projected have both
+    units, reference = cast("Units", genes.units), cast("Statistics", genes.statistics).of(there)
     units = replace(units, scaling=None if units.scaling is None else units.scaling.of(there))
     rows = spread_rows(matrix.shape[0], N_READ)
     sample = in_memory(matrix[rows])
@@ -290,8 +292,8 @@ def read_units(
         ways = [way for way in ways if way.totals is None or not _is_apart(way, given, units)]
     if not ways:
         msg = (
-            "The new cells are in other units than the reference, and its record does not say how to bring them there. "
-            f"{summaries} Preprocess them as the reference was, or say what they are by `units`: "
+            "The new cells have other units than the reference, and its record does not say how to convert them. "
+            f"{summaries} Preprocess them as the reference was, or say what they are with `units`: "
             f"{', '.join(map(repr, READINGS))}."
         )
         raise ValueError(msg)
@@ -302,9 +304,9 @@ def read_units(
             lost = f", but for values that were cut off at {own.max_value:.3g}" if np.isfinite(own.max_value) else ""
             how = f"scaled on its own, which is undone{lost}"
         to = "" if np.isnan(units.target_sum) else f" to {units.target_sum:,.0f} a cell"
-        logg.warning(f"{name} is {how}: brought to the units of the reference, {WORDS[units.kind]}{to}")
+        logg.warning(f"{name} is {how}: converted to the units of the reference, {WORDS[units.kind]}{to}")
     if said is None:
-        is_apart = is_there.all() and _is_apart(best, given, units)
+        is_apart = bool(is_there.all()) and _is_apart(best, given, units)
         _warn(best(y, rows), reference, units, summaries, is_apart=is_apart)
     return best
 
@@ -344,9 +346,8 @@ def _way(given: _Given, matrix: Any, units: Units) -> Conversion | None:
             return Conversion()
         if np.isnan(target):
             return None
-        totals = row_sums(matrix)
-        totals = np.where(totals > 0, totals, 1) / target
-        return Conversion(totals=totals, to_log=to_log if units.kind == "log1p" else None)
+        sums = row_sums(matrix)
+        return Conversion(totals=np.where(sums > 0, sums, 1) / target, to_log=to_log if units.kind == "log1p" else None)
     if units.kind == "counts":
         return None
     # both were normalized, possibly to different totals
@@ -403,8 +404,8 @@ def _warn(y: NDArray[Any], reference: Statistics, units: Units, summaries: str, 
         )
     elif is_apart or abs(shift) > MAX_SHIFT or wider > MAX_WIDER or outside > MAX_OUTSIDE or is_rescaled:
         logg.warning(
-            f"The new cells may be in other units than the reference. {summaries} If they are in the same units, say "
-            "so by `units`."
+            f"The new cells may have other units than the reference. {summaries} If they have the same units, say "
+            "so with `units`."
         )
 
 

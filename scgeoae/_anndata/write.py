@@ -40,7 +40,7 @@ def check_writable(adata: AnnData, *, copy: bool) -> None:
     check_adata(adata)
     if _is_lazy(adata) and not copy:
         msg = (
-            "This AnnData was read lazily, so that no results can be written into it; "
+            "This AnnData was read lazily, so no results can be written into it; "
             "give copy=True, or run adata = adata.to_memory() first."
         )
         raise TypeError(msg)
@@ -96,11 +96,11 @@ def _check_finite(changes: Changes) -> None:
     for (attribute, name), values in changes.slots.items():
         if attribute not in ("obs", "obsm") or not isinstance(values, np.ndarray) or values.dtype.kind != "f":
             continue
-        bad = ~np.isfinite(values).reshape(len(values), -1).all(1)
+        bad = ~np.all(np.isfinite(values).reshape(len(values), -1), axis=1)
         if bad.any():
             msg = (
                 f"{bad.sum()} of {len(bad)} cells, the first of them in row {bad.argmax()}, would have values that are "
-                f"not finite in {name}, and nothing was written: the model there is beyond float32. Train it with a "
+                f"not finite in {name}, and nothing was written: the model is beyond float32 there. Train it with a "
                 "lower learning rate or strength, or without cells that are far from all others."
             )
             raise RuntimeError(msg)

@@ -56,13 +56,18 @@ def nearest_others(z: NDArray[Any], k: int) -> NDArray[np.integer]:
     # in the order of the tree's leaves, cells share what is in the cache, which halves the time
     for start in range(0, n, BLOCK):
         cells = tree.indices[start : start + BLOCK]
-        # on one thread: after a Ctrl-C other threads would write into freed memory, which crashes the process
-        _, found = tree.query(z[cells], k + 1)
-        itself = found == cells[:, None]
-        # where more than k others lie at the cell's position they may be found instead of it
-        itself[~itself.any(axis=1), -1] = True
-        neighbors[cells] = found[~itself].reshape(-1, k)
+        neighbors[cells] = others_in_tree(tree, cells, k)[0]
     return neighbors
+
+
+def others_in_tree(tree: KDTree, cells: NDArray[np.integer], k: int) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
+    """Return the `k` nearest others of m cells of a tree, (m, k), nearest first, and their distances."""
+    # on one thread: after a Ctrl-C other threads would write into freed memory, which crashes the process
+    distance, found = tree.query(tree.data[cells], k + 1)
+    itself = found == cells[:, None]
+    # where more than k others lie at the cell's position they may be found instead of it
+    itself[~itself.any(axis=1), -1] = True
+    return found[~itself].reshape(-1, k), distance[~itself].reshape(-1, k)
 
 
 class Edges(NamedTuple):

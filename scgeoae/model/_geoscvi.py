@@ -21,7 +21,8 @@ from ..geometry import procrustes
 from ..geometry.chart import fit_chart
 from ..geometry.regularizers import REGULARIZERS, canonical_name
 from ..nn.genes import Genes
-from ..training import Settings, environment
+from ..training import Settings
+from ..training.device import environment
 from ._module import STRENGTHS, GeoVAE
 from ._plan import GeoTrainingPlan
 from ._survey import check_counts, survey
@@ -105,11 +106,12 @@ class GeoSCVI(SCVI):
 
     _module_cls = GeoVAE
     _training_plan_cls = GeoTrainingPlan
+    _model_summary_string: str
 
     def __init__(
         self,
         adata: AnnData | None = None,
-        registry: dict | None = None,
+        registry: dict[str, Any] | None = None,
         *,
         n_latent: int = 2,
         n_layers: int = 2,
@@ -281,7 +283,7 @@ class GeoSCVI(SCVI):
             raise TypeError(msg)
         is_laid = bool(self.module.map.unit > 0)
         if not own and self.adata is not None and not is_laid:
-            msg = "The map is laid by the cells that the model was trained on: call model.to_anndata() first."
+            msg = "The cells that the model was trained on define the map: call model.to_anndata() first."
             raise ValueError(msg)
         start = logg.info(f"placing {adata.n_obs} cells by {type(self).__name__}")
         found = survey(self.module, minibatches, adata.n_obs)
@@ -322,7 +324,7 @@ class GeoSCVI(SCVI):
         if isinstance(adata, AnnData) and names is not None and not np.array_equal(names, adata.var_names):
             if not adata.var_names.is_unique or (missing := [name for name in names if name not in adata.var_names]):
                 what = f"lacks {str(missing[0])!r}" if adata.var_names.is_unique else "has names more than once"
-                msg = f"The model was trained on {len(names)} genes, and adata.var_names {what}; bring them back."
+                msg = f"The model was trained on {len(names)} genes, and adata.var_names {what}; restore them."
                 raise ValueError(msg)
             in_order = self._validate_anndata(adata[:, names].copy())
             return adata, self._make_data_loader(in_order, batch_size=batch_size)
@@ -382,7 +384,7 @@ def _penalties(
 ) -> dict[str, float]:
     """Check the penalties and return their weights by name."""
     if isinstance(strength, str) and strength == "auto":
-        msg = "strength='auto' is there in sg.tl.geoae only; give a number."
+        msg = "strength='auto' is available in sg.tl.geoae only; give a number."
         raise ValueError(msg)
     check_name(sampling, "sampling", required=True)
     if strength is None and isinstance(regularizer, str):
@@ -393,7 +395,7 @@ def _penalties(
     for term in terms:
         if REGULARIZERS[term.name].of != "metric" or "decoder" not in REGULARIZERS[term.name].sides:
             known = [name for name, r in REGULARIZERS.items() if r.of == "metric" and "decoder" in r.sides]
-            msg = f"The regularizer {term.name!r} is not one of the metric of the decoder; GeoSCVI has {known}."
+            msg = f"The regularizer {term.name!r} is not a function of the decoder's metric; GeoSCVI has {known}."
             raise ValueError(msg)
     return {term.name: term.weight for term in terms if not term.on_encoder}
 
@@ -405,29 +407,29 @@ def _check_geometry(ambient: str, library_size: float, kwargs: Mapping[str, Any]
         raise ValueError(msg)
     likelihood = kwargs.get("gene_likelihood", "zinb")
     if likelihood == "normal":
-        msg = (
-            "gene_likelihood='normal' is of no counts, so that there is no log1p of them; use sg.tl.geoae on such data."
-        )
+        msg = "gene_likelihood='normal' does not model counts; use sg.tl.geoae on such data."
         raise ValueError(msg)
     if ambient == "fisher" and likelihood not in ("nb", "poisson"):
         msg = (
-            "ambient='fisher' is that of counts whose variance the mean determines, and "
+            "ambient='fisher' needs counts whose variance follows from their mean, and "
             f"gene_likelihood={likelihood!r} adds zeros: give gene_likelihood='nb' or 'poisson'."
         )
         raise ValueError(msg)
     if ambient == "fisher" and kwargs.get("dispersion") == "gene-cell":
         msg = (
-            "ambient='fisher' takes a dispersion that is constant over the map; give dispersion='gene' or 'gene-batch'."
+            "ambient='fisher' needs a dispersion that is constant over the map; give dispersion='gene' or 'gene-batch'."
         )
         raise ValueError(msg)
     if kwargs.get("latent_distribution", "normal") != "normal":
-        msg = "latent_distribution='ln' has a simplex for latent space, which is no map; use 'normal'."
+        msg = "latent_distribution='ln' makes latent space a simplex, which is not a map; use 'normal'."
         raise ValueError(msg)
 
 
 def _frame(found: Survey) -> Chart:
     if found.principal is None:
-        msg = "Minified data have no counts to lay the map by: call model.to_anndata() before model.minify_adata()."
+        msg = (
+            "Minified data have no counts to orient the map with: call model.to_anndata() before model.minify_adata()."
+        )
         raise ValueError(msg)
     frame = fit_chart(found.latent, found.metric, found.latent)
     return frame._replace(rotation=procrustes(found.latent[found.rows], found.principal))

@@ -21,7 +21,7 @@ from ..training.gather import gather
 from ..training.sampling import SAMPLINGS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from scvi.module.base import LossOutput
     from torch import Tensor
@@ -39,22 +39,26 @@ class Covariates(NamedTuple):
     batch_index: Tensor
     cont_covs: Tensor | None
     cat_covs: Tensor | None
-    labels: Tensor | None
+    labels: Tensor
 
     @classmethod
     def of(cls, tensors: Mapping[str, Tensor]) -> Covariates:
         """Take the covariates from a minibatch."""
-        keys = (
-            REGISTRY_KEYS.BATCH_KEY,
-            REGISTRY_KEYS.CONT_COVS_KEY,
-            REGISTRY_KEYS.CAT_COVS_KEY,
-            REGISTRY_KEYS.LABELS_KEY,
+        return cls(
+            batch_index=tensors[REGISTRY_KEYS.BATCH_KEY],
+            cont_covs=tensors.get(REGISTRY_KEYS.CONT_COVS_KEY),
+            cat_covs=tensors.get(REGISTRY_KEYS.CAT_COVS_KEY),
+            labels=tensors[REGISTRY_KEYS.LABELS_KEY],
         )
-        return cls(*(tensors.get(key) for key in keys))
 
-    def first(self, n: int) -> Covariates:
-        """Return the covariates of the first n cells."""
-        return Covariates(*(part if part is None else part[:n] for part in self))
+    def apply(self, change: Callable[[Tensor], Tensor]) -> Covariates:
+        """Return these with a change to each that is there."""
+        return Covariates(
+            change(self.batch_index),
+            None if self.cont_covs is None else change(self.cont_covs),
+            None if self.cat_covs is None else change(self.cat_covs),
+            change(self.labels),
+        )
 
 
 class GeoVAE(VAE):
@@ -163,13 +167,17 @@ class GeoVAE(VAE):
         sample = SAMPLINGS[self.sampling]
         if sample is not None:
             z = sample(z, None)
-        _, metric = self.metric(z[:N_POINTS], covariates.first(N_POINTS))
+        _, metric = self.metric(z[:N_POINTS], covariates.apply(lambda part: part[:N_POINTS]))
         if self.training:
             # some penalties are not averages over cells, so they need the tensors of all processes
             metric = gather(metric)
-        penalty = sum(weight * REGULARIZERS[name].loss(metric) for name, weight in self.penalties.items())
+        losses = (
+            weight * loss(metric)
+            for name, weight in self.penalties.items()
+            if (loss := REGULARIZERS[name].loss) is not None
+        )
         # the likelihood is a sum over genes, so the penalty grows with their number too
-        penalty = self.n_input * penalty
+        penalty = self.n_input * sum(losses, metric.new_zeros(()))
         metrics = found.extra_metrics | {"geometric_loss": penalty.detach()}
         return replace(found, loss=found.loss + geometry_weight * penalty, extra_metrics=metrics)
 

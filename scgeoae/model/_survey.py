@@ -81,13 +81,14 @@ def survey(module: GeoVAE, minibatches: Iterable[dict[str, Tensor]], n: int) -> 
     if end != n:
         msg = f"Expected minibatches of {n} cells in all, found {'more' if end > n else end}."
         raise ValueError(msg)
+    covariates = Covariates(kept["batch_index"], kept.get("cont_covs"), kept.get("cat_covs"), kept["labels"])
     return Survey(
         latent=kept["latent"],
         metric=kept["metric"],
         error=kept.get("error"),
         rows=rows,
         principal=_principal(posed, module.n_latent) if "error" in kept else None,
-        most_common=_most_common(Covariates(*map(kept.get, Covariates._fields)), device),
+        most_common=_most_common(covariates, device),
     )
 
 
@@ -106,6 +107,5 @@ def _principal(x: Tensor, d: int) -> Tensor:
 
 def _most_common(covariates: Covariates, device: torch.device) -> Covariates:
     number = covariates.cont_covs
-    return Covariates(
-        *(None if part is None else part.mode(dim=0, keepdim=True).values.to(device) for part in covariates)
-    )._replace(cont_covs=None if number is None else number.mean(0, keepdim=True).to(device))
+    modes = covariates.apply(lambda part: part.mode(dim=0, keepdim=True).values.to(device))
+    return modes._replace(cont_covs=None if number is None else number.mean(0, keepdim=True).to(device))

@@ -26,17 +26,17 @@ def take_out(module: GeoVAE, covariates: Covariates) -> CountDecoder:
     ValueError
         If the decoder has layers that `CountDecoder` does not know.
     """
-    found = _layers(module, covariates)
+    kinds, linear = _layers(module, covariates)
     decoder = CountDecoder(
-        [kind for kind, _, _ in found],
-        [(weight.shape[1], weight.shape[0]) for _, weight, _ in found if weight is not None],
+        kinds,
+        [(weight.shape[1], weight.shape[0]) for weight, _ in linear],
         library_size=module.library_size,
         fisher=module.ambient == "fisher",
     )
-    for target, (_, weight, bias) in zip(decoder.network, found, strict=True):
-        if weight is not None:
-            target.weight.copy_(weight)
-            target.bias.copy_(bias)
+    targets = [layer for layer in decoder.network if isinstance(layer, nn.Linear)]
+    for target, (weight, bias) in zip(targets, linear, strict=True):
+        target.weight.copy_(weight)
+        target.bias.copy_(bias)
     if decoder.fisher:
         decoder.dispersion.copy_(torch.as_tensor(module.count_dispersion(covariates)).flatten())
     for name, buffer in module.map.named_buffers():
@@ -44,10 +44,11 @@ def take_out(module: GeoVAE, covariates: Covariates) -> CountDecoder:
     return decoder.eval().requires_grad_(requires_grad=False)
 
 
-def _layers(module: GeoVAE, covariates: Covariates) -> list[tuple[str, torch.Tensor | None, torch.Tensor | None]]:
-    """Return the kind of each layer in the order of execution, with the weight and bias of linear ones."""
-    kinds = {type(make()): kind for kind, make in LAYERS.items()}
-    layers = []
+def _layers(module: GeoVAE, covariates: Covariates) -> tuple[list[str], list[tuple[torch.Tensor, torch.Tensor]]]:
+    """Return the kinds of the layers in the order of execution, and the weights and biases of the linear ones."""
+    known = {type(make()): kind for kind, make in LAYERS.items()}
+    kinds: list[str] = []
+    linear: list[tuple[torch.Tensor, torch.Tensor]] = []
     # all further inputs of a linear layer are covariates
     width = module.n_latent
 
@@ -56,15 +57,15 @@ def _layers(module: GeoVAE, covariates: Covariates) -> list[tuple[str, torch.Ten
         if isinstance(layer, nn.Linear):
             constant = layer.weight[:, width:] @ inputs[0][0, width:]
             bias = constant if layer.bias is None else layer.bias + constant
-            layers.append(("linear", layer.weight[:, :width].clone(), bias))
+            kinds.append("linear")
+            linear.append((layer.weight[:, :width].clone(), bias))
             width = layer.out_features
-        elif isinstance(layer, nn.BatchNorm1d):
-            _, weight, bias = layers.pop()
-            factor = layer.weight / (layer.running_var + layer.eps).sqrt()
-            shifted = (bias - layer.running_mean) * factor + layer.bias
-            layers.append(("linear", factor[:, None] * weight, shifted))
-        elif type(layer) in kinds:
-            layers.append((kinds[type(layer)], None, None))
+        elif isinstance(layer, nn.BatchNorm1d) and kinds[-1:] == ["linear"]:
+            weight, bias = linear.pop()
+            factor = layer.weight / (layer.get_buffer("running_var") + layer.eps).sqrt()
+            linear.append((factor[:, None] * weight, (bias - layer.get_buffer("running_mean")) * factor + layer.bias))
+        elif type(layer) in known:
+            kinds.append(known[type(layer)])
         elif not isinstance(layer, nn.Dropout):
             msg = f"The decoder has a layer {layer}, which cannot be stored in an AnnData."
             raise ValueError(msg)
@@ -78,7 +79,7 @@ def _layers(module: GeoVAE, covariates: Covariates) -> list[tuple[str, torch.Ten
     finally:
         for hook in hooks:
             hook.remove()
-    return layers
+    return kinds, linear
 
 
 def leaves(network: nn.Module) -> list[nn.Module]:

@@ -6,6 +6,5 @@ from .count_decoder import CountDecoder
 from .flatten import flatten
 from .map_decoder import MapDecoder
 from .mlp import Mlp
-from .passes import Passes
 
-__all__ = ["ACTIVATIONS", "Autoencoder", "CountDecoder", "MapDecoder", "Mlp", "Passes", "flatten"]
+__all__ = ["ACTIVATIONS", "Autoencoder", "CountDecoder", "MapDecoder", "Mlp", "flatten"]

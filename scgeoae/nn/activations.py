@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.nn import functional
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def _silu(p: Tensor, order: int) -> tuple[Tensor, ...]:
     s = torch.sigmoid(p)
     value = p * s
-    # s + (1 − s)φ, and from there on derivatives of it by the product rule
+    # s + (1 − s)φ; the further derivatives follow by the product rule
     slope = torch.lerp(s, torch.ones_like(s[..., :1]), value)
     if order == 1:
         return value, slope
@@ -63,21 +63,21 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 """Name to the function itself."""
 
 IN_PLACE = {"silu", "elu"}
-"""Those of these that take ``inplace=True``."""
+"""Names of the activations that take ``inplace=True``."""
 
 
 class _Derivatives(torch.autograd.Function):
-    # Autograd through the closed forms would cost some ten kernels a layer; the derivative of
-    # φ^(k) is φ^(k+1), so one more closed form is all that the backward pass needs.
+    # Autograd through the closed forms would cost some ten kernels a layer. The derivative of φ^(k) is φ^(k+1), so the
+    # backward pass needs only one more closed form.
     @staticmethod
-    def forward(ctx, p: Tensor, name: str, order: int) -> tuple[Tensor, ...]:
+    def forward(ctx: Any, p: Tensor, name: str, order: int) -> tuple[Tensor, ...]:
         *values, beyond = DERIVATIVES[name](p, order + 1)
         ctx.save_for_backward(*values[1:], beyond)
         return tuple(values)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx, *grads: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         slopes = ctx.saved_tensors
         total = grads[0] * slopes[0]
         for grad, slope in zip(grads[1:], slopes[1:], strict=True):

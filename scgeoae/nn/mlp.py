@@ -1,4 +1,4 @@
-"""A multilayer perceptron that knows its own derivatives."""
+"""A multilayer perceptron with derivatives in closed form."""
 
 from __future__ import annotations
 
@@ -25,10 +25,8 @@ class Mlp(nn.Module):
     With layers :math:`h \leftarrow \varphi(p),\ p = W h + b`, tangents obey
     :math:`T \leftarrow \varphi'(p) \odot W T` and second derivatives
     :math:`S_{ab} \leftarrow \varphi'(p) \odot W S_{ab} + \varphi''(p) \odot W T_a \odot W T_b`
-    from the first layer to the last, and cotangents
-    :math:`R \leftarrow (R \odot \varphi'(p))\, W` from the last to the first. Every step is a
-    large matrix product, and all of it can be differentiated again, so a loss may contain the
-    derivatives.
+    from the first layer to the last, and cotangents :math:`R \leftarrow (R \odot \varphi'(p))\, W` from the last to the
+    first. Every step is a large matrix product, and can be differentiated again, so a loss may contain the derivatives.
 
     Parameters
     ----------
@@ -37,8 +35,8 @@ class Mlp(nn.Module):
     hidden
         Widths of the hidden layers; empty for an affine map.
     activation
-        One of ``"silu"``, ``"elu"``, ``"tanh"``, ``"softplus"``. SiLU is smooth, which
-        second derivatives need, and 20 times faster than ELU on a CPU.
+        One of ``"silu"``, ``"elu"``, ``"tanh"``, ``"softplus"``. SiLU is smooth, which second derivatives need, and 20
+        times faster than ELU on a CPU.
     zero_last
         Start with zeros in the last layer: the network is then the zero map.
     generator
@@ -85,7 +83,7 @@ class Mlp(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map (n, d) inputs to (n, D) values."""
         phi = ACTIVATIONS[self.activation]
-        # where nothing has to be kept for a way back, in place: half the memory, and in the cache
+        # in place where no backward pass needs the values: half the memory, and in the cache
         in_place = {} if torch.is_grad_enabled() or self.activation not in IN_PLACE else {"inplace": True}
         last = len(self.weights) - 1
         for i, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
@@ -102,9 +100,9 @@ class Mlp(nn.Module):
         n, d = x.shape
         rows, columns = torch.triu_indices(d, d, device=x.device)
         last = len(self.weights) - 1
-        # Tangents are (d, n, width) and pairs (d(d+1)/2, n, width), so that each product below
-        # is one matrix product. They start as the identity and as zero: the first product with
-        # them is the weight itself, the same for all points, and nothing.
+        # Tangents are (d, n, width) and pairs (d(d+1)/2, n, width), so each product below is one matrix product. They
+        # start as the identity and as zero: their first products are the weight itself, the same at all points, and
+        # nothing.
         values, tangents, pairs = x, None, None
         for i, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
             values = linear(values, weight, bias)
@@ -127,9 +125,9 @@ class Mlp(nn.Module):
         return Jet(values, first, pairs[position].permute(2, 3, 0, 1))
 
     def rows(self, x: Tensor) -> Jet:
-        """Return values and first derivatives at (n, d) inputs, one pass back for each output.
+        """Return values and first derivatives at (n, d) inputs, with one backward pass for each output.
 
-        The same as ``jet(x)``, but for a map to few dimensions the cheaper way round.
+        The result is that of ``jet(x)``. For a map to few dimensions this is the cheaper way.
         """
         n = len(x)
         slopes = []

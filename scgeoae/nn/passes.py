@@ -1,171 +1,252 @@
-"""Forward and backward passes of a network in buffers that are allocated once."""
+"""Values and tangents of a residual network in one pass, with a backward pass in closed form."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
 from .activations import DERIVATIVES
+from .flatten import gradient_room
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from torch import Tensor
+    from torch.nn import Parameter
 
-    from .residual import ResidualMlp
+
+# With fewer columns than this, a matrix product takes up to five times as long as its transpose.
+NARROW = 8
 
 
-class Passes:
-    r"""The values and derivatives of a `ResidualMlp`, and their gradients written by hand.
+class HiddenLayer(NamedTuple):
+    """What a backward pass needs to know about a hidden layer of a pass with n values and m tangents.
 
-    The same as `ResidualMlp.__call__` and `ResidualMlp.jet` followed by autograd, which stay the
-    reference, at half the time: every elementwise operation is done in place while its operand is in
-    the cache, values and tangents share their matrix products, and nothing is allocated from
-    one step to the next.
-
-    With slopes φ′ and bends φ″ of the layer below, the gradients R of its values and
-    :math:`R_a` of its tangents :math:`T_a = \varphi' \odot P_a` come from those of the layer above, Q, as
-
-    .. math:: R = \varphi' \odot Q W + \varphi'' \odot \sum_a P_a \odot Q_a W, \quad R_a = \varphi' \odot Q_a W
-
-    A pass backward belongs to the last pass forward, which it uses up, and overwrites the ``grad`` of all parameters.
-
-    Parameters
-    ----------
-    network
-        Its parameters must have a ``grad`` of their own shape to write into; see `flatten`.
-
-    Examples
-    --------
-    >>> import torch
-    >>> from scgeoae.nn import Passes, flatten
-    >>> from scgeoae.nn.residual import ResidualMlp
-    >>> network = ResidualMlp(2, 50, hidden=(16, 16), activation="silu")
-    >>> flat = flatten(network)
-    >>> passes = Passes(network)
-    >>> values, tangents = passes.forward(torch.zeros(7, 2), n_tangents=3)
-    >>> values.shape, tangents.shape
-    (torch.Size([7, 50]), torch.Size([2, 3, 50]))
-    >>> passes.backward(values, tangents).shape
-    torch.Size([7, 2])
+    The rows of `rows` are n values, and then m tangents along each of the d coordinates.
     """
 
-    def __init__(self, network: ResidualMlp) -> None:
-        self.linear = network.linear
-        self.weights = list(network.bend.weights)
-        self.biases = list(network.bend.biases)
-        self.activation = network.bend.activation
-        self._one = torch.ones((), dtype=self.linear.dtype, device=self.linear.device)
-        self._buffers: dict[str, Tensor] = {}
+    rows: Tensor
+    """(n + dm, width)"""
+    values: Tensor
+    """(n, width) view of the rows."""
+    tangents: Tensor
+    """(d, m, width) view of the rows."""
+    values_m: Tensor
+    """(m, width) view of the first values."""
+    slope: Tensor
+    """(n, width) first derivatives of the activation."""
+    slope_m: Tensor
+    """(m, width) view of the first slopes."""
+    sigmoid: Tensor
+    """(m, width) for SiLU."""
+    second: Tensor
+    """(m, width) second derivatives of the activation."""
+    directions: Tensor
+    """(d, m, width) tangents before the activation."""
 
-    @torch.no_grad()
-    def forward(self, x: Tensor, *, n_tangents: int = 0) -> tuple[Tensor, Tensor | None]:
-        """Map (n, d) inputs to (n, D) values, and return the derivatives at the first m of them, (d, m, D).
 
-        Both are buffers that the next pass overwrites. Without tangents the second is None.
-        """
-        (n, d), m = x.shape, n_tangents
-        self._x, self._m = x, m
-        self._layers: list[tuple[Tensor, ...]] = []
-        last = len(self.weights) - 1
-        # the rows of a layer: n of values, then m of tangents along each of the d coordinates
-        rows, directions = x, None
-        for i, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
-            layer = self._buffer(f"rows {i}", x, n + d * m, len(weight))
-            values = layer[:n]
+class Workspace:
+    """The intermediate results of one pass, and the gradient of its results."""
+
+    def __init__(self, x: Tensor, m: int, widths: Sequence[int]) -> None:
+        (n, d), (*hidden, n_out) = x.shape, widths
+        self.layers = []
+        for width in hidden:
+            rows, slope = x.new_empty(n + d * m, width), x.new_empty(n, width)
+            second, sigmoid, directions = (x.new_empty(*shape, width) for shape in ((m,), (m,), (d, m)))
+            values, tangents = rows[:n], rows[n:].view(d, m, width)
+            self.layers.append(
+                HiddenLayer(rows, values, tangents, values[:m], slope, slope[:m], sigmoid, second, directions)
+            )
+        self.gradient = x.new_empty(n + d * m if m else 0, n_out)
+        self.gradient_of_values, self.gradient_of_tangents = self.gradient[:n], self.gradient[n:].view(d, -1, n_out)
+        self.one = x.new_ones(())
+
+
+class Workspaces:
+    """The workspaces of a network that no pass uses at the moment, by the shape of the pass.
+
+    A forward pass takes one, and its backward pass gives it back. So any number of forward passes can be outstanding,
+    and no memory is allocated from one step to the next. A copied or pickled network starts without any.
+    """
+
+    def __init__(self) -> None:
+        self._free: dict[tuple[Any, ...], list[Workspace]] = {}
+
+    def take(self, x: Tensor, m: int, layers: Sequence[tuple[Parameter, Parameter]]) -> Workspace:
+        """Return a workspace for (n, d) inputs and tangents at m of them."""
+        free = self._free.get((x.shape, m, x.dtype, x.device))
+        return free.pop() if free else Workspace(x, m, [len(bias) for _, bias in layers])
+
+    def give_back(self, x: Tensor, m: int, workspace: Workspace) -> None:
+        """Let a later pass overwrite this one."""
+        self._free.setdefault((x.shape, m, x.dtype, x.device), []).append(workspace)
+
+    def clear(self) -> None:
+        """Free the memory of all workspaces that no pass uses."""
+        self._free.clear()
+
+    def __reduce__(self) -> tuple[type[Workspaces], tuple[()]]:
+        return Workspaces, ()
+
+
+class Network(NamedTuple):
+    """A map x ↦ W x + f(x), with a multilayer perceptron f."""
+
+    linear: Parameter
+    """W"""
+    layers: Sequence[tuple[Parameter, Parameter]]
+    """Weight and bias of each layer of f."""
+    activation: str
+    workspaces: Workspaces
+
+
+def fused_pass(network: Network, x: Tensor, m: int) -> tuple[Tensor, Tensor]:
+    r"""Map (n, d) inputs to (n, D) values, and return the (d, m, D) derivatives at the first m of them.
+
+    `ResidualMlp.jet`, followed by autograd, is the reference. This takes half the time: every elementwise operation
+    works in place while its operand is in the cache, values and tangents share their matrix products, and no
+    intermediate result is allocated anew.
+
+    ``backward()`` adds the gradients of the parameters to their ``grad`` directly. As inputs of the function, each of
+    them would cost a node of the graph, and all of them a tenth of the time of a step. `torch.autograd.grad` therefore
+    finds no gradients for them. The pass can be differentiated once.
+
+    The gradients R of a layer's values and :math:`R_a` of its tangents :math:`T_a = \varphi' \odot P_a` follow from
+    those of the layer above, Q, with the slopes φ′ and the second derivatives φ″ of the activation:
+
+    .. math:: R = \varphi' \odot Q W + \varphi'' \odot \sum_a P_a \odot Q_a W, \quad R_a = \varphi' \odot Q_a W
+    """
+    # the weight makes the results part of the graph, whether or not the inputs are
+    return _FusedPass.apply(x, network.linear, m, network)
+
+
+class _FusedPass(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        _linear: Tensor,
+        m: int,
+        network: Network,
+    ) -> tuple[Tensor, Tensor]:
+        linear, layers, activation, workspaces = network
+        n, d = x.shape
+        workspace = workspaces.take(x, m, layers)
+        rows = x
+        for i, (hidden, (weight, bias)) in enumerate(zip(workspace.layers, layers, strict=False)):
             if i == 0 or m == 0:
-                torch.addmm(bias, rows, weight.T, out=values)
+                torch.addmm(bias, rows, weight.T, out=hidden.values)
             else:
-                torch.mm(rows, weight.T, out=layer)
-                values.add_(bias)
-            tangents = layer[n:].view(d, m, len(weight)) if m else None
-            if m and i == 0:
-                # the same at all points
-                directions = weight.T.contiguous()[:, None, :]
-            elif m and i < last:
-                directions = self._buffer(f"directions {i}", x, d, m, len(weight)).copy_(tangents)
-            if i == last:
-                break
-            slope, bend = self._activate(values, i)
+                torch.mm(rows, weight.T, out=hidden.rows)
+                hidden.values.add_(bias)
+            if m and i:
+                hidden.directions.copy_(hidden.tangents)
+            elif m:
+                # the tangents of the inputs are the same at all points
+                hidden.directions[:] = weight.T[:, None]
+            _activate(hidden, activation, workspace.one, has_tangents=m > 0)
             if m:
-                torch.mul(slope[:m], directions, out=tangents)
-            self._layers.append((layer, slope, bend, directions))
-            rows = layer
-        if m and last == 0:
-            tangents.copy_(directions.expand_as(tangents))
-        values.addmm_(x, self.linear.T)
-        if m:
-            tangents.add_(self.linear.T[:, None, :])
+                torch.mul(hidden.slope_m, hidden.directions, out=hidden.tangents)
+            rows = hidden.rows
+        # the caller may keep the result for as long as it likes
+        weight, bias = layers[-1]
+        n_out = linear.shape[0]
+        if m == 0 and n_out < NARROW:
+            values = torch.mm(weight, rows.T).addmm_(linear, x.T).add_(bias[:, None]).T
+            tangents = x.new_empty(d, 0, n_out)
+        else:
+            result = x.new_empty(n + d * m, n_out)
+            values, tangents = result[:n], result[n:].view(d, m, n_out)
+            if m and workspace.layers:
+                torch.mm(rows, weight.T, out=result)
+                values.add_(bias)
+                tangents.add_(linear.T[:, None])
+            else:
+                torch.addmm(bias, rows, weight.T, out=values)
+                if m:
+                    # there is no hidden layer
+                    tangents[:] = (weight + linear).T[:, None]
+            values.addmm_(x, linear.T)
+        ctx.save_for_backward(x)
+        ctx.m, ctx.network, ctx.workspace = m, network, workspace
+        ctx.set_materialize_grads(False)
         return values, tangents
 
-    @torch.no_grad()
-    def backward(self, values: Tensor, tangents: Tensor | None = None, *, to_input: bool = True) -> Tensor | None:
-        """Set the gradients of all parameters from those of the results; return that of the inputs, (n, d).
-
-        Parameters
-        ----------
-        values
-            (n, D) gradient of the values.
-        tangents
-            (d, m, D) that of the tangents, if there are any.
-        to_input
-            Whether that of the inputs is asked for.
-        """
-        x, m = self._x, self._m
+    @staticmethod
+    def backward(ctx: Any, to_values: Tensor | None, to_tangents: Tensor | None) -> tuple[Tensor | None, ...]:
+        workspace, ctx.workspace = ctx.workspace, None
+        if workspace is None or torch.is_grad_enabled():
+            msg = "A fused pass can be differentiated once, and not twice; use `jet`, or call the network itself."
+            raise RuntimeError(msg)
+        (x,), m = ctx.saved_tensors, ctx.m
+        linear, layers, _, workspaces = ctx.network
         n, d = x.shape
-        torch.mm(values.T, x, out=self.linear.grad)
-        rows = values
+        if to_values is None:
+            to_values = x.new_zeros(n, len(linear))
+        _add_product(linear, to_values.T, x)
+        above = rows = to_values
+        along = to_tangents
         if m:
-            self.linear.grad.add_(tangents.sum(1).T)
-            rows = self._buffer("gradient", x, n + d * m, values.shape[1])
-            rows[:n] = values
-            rows[n:].view(d, m, -1).copy_(tangents)
-        above = values
-        for i in range(len(self.weights) - 1, 0, -1):
-            weight = self.weights[i]
-            layer, slope, bend, directions = self._layers[i - 1]
-            torch.mm(rows.T, layer, out=weight.grad)
-            torch.sum(above, 0, out=self.biases[i].grad)
-            # in the place of the layer, which nobody reads again
-            rows = torch.mm(rows, weight, out=layer)
-            above = rows[:n]
+            if to_tangents is None:
+                along = to_tangents = x.new_zeros(d, m, len(linear))
+            linear.grad.add_(to_tangents.sum(1).T)
+            rows = workspace.gradient
+            workspace.gradient_of_values.copy_(to_values)
+            workspace.gradient_of_tangents.copy_(to_tangents)
+        for hidden, (weight, bias) in zip(reversed(workspace.layers), reversed(layers), strict=False):
+            _add_product(weight, rows.T, hidden.rows)
+            _add_sum(bias, above)
+            # in place of the layer, which is not read again
+            rows, above, along = torch.mm(rows, weight, out=hidden.rows), hidden.values, hidden.tangents
             if m:
-                along = rows[n:].view(d, m, -1)
-                bent = (along * directions).sum(0).mul_(bend)
-                along.mul_(slope[:m])
-            above.mul_(slope)
+                bent = hidden.directions.mul_(along).sum(0).mul_(hidden.second)
+                along.mul_(hidden.slope_m)
+            above.mul_(hidden.slope)
             if m:
-                above[:m].add_(bent)
-        weight = self.weights[0]
-        torch.mm(above.T, x, out=weight.grad)
-        torch.sum(above, 0, out=self.biases[0].grad)
+                hidden.values_m.add_(bent)
+        weight, bias = layers[0]
+        _add_product(weight, above.T, x)
+        _add_sum(bias, above)
         if m:
-            weight.grad.add_(rows[n:].view(d, m, -1).sum(1).T)
-        return torch.mm(above, weight).addmm_(values, self.linear) if to_input else None
+            weight.grad.add_(along.sum(1).T)
+        to_x = torch.mm(above, weight).addmm_(to_values, linear) if ctx.needs_input_grad[0] else None
+        workspaces.give_back(x, m, workspace)
+        return to_x, None, None, None
 
-    def _activate(self, p: Tensor, i: int) -> tuple[Tensor, Tensor | None]:
-        """Replace p by φ(p), and return φ′(p) and at the first m rows φ″(p)."""
-        m = self._m
-        slope = self._buffer(f"slope {i}", p, *p.shape)
-        bend = None
-        if self.activation == "silu":
-            # the closed forms of `scgeoae.nn.activations` with no more room than the result
-            torch.sigmoid(p, out=slope)
-            sigmoid = self._buffer(f"sigmoid {i}", p, m, p.shape[1]).copy_(slope[:m]) if m else None
-            p.mul_(slope)
-            slope.lerp_(self._one, p)
-            if m:
-                bend = torch.add(slope[:m], sigmoid, out=self._buffer(f"bend {i}", p, m, p.shape[1]))
-                bend.addcmul_(sigmoid, slope[:m], value=-2)
-            return slope, bend
-        derivatives = DERIVATIVES[self.activation]
-        if m:
-            bend = derivatives(p[:m], 2)[2]
-        value, first = derivatives(p, 1)
-        p.copy_(value)
-        return slope.copy_(first), bend
 
-    def _buffer(self, name: str, like: Tensor, *shape: int) -> Tensor:
-        buffer = self._buffers.get(name)
-        if buffer is None or buffer.shape != shape:
-            buffer = self._buffers[name] = torch.empty(shape, dtype=like.dtype, device=like.device)
-        return buffer
+def _add_product(p: Parameter, a: Tensor, b: Tensor) -> None:
+    """Add a matrix product to the gradient of a parameter."""
+    if p.grad is None:
+        p.grad = torch.mm(a, b, out=gradient_room(p))
+    else:
+        p.grad.addmm_(a, b)
+
+
+def _add_sum(p: Parameter, rows: Tensor) -> None:
+    """Add a sum of rows to the gradient of a parameter."""
+    if p.grad is None:
+        p.grad = torch.sum(rows, 0, out=gradient_room(p))
+    else:
+        p.grad.add_(rows.sum(0))
+
+
+def _activate(layer: HiddenLayer, activation: str, one: Tensor, *, has_tangents: bool) -> None:
+    """Replace the values p of a layer by φ(p), and set its slopes φ′(p) and second derivatives φ″(p)."""
+    p, slope, second = layer.values, layer.slope, layer.second
+    if activation == "silu":
+        # the closed forms of `scgeoae.nn.activations` in no more memory than the result
+        torch.sigmoid(p, out=slope)
+        if has_tangents:
+            layer.sigmoid.copy_(layer.slope_m)
+        p.mul_(slope)
+        slope.lerp_(one, p)
+        if has_tangents:
+            torch.add(layer.slope_m, layer.sigmoid, out=second).addcmul_(layer.sigmoid, layer.slope_m, value=-2)
+        return
+    if has_tangents:
+        second.copy_(DERIVATIVES[activation](layer.values_m, 2)[2])
+    value, first = DERIVATIVES[activation](p, 1)
+    slope.copy_(first)
+    p.copy_(value)

@@ -83,7 +83,7 @@ def broken_neighborhoods(
     torn = sparse.triu(m.torn, format="coo")
     broken = m.column(m.slots.broken, f"sg.tl.distortion(adata, basis={m.key!r})").astype(bool)
     first = np.argsort(-torn.data, kind="stable")[:max_edges]
-    segments = np.stack([z[torn.row[first]], z[torn.col[first]]], axis=1)
+    segments = list(np.stack([z[torn.row[first]], z[torn.col[first]]], axis=1))
     if alpha is None:
         alpha = float(np.clip(30 / max(len(first), 1), 0.15, 0.6))
 
@@ -91,7 +91,7 @@ def broken_neighborhoods(
     for panel in drawn:
         # between the cells, which Scanpy draws at 1, and the rings
         panel.add_collection(LineCollection(segments, colors=[edgecolor], linewidths=linewidth, alpha=alpha, zorder=2))
-        panel.scatter(*z[broken].T, s=12, facecolors="none", edgecolors="black", linewidths=0.6, zorder=3)
+        panel.scatter(z[broken, 0], z[broken, 1], s=12, facecolors="none", edgecolors="black", linewidths=0.6, zorder=3)
         _say(panel, len(first), torn.nnz, int(broken.sum()), edgecolor)
     return finish(drawn, f"broken_neighborhoods_{m.key}", show=show, save=save, return_fig=return_fig)
 
@@ -101,22 +101,13 @@ def _say(panel: Axes, n_drawn: int, n_torn: int, n_broken: int, edgecolor: Any) 
     lines = f"{n_torn:,} torn edge{'' if n_torn == 1 else 's'}"
     if n_drawn < n_torn:
         lines += f", the {n_drawn:,} stretched most are drawn"
+    rings = f"{n_broken:,} broken cell{'' if n_broken == 1 else 's'}"
     handles = [
-        Line2D([], [], color=edgecolor, linewidth=1, label=lines),
-        Line2D(
-            [],
-            [],
-            linestyle="none",
-            marker="o",
-            markersize=4,
-            markerfacecolor="none",
-            markeredgecolor="black",
-            label=f"{n_broken:,} broken cell{'' if n_broken == 1 else 's'}",
-        ),
+        Line2D([], [], color=edgecolor, linewidth=1),
+        Line2D([], [], linestyle="none", marker="o", markersize=4, markerfacecolor="none", markeredgecolor="black"),
     ]
-    labels = [handle.get_label() for handle in handles]
-    below = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.06), "bbox_transform": panel.transAxes}
-    legend = Legend(panel, handles, labels, ncols=2, frameon=False, fontsize=8, **below)
+    below: dict[str, Any] = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.06), "bbox_transform": panel.transAxes}
+    legend = Legend(panel, handles, [lines, rings], ncols=2, frameon=False, fontsize=8, **below)
     panel.add_artist(legend)
     # otherwise a saved figure is cut off at the edge of the axes
     legend.set_clip_on(False)

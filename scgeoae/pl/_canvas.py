@@ -86,7 +86,8 @@ def finish(
     A string in `save` is appended to ``{figdir}/{name}``; a `Path` is used as it is. Returns the figure, without
     showing it, if `return_fig`; None if it was shown; otherwise the axes.
     """
-    figure = axes[0].figure
+    # the whole figure, also if the axes are on a part of it
+    figure = axes[0].figure.figure
     save = sc.settings.autosave if save is None else save
     if save:
         if isinstance(save, Path):

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 from matplotlib.colors import Normalize, TwoSlopeNorm
@@ -123,4 +123,5 @@ def curvature_heatmap(
         ax=ax,
         **kwargs,
     )
-    return finish([panel], f"{kind}_curvature_heatmap_{m.key}", show=show, save=save, return_fig=return_fig)
+    found = finish([panel], f"{kind}_curvature_heatmap_{m.key}", show=show, save=save, return_fig=return_fig)
+    return cast("Axes | Figure | None", found)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import matplotlib.pyplot as plt
@@ -101,17 +102,18 @@ def decoded_genes(
     names = find_genes(adata, genes, gene_symbols)
     shown = shown_names(adata, names, gene_symbols)
     if ax is not None and len(names) > 1:
-        msg = f"`ax` holds one panel, and {len(names)} genes are to be drawn."
+        msg = f"`ax` holds one panel, but {len(names)} genes were given."
         raise ValueError(msg)
     expression = m.expression(names)
     cells = replace(m, adata=measured_cells(m, names))
     is_raw = expression.columns >= len(m.genes.names) - m.genes.n_raw
     units = np.where(is_raw, "raw", m.genes.layer or "X")
 
-    def decoded(positions: torch.Tensor) -> np.ndarray:
-        return expression.of(m.model.decode(positions).numpy())
+    def decoded(which: int | slice, positions: torch.Tensor) -> torch.Tensor:
+        return torch.from_numpy(expression.of(m.model.decode(positions).numpy())[:, which])
 
-    at_cells = np.concatenate([decoded(part) for part in torch.from_numpy(m.positions).float().split(4096)])
+    parts = torch.from_numpy(m.positions).float().split(4096)
+    at_cells = torch.cat([decoded(slice(None), part) for part in parts]).numpy()
     axes: list[Axes | None] = [ax]
     if ax is None and len(names) > 1:
         width, height = plt.rcParams["figure.figsize"]
@@ -119,7 +121,7 @@ def decoded_genes(
         rows = -(-len(names) // columns)
         figure, grid = plt.subplots(rows, columns, figsize=(1.1 * width * columns, height * rows), squeeze=False)
         axes = list(grid.ravel())
-        for unused in axes[len(names) :]:
+        for unused in grid.ravel()[len(names) :]:
             figure.delaxes(unused)
     drawn = []
     for i, name in enumerate(names):
@@ -134,7 +136,7 @@ def decoded_genes(
         panel = heatmap(
             cells,
             column=name,
-            evaluate=lambda positions, i=i: torch.from_numpy(decoded(positions)[:, i]),
+            evaluate=partial(decoded, i),
             scale=scale,
             cmap=cmap,
             label="log1p expression" if m.kind == "counts" else f"expression, in units of {units[i]}",

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from itertools import groupby
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -113,7 +113,7 @@ def evaluation(
     bar.ax.set_yticklabels(["worst", "best"])
     bar.ax.set_ylabel("within a column", fontsize="small")
     bar.ax.tick_params(length=0)
-    return finish([ax], f"evaluation_{key}", show=show, save=save, return_fig=return_fig)
+    return cast("Axes | Figure | None", finish([ax], f"evaluation_{key}", show=show, save=save, return_fig=return_fig))
 
 
 def _measures(table: pd.DataFrame, measures: Sequence[str] | None, key: str) -> list[str]:
@@ -147,9 +147,9 @@ def _order(oriented: pd.DataFrame, sort: str | None, key: str) -> NDArray[np.int
     return np.argsort(-score.to_numpy(), kind="stable")
 
 
-def _relative(oriented: NDArray[np.float64]) -> np.ma.MaskedArray:
-    """Return the place of each value between the worst (0) and the best (1) of its column, masked where it is alone."""
-    relative = np.ma.masked_all(oriented.shape)
+def _relative(oriented: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the place of each value between the worst (0) and the best (1) of its column, NaN where it is alone."""
+    relative = np.full(oriented.shape, np.nan)
     for column, values in enumerate(oriented.T):
         there = np.isfinite(values)
         if there.sum() < 2:
@@ -162,9 +162,9 @@ def _relative(oriented: NDArray[np.float64]) -> np.ma.MaskedArray:
 def _write_column(ax: Axes, column: int, values: NDArray[np.float64], oriented: NDArray[np.float64]) -> None:
     there = np.flatnonzero(np.isfinite(values))
     style = _format(values[there])
-    texts = {row: format(values[row], style) for row in there}
+    texts = {row: format(values[row], style) for row in there.tolist()}
     best = texts[there[np.argmax(oriented[there])]] if len(there) > 1 else None
-    for row in np.flatnonzero(~np.isfinite(values)):
+    for row in np.flatnonzero(~np.isfinite(values)).tolist():
         ax.text(column, row, "–", ha="center", va="center", color="0.7")
     for row, text in texts.items():
         weight = "bold" if text == best else "normal"

@@ -102,9 +102,8 @@ def gene_compass(
     expression = m.expression(None if genes is None else find_genes(adata, genes, gene_symbols))
     some = rows[spread_rows(len(rows), MAX_CELLS)]
     at = torch.from_numpy(np.ascontiguousarray(z[some], dtype=np.float32))
-    arrows = sum(
-        (expression.along(m.model.jacobian(part)) @ inverse(m.model.metric(part))).sum(0) for part in at.split(64)
-    ).numpy() / len(at)
+    sums = ((expression.along(m.model.jacobian(part)) @ inverse(m.model.metric(part))).sum(0) for part in at.split(64))
+    arrows = sum(sums, torch.zeros(())).numpy() / len(at)
     length = np.linalg.norm(arrows, axis=1)
     longest = np.argsort(-length, kind="stable")[: n_genes if genes is None else None]
 

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -89,7 +89,7 @@ def geodesic_genes(
     check_adata(adata)
     table = getattr(path, "expression", None)
     if table is None:
-        msg = f"Expected `path` to be of sg.tl.geodesic, found {path!r}."
+        msg = f"Expected `path` to be a result of sg.tl.geodesic, found {path!r}."
         raise TypeError(msg)
     n_genes = checked_integer(n_genes, "n_genes", 1)
     if table.shape[1] == 0:
@@ -103,7 +103,7 @@ def geodesic_genes(
     missing = [gene for gene in genes if gene not in table]
     if missing or not genes:
         unknown = ", ".join(map(repr, missing)) or "any gene"
-        msg = f"Did not find {unknown} on the path; name them as `genes` of sg.tl.geodesic."
+        msg = f"Did not find {unknown} on the path; pass them to sg.tl.geodesic as `genes`."
         raise KeyError(msg)
     shown = shown_names(adata, genes, gene_symbols)
     distance, values = table.index.to_numpy(), table[genes].to_numpy()
@@ -135,7 +135,8 @@ def geodesic_genes(
     heat.invert_yaxis()
     heat.set_xlabel("distance along the curve, in units of the representation")
     figure.colorbar(image, cax=heat.inset_axes([1.03, 0, 0.03, 1]), label="lowest to highest")
-    return finish([trends, heat], "geodesic_genes", show=show, save=save, return_fig=return_fig)
+    found = finish([trends, heat], "geodesic_genes", show=show, save=save, return_fig=return_fig)
+    return cast("list[Axes] | Figure | None", found)
 
 
 def _middle(scaled: np.ndarray) -> np.ndarray:

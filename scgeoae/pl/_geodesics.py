@@ -83,20 +83,21 @@ def geodesics(
     >>> ax = sg.pl.geodesics(adata, path, color="bulk_labels", show=False)
     """
     m = read_flat_map(adata, basis, "sg.pl.geodesics")
-    paths = [paths] if hasattr(paths, "coordinates") else as_list(paths)
-    if not paths or not all(hasattr(path, "coordinates") for path in paths):
-        msg = "Expected `paths` to be what sg.tl.geodesic returned, or a list of such."
+    several: list[Any] = [paths] if hasattr(paths, "coordinates") else as_list(paths)
+    if not several or not all(hasattr(path, "coordinates") for path in several):
+        msg = "Expected `paths` to be a result of sg.tl.geodesic, or a list of results."
         raise ValueError(msg)
     drawn = draw_cells(m, box_of(m, outliers=outliers), ax=ax, ruler=ruler, color=color, **kwargs)
     for panel in drawn:
-        for path in paths:
+        for path in several:
             curve = path.coordinates
             # the curve crosses cells of all colors, so it gets a white margin
             panel.plot(*curve.T, color="white", linewidth=3.2, alpha=0.8, zorder=4)
             panel.plot(*curve.T, color=line_color, linewidth=1.4, zorder=5)
-            panel.scatter(*curve[[0, -1]].T, s=18, color=[line_color], edgecolors="white", linewidths=0.8, zorder=6)
+            x, y = curve[[0, -1]].T
+            panel.scatter(x, y, s=18, color=[line_color], edgecolors="white", linewidths=0.8, zorder=6)
             if straight:
-                panel.plot(*curve[[0, -1]].T, color=line_color, linewidth=0.8, linestyle=":", zorder=4)
+                panel.plot(x, y, color=line_color, linewidth=0.8, linestyle=":", zorder=4)
             middle = np.linalg.norm(np.diff(curve, axis=0), axis=1).cumsum()
             at = curve[int(np.searchsorted(middle, middle[-1] / 2))]
             panel.annotate(

@@ -12,9 +12,6 @@ from scipy.spatial import cKDTree
 from .._arguments import checked_integer
 from ._canvas import box_of, draw_cells
 
-# Keywords of `scanpy.pl.embedding` that the heatmaps set themselves.
-CHOSEN = frozenset(("color", "colorbar_loc", "norm", "vcenter", "vmin"))
-
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -43,11 +40,6 @@ def heatmap(
     **kwargs: Any,
 ) -> Axes:
     """Draw the column `column` of `obs` at the cells, and around them the values of `evaluate` at (n, 2) positions."""
-    if taken := sorted(CHOSEN & kwargs.keys()):
-        msg = (
-            f"This plot sets {', '.join(f'`{name}`' for name in taken)} itself; choose its colors by `vmax` and `cmap`."
-        )
-        raise TypeError(msg)
     resolution = checked_integer(resolution, "resolution", 2)
     box = box_of(m, outliers=outliers)
     # a thin outline sets the cells off from a background of nearly the same color, and at a third of Scanpy's size
@@ -58,7 +50,7 @@ def heatmap(
     if evaluate is not None:
         x, y, support = _support(panel, m.positions, box, resolution)
         positions = np.stack(np.meshgrid(x, y), axis=-1)[support].astype(np.float32)
-        values = np.ma.masked_all(support.shape)
+        values = np.full(support.shape, np.nan)
         values[support] = np.concatenate([evaluate(part).numpy() for part in torch.from_numpy(positions).split(4096)])
         panel.pcolormesh(x, y, values, norm=scale, cmap=cmap, shading="nearest", alpha=0.55, rasterized=True, zorder=0)
         # the last pixels reach beyond the edge of the view

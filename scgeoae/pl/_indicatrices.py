@@ -119,7 +119,7 @@ def indicatrices(
     z = m.positions
     sides = sides_of(side, ax)
     if len(sides) > 1 and not (color is None or isinstance(color, str)):
-        msg = f"side='both' draws one panel for each side; give one colour, found {color!r}."
+        msg = f"side='both' draws one panel for each side; give one color, found {color!r}."
         raise ValueError(msg)
     box = box_of(m, outliers=outliers)
     width = box.longest / n_tiles

@@ -55,7 +55,7 @@ def _emptiest_corner(ax: Axes, z: NDArray[Any]) -> str:
         for end, at_end in ends.items()
         for side, at_side in sides.items()
     }
-    return min(hidden, key=hidden.get)
+    return min(hidden, key=hidden.__getitem__)
 
 
 def round_length(length: float) -> float:

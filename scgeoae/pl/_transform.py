@@ -88,13 +88,13 @@ def transform(
     drawn = scatter(new, ax=ax, color=color, **kwargs)
     for panel in drawn:
         set_view(panel, both, box)
+        x, y = z.T
         panel.scatter(
-            *z.T, s=min(40_000 / len(z), 20), color=reference_color, linewidths=0, zorder=0, rasterized=len(z) > 200_000
+            x, y, s=min(40_000 / len(z), 20), color=reference_color, linewidths=0, zorder=0, rasterized=len(z) > 200_000
         )
         if outlier_color is not None:
-            panel.scatter(
-                *z_new[is_outlier].T, s=30, facecolors="none", edgecolors=[outlier_color], linewidths=0.6, zorder=3
-            )
+            x, y = z_new[is_outlier].T
+            panel.scatter(x, y, s=30, facecolors="none", edgecolors=[outlier_color], linewidths=0.6, zorder=3)
             panel.set_xlabel(
                 f"{panel.get_xlabel()}     ○ {is_outlier.sum():,} of {len(z_new):,} new cells are outliers"
             )

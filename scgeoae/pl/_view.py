@@ -24,7 +24,7 @@ class Box(NamedTuple):
 
     def holds(self, z: NDArray[Any]) -> NDArray[np.bool_]:
         """Return which of the (n, 2) positions lie inside."""
-        return ((z >= self.low) & (z <= self.high)).all(1)
+        return np.all((z >= self.low) & (z <= self.high), axis=1)
 
 
 def data_box(z: NDArray[Any], *, outliers: bool = False) -> Box:
@@ -60,7 +60,7 @@ def set_view(ax: Axes, z: NDArray[Any], box: Box) -> None:
         outside = sign * (z[:, axis] - center[axis]) > half[axis]
         if outside.any():
             at = np.clip(z[outside], center - 0.985 * half, center + 0.985 * half)
-            ax.scatter(*at.T, marker=marker, s=12, color="0.35", linewidths=0, zorder=4)
+            ax.scatter(at[:, 0], at[:, 1], marker=marker, s=12, color="0.35", linewidths=0, zorder=4)
 
 
 def occupied_tiles(z: NDArray[Any], box: Box, width: float) -> NDArray[np.intp]:

@@ -106,7 +106,9 @@ def adopt(
     """
     m, slot, positions = find_embedding(adata, basis)
     if m.is_own:
-        msg = f"The map in adata.obsm[{slot!r}] has a model of its own; sg.get.model(adata, key={m.key!r}) returns it."
+        msg = (
+            f"The map in adata.obsm[{slot!r}] already has its own model; sg.get.model(adata, key={m.key!r}) returns it."
+        )
         raise ValueError(msg)
     settings = Settings(
         n_components=positions.shape[1],

@@ -12,7 +12,8 @@ from .._anndata.write import Changes, check_writable, write
 from .._arguments import check_option, checked_seed
 from .._runtime import default_torch_modes
 from ..graphs import laplacian_metric, tears
-from ..training import Settings, environment
+from ..training import Settings
+from ..training.device import environment
 from ._fit_embedding import check_fit, find_embedding, fit_embedding
 
 if TYPE_CHECKING:
@@ -159,8 +160,8 @@ def distortion(
     m, slot, positions = find_embedding(adata, basis)
     if m.is_own and method == "laplacian":
         msg = (
-            f"The tensors of adata.obsm[{slot!r}] are there already: they are those of its own decoder "
-            f"(sg.get.metric_tensors(adata, key={m.key!r})). For an estimate beside them copy the map: "
+            f"The tensors of adata.obsm[{slot!r}] exist already: they belong to its own decoder "
+            f"(sg.get.metric_tensors(adata, key={m.key!r})). For an additional estimate, copy the map: "
             f"adata.obsm['X_copy'] = adata.obsm[{slot!r}]; sg.tl.distortion(adata, basis='copy', method='laplacian')."
         )
         raise ValueError(msg)
@@ -193,7 +194,7 @@ def distortion(
     found = tears(positions, neighbors, lengths)
     changes, entry, stored = Changes(), m.entry, adata.uns.get(m.entry, {})
     if m.is_own:
-        logg.info("    the map has a decoder of its own, and its tensors are there already: adding the tears only")
+        logg.info("    the map has its own decoder and tensors: only the tears are added")
     else:
         if method == "laplacian":
             params = without_none(

@@ -206,13 +206,13 @@ def evaluate(
     for attribute, entries in representation.computed.items():
         for name, value in entries.items():
             changes += Changes({(attribute, name): value}, [f"{attribute}[{name!r}], computed for it"])
-    if local_scores:
-        for name, quality in found.items():
-            slots = Slots(name)
-            for slot, values in (
-                (slots.neighborhood_preservation, quality.neighborhood_preservation),
-                (slots.trust, quality.trust),
-            ):
+    for name, quality in found.items():
+        slots = Slots(name)
+        for slot, values in (
+            (slots.neighborhood_preservation, quality.neighborhood_preservation),
+            (slots.trust, quality.trust),
+        ):
+            if values is not None:
                 changes += Changes({("obs", slot): values.astype(np.float32)}, [f"obs[{slot!r}]"])
     # store a copy, because the caller may change the table that is returned
     changes += Changes({("uns", table_key): table.copy()}, [f"uns[{table_key!r}], the table"])

@@ -18,7 +18,11 @@ from .._anndata.write import check_writable, write
 from .._arguments import check_found, checked_map_key, checked_seed
 from .._matrix import digest
 from .._runtime import default_torch_modes
-from ..training import MAX_UNROLLED, N_PARTNERS, Settings, choose_ambient, fit
+from ..training import Settings, fit
+from ..training.affinities import n_affinities
+from ..training.ambient import choose_ambient
+from ..training.isomap import MAX_UNROLLED
+from ..training.neighbors import N_POSITIVES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -312,13 +316,13 @@ def geoae(
     )
     if representation.params["use_rep"] == Slots(key).embedding:
         slot = Slots(key).embedding
-        msg = f"The map would replace adata.obsm[{slot!r}], which it is made of; give another `key_added`."
+        msg = f"The map would replace adata.obsm[{slot!r}], which it is made from; give another `key_added`."
         raise ValueError(msg)
     n_values = math.prod(representation.matrix.shape)
     if settings.refines and refine is None and n_values > MAX_HELD:
         logg.warning(
-            f"The second stage would hold all {n_values:.1e} values of {representation.name} in memory, so it is left "
-            "out: map components instead (sc.pp.pca(adata)), or give refine=True."
+            f"The refinement would hold all {n_values:.1e} values of {representation.name} in memory, so it is "
+            "skipped: map components instead (sc.pp.pca(adata)), or give refine=True."
         )
         settings = replace(settings, refine=False)
     measure = choose_ambient(_by_name(ambient, adata, representation.matrix), representation.matrix)
@@ -328,12 +332,14 @@ def geoae(
     unrolls_graph = isinstance(init_pos, str) and init_pos == "isomap" and adata.n_obs <= MAX_UNROLLED
     graph = None
     if settings.refines:
-        k = min(settings.n_affinities, adata.n_obs - 1)
+        k = min(n_affinities(settings.perplexity), adata.n_obs - 1)
         graph = choose_graph(adata, representation, key=neighbors_key, k=k)
-    if settings.contrast is not None or unrolls_graph:
-        neighbors = choose_neighbors(adata, representation, key=neighbors_key, k=N_PARTNERS)
+    if settings.contrastive is not None or unrolls_graph:
+        neighbors = choose_neighbors(adata, representation, key=neighbors_key, k=N_POSITIVES)
     elif graph is None and neighbors_key is not None:
-        msg = f"neighbors_key={neighbors_key!r} has no effect without the neighbour term; give `neighbors_weight` > 0."
+        msg = (
+            f"neighbors_key={neighbors_key!r} has no effect without the contrastive loss; give `neighbors_weight` > 0."
+        )
         raise ValueError(msg)
 
     check_writable(adata, copy=copy)

@@ -118,10 +118,9 @@ def geodesic(
     z, model = m.positions, deepcopy(m.model).double()
     start, end = (find_place(m, *where) for where in ((source, groupby, "source"), (target, groupby, "target")))
     ends = [torch.from_numpy(np.asarray(place.position, dtype=np.float64))[None] for place in (start, end)]
-    line = straight(*ends, n_points)
-    graph = connected_graph(m, model)
-    (route,) = along_cells(graph, z, [(start.cell, end.cell)], n_points)
-    route = torch.from_numpy(route)[None]
+    line = straight(ends[0], ends[1], n_points)
+    (shortest,) = along_cells(connected_graph(m, model), z, [(start.cell, end.cell)], n_points)
+    route = torch.from_numpy(shortest)[None]
     # the route runs between the cells nearest to the ends, so the ends themselves are put in
     route[:, 0], route[:, -1] = ends[0], ends[1]
 

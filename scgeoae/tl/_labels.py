@@ -34,7 +34,7 @@ def labels_to_carry(adata: AnnData, adata_new: AnnData, obs: str | Sequence[str]
             raise ValueError(msg)
         if name in adata_new.obs and _confidence(name) not in adata_new.obs:
             msg = (
-                f"adata_new.obs[{name!r}] has labels of its own, which would be lost; rename them first: "
+                f"adata_new.obs[{name!r}] has its own labels, which would be lost; rename them first: "
                 f"adata_new.obs[{name + '_before'!r}] = adata_new.obs.pop({name!r})."
             )
             raise ValueError(msg)

@@ -12,7 +12,7 @@ from .._arguments import check_option, checked_integer, checked_positions
 from .._matrix import blocks
 from .._runtime import default_torch_modes
 from ..geometry import distortion
-from ..training import choose_ambient
+from ..training.ambient import choose_ambient
 
 if TYPE_CHECKING:
     from collections.abc import Callable

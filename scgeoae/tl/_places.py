@@ -43,28 +43,27 @@ def find_place(m: Map, where: Any, groupby: str | None, argument: str) -> Place:
         name = "(" + ", ".join(f"{value:.3g}" for value in position[0]) + ")"
         return Place(name, position[0], nearest, np.array([nearest]))
     groups = None if groupby is None else read_groups(adata, groupby)
-    name = None if groups is None else groups.find(where)
-    if name is not None:
-        return _center(name, z, groups.rows[name])
+    if groups is not None and (group := groups.find(where)) is not None:
+        return _center(group, z, groups.rows[group])
     if groups is None and isinstance(where, Integral) and not isinstance(where, bool):
         return place_of_row(m, where, f"`{argument}`")
     rows = np.flatnonzero(adata.obs_names == where)
     if len(rows) == 1:
-        return Place(where, z[rows[0]], int(rows[0]), rows)
+        return Place(str(where), z[rows[0]], int(rows[0]), rows)
     if len(rows) > 1:
         msg = f"{len(rows)} cells are named {where!r}; run adata.obs_names_make_unique() first."
         raise ValueError(msg)
     among = "; name a column of adata.obs with `groupby` for a group"
     if groups is not None:
         among = f", nor a group of adata.obs[{groupby!r}], which has {groups.listed}"
-    msg = f"`{argument}` is {where!r}, which is no cell in adata.obs_names{among}."
+    msg = f"`{argument}` is {where!r}, which is not a cell in adata.obs_names{among}."
     raise KeyError(msg)
 
 
 def place_of_row(m: Map, row: Any, argument: str) -> Place:
     """Return the place of the cell in a row of `adata`."""
     n = m.adata.n_obs
-    if not isinstance(row, Integral) or not 0 <= row < n:
+    if not isinstance(row, Integral) or not 0 <= int(row) < n:
         msg = f"Expected {argument} to be the row of a cell, 0 to {n - 1}, found {row!r}."
         raise KeyError(msg)
     return Place(m.adata.obs_names[row], m.positions[row], int(row), np.array([row]))

@@ -138,27 +138,29 @@ def rank_genes_by_jacobian(
             ".cat.rename_categories({'': 'unknown'})."
         )
         raise ValueError(msg)
+    toward: str | NDArray[Any] | None = None
     if isinstance(direction, str):
+        toward = direction
         check_option(direction, "direction", DIRECTIONS[: 1 + model.n_components])
         if direction == "into" and len(found.rows) < 2:
-            msg = f"adata.obs[{groupby!r}] has one group, so that there are no other cells to come from."
+            msg = f"adata.obs[{groupby!r}] has one group, so there are no other cells to start from."
             raise ValueError(msg)
     elif direction is not None:
-        direction = checked_positions(direction, model.n_components, "direction", or_else="None, a name or ")[0]
-        if not direction.any():
+        toward = checked_positions(direction, model.n_components, "direction", or_else="None, a name or ")[0]
+        if not np.any(toward):
             msg = "Expected `direction` to be other than 0."
             raise ValueError(msg)
     check_writable(adata, copy=copy)
     start = logg.info("ranking genes by the Jacobian of the decoder")
     expression = m.expression(None if genes is None else checked_names(genes, "genes"))
 
-    scores = np.stack([_scores(model, z, cells, direction, expression) for cells in rows.values()])
+    scores = np.stack([_scores(model, z, cells, toward, expression) for cells in rows.values()])
     changes = np.full_like(scores, np.nan)
     if isinstance(direction, str) and direction == "into":
         changes = log_fold_changes(adata, expression.genes, list(rows.values()), m.genes.layer)
     order = np.argsort(-np.abs(scores) if rankby_abs else -scores, axis=1, kind="stable")[:, :n_genes]
     untested = np.full(order.shape, np.nan, dtype=np.float32)
-    result = {
+    result: dict[str, Any] = {
         "names": _fields(rows, expression.genes[order]),
         "scores": _fields(rows, np.take_along_axis(scores, order, 1)),
         "logfoldchanges": _fields(rows, np.take_along_axis(changes, order, 1)),
@@ -170,7 +172,7 @@ def rank_genes_by_jacobian(
         "reference": "rest",
         "method": "jacobian",
         "use_raw": False,
-        "direction": "steepest" if direction is None else direction,
+        "direction": "steepest" if toward is None else toward,
         "key": m.key,
     }
     return write(

@@ -8,13 +8,15 @@ from scanpy import logging as logg
 
 from .._anndata.incoming import incoming_representation
 from .._anndata.map import read_map
+from .._anndata.params import without_none
 from .._anndata.results import Results, Tensors, changes_of_map, distortion_scores
 from .._anndata.write import check_writable, write
 from .._arguments import check_adata, check_option
 from .._runtime import default_torch_modes
 from ..geometry import anisotropy
 from ..quality import outliers
-from ..training import Settings, Settled, place, placement
+from ..training import Settings
+from ..training.placement import Reference, place, placement
 from ._labels import carry, labels_to_carry
 
 if TYPE_CHECKING:
@@ -168,8 +170,8 @@ def transform(
     placed = placement(model, x, positions=_refined(model, x, known, z, m.params) if is_refined else None)
     if bad := np.count_nonzero(~np.isfinite(placed.error)):
         msg = (
-            f"{bad} of {len(x)} cells in {representation.name} are too far from those of the map for float32; "
-            "are they in other units? Preprocess them as the reference was."
+            f"{bad} of {len(x)} cells in {representation.name} are too far from the cells of the map for float32; "
+            "do they have other units? Preprocess them as the reference was."
         )
         raise ValueError(msg)
     found = outliers(x, known, made_of=_made_of(model.genes, known))
@@ -183,9 +185,10 @@ def transform(
         tensors[side] = Tensors(metric, area.numpy(), anisotropy(tensor).numpy())
         if len(x) > 1:
             scores |= distortion_scores(metric, side)
+    kept = {name: value for name, value in m.params.items() if name not in OF_REFERENCE}
     results = Results(
         tensors=tensors,
-        params={name: value for name, value in m.params.items() if name not in OF_REFERENCE} | representation.params,
+        params=without_none(**(kept | representation.params)),
         # the unit of the map was measured on the reference
         scores=scores | {name: value for name, value in m.scores.items() if name.startswith("chord")},
         embedding=placed.embedding,
@@ -202,7 +205,7 @@ def transform(
 
 def _made_of(genes: Genes | None, reference: NDArray[Any]) -> tuple[float, int] | None:
     """Return the total variance and number of genes of a PCA, or None if it was not computed from just these cells."""
-    if genes is None or genes.loadings is None or not genes.n_projected or len(reference) < 3:
+    if genes is None or genes.offset is None or genes.statistics is None or len(reference) < 3:
         return None
     # components are uncorrelated only on the cells that they were computed from
     scores = reference - reference.mean(0)
@@ -219,7 +222,7 @@ def _refined(
     model: Autoencoder, x: NDArray[Any], known: NDArray[Any], z: NDArray[Any], params: Params
 ) -> NDArray[np.float32]:
     """Return the optimized positions of new cells among those of the reference, which stay fixed."""
-    reference = Settled(model.standardize(known).numpy(), model.to_latent(z).numpy())
+    reference = Reference(model.standardize(known).numpy(), model.to_latent(z).numpy())
     codes = place(
         model,
         model.standardize(x).numpy(),

@@ -18,20 +18,20 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-# Cells that a covariance is estimated from.
+# Number of cells from which a covariance is estimated.
 MAX_CELLS = 100_000
 
 
 def choose_ambient(ambient: str | ArrayLike | Callable[[Tensor], Tensor] | None, raw: Any) -> Ambient | None:
-    """Return the metric of the space of the (n, D) matrix `raw`; `None` is the Euclidean one.
+    """Return the ambient metric of the space of the (n, D) matrix `raw`, with `None` for the Euclidean one.
 
-    ``"mahalanobis"`` is the inverse of the covariance of `raw`, shrunk after Ledoit & Wolf (2004)
-    so that it has one; of more than 100,000 cells, that of every second, third and so on.
+    ``"mahalanobis"`` is the inverse of the covariance of `raw`, which is shrunk after Ledoit & Wolf (2004) so that it
+    has an inverse. Of more than 100,000 cells, every second, third and so on is taken.
 
     Raises
     ------
     ValueError
-        If it has not the shape of a metric of D features, or is not finite, symmetric and positive.
+        If it does not have the shape of a metric of D features, or is not finite, symmetric and positive definite.
     """
     n_features = raw.shape[1]
     if ambient is None:

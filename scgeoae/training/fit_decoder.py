@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -11,30 +10,30 @@ from .._arguments import check_flag
 from .._runtime import training_threads
 from ..geometry.chart import Chart, procrustes
 from .batches import Cells
-from .conclude import conclude
-from .device import compute_on
-from .evaluate import evaluate
+from .device import choose_device, out_of_memory
+from .finalize import evaluate, finalize
 from .initialize import set_linear
-from .neighbors import MAX_SEARCHED, N_NOISE_CELLS, N_PARTNERS, find_neighbors, suitable_noise
-from .optimize import optimize
-from .prepare import prepare
+from .neighbors import MAX_SEARCHED, N_NOISE_CELLS, N_POSITIVES, find_neighbors, suitable_noise
+from .objective import Objective
+from .setup import set_up
+from .train import train
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from .conclude import Fit
+    from .finalize import Fit
     from .settings import Settings
 
-# Three times as many as `scgeoae.training.fit` needs, as the decoder has to follow a layout whose details are not
-# its own. On UMAPs of three data sets the held-out error after 700 steps is up to 28% above that after 2,000, and no
-# longer falls there; on charts of known metric the correlation of the log area with the true one rises from 0.991 to
-# 0.999 after 1,000 steps to 0.995 to 0.999 after 2,000.
+# More than `scgeoae.training.fit` needs, as the decoder has to follow a layout whose details were not made by it. On
+# UMAPs of three data sets the validation error after 700 steps is up to 28% above that after 2,000, and no longer falls
+# there. On charts of known metric the correlation of the log area with the true one rises from 0.991 to 0.999 after
+# 1,000 steps to 0.995 to 0.999 after 2,000.
 N_STEPS = 2000
 
 
 def fit_decoder(
     raw: Any,
-    positions: NDArray,
+    positions: NDArray[Any],
     settings: Settings,
     *,
     device: str | torch.device = "auto",
@@ -43,16 +42,16 @@ def fit_decoder(
 ) -> Fit:
     r"""Fit the decoder z → x and the encoder x → z to fixed (n, d) `positions` by least squares.
 
-    Both start at the linear least squares maps. Latent space is the embedding, moved to mean 0 and scaled to
-    variance 1 with one scale for all directions, and turned towards the principal components (Procrustes); so the
-    similarity that brings it back is the frame of the model, and an embedding that is moved, turned, mirrored or
-    scaled gives the same tensors but for that. There is no penalty on the decoder: one on its derivatives
-    (E‖A‖², weights 0.001 and 0.01) changed neither its error nor its log area at the cells of three UMAPs.
+    Both start at the linear least squares maps. Latent space is the embedding, moved to mean 0, scaled to variance 1
+    with one scale for all directions, and turned towards the principal components (Procrustes). The similarity that
+    brings it back is the chart of the model, so an embedding that is moved, turned, mirrored or scaled gives the same
+    tensors up to this similarity. The decoder has no penalty: one on its derivatives (E‖A‖², weights 0.001 and 0.01)
+    changed neither its error nor its log area at the cells of three UMAPs.
 
-    The encoder sees the cells with the noise of `scgeoae.training.fit`, without which it memorises where each lies:
-    left-out cells of three UMAPs are then placed 1.2 to 2.1 times as far from their positions.
+    The encoder sees the cells with the noise of `scgeoae.training.fit`. Without it, the encoder memorizes where each
+    cell lies, and places left-out cells of three UMAPs 1.2 to 2.1 times as far from their positions.
 
-    A twentieth of the cells, at most 1,000, is held out and chooses the state that is kept.
+    A twentieth of the cells, at most 1,000, are validation cells, which choose the state that is kept.
 
     Parameters
     ----------
@@ -61,16 +60,16 @@ def fit_decoder(
     positions
         (n, d) finite positions that fill d dimensions.
     settings
-        Those of the networks, `n_steps` (2,000 unless given), `batch_size`, `learning_rate`, `on_interrupt` and
-        `seed` count.
+        Only the settings of the networks, `n_steps` (2,000 unless given), `batch_size`, `learning_rate`,
+        `on_interrupt` and `seed` count.
 
     Raises
     ------
     ValueError
-        If there are more dimensions than features, fewer cells than dimensions + 2, if all cells are equal or some are
-        not finite.
+        If there are more dimensions than features, fewer cells than dimensions + 2, if all cells are equal, or if some
+        are not finite.
     RuntimeError
-        If training diverges, or the `device` that was asked for has too little memory.
+        If training diverges, or if the `device` that was asked for has too little memory.
 
     Examples
     --------
@@ -83,45 +82,31 @@ def fit_decoder(
            [0., 1.]], dtype=float32)
     """
     check_flag(progress_bar, "progress_bar")
-    fit_on = partial(_fit_decoder, raw, positions, settings, progress_bar=progress_bar, name=name)
-    return compute_on(device, fit_on)
-
-
-def _fit_decoder(
-    raw: Any, positions: NDArray, settings: Settings, device: torch.device, *, progress_bar: bool, name: str
-) -> Fit:
-    prepared = prepare(raw, settings, device, name=name)
-    model, x, train = prepared.model, prepared.x, prepared.train
-    rows = torch.from_numpy(prepared.rows)
-    y = torch.as_tensor(positions, dtype=torch.float64)
-    mean, rotation = y.mean(0), procrustes(y[rows], prepared.principal.cpu())
-    unit = (y - mean).square().mean().sqrt()
-    codes = ((y - mean) @ rotation / unit).float()
-    cells = Cells(x, codes=codes[rows].to(x))
-    set_linear(model, x[train], cells.codes[train])
-    some, asked = train[:MAX_SEARCHED], train[:N_NOISE_CELLS]
-    noise = suitable_noise(x, find_neighbors(x, some, N_PARTNERS, of=asked), asked)
-    with training_threads(settings.batch_size, x.device):
-        run = optimize(
-            model,
-            cells,
-            train=train,
-            held_out=prepared.held_out,
-            terms=[],
-            tolerance=None,
-            sampling="data",
-            contrast=None,
-            noise=noise,
-            n_steps=settings.n_steps or N_STEPS,
-            batch_size=settings.batch_size,
-            learning_rate=settings.learning_rate,
-            generator=prepared.generator,
-            progress_bar=progress_bar,
-            keeps_interrupted=settings.keeps_interrupted,
-            rows=prepared.rows,
-        )
-    evaluation = evaluate(prepared, raw, codes=codes)
-    displacement = (evaluation.latent - codes).square().mean(1).numpy()
-    frame = Chart(unit, -(mean @ rotation) / unit, rotation.T)
-    fitted = conclude(prepared, evaluation._replace(latent=codes), frame, history=run.history, step=run.step)
-    return fitted._replace(embedding=positions, displacement=displacement, interrupted_at=run.interrupted_at)
+    chosen = choose_device(device)
+    try:
+        setup = set_up(raw, settings, chosen, name=name)
+        rows = torch.from_numpy(setup.rows)
+        y = torch.as_tensor(positions, dtype=torch.float64)
+        mean, rotation = y.mean(0), procrustes(y[rows], setup.principal.cpu())
+        unit = (y - mean).square().mean().sqrt()
+        codes = ((y - mean) @ rotation / unit).float()
+        cells = Cells(setup.x, codes=codes[rows].to(setup.x))
+        set_linear(setup.model, setup.x[setup.train], cells.codes[setup.train])
+        some, asked = setup.train[:MAX_SEARCHED], setup.train[:N_NOISE_CELLS]
+        noise = suitable_noise(setup.x, find_neighbors(setup.x, some, N_POSITIVES, of=asked), asked)
+        with training_threads(settings.batch_size, chosen):
+            run = train(
+                setup,
+                cells,
+                Objective(),
+                settings,
+                noise=noise,
+                n_steps=settings.n_steps or N_STEPS,
+                progress_bar=progress_bar,
+            )
+        evaluation = evaluate(setup, raw, codes=codes)
+        chart = Chart(unit, -(mean @ rotation) / unit, rotation.T)
+        return finalize(setup, evaluation, chart, run, codes=codes)._replace(embedding=positions)
+    except torch.cuda.OutOfMemoryError as error:
+        out_of_memory(error, device, chosen)
+    return fit_decoder(raw, positions, settings, device="cpu", progress_bar=progress_bar, name=name)

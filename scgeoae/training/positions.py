@@ -1,18 +1,18 @@
-"""Positions as free parameters of the cells."""
+"""Positions of the cells as free parameters, which move down a gradient."""
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
 from scipy.spatial import KDTree
 
 from .._runtime import parallel_blocks
+from ..graphs.neighbors import others_in_tree
 from .affinities import affinities
-from .forces import forces
-from .jumps import gatherings
+from .gradients import gradients
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,8 +21,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from ..nn import Autoencoder
-    from .jumps import Jumps
-    from .search import Neighbors
+    from .neighbors import Neighbors
 
 # Cells near on the map whose repulsion is summed, and others that are drawn in each step for the rest.
 N_NEAR, N_FAR = 40, 10
@@ -30,40 +29,75 @@ N_NEAR, N_FAR = 40, 10
 # these distances (docs/defaults.md). With one width for all, dense groups spread until they are as sparse as others;
 # with local widths alone, groups that lie on each other hardly come apart.
 WIDTH_NEIGHBOR, SHARED = 3, 0.5
-# It is never below this quantile, nor below this share of its median: equal cells have a distance of 0.
+# The width is never below this quantile, nor below this share of the median: equal cells have a distance of 0.
 LEAST_QUANTILE, LEAST_SHARE = 0.02, 0.01
-# Nor below this share of its width at the start: a group of about as many cells as the perplexity has affinities that
-# are nearly equal, for which no kernel whose width follows the cells is flat enough; they would end on a point.
+# Nor is it below this share of the width at the start: a group of about as many cells as the perplexity has affinities
+# that are nearly equal, for which no kernel whose width follows the cells is flat enough; they would end on a point.
 LEAST_OF_START = 0.5
-# A cell jumps (`Jumps`) among its nearest neighbors of the representation, this many, if the decoder reconstructs it
+# A cell jumps (`Jumps`) among this many of its nearest neighbors in the representation, if the decoder reconstructs it
 # there with at most so many times the error. Gradients cannot carry it across the cells between. In the last part of
-# the steps none does.
+# the steps no cell jumps.
 N_TOGETHER, MORE_ERROR, LAST_JUMP = 10, 2.0, 0.7
-# Steps after which neighbors on the map and widths are renewed, and after which the decoder is asked again.
+# Steps after which neighbors on the map and widths are renewed, and after which the decoder is evaluated again.
 RENEW_EVERY, DECODE_EVERY = 20, 20
-# Cells to which chords are drawn, another sample each time the decoder is asked.
+# Cells to which chords are drawn, another sample each time the decoder is evaluated.
 N_LANDMARKS = 24
 # Length of the last steps against the first; moments as in Adam.
 LAST_RATE = 0.02
 MEAN, SQUARE = 0.9, 0.99
-# How much of the normalizer a step renews.
+# Share of the normalizer that a step renews.
 SMOOTHING = 0.2
 # Cells that a thread takes at a time, and cells whose decoder is evaluated at a time.
 BLOCK, DECODED = 2048, 2048
 
 
-class Positions:
-    r"""Positions of the cells, that move down a gradient.
+class Jumps(NamedTuple):
+    """Which cells jump to where most of their neighbors in the representation lie together."""
 
-    Minimized is
+    within: float
+    """How far apart cells still lie together, in median widths of the kernels."""
+    gain: float
+    """How many times as many of them have to lie there as around the cell itself."""
+
+
+class Adam:
+    """Adam (Kingma & Ba 2015) on (n, d) positions, with a step length that falls along half a cosine.
+
+    Parameters
+    ----------
+    values
+        The positions, which change in place.
+    n_steps
+        Number of steps over which the length falls.
+    """
+
+    def __init__(self, values: NDArray[np.float32], n_steps: int) -> None:
+        self.values, self.n_steps, self.n_done = values, n_steps, 0
+        self.mean, self.square = np.zeros_like(values), np.zeros_like(values)
+
+    def step(self, gradient: NDArray[np.float32], length: float) -> None:
+        """Move down a gradient; the first steps have this length."""
+        falling = (1 + math.cos(math.pi * self.n_done / self.n_steps)) / 2
+        rate = length * (LAST_RATE + (1 - LAST_RATE) * falling)
+        self.n_done += 1
+        self.mean += (1 - MEAN) * (gradient - self.mean)
+        self.square += (1 - SQUARE) * (np.square(gradient) - self.square)
+        root = np.sqrt(self.square / np.float32(1 - SQUARE**self.n_done))
+        self.values -= np.float32(rate / (1 - MEAN**self.n_done)) * self.mean / (root + np.float32(1e-12))
+
+
+class Positions:
+    r"""Positions of all cells, which move together.
+
+    They minimize
 
     .. math:: \frac1n \sum_i \frac{\|D(z_i) - x_i\|^2}{D} + \kappa\, \mathrm{KL}(P \| Q)
         + \chi \frac{\langle (\|z_i - z_j\| - c \|D(z_i) - D(z_j)\|)^2 \rangle_{ij}}
         {\langle \|z_i - z_j\|^2 \rangle_{ij}}
 
-    The first term is linearized where the decoder was last asked. Q is t-SNE's, with a kernel that is wider where
+    The first term is linearized where the decoder was last evaluated. Q is t-SNE's, with a kernel that is wider where
     cells are further apart, so that it sorts cells among their neighbors and leaves the rest to the other terms. The
-    third makes distances across the surface true, too; it takes the decoded points for given.
+    third term makes distances straight through the representation true as well; it takes the decoded points as given.
 
     Parameters
     ----------
@@ -72,7 +106,7 @@ class Positions:
     x
         (n, D) standardized cells.
     neighbors, perplexity
-        Of the cells in the representation, and of their affinities P.
+        Neighbors of the cells in the representation, and the perplexity of their affinities P.
     n_steps, rate
         Length of the first steps, in units of the median width; it falls over so many steps.
     divergence_weight, chord_weight
@@ -80,9 +114,9 @@ class Positions:
     jumps
         Which cells jump.
     seed
-        Of the samples.
+        Seed of the samples.
     n_threads
-        Threads to compute on. Every number gives the same bits.
+        Number of threads. Every number gives the same bits.
     """
 
     def __init__(
@@ -103,7 +137,8 @@ class Positions:
         self.values = np.array(start, dtype=np.float32, order="C")
         self.x = x
         d = self.values.shape[1]
-        self.forces, self.gathering = forces(d), gatherings(d)
+        self.gradients = gradients(d)
+        self.adam = Adam(self.values, n_steps)
         self.n_steps, self.rate, self.jumps = n_steps, rate, jumps
         self.divergence_weight, self.chord_weight = divergence_weight, chord_weight
         self.nearest = np.ascontiguousarray(neighbors.indices[:, :N_TOGETHER], dtype=np.int32)
@@ -112,44 +147,50 @@ class Positions:
         self.partners, self.affinity = graph.indices.astype(np.int32, copy=False), graph.data
         self.random = np.random.default_rng(seed)
         self.n_threads = n_threads
-        self.n_done = 0
         self.least_width: NDArray[np.float32] | None = None
         self.total = 0.0
         """Z, the sum of all kernels."""
         self.chord_scale: float | None = None
         """c, the least squares scale of chords at the start."""
-        self.mean, self.square, self.force = (np.zeros_like(self.values) for _ in range(3))
+        self._gradient = np.zeros_like(self.values)
         self._totals = np.zeros(len(self.values), dtype=np.float32)
 
+    @property
+    def n_done(self) -> int:
+        """Number of steps that are done."""
+        return self.adam.n_done
+
     def step(self, model: Autoencoder) -> None:
-        """Move all cells once; `model` has the decoder."""
+        """Move all cells once, on the surface of the decoder of `model`."""
         if self.n_done % RENEW_EVERY == 0:
             if 0 < self.n_done < LAST_JUMP * self.n_steps:
                 self.jump(model)
             self.renew()
         if self.n_done % DECODE_EVERY == 0:
-            self.ask(model)
+            self.decode(model)
         if not self.n_done:
             # without it there is no repulsion
             self.total = self.divergence_gradient()
         self.total += (self.divergence_gradient() - self.total) * SMOOTHING
-        gradient = self.force
+        gradient = self._gradient
         gradient *= 4 * self.divergence_weight
         if self.chord_weight:
             weight = np.float32(4 * self.chord_weight / self.mean_square_chord)
             self._in_blocks(
-                lambda a, b: self.forces.of_chords(a, b, self.values, self.landmarks, self.chords, weight, gradient)
+                lambda a, b: self.gradients.of_chords(a, b, self.values, self.landmarks, self.chords, weight, gradient)
             )
-        moved = np.einsum("nab,nb->na", self.metric, self.values - self.asked_at)
+        moved = np.einsum("nab,nb->na", self.metric, self.values - self.decoded_at)
         gradient += (self.slope + moved) * np.float32(2 / self.x.shape[1])
-        self._descend(gradient)
+        self.adam.step(gradient, self.rate * self.median_width)
 
     def jump(self, model: Autoencoder) -> None:
         """Move cells whose neighbors in the representation lie together elsewhere on the map to these."""
         places, gain = np.empty_like(self.values), np.empty(len(self.values), dtype=np.float32)
         per_square = np.float32((self.jumps.within * self.median_width) ** -2)
         self._in_blocks(
-            lambda start, stop: self.gathering(start, stop, self.values, self.nearest, per_square, places, gain)
+            lambda start, stop: self.gradients.gatherings(
+                start, stop, self.values, self.nearest, per_square, places, gain
+            )
         )
         # all at once, so that it does not matter which cell comes first
         tempted = np.flatnonzero(gain > self.jumps.gain)
@@ -159,15 +200,22 @@ class Positions:
             here, there = (self._error(model, at[cells], x) for at in (self.values, places))
             jumps = cells[there < MORE_ERROR * here]
             self.values[jumps] = places[jumps]
-            self.mean[jumps] = 0
+            self.adam.mean[jumps] = 0
             # where it lay says nothing of how dense it is here
             self.least_width[jumps] = 0
 
     def renew(self) -> None:
-        """Search the near cells on the map, and set the local widths."""
+        """Search for the near cells on the map, and set the widths of the kernels."""
         n = len(self.values)
         k = min(N_NEAR, n - 1)
-        self.near, distance = self._near_on_map(k)
+        tree = KDTree(self.values, balanced_tree=False)
+        self.near, distance = np.empty((n, k), dtype=np.int32), np.empty((n, k), dtype=np.float32)
+
+        def search(start: int, stop: int) -> None:
+            cells = tree.indices[start:stop]
+            self.near[cells], distance[cells] = others_in_tree(tree, cells, k)
+
+        self._in_blocks(search)
         width, self.median_width = kernel_widths(distance[:, min(WIDTH_NEIGHBOR, k) - 1])
         if self.least_width is None:
             self.least_width = LEAST_OF_START * width
@@ -177,13 +225,13 @@ class Positions:
         self.reach = (np.square(distance[:, -1]) * (1 + 1e-5)).astype(np.float32)
 
     @torch.no_grad()
-    def ask(self, model: Autoencoder) -> None:
+    def decode(self, model: Autoencoder) -> None:
         """Evaluate the decoder: the slope of the reconstruction error, and the chords of a new sample."""
         n, d = self.values.shape
-        self.asked_at = self.values.copy()
+        self.decoded_at = self.values.copy()
         self.slope, self.metric = np.empty((n, d), dtype=np.float32), np.empty((n, d, d), dtype=np.float32)
         decoded = torch.empty_like(self.x)
-        latent = torch.from_numpy(self.asked_at)
+        latent = torch.from_numpy(self.decoded_at)
         for start in range(0, n, DECODED):
             rows = slice(start, start + DECODED)
             jet = model.decoder.jet(latent[rows])
@@ -192,7 +240,7 @@ class Positions:
             self.slope[rows] = (transposed @ (jet.values - self.x[rows])[:, :, None])[:, :, 0]
             self.metric[rows] = transposed @ jet.first
         sample = torch.from_numpy(self.random.integers(n, size=N_LANDMARKS))
-        self.landmarks = self.asked_at[sample]
+        self.landmarks = self.decoded_at[sample]
         chords = _distances(decoded, decoded[sample]).numpy()
         lengths = _distances(latent, latent[sample]).numpy()
         if self.chord_scale is None and lengths.any():
@@ -202,15 +250,15 @@ class Positions:
         self.mean_square_chord = float(np.square(lengths).mean()) or math.inf
 
     def divergence_gradient(self) -> float:
-        """Write the gradient of the divergence, times n/4, into `force`, and return the sum of all kernels."""
+        """Write the gradient of the divergence, times n/4, into the buffer, and return the sum of all kernels."""
         n = len(self.values)
         n_far = N_FAR if n - 1 > self.near.shape[1] else 0
         key = self.random.integers(2**63)
         per_total = np.float32(n / self.total if self.total else 0)
         self._in_blocks(
-            lambda a, b: self.forces.of_neighbors(
+            lambda a, b: self.gradients.of_refined(
                 a, b, self.values, self.narrowness, self.offsets, self.partners, self.affinity, self.near, self.reach,
-                self.near_at, n_far, key, per_total, self.force, self._totals,
+                self.near_at, n_far, key, per_total, self._gradient, self._totals,
             )
         )  # fmt: skip
         return float(self._totals.sum(dtype=np.float64))
@@ -219,36 +267,11 @@ class Positions:
     def _error(self, model: Autoencoder, codes: NDArray[np.float32], x: Tensor) -> NDArray[np.float32]:
         return (model.decoder(torch.from_numpy(codes)) - x).square().mean(1).numpy()
 
-    def _descend(self, gradient: NDArray[np.float32]) -> None:
-        falling = (1 + math.cos(math.pi * self.n_done / self.n_steps)) / 2
-        rate = self.rate * self.median_width * (LAST_RATE + (1 - LAST_RATE) * falling)
-        self.n_done += 1
-        self.mean += (1 - MEAN) * (gradient - self.mean)
-        self.square += (1 - SQUARE) * (np.square(gradient) - self.square)
-        root = np.sqrt(self.square / np.float32(1 - SQUARE**self.n_done))
-        self.values -= np.float32(rate / (1 - MEAN**self.n_done)) * self.mean / (root + np.float32(1e-12))
-
-    def _near_on_map(self, k: int) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-        n = len(self.values)
-        tree = KDTree(self.values, balanced_tree=False)
-        near, distance = np.empty((n, k), dtype=np.int32), np.empty((n, k), dtype=np.float32)
-
-        def search(start: int, stop: int) -> None:
-            cells = tree.indices[start:stop]
-            lengths, found = tree.query(self.values[cells], k + 1)
-            itself = found == cells[:, None]
-            itself[~itself.any(1), -1] = True
-            near[cells] = found[~itself].reshape(-1, k)
-            distance[cells] = lengths[~itself].reshape(-1, k)
-
-        self._in_blocks(search)
-        return near, distance
-
     def _in_blocks(self, work: Callable[[int, int], None]) -> None:
         parallel_blocks(work, len(self.values), block=BLOCK, n_threads=self.n_threads)
 
 
-def kernel_widths(local: NDArray) -> tuple[NDArray[np.float32], float]:
+def kernel_widths(local: NDArray[Any]) -> tuple[NDArray[np.float32], float]:
     """Return how wide the kernel of each cell is, from its distance to a near one, and the median of these."""
     positive = local[local > 0]
     median = float(np.median(positive)) if len(positive) else 1.0

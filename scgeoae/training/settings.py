@@ -1,47 +1,44 @@
-"""What a run of training is told."""
+"""The settings of a run of training."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from .._arguments import as_list, check_flag, checked_integer, checked_number
 from ..geometry.regularizers import REGULARIZERS, canonical_name
 from ..nn import ACTIVATIONS
-from .contrast import Contrast
-from .loss import Term
+from .contrastive import ContrastiveLoss
+from .objective import Term
 from .sampling import SAMPLINGS
 
 SIDES = ("decoder", "encoder", "both")
 ON_INTERRUPT = ("raise", "keep")
-# Regularisers of a map, beside which the neighbour term stands unless it is left out, and its weight
+# Regularizers of a map, with which the contrastive loss is used unless it is left out, and its weight
 # (docs/defaults.md).
 GEOMETRIC = {"isometric", "volume", "conformal"}
 NEIGHBORS_WEIGHT = 0.2
-# Neighbors whose affinities are counted, for each of the perplexity, and at most. Three are customary; with two the
-# wider neighborhoods are kept better (docs/defaults.md).
-NEIGHBORS_PER_PERPLEXITY, MAX_AFFINITIES = 2, 2**31 - 1
-# Beyond it float32 does not hold the forces.
-LARGEST_TSNE_WEIGHT = 1e6
 # Regularizers that keep lengths.
 LENGTHS = {"isometric", "unit_isometric"}
-
-
-def n_affinities(perplexity: float) -> int:
-    """Return of how many neighbors of each cell the affinities are, where there are so many others."""
-    return int(min(NEIGHBORS_PER_PERPLEXITY * perplexity, MAX_AFFINITIES))
+# Steps for each one that sees the penalties of geometric regularizers, whose weight there is as many times as large
+# (lazy regularization; Karras et al. 2020, arXiv 1912.04958, section 3.1), and number of steps from which on. A long
+# run gets a tenth shorter and keeps its distortion; one of some hundred steps would reconstruct up to 4% less
+# (docs/defaults.md).
+PENALTY_INTERVAL, MIN_LAZY_STEPS = 2, 1000
+# Beyond it float32 does not hold the gradients.
+LARGEST_TSNE_WEIGHT = 1e6
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """The arguments of `fit`, checked. `scgeoae.tl.geoae` describes each."""
+    """The arguments of `fit`, checked and with their defaults filled in; `scgeoae.tl.geoae` describes each."""
 
     n_components: int = 2
     regularizer: str | Mapping[str, float] | None = "isometric"
-    """After construction canonical, whatever alias was given."""
+    """After construction the canonical name, whatever alias was given."""
     strength: float | str | None = None
-    """After construction a number or "auto": the default of the regulariser, or 0 without one; None of several."""
+    """After construction a number or "auto": the default of the regularizer, 0 without one, and None for several."""
     tolerance: float = 1.1
     side: str | None = None
     sampling: str | None = None
@@ -50,14 +47,14 @@ class Settings:
     """After construction a number."""
     neighbors_scale: float = 0.3
     noise: float | None = None
-    """After construction a number, the strength of "denoising" where that is among the regularisers; or None for what
-    suits the neighbour term (``scgeoae.training.neighbors.suitable_noise``)."""
+    """After construction a number (with "denoising" its strength), or None for the noise that suits the contrastive
+    loss (`scgeoae.training.neighbors.suitable_noise`)."""
     refine: bool | None = None
-    """None for what suits the regularizer (`refines`)."""
+    """None for the default of the regularizer (`refines`)."""
     tsne_weight: float = 0.25
     perplexity: float = 25.0
     n_neighbors: int = 15
-    hidden: tuple[int, ...] = (128, 128)
+    hidden: Sequence[int] = (128, 128)
     activation: str = "silu"
     n_steps: int | None = None
     batch_size: int = 256
@@ -67,88 +64,88 @@ class Settings:
 
     def __post_init__(self) -> None:
         for name, least in {"n_components": 1, "batch_size": 2, "n_neighbors": 1}.items():
-            self._settle(name, checked_integer(getattr(self, name), name, least))
+            self._set(name, checked_integer(getattr(self, name), name, least))
         if self.n_steps is not None:
-            self._settle("n_steps", checked_integer(self.n_steps, "n_steps", 1))
-        self._settle("hidden", tuple(checked_integer(width, "hidden", 1) for width in as_list(self.hidden)))
+            self._set("n_steps", checked_integer(self.n_steps, "n_steps", 1))
+        self._set("hidden", tuple(checked_integer(width, "hidden", 1) for width in as_list(self.hidden)))
         if not isinstance(self.activation, str) or self.activation not in ACTIVATIONS:
             msg = f"Expected `activation` to be one of {sorted(ACTIVATIONS)}, found {self.activation!r}."
             raise ValueError(msg)
         for name in ("learning_rate", "neighbors_scale"):
-            self._settle(name, checked_number(getattr(self, name), name))
+            self._set(name, checked_number(getattr(self, name), name))
             if getattr(self, name) == 0:
                 msg = f"Expected `{name}` to be a finite number > 0, found 0."
                 raise ValueError(msg)
         if not isinstance(self.on_interrupt, str) or self.on_interrupt not in ON_INTERRUPT:
             msg = f"Expected `on_interrupt` to be one of {ON_INTERRUPT}, found {self.on_interrupt!r}."
             raise ValueError(msg)
-        self._settle_weights()
-        self._settle_neighbors_and_noise()
+        self._set_weights()
+        self._set_neighbors_and_noise()
         self._check_side()
-        self._settle_refinement()
+        self._set_refinement()
         if self.sampling is None:
             customary = {REGULARIZERS[name].sampling for name in self._given}
-            self._settle("sampling", customary.pop() if len(customary) == 1 else "data")
+            self._set("sampling", customary.pop() if len(customary) == 1 else "data")
         if not isinstance(self.sampling, str) or self.sampling not in SAMPLINGS:
             msg = f"Expected `sampling` to be one of {sorted(SAMPLINGS)}, found {self.sampling!r}."
             raise ValueError(msg)
 
-    def _settle(self, name: str, value: Any) -> None:
+    def _set(self, name: str, value: Any) -> None:
         object.__setattr__(self, name, value)
 
-    def _settle_weights(self) -> None:
+    def _set_weights(self) -> None:
         auto = isinstance(self.strength, str) and self.strength == "auto"
         tolerance = checked_number(self.tolerance, "tolerance")
         if tolerance <= 1:
             msg = f"Expected `tolerance` to be a finite number > 1, found {self.tolerance!r}."
             raise ValueError(msg)
-        self._settle("tolerance", tolerance)
+        self._set("tolerance", tolerance)
         if isinstance(self.regularizer, Mapping):
             if self.strength is not None and not auto:
-                msg = f"A mapping of regularizers has its weights in itself; leave out strength={self.strength!r}."
+                msg = f"A mapping of regularizers contains their weights; leave out strength={self.strength!r}."
                 raise ValueError(msg)
             weights = {canonical_name(k): checked_number(v, f"regularizer[{k!r}]") for k, v in self.regularizer.items()}
             if len(weights) < len(self.regularizer):
                 msg = f"Two of the regularizers {list(self.regularizer)} are the same."
                 raise ValueError(msg)
-            self._settle("regularizer", weights)
+            self._set("regularizer", weights)
         else:
             if self.regularizer is not None:
-                self._settle("regularizer", canonical_name(self.regularizer))
+                self._set("regularizer", canonical_name(self.regularizer))
             if self.strength is None:
-                self._settle("strength", 0.0 if self.regularizer is None else REGULARIZERS[self.regularizer].strength)
+                self._set("strength", 0.0 if self.regularizer is None else REGULARIZERS[self.regularizer].strength)
             if not auto:
-                self._settle("strength", checked_number(self.strength, "strength", or_="'auto'"))
+                self._set("strength", checked_number(self.strength, "strength", or_="'auto'"))
                 if self.regularizer is None and self.strength > 0:
                     msg = f"strength={self.strength:g} without a regularizer has no effect; name one."
                     raise ValueError(msg)
         if auto and not any(REGULARIZERS[name].loss is not None for name, weight in self._given.items() if weight > 0):
             msg = (
                 "strength='auto' balances a penalty against the reconstruction error, and "
-                f"regularizer={self.regularizer!r} is none; give a number."
+                f"regularizer={self.regularizer!r} is not a penalty; give a number."
             )
             raise ValueError(msg)
 
-    def _settle_neighbors_and_noise(self) -> None:
+    def _set_neighbors_and_noise(self) -> None:
         weight = self.neighbors_weight
         if weight is None:
-            # the baselines stay what their papers describe
+            # the baselines stay as their papers describe them
             weight = NEIGHBORS_WEIGHT if GEOMETRIC & self._given.keys() else 0.0
-        self._settle("neighbors_weight", checked_number(weight, "neighbors_weight"))
+        self._set("neighbors_weight", checked_number(weight, "neighbors_weight"))
         noise = self.noise
         if "denoising" in self._given:
             if noise is not None:
-                msg = f"The regularizer 'denoising' has its noise as its strength; leave out noise={noise!r}."
+                msg = f"The strength of the regularizer 'denoising' is its noise; leave out noise={noise!r}."
                 raise ValueError(msg)
             noise = self._given["denoising"]
         elif noise is None and self.neighbors_weight == 0:
             noise = 0.0
         if noise is not None:
-            self._settle("noise", checked_number(noise, "noise"))
+            self._set("noise", checked_number(noise, "noise"))
 
-    def _settle_refinement(self) -> None:
+    def _set_refinement(self) -> None:
         for name in ("tsne_weight", "perplexity"):
-            self._settle(name, checked_number(getattr(self, name), name))
+            self._set(name, checked_number(getattr(self, name), name))
         if self.tsne_weight > LARGEST_TSNE_WEIGHT:
             msg = f"Expected `tsne_weight` to be at most {LARGEST_TSNE_WEIGHT:g}, found {self.tsne_weight!r}."
             raise ValueError(msg)
@@ -157,7 +154,7 @@ class Settings:
             raise ValueError(msg)
         if self.refine is not None:
             check_flag(self.refine, "refine")
-            self._settle("refine", bool(self.refine))
+            self._set("refine", bool(self.refine))
 
     def _check_side(self) -> None:
         if self.side is None:
@@ -169,7 +166,7 @@ class Settings:
             sides = REGULARIZERS[name].sides
             if self.side not in sides:
                 of = {"decoder": "the decoder", "encoder": "the encoder", "both": "both networks together"}[sides[0]]
-                msg = f"The regularizer {name!r} is one of {of}; side={self.side!r} means nothing for it."
+                msg = f"The regularizer {name!r} acts on {of}, so side={self.side!r} does not apply; leave it out."
                 raise ValueError(msg)
 
     @property
@@ -182,17 +179,17 @@ class Settings:
 
     @property
     def keeps_interrupted(self) -> bool:
-        """Whether an interrupt ends training with what was reached, and is not raised."""
+        """Whether an interrupt ends training with what was reached, instead of being raised."""
         return self.on_interrupt == "keep"
 
     @property
     def is_auto(self) -> bool:
-        """Whether the weights are to be multiplied by a factor that training finds."""
+        """Whether training finds a factor for the weights."""
         return self.strength == "auto"
 
     @property
     def terms(self) -> list[Term]:
-        """The penalties with a weight above 0; one that holds both networks is two terms."""
+        """The penalties with a weight above 0; a regularizer of both networks is two terms."""
         terms = []
         for name, weight in self._given.items():
             regularizer = REGULARIZERS[name]
@@ -210,21 +207,25 @@ class Settings:
         """Whether there is a second stage."""
         if self.refine is not None:
             return self.refine
-        # the baselines stay what their papers describe
+        # the baselines stay as their papers describe them
         keeps_metric = bool(GEOMETRIC & self._given.keys()) and self.side in (None, "decoder")
         return keeps_metric and self.neighbors_weight > 0
 
     @property
-    def n_affinities(self) -> int:
-        """Of how many neighbors of each cell the affinities are."""
-        return n_affinities(self.perplexity)
-
-    @property
     def keeps_lengths(self) -> bool:
-        """Whether distances are what the decoder is held to, besides areas or angles."""
+        """Whether the decoder is regularized toward true distances, and not only areas or angles."""
         return bool(LENGTHS & self._given.keys())
 
     @property
-    def contrast(self) -> Contrast | None:
-        """The neighbour term."""
-        return Contrast(self.neighbors_weight, self.neighbors_scale) if self.neighbors_weight > 0 else None
+    def contrastive(self) -> ContrastiveLoss | None:
+        """The contrastive loss, if it has a weight."""
+        return ContrastiveLoss(self.neighbors_weight, self.neighbors_scale) if self.neighbors_weight > 0 else None
+
+    def penalty_interval(self, n_steps: int) -> int:
+        """Return the number of steps for each one that sees the penalties.
+
+        In a long run the penalties of geometric regularizers are seen every second step. Baselines stay as their papers
+        describe them, and weights that are adapted would swing with the interval.
+        """
+        is_lazy = GEOMETRIC.issuperset(term.name for term in self.terms)
+        return PENALTY_INTERVAL if is_lazy and not self.is_auto and n_steps >= MIN_LAZY_STEPS else 1

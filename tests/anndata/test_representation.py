@@ -67,7 +67,7 @@ def test_without_variables_the_components_are_taken():
 @for_each("kind", [np.asarray, sparse.csr_matrix, sparse.csc_array])
 def test_counts_are_told_from_normalised_data(kind):
     counts = np.random.default_rng(0).poisson(2, size=(120, 60)).astype(np.float32)
-    with pytest.warns(UserWarning, match=r"whole numbers: normalise counts first, by sc\.pp\.normalize_total"):
+    with pytest.warns(UserWarning, match=r"whole numbers: normalize counts first with sc\.pp\.normalize_total"):
         choose(AnnData(kind(counts)))
     with pytest.warns(UserWarning, match="Set use_rep='X'"):
         choose(AnnData(kind(np.log1p(counts))))

@@ -126,16 +126,16 @@ def test_too_little_memory_on_a_device(function, monkeypatch):
     settings = sg.training.Settings(n_steps=5, regularizer=None, neighbors_weight=0)
     given = {"fit": (raw, settings), "fit_decoder": (raw, raw[:, :2], settings)}[function]
     fit, seen = getattr(sg.training, function), []
-    optimize = sg.training.fit.__globals__["optimize"]
+    train = sg.training.fit.__globals__["train"]
 
     def failing_once(*args, **kwargs):
         seen.append(args)
         if len(seen) == 1:
             msg = "CUDA out of memory. Tried to allocate 20.00 GiB."
             raise torch.cuda.OutOfMemoryError(msg)
-        return optimize(*args, **kwargs)
+        return train(*args, **kwargs)
 
-    monkeypatch.setitem(fit.__globals__, "optimize", failing_once)
+    monkeypatch.setitem(fit.__globals__, "train", failing_once)
     with pytest.warns(UserWarning, match="Tried to allocate .*: computing on the CPU instead"):
         fitted = fit(*given)
     assert np.isfinite(fitted.metric).all()

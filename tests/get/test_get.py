@@ -91,7 +91,7 @@ def test_damaged_uns(fitted, stored):
 @for_each(
     "params, message",
     [
-        ("text", "'params' is no dictionary: 'text'"),
+        ("text", "'params' is not a dictionary: 'text'"),
         ({}, "in 'params', 'use_rep' is no name: None"),
         ({"use_rep": 3}, "in 'params', 'use_rep' is no name: 3"),
         ({"use_rep": "X_pca", "n_pcs": "3"}, "in 'params', 'n_pcs' is no integer >= 1: '3'"),
@@ -118,9 +118,9 @@ def test_damaged_params(fitted, params, message):
 @for_each(
     "scores, message",
     [
-        (np.zeros(3), "'scores' is no dictionary"),
-        ({"CN": np.zeros(3)}, r"in 'scores', 'CN' is no number: array"),
-        ({"CN": "0.1"}, "in 'scores', 'CN' is no number: '0.1'"),
+        (np.zeros(3), "'scores' is not a dictionary"),
+        ({"CN": np.zeros(3)}, r"in 'scores', 'CN' is not a number: array"),
+        ({"CN": "0.1"}, "in 'scores', 'CN' is not a number: '0.1'"),
     ],
 )
 def test_damaged_scores(fitted, scores, message):

@@ -235,5 +235,5 @@ def test_sides_refused(fitted, plot):
 
 
 def test_both_sides_take_one_colour(fitted):
-    with pytest.raises(ValueError, match=r"give one colour, found \['n_genes', 'n_counts'\]"):
+    with pytest.raises(ValueError, match=r"give one color, found \['n_genes', 'n_counts'\]"):
         sg.pl.indicatrices(fitted, side="both", color=["n_genes", "n_counts"], show=False)

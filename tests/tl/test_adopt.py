@@ -42,7 +42,7 @@ def test_the_rest_works_with_it(adopted):
 
 
 def test_errors(fitted, reduced):
-    with pytest.raises(ValueError, match=r"has a model of its own; sg\.get\.model"):
+    with pytest.raises(ValueError, match=r"already has its own model; sg\.get\.model"):
         sg.tl.adopt(fitted, basis="geoae")
     with pytest.raises(KeyError, match=r"Did not find 'X_tsne' in adata\.obsm"):
         sg.tl.adopt(reduced, basis="tsne")

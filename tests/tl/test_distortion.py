@@ -193,7 +193,7 @@ def test_a_map_of_ours_gets_its_tears_only(fitted):
     # of four seeds 8 to 10 percent
     assert adata.obs["geoae_broken"].mean() < 0.12
     sg.pl.broken_neighborhoods(adata, basis="geoae", show=False)
-    with pytest.raises(ValueError, match=r"'X_geoae'\] are there already: they are those of its own decoder"):
+    with pytest.raises(ValueError, match=r"'X_geoae'\] exist already: they belong to its own decoder"):
         run(adata, basis="geoae", method="laplacian")
     # a new map is not that which was torn
     sg.tl.geoae(adata, n_steps=5, progress_bar=False)

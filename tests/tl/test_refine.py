@@ -13,8 +13,8 @@ from scgeoae._anndata.map import read_map
 from scgeoae._anndata.neighbors import choose_graph
 from scgeoae._anndata.representation import choose_representation
 from scgeoae.training import Settings, fit
-from scgeoae.training.jumps import Jumps
-from scgeoae.training.settle import Pace
+from scgeoae.training.positions import Jumps
+from scgeoae.training.refine import Pace
 
 from ..for_each import for_each
 
@@ -132,7 +132,7 @@ def test_arguments_out_of_range(kwargs, message):
 def test_perplexity_is_how_many_neighbors_count(monkeypatch):
     asked = []
     search = fit.__globals__["nearest_neighbors"]
-    monkeypatch.setattr("scgeoae.training.settle.FEW", Pace(1, 0.5, Jumps(within=6, gain=3)))
+    monkeypatch.setattr("scgeoae.training.refine.FEW", Pace(1, 0.5, Jumps(within=6, gain=3)))
     monkeypatch.setitem(fit.__globals__, "nearest_neighbors", lambda x, k, **o: (asked.append(k), search(x, k, **o))[1])
     for perplexity in (5, 30, 100):
         sg.tl.geoae(sheet(120), perplexity=perplexity, **QUICK)
@@ -200,9 +200,9 @@ def test_what_is_read_of_a_graph():
 
 def test_a_graph_that_is_not_there():
     adata = sheet(40)
-    with pytest.raises(KeyError, match=r"Did not find a neighbour graph in adata.uns\['missing'\]"):
+    with pytest.raises(KeyError, match=r"Did not find a neighbor graph in adata.uns\['missing'\]"):
         sg.tl.geoae(adata, neighbors_key="missing", **QUICK)
-    with pytest.raises(KeyError, match=r"Did not find a neighbour graph in adata.uns\['missing'\]"):
+    with pytest.raises(KeyError, match=r"Did not find a neighbor graph in adata.uns\['missing'\]"):
         sg.tl.geoae(adata, neighbors_key="missing", neighbors_weight=0, refine=True, **QUICK)
 
 

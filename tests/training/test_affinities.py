@@ -9,8 +9,8 @@ from scipy.special import entr
 from sklearn.manifold._t_sne import _joint_probabilities, _joint_probabilities_nn
 from sklearn.metrics import pairwise_distances
 
-from scgeoae.training import Neighbors, nearest_neighbors
 from scgeoae.training.affinities import affinities, conditional
+from scgeoae.training.neighbors import Neighbors, nearest_neighbors
 
 
 def cells(n=120, d=5, seed=0):

@@ -8,7 +8,7 @@ import torch
 
 from scgeoae.geometry import distortion
 from scgeoae.geometry.regularizers import REGULARIZERS
-from scgeoae.training import Batch, Settings, fit, loss
+from scgeoae.training import Batch, Objective, Settings, fit
 from scgeoae.training.dual_ascent import MAX_FACTOR
 
 
@@ -94,8 +94,8 @@ def test_one_factor_for_all_of_a_mapping():
     terms = Settings(regularizer=base, strength="auto").terms
     multiplied = [term._replace(weight=term.weight * fitted.factor) for term in terms]
     torch.testing.assert_close(
-        loss(fitted.model, batch, terms=terms, factor=fitted.factor).total,
-        loss(fitted.model, batch, terms=multiplied).total,
+        Objective(terms, factor=fitted.factor)(fitted.model, batch).total,
+        Objective(multiplied)(fitted.model, batch).total,
     )
 
 

@@ -15,18 +15,18 @@ from sklearn.neighbors import NearestNeighbors
 
 from scgeoae.geometry import trace
 from scgeoae.geometry.regularizers import REGULARIZERS
-from scgeoae.training import Neighbors, Settings, default_steps, encode, fit, nearest_neighbors
-from scgeoae.training import optimize as optimize_module
-from scgeoae.training import settle as settle_module
-from scgeoae.training.batches import Cells, batches, batches_of_cells
-from scgeoae.training.descent import Descent
+from scgeoae.training import Objective, Settings, Term, fit
+from scgeoae.training import refine as refine_module
+from scgeoae.training.batches import METRIC_CELLS, Cells, batches, shuffled
 from scgeoae.training.device import choose_device
-from scgeoae.training.fit import share_kept
-from scgeoae.training.neighbors import NOISE, find_neighbors, suitable_noise, within
+from scgeoae.training.fit import default_steps
+from scgeoae.training.neighbors import NOISE, Neighbors, find_neighbors, nearest_neighbors, suitable_noise, within
+from scgeoae.training.optimizer import AdamW
+from scgeoae.training.refine import share_kept
 from scgeoae.training.sampling import gaussian, mixup, uniform
-from scgeoae.training.survey import survey
+from scgeoae.training.standardization import standardize_rows
 
-# what regularisers do without the neighbour term, in half the time
+# what regularizers do without the contrastive loss, in half the time
 PURE = {"neighbors_weight": 0, "batch_size": 128, "learning_rate": 5e-3}
 
 
@@ -127,7 +127,7 @@ def test_held_out_cells_are_embedded_and_no_gradient_sees_them():
     assert np.isfinite(first.embedding).all()
     # batches are drawn from the others only
     rows = torch.from_numpy(first.trained)
-    stream = batches(rows, 32, generator=torch.Generator().manual_seed(0))
+    stream = shuffled(rows, 32, generator=torch.Generator().manual_seed(0))
     seen = torch.cat([next(stream) for _ in range(30)])
     assert set(seen.tolist()) == set(rows.tolist())
 
@@ -178,13 +178,13 @@ def test_no_global_state_is_touched():
 def test_small_batches_still_see_64_points_of_geometry(batch_size, monkeypatch):
     x, _ = sheet(200)
     seen = []
-    real = optimize_module.loss
+    real = Objective.__call__
 
-    def spy(model, batch, **kwargs):
-        seen.append(len(batch.x if batch.at is None else batch.at))
-        return real(model, batch, **kwargs)
+    def spy(self, model, batch):
+        seen.append(len(batch.x if batch.metric_x is None else batch.metric_x))
+        return real(self, model, batch)
 
-    monkeypatch.setattr(optimize_module, "loss", spy)
+    monkeypatch.setattr(Objective, "__call__", spy)
     fit(x, Settings(n_steps=5, batch_size=batch_size))
     assert min(seen) == 64
 
@@ -198,35 +198,30 @@ def test_history_names_every_part():
 
 
 @pytest.mark.parametrize(("min_steps", "settings"), [(60, {}), (61, {}), (60, {"strength": "auto"})])
-def test_every_second_step_of_a_long_run_is_penalised_twice_as_much(monkeypatch, min_steps, settings):
+def test_every_second_step_of_a_long_run_is_penalized_twice_as_much(monkeypatch, min_steps, settings):
     called = []
 
-    def spied(self, batch, factor=1.0, **kwargs):
-        called.append((float(factor), kwargs.get("penalized", True)))
-        return original(self, batch, factor, **kwargs)
+    def spied(self, step):
+        found = original(self, step)
+        called.append((float(found.factor), bool(found.terms)))
+        return found
 
-    original = Descent.__call__
-    monkeypatch.setattr(Descent, "__call__", spied)
-    monkeypatch.setattr(optimize_module, "MIN_LAZY_STEPS", min_steps)
+    original = Objective.at_step
+    monkeypatch.setattr(Objective, "at_step", spied)
+    monkeypatch.setattr("scgeoae.training.settings.MIN_LAZY_STEPS", min_steps)
     x, _ = sheet(200)
     history = fit(x, Settings(n_steps=60, regularizer="isometric", refine=False, **settings)).history
-    if min_steps > 60 or settings:
+    if settings:
+        # the steps of the autoencoder without penalties are among them
+        assert sum(penalized for _, penalized in called) == 60
+    elif min_steps > 60:
         assert all(penalized for _, penalized in called)
     else:
-        assert called == [(2.0, True), (2.0, False)] * 30
+        assert [penalized for _, penalized in called] == [True, False] * 30
+        assert {factor for factor, penalized in called if penalized} == {2.0}
     # its mean over the steps that saw it, not over all
     ratio = np.divide(history["isometric"], history["held_out_isometric"])[5:]
     assert 0.7 < np.median(ratio) < 1.4
-
-
-@pytest.mark.parametrize("activation", ["silu", "tanh"])
-def test_cells_are_placed_where_the_model_places_them(activation):
-    # an offset of a thousand standard deviations, more cells than are placed at a time
-    x = sheet(3000)[0] + 1000
-    fitted = fit(x, Settings(n_steps=20, activation=activation))
-    with torch.no_grad():
-        expected = fitted.model.encode(torch.from_numpy(x.astype(np.float32))).numpy()
-    np.testing.assert_allclose(encode(fitted.model, x), expected, atol=1e-5 * np.ptp(expected))
 
 
 @pytest.mark.slow
@@ -293,8 +288,8 @@ def interrupted(monkeypatch):
 def test_an_interrupt_is_raised(interrupted, stage):
     x, _ = sheet(100)
     kind, method = {
-        "first": (optimize_module.Descent, "__call__"),
-        "second": (settle_module.Positions, "step"),
+        "first": (AdamW, "step"),
+        "second": (refine_module.Positions, "step"),
     }[stage]
     interrupted(kind, method, 20)
     with pytest.raises(KeyboardInterrupt):
@@ -305,7 +300,7 @@ def test_an_interrupt_is_raised(interrupted, stage):
 def test_an_interrupt_can_keep_the_best_state(interrupted, strength):
     x, _ = sheet(300)
     settings = {"n_steps": 200, "refine": True, "strength": strength}
-    interrupted(optimize_module.Descent, "__call__", 120)
+    interrupted(AdamW, "step", 120)
     message = r"Interrupted at (step \d+ of 200 of the training); the state of step (\d+) is kept"
     with pytest.warns(UserWarning, match=message) as record:
         fitted = fit(x, Settings(on_interrupt="keep", **settings))
@@ -322,7 +317,7 @@ def test_an_interrupt_can_keep_the_best_state(interrupted, strength):
 @pytest.mark.parametrize("n", [1, 10])
 def test_an_interrupt_before_the_first_evaluation_is_raised(interrupted, n):
     x, _ = sheet(300)
-    interrupted(optimize_module.Descent, "__call__", n)
+    interrupted(AdamW, "step", n)
     with pytest.raises(KeyboardInterrupt):
         fit(x, Settings(n_steps=200, on_interrupt="keep"))
 
@@ -330,8 +325,8 @@ def test_an_interrupt_before_the_first_evaluation_is_raised(interrupted, n):
 @pytest.mark.parametrize(("n_coarse", "at"), [(10_000, 20), (200, 20), (200, 50)])
 def test_an_interrupt_can_keep_the_positions(interrupted, monkeypatch, n_coarse, at):
     x, _ = sheet(300)
-    monkeypatch.setattr(settle_module, "N_COARSE", n_coarse)
-    calls = interrupted(settle_module.Positions, "step", at)
+    monkeypatch.setattr(refine_module, "N_COARSE", n_coarse)
+    calls = interrupted(refine_module.Positions, "step", at)
     with pytest.warns(UserWarning, match=r"at step 19 of 30 of the second stage; the positions so far are kept"):
         fitted = fit(x, Settings(n_steps=30, refine=True, on_interrupt="keep"))
     assert fitted.interrupted_at == "step 19 of 30 of the second stage"
@@ -345,11 +340,11 @@ def test_an_interrupt_can_keep_the_positions(interrupted, monkeypatch, n_coarse,
 @pytest.mark.parametrize("n_coarse", [10_000, 200])
 def test_number_of_threads_does_not_change_the_positions(monkeypatch, n_coarse):
     x, _ = sheet(300)
-    monkeypatch.setattr(settle_module, "N_COARSE", n_coarse)
+    monkeypatch.setattr(refine_module, "N_COARSE", n_coarse)
     monkeypatch.setattr("scgeoae.training.positions.BLOCK", 70)
-    found, real = [], settle_module.Positions
+    found, real = [], refine_module.Positions
     for n_threads in (1, 3):
-        monkeypatch.setattr(settle_module, "Positions", lambda *a, n=n_threads, **k: real(*a, **(k | {"n_threads": n})))
+        monkeypatch.setattr(refine_module, "Positions", lambda *a, n=n_threads, **k: real(*a, **(k | {"n_threads": n})))
         found.append(fit(x, Settings(n_steps=20, refine=True)).embedding)
     np.testing.assert_array_equal(*found)
 
@@ -373,10 +368,10 @@ def test_step_budget_stops_growing():
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int32, np.float16])
-def test_survey(dtype, monkeypatch):
+def test_standardization(dtype, monkeypatch):
     monkeypatch.setattr("scgeoae._matrix.BLOCK_SIZE", 64)
     raw = (np.random.default_rng(0).normal(size=(500, 4)) * [10, 5, 2, 0] + 30).astype(dtype)
-    center, scale, x, _ = survey(raw, np.arange(500))
+    (center, scale, _), x = standardize_rows(raw, np.arange(500))
     assert x.dtype == np.float32
     np.testing.assert_allclose(x.mean(0), 0, atol=1e-5)
     assert np.square(x, dtype=np.float64).mean() == pytest.approx(1, rel=1e-5)
@@ -386,8 +381,8 @@ def test_survey(dtype, monkeypatch):
 
 def test_small_variation_on_a_large_offset_survives():
     variation = np.random.default_rng(0).normal(size=(100, 3))
-    *_, x, _ = survey(variation + 1e9, np.arange(100))
-    *_, expected, _ = survey(variation, np.arange(100))
+    _, x = standardize_rows(variation + 1e9, np.arange(100))
+    _, expected = standardize_rows(variation, np.arange(100))
     np.testing.assert_allclose(x, expected, atol=1e-5)
 
 
@@ -401,10 +396,10 @@ def test_unit_of_the_data_carries_over(scale):
 
 
 def test_batches_cover_each_epoch_once():
-    stream = batches(torch.arange(10), 5, generator=torch.Generator().manual_seed(0))
+    stream = shuffled(torch.arange(10), 5, generator=torch.Generator().manual_seed(0))
     epochs = [sorted(torch.cat([next(stream), next(stream)]).tolist()) for _ in range(3)]
     assert epochs == [list(range(10))] * 3
-    assert len(next(batches(torch.arange(3), 5, generator=torch.Generator()))) == 3
+    assert len(next(shuffled(torch.arange(3), 5, generator=torch.Generator()))) == 3
 
 
 def test_device():
@@ -630,7 +625,7 @@ def test_bad_cells_are_counted_over_all_blocks(monkeypatch):
 
 @pytest.mark.parametrize("given", [False, True])
 def test_many_cells_are_sampled(monkeypatch, given):
-    for module, name, value in (("prepare", "MAX_SAMPLED", 200), ("fit", "MAX_SEARCHED", 150)):
+    for module, name, value in (("setup", "MAX_SAMPLED", 200), ("fit", "MAX_SEARCHED", 150)):
         monkeypatch.setattr(import_module(f"scgeoae.training.{module}"), name, value)
     x, t = sheet(600)
     neighbors = NearestNeighbors(n_neighbors=8).fit(x).kneighbors(return_distance=False) if given else None
@@ -655,13 +650,13 @@ def r2_of_plane(z, t):
 def test_cells_at_which_metrics_are_taken_have_no_noise(measured):
     g = torch.Generator().manual_seed(0)
     cells = Cells(torch.randn(200, 3, generator=g))
-    stream = batches_of_cells(
-        cells, torch.arange(200), noise=0.5, measured=measured, batch_size=100, generator=g, on_device=g
-    )
+    objective = Objective([Term("isometric", 0.2)] if measured else [])
+    stream = batches(cells, torch.arange(200), objective, noise=0.5, batch_size=100, generator=g, on_device=g)
     for _ in range(3):
         batch = next(stream)
-        assert (batch.noise[: batch.n_at] == 0).all() == measured
-        assert batch.noise[batch.n_at :].std() == pytest.approx(0.5, rel=0.25)
+        assert batch.n_metric == METRIC_CELLS
+        assert (batch.noise[:METRIC_CELLS] == 0).all() == measured
+        assert batch.noise[METRIC_CELLS:].std() == pytest.approx(0.5, rel=0.25)
 
 
 def test_where_the_encoder_keeps_more_neighbors_its_map_is_taken():

@@ -7,7 +7,8 @@ from scipy.spatial.distance import pdist, squareform
 
 import scgeoae as sg
 from scgeoae.training import Settings, fit, initialize
-from scgeoae.training.initialize import check_init, place
+from scgeoae.training.initialize import placed as place
+from scgeoae.training.setup import check_init
 
 
 @pytest.fixture(scope="module")

@@ -7,14 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scgeoae.training.jumps import gatherings
+from scgeoae.training.gradients import gradients
 
 
 def find(y, neighbors, width, n_blocks=1):
     place, gain = np.empty_like(y), np.empty(len(y), dtype=np.float32)
     ends = np.linspace(0, len(y), n_blocks + 1).astype(int)
     for start, stop in pairwise(ends):
-        gatherings(y.shape[1])(start, stop, y, neighbors, np.float32(width**-2), place, gain)
+        gradients(y.shape[1]).gatherings(start, stop, y, neighbors, np.float32(width**-2), place, gain)
     return place, gain
 
 

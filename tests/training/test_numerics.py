@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from scgeoae.geometry import anisotropy, distortion, indicatrix_axes, inverse, log_det, relative_log_area
 from scgeoae.geometry.regularizers import REGULARIZERS
-from scgeoae.training import Settings, choose_ambient, fit
+from scgeoae.training import Settings, fit
+from scgeoae.training.ambient import choose_ambient
 
 RNG = np.random.default_rng(0)
 CLOUD = RNG.normal(size=(200, 10))

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from scgeoae.training import nearest_neighbors, positions
+from scgeoae.training import positions
 from scgeoae.training.affinities import affinities
-from scgeoae.training.jumps import Jumps
-from scgeoae.training.positions import Positions, kernel_widths
+from scgeoae.training.neighbors import nearest_neighbors
+from scgeoae.training.positions import Jumps, Positions, kernel_widths
 
 
 def surface(a, bend=0.0):
@@ -61,7 +61,7 @@ def test_the_gradient_is_that_of_what_is_minimized(d, monkeypatch):
     cells = moving(start, x, divergence_weight=0.3, chord_weight=1.5)
     cells.random = SimpleNamespace(integers=lambda n, size=None: np.arange(n) if size else 0)
     found = []
-    cells._descend = lambda gradient: found.append(gradient.copy())
+    cells.adam.step = lambda gradient, _: found.append(gradient.copy())
     cells.step(model)
 
     p = torch.from_numpy(affinities(nearest_neighbors(x, 30), 10).toarray().astype(np.float64)) / n
@@ -87,8 +87,11 @@ def test_between_two_looks_the_decoder_is_a_plane():
     a, z, x = data(100)
     cells = moving(z.astype(np.float32), x, divergence_weight=0, chord_weight=0)
     found = []
-    descend = cells._descend
-    cells._descend = lambda gradient: (found.append((cells.values.copy(), gradient.copy())), descend(gradient))
+    step = cells.adam.step
+    cells.adam.step = lambda gradient, length: (
+        found.append((cells.values.copy(), gradient.copy())),
+        step(gradient, length),
+    )
     run(cells, surface(a), 10)
     for values, gradient in found:
         expected = 2 / x.shape[1] * (values @ a.T - x) @ a
@@ -110,13 +113,13 @@ def test_where_distances_are_true_chords_do_not_move_a_cell():
     flat = (z @ a.T).astype(np.float32)
     cells = moving(z.astype(np.float32), flat, divergence_weight=0)
     found = []
-    cells._descend = lambda gradient: found.append(gradient.copy())
+    cells.adam.step = lambda gradient, _: found.append(gradient.copy())
     cells.step(surface(a))
     assert cells.chord_scale == pytest.approx(1, rel=1e-6)
     assert np.abs(found[0]).max() < 1e-5
     # and where the map is twice as large, the scale takes it up
     cells = moving(2 * z.astype(np.float32), flat, divergence_weight=0)
-    cells.ask(surface(a / 2))
+    cells.decode(surface(a / 2))
     assert cells.chord_scale == pytest.approx(2, rel=1e-5)
 
 

@@ -27,21 +27,21 @@ from scgeoae.training import Settings
         ({"regularizer": {"isometric": -1}}, r"`regularizer\['isometric'\]` to be a finite number >= 0, found -1"),
         ({"regularizer": {"isometry": 1}}, "`regularizer` to be None, one of .*found 'isometry'"),
         ({"regularizer": {"irae": 1, "isometric": 1}}, r"Two of the regularizers \['irae', 'isometric'\] are the same"),
-        ({"regularizer": {"irae": 1}, "strength": 0.1}, "A mapping of regularizers has its weights in itself"),
+        ({"regularizer": {"irae": 1}, "strength": 0.1}, "A mapping of regularizers contains their weights"),
         ({"side": "left"}, "`side` to be None or one of .*found 'left'"),
-        ({"regularizer": "curvature", "side": "encoder"}, "'curvature' is one of the decoder; side='encoder' means"),
-        ({"regularizer": "mecae", "side": "both"}, "'curvature' is one of the decoder; side='both' means nothing"),
-        ({"regularizer": "cae", "side": "decoder"}, "'contractive' is one of the encoder; side='decoder' means"),
-        ({"regularizer": "nrae", "side": "decoder"}, "'neighborhood' is one of both networks together; side="),
-        ({"regularizer": {"irae": 1, "mcae": 1}, "side": "encoder"}, "'curvature' is one of the decoder; side="),
+        ({"regularizer": "curvature", "side": "encoder"}, "'curvature' acts on the decoder, so side='encoder' does"),
+        ({"regularizer": "mecae", "side": "both"}, "'curvature' acts on the decoder, so side='both' does not apply"),
+        ({"regularizer": "cae", "side": "decoder"}, "'contractive' acts on the encoder, so side='decoder' does"),
+        ({"regularizer": "nrae", "side": "decoder"}, "'neighborhood' acts on both networks together, so side="),
+        ({"regularizer": {"irae": 1, "mcae": 1}, "side": "encoder"}, "'curvature' acts on the decoder, so side="),
         ({"on_interrupt": "stop"}, r"`on_interrupt` to be one of \('raise', 'keep'\), found 'stop'"),
         ({"tolerance": 1}, "`tolerance` to be a finite number > 1, found 1"),
-        ({"regularizer": None, "strength": "auto"}, "'auto' balances a penalty .* regularizer=None is none"),
-        ({"regularizer": "dae", "strength": "auto"}, "'auto' balances a penalty .* regularizer='denoising' is none"),
+        ({"regularizer": None, "strength": "auto"}, "'auto' balances a penalty .* regularizer=None is not a penalty"),
+        ({"regularizer": "dae", "strength": "auto"}, "'auto' balances a penalty .* regularizer='denoising' is not a penalty"),
         ({"neighbors_weight": -1}, "`neighbors_weight` to be a finite number >= 0, found -1"),
         ({"neighbors_scale": 0}, "`neighbors_scale` to be a finite number > 0, found 0"),
         ({"noise": float("inf")}, "`noise` to be a finite number >= 0, found inf"),
-        ({"regularizer": "dae", "noise": 0.1}, "'denoising' has its noise as its strength; leave out noise=0.1"),
+        ({"regularizer": "dae", "noise": 0.1}, "strength of the regularizer 'denoising' is its noise; leave out noise=0.1"),
         ({"n_neighbors": 0}, "`n_neighbors` to be an integer >= 1, found 0"),
         ({"regularizer": None, "strength": 0.1}, "strength=0.1 without a regularizer has no effect"),
     ],
@@ -67,13 +67,13 @@ def test_refused(given, message):
         ({"regularizer": {"dae": 0.3, "irae": 0.1}}, True, 0.3),
     ],
 )
-def test_neighbor_term_stands_beside_geometry(given, contrasted, noise):
+def test_geometric_regularizers_come_with_the_contrastive_loss(given, contrasted, noise):
     settings = Settings(**given)
-    assert (settings.contrast is not None) == contrasted
+    assert (settings.contrastive is not None) == contrasted
     assert settings.noise == noise
 
 
-def test_settled():
+def test_defaults_are_filled_in():
     assert Settings().strength == REGULARIZERS["isometric"].strength
     assert Settings(regularizer="geomae").regularizer == "volume"
     assert Settings(regularizer="geomae").strength == REGULARIZERS["volume"].strength
@@ -125,3 +125,22 @@ def test_auto():
     assert settings.terms[0].weight == REGULARIZERS["volume"].strength
     assert Settings(regularizer={"irae": 2}, strength="auto").terms[0].weight == 2
     assert not Settings().is_auto
+
+
+@pytest.mark.parametrize(
+    ("given", "n_steps", "expected"),
+    [
+        ({}, 1000, 2),
+        ({}, 999, 1),
+        ({"regularizer": "volume", "side": "encoder"}, 1000, 2),
+        ({"regularizer": "conformal", "side": "both"}, 1000, 2),
+        ({"regularizer": {"irae": 0.1, "volume": 0.1}}, 1000, 2),
+        ({"sampling": "mixup"}, 1000, 2),
+        ({"strength": "auto"}, 1000, 1),
+        ({"regularizer": {"irae": 0.1, "curvature": 0.1}}, 1000, 1),
+        ({"regularizer": "gradient_penalty"}, 1000, 1),
+        ({"regularizer": "curvature"}, 1000, 1),
+    ],
+)
+def test_which_penalties_are_lazy(given, n_steps, expected):
+    assert Settings(**given).penalty_interval(n_steps) == expected

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 from ._conformal import conformal
 from ._curvature import curvature
 from ._gradient_penalty import gradient_penalty
-from ._isometric import isometric, isometric_and_gradient
+from ._isometric import isometric
 from ._neighborhood import neighborhood
 from ._topological import topological
 from ._unit_isometric import unit_isometric
@@ -45,8 +45,6 @@ class Regularizer:
     """The latent points at which its paper evaluates it."""
     aliases: tuple[str, ...] = ()
     """Its names in papers."""
-    and_gradient: Callable[[Tensor], tuple[Tensor, Tensor]] | None = None
-    """For ``"metric"``: the loss with its gradient, where a formula is faster than autograd."""
 
 
 _EITHER = ("decoder", "encoder", "both")
@@ -56,7 +54,7 @@ _EITHER = ("decoder", "encoder", "both")
 REGULARIZERS = {
     "volume": Regularizer(volume, 0.5, sides=_EITHER, aliases=("geomae",)),
     "conformal": Regularizer(conformal, 0.5, sides=_EITHER, aliases=("confae",)),
-    "isometric": Regularizer(isometric, 0.2, sides=_EITHER, aliases=("irae",), and_gradient=isometric_and_gradient),
+    "isometric": Regularizer(isometric, 0.2, sides=_EITHER, aliases=("irae",)),
     "unit_isometric": Regularizer(
         unit_isometric, 0.1, sides=("both", "decoder", "encoder"), sampling="gaussian", aliases=("iae",)
     ),

@@ -9,7 +9,7 @@ import torch
 from scipy import sparse
 from scipy.spatial import KDTree
 
-from scgeoae.training.forces import forces
+from scgeoae.training.gradients import gradients
 
 
 def layout(n=300, d=2, seed=0):
@@ -48,7 +48,7 @@ def near_cells(y, k):
     return near[:, 1:].astype(np.int32), (np.square(distance[:, -1]) * (1 + 1e-5)).astype(np.float32)
 
 
-def of_neighbors(y, narrowness, p, *, k, n_far=0, z=0.0, key=7, splits=(), n_threads=1, near=None):
+def of_refined(y, narrowness, p, *, k, n_far=0, z=0.0, key=7, splits=(), n_threads=1, near=None):
     n, d = y.shape
     near, reach = near_cells(y, k) if near is None else near
     force, total = np.full_like(y, np.nan), np.full(n, np.nan, dtype=np.float32)
@@ -56,7 +56,7 @@ def of_neighbors(y, narrowness, p, *, k, n_far=0, z=0.0, key=7, splits=(), n_thr
     ends = [0, *splits, n]
 
     def work(block):
-        forces(d).of_neighbors(
+        gradients(d).of_refined(
             *block, y, narrowness, p.indptr.astype(np.int64), p.indices.astype(np.int32), p.data, near, reach, y,
             n_far, key, per_total, force, total,
         )  # fmt: skip
@@ -74,7 +74,7 @@ def of_neighbors(y, narrowness, p, *, k, n_far=0, z=0.0, key=7, splits=(), n_thr
 def test_the_force_is_the_gradient_of_the_divergence(d):
     y, narrowness, p = layout(d=d)
     gradient, kernels = exact(y, narrowness, p)
-    force, total = of_neighbors(y, narrowness, p, k=len(y) - 1, z=kernels.sum())
+    force, total = of_refined(y, narrowness, p, k=len(y) - 1, z=kernels.sum())
     np.testing.assert_allclose(total, kernels, rtol=1e-5)
     assert np.linalg.norm(4 * force - gradient) < 1e-4 * np.linalg.norm(gradient)
     assert np.abs(4 * force - gradient).max() < 1e-4 * np.abs(gradient).max()
@@ -89,7 +89,7 @@ def test_a_sample_of_far_cells_stands_for_all_of_them(n, d):
     near = near_cells(y, 40)
     n_keys = 400
     draws = [
-        of_neighbors(y, narrowness, p, k=40, n_far=10, z=kernels.sum(), key=key, near=near)
+        of_refined(y, narrowness, p, k=40, n_far=10, z=kernels.sum(), key=key, near=near)
         for key in np.random.default_rng(0).integers(2**63, size=n_keys)
     ]
     force = 4 * np.array([draw[0] for draw in draws], dtype=np.float64)
@@ -103,7 +103,7 @@ def test_a_sample_of_far_cells_stands_for_all_of_them(n, d):
     # and of all: the normalizer, and how strong far cells push
     sums = total.sum(1)
     assert abs(sums.mean() - kernels.sum()) < 4 * sums.std(ddof=1) / np.sqrt(n_keys) + 1e-5 * kernels.sum()
-    of_near = 4 * of_neighbors(y, narrowness, p, k=40, z=kernels.sum(), near=near)[0]
+    of_near = 4 * of_refined(y, narrowness, p, k=40, z=kernels.sum(), near=near)[0]
     far = gradient - of_near
     along = ((force - of_near) * far).sum((1, 2)) / np.square(far).sum()
     assert abs(along.mean() - 1) < 4 * along.std(ddof=1) / np.sqrt(n_keys) + 1e-3
@@ -111,19 +111,19 @@ def test_a_sample_of_far_cells_stands_for_all_of_them(n, d):
 
 def test_without_a_normalizer_there_is_attraction_alone():
     y, narrowness, p = layout(80)
-    force, _ = of_neighbors(y, narrowness, p, k=79)
+    force, _ = of_refined(y, narrowness, p, k=79)
     np.testing.assert_allclose(force, attraction(y, narrowness, p), rtol=1e-4, atol=1e-5)
 
 
 def test_any_split_and_any_number_of_threads_gives_the_same_bits():
     y, narrowness, p = layout(1000)
     near = near_cells(y, 40)
-    whole = of_neighbors(y, narrowness, p, k=40, n_far=10, z=1e4, near=near)
+    whole = of_refined(y, narrowness, p, k=40, n_far=10, z=1e4, near=near)
     for splits, n_threads in (((500,), 1), ((1, 2, 3, 17, 640, 999), 1), (tuple(range(50, 1000, 50)), 2)):
-        parts = of_neighbors(y, narrowness, p, k=40, n_far=10, z=1e4, near=near, splits=splits, n_threads=n_threads)
+        parts = of_refined(y, narrowness, p, k=40, n_far=10, z=1e4, near=near, splits=splits, n_threads=n_threads)
         for a, b in zip(whole, parts, strict=True):
             assert a.tobytes() == b.tobytes()
-    other = of_neighbors(y, narrowness, p, k=40, n_far=10, z=1e4, near=near, key=8)[0]
+    other = of_refined(y, narrowness, p, k=40, n_far=10, z=1e4, near=near, key=8)[0]
     assert np.abs(other - whole[0]).max() > 0
 
 
@@ -133,7 +133,7 @@ def test_equal_places():
     gradient, kernels = exact(y, narrowness, p)
     near = np.array([np.delete(np.arange(200), i) for i in range(200)], dtype=np.int32)
     reach = np.full(200, np.inf, dtype=np.float32)
-    force, _ = of_neighbors(y, narrowness, p, k=199, z=kernels.sum(), near=(near, reach))
+    force, _ = of_refined(y, narrowness, p, k=199, z=kernels.sum(), near=(near, reach))
     assert np.linalg.norm(4 * force - gradient) < 1e-4 * np.linalg.norm(gradient)
 
 
@@ -147,7 +147,7 @@ def test_the_force_of_chords_is_the_gradient_of_their_misfit(d):
     before = rng.normal(size=y.shape).astype(np.float32)
     force = before.copy()
     for block in ((0, 77), (77, 200)):
-        forces(d).of_chords(*block, y, landmarks, decoded, np.float32(1.7), force)
+        gradients(d).of_chords(*block, y, landmarks, decoded, np.float32(1.7), force)
     z = torch.tensor(y, dtype=torch.float64, requires_grad=True)
     to = torch.tensor(landmarks, dtype=torch.float64)
     misfit = ((z[:, None] - to).square().sum(2).sqrt() - torch.from_numpy(decoded)).square().mean(1).sum()
@@ -158,6 +158,6 @@ def test_the_force_of_chords_is_the_gradient_of_their_misfit(d):
 def test_chords_between_equal_and_nearly_equal_places():
     y = np.array([[0, 0], [1e-6, 0]], dtype=np.float32)
     force = np.zeros_like(y)
-    forces(2).of_chords(0, 2, y, y[:1].copy(), np.full((2, 1), 5, dtype=np.float32), np.float32(2), force)
+    gradients(2).of_chords(0, 2, y, y[:1].copy(), np.full((2, 1), 5, dtype=np.float32), np.float32(2), force)
     # the first is on the landmark; the second is pushed by four times the way between them, not by 5
     np.testing.assert_allclose(force, [[0, 0], [-8e-6, 0]], rtol=1e-5)

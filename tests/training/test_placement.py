@@ -8,8 +8,10 @@ import torch
 from scipy.optimize import minimize
 from sklearn.neighbors import NearestNeighbors
 
-from scgeoae.training import Settings, Settled, fit, nearest_neighbors, place
+from scgeoae.training import Settings, fit, placement
 from scgeoae.training.affinities import conditional
+from scgeoae.training.neighbors import nearest_neighbors
+from scgeoae.training.placement import Field, Reference, place
 from scgeoae.training.positions import N_NEAR
 
 
@@ -27,11 +29,11 @@ def sheet(n=300, m=60, features=6, seed=0):
     a = np.linalg.qr(rng.normal(size=(features, 2)))[0]
     z = rng.normal(size=(n + m, 2)) + 3 * rng.choice([-1, 1], size=(n + m, 2))
     x = (z @ a.T + 0.3 * rng.normal(size=(n + m, features))).astype(np.float32)
-    return a, Settled(x[:n], (x[:n] @ a).astype(np.float32)), x[n:]
+    return a, Reference(x[:n], (x[:n] @ a).astype(np.float32)), x[n:]
 
 
 def field(model, reference, weight=0.25):
-    return place.__globals__["_Field"](model, reference, weight)
+    return Field(model, reference, weight)
 
 
 def kernels(z, width, others, widths):
@@ -56,10 +58,10 @@ def test_the_field_is_that_of_all_cells_where_these_are_few():
     assert of.per_total == pytest.approx(n / w.sum(), rel=1e-3)
     z = (x @ a).astype(np.float32)
     distance, near = of.tree.query(z, N_NEAR)
-    width = of._width_at(distance)
+    width = of.width_at(distance)
     partners = np.random.default_rng(0).integers(n, size=(len(z), 7))
     affinity = np.random.default_rng(1).random((len(z), 7)).astype(np.float32)
-    force, total = of._forces(z, width, near, of._is_far(z, distance[:, -1]), partners, affinity)
+    force, total = of.divergence_gradient(z, width, near, of.is_far(z, distance[:, -1]), partners, affinity)
     delta, per_square, w = kernels(z, width, reference.codes, of.width)
     np.testing.assert_allclose(total, w.sum(1), rtol=1e-4)
     expected = -of.per_total * np.einsum("mn,mnd->md", w**2 * per_square, delta)
@@ -74,8 +76,8 @@ def test_a_sample_of_far_cells_stands_for_all_of_them():
     of = field(plane(a), reference)
     z = (x @ a).astype(np.float32)
     distance, near = of.tree.query(z, N_NEAR)
-    width = of._width_at(distance)
-    total = of._forces(z, width, near, of._is_far(z, distance[:, -1]))[1]
+    width = of.width_at(distance)
+    total = of.divergence_gradient(z, width, near, of.is_far(z, distance[:, -1]))[1]
     expected = kernels(z, width, reference.codes, of.width)[2].sum(1)
     # 400 of 1,200
     assert np.mean(total / expected) == pytest.approx(1, abs=0.05)
@@ -91,7 +93,7 @@ def test_a_cell_comes_to_rest_in_a_minimum():
     of = field(model, reference)
     near = nearest_neighbors(reference.x, 30, of=x)
     p = conditional(near.distances, perplexity)
-    width = of._width_at(of.tree.query(found, N_NEAR)[0])
+    width = of.width_at(of.tree.query(found, N_NEAR)[0])
     moved = []
     for i in range(len(x)):
 
@@ -116,7 +118,7 @@ def left_out(reduced):
     fitted = fit(x[~is_new], settings)
     model = fitted.model
     codes = model.to_latent(torch.from_numpy(fitted.embedding)).numpy()
-    reference = Settled(model.standardize(torch.from_numpy(x[~is_new])).numpy(), codes)
+    reference = Reference(model.standardize(torch.from_numpy(x[~is_new])).numpy(), codes)
     return model, reference, model.standardize(torch.from_numpy(x[is_new])).numpy(), settings
 
 
@@ -134,8 +136,7 @@ def test_cells_of_the_reference_land_on_their_places(left_out):
 
 
 def test_a_new_cell_lands_on_the_same_bits_in_any_company(left_out, monkeypatch):
-    # of the module, which has the name of its function
-    monkeypatch.setitem(place.__globals__, "BLOCK", 64)
+    monkeypatch.setattr(placement, "BLOCK", 64)
     new = left_out[2]
     whole = placed(left_out, new)
     assert len(np.unique(whole, axis=0)) == len(new)
@@ -152,7 +153,7 @@ def test_a_new_cell_lands_on_the_same_bits_in_any_company(left_out, monkeypatch)
 def test_the_order_of_the_reference_does_not_matter(left_out):
     _, reference, new, _ = left_out
     order = np.random.default_rng(1).permutation(len(reference.x))
-    shuffled = Settled(reference.x[order], reference.codes[order])
+    shuffled = Reference(reference.x[order], reference.codes[order])
     moved = np.linalg.norm(placed(left_out, new, shuffled) - placed(left_out, new), axis=1)
     # other far cells are drawn, which push a little differently: 0.0004 of the spread of the map
     assert np.median(moved) < 0.02 * reference.codes.std()
@@ -182,10 +183,10 @@ def test_hundreds_of_equal_cells_and_a_cell_like_them():
     codes = reference.codes.copy()
     cells = reference.x.copy()
     cells[100:250], codes[100:250] = cells[100], codes[100]
-    found = place(plane(a), cells[100:101], Settled(cells, codes), perplexity=10, divergence_weight=0.25)
+    found = place(plane(a), cells[100:101], Reference(cells, codes), perplexity=10, divergence_weight=0.25)
     np.testing.assert_array_equal(found, codes[100:101])
     # others are placed beside them
-    beside = place(plane(a), x, Settled(cells, codes), perplexity=10, divergence_weight=0.25)
+    beside = place(plane(a), x, Reference(cells, codes), perplexity=10, divergence_weight=0.25)
     expected = place(plane(a), x, reference, perplexity=10, divergence_weight=0)
     assert np.median(np.linalg.norm(beside - expected, axis=1)) < 0.5
 

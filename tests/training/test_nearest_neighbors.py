@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 from scipy.spatial.distance import cdist
 
-from scgeoae.training import nearest_neighbors
-from scgeoae.training.search import InvertedFile
+from scgeoae.training.neighbors import InvertedFile, nearest_neighbors
 
 
 def clusters(n=4000, n_clusters=30, d=20, apart=4.0, seed=0):

@@ -9,8 +9,9 @@ from scipy.stats import spearmanr
 from sklearn.neighbors import NearestNeighbors
 
 from scgeoae.geometry import chord_ratio
-from scgeoae.training import Neighbors, Settings, fit, nearest_neighbors
-from scgeoae.training.settle import among_nearest
+from scgeoae.training import Settings, fit
+from scgeoae.training.neighbors import Neighbors, nearest_neighbors
+from scgeoae.training.refine import among_nearest
 
 QUICK = {"hidden": (32,), "batch_size": 64, "n_steps": 200}
 
@@ -265,7 +266,7 @@ def test_cells_start_among_the_nearest_of_the_sample():
 def test_a_sample_moves_first(cells, monkeypatch):
     x, z = cells
     # half of them; among very few, one that differs from all others is pushed far out
-    monkeypatch.setattr("scgeoae.training.settle.N_COARSE", 175)
+    monkeypatch.setattr("scgeoae.training.refine.N_COARSE", 175)
     coarse = mapped(x)
     check_extent(coarse)
     # 0.98 of the neighbors that all at once keep

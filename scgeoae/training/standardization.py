@@ -1,4 +1,4 @@
-"""What training needs to know of a matrix, in one pass over it."""
+"""Standardize a matrix, in one pass over it."""
 
 from __future__ import annotations
 
@@ -11,46 +11,45 @@ from .._matrix import blocks, digest
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-
-# Of the scale: errors and their sums over features are its square, which float32 must hold.
+# Range of the scale: errors and their sums over features are its square, which float32 must hold.
 SMALLEST, LARGEST = 1e-15, 1e15
 
 
-class Survey(NamedTuple):
-    """The standardisation x = (raw − center)/scale of a matrix, and some of its rows."""
+class Standardization(NamedTuple):
+    """The standardization x = (raw − center)/scale of a matrix."""
 
     center: NDArray[np.float64]
     """(D,)"""
     scale: float
-    """Root of the mean variance of the features: ONE number, so that distances keep their meaning."""
-    x: NDArray[np.float32]
-    """(m, D) the rows that were asked for, standardised."""
+    """Root of the mean variance of the features. It is ONE number, so that distances keep their meaning."""
     digest: str
-    """By which these rows, as float32, are told from others."""
+    """Digest of the rows that were asked for, as float32, which tells them from others."""
 
-    def standardize(self, raw: NDArray) -> NDArray[np.float32]:
-        """Return (raw − center)/scale of further rows.
+    def standardize(self, raw: NDArray[Any]) -> NDArray[np.float32]:
+        """Return (raw − center)/scale of any rows.
 
-        Centred in float64 before it is rounded to float32, so that a small variation on a large
-        offset survives.
+        They are centered in float64 before they are rounded to float32, so that a small variation on a large offset
+        survives.
         """
         return ((raw - self.center) / self.scale).astype(np.float32)
 
 
-def survey(raw: Any, rows: NDArray[np.integer], *, name: str = "the matrix") -> Survey:
-    """Return mean and scale of an (n, D) matrix of any real type, and its `rows`, which are in ascending order.
+def standardize_rows(
+    raw: Any, rows: NDArray[np.integer], *, name: str = "the matrix"
+) -> tuple[Standardization, NDArray[np.float32]]:
+    """Return the standardization of an (n, D) matrix, and its `rows` (m, D), which are in ascending order.
 
-    One pass over its blocks, whose means and sums of squares are combined after Chan, Golub & LeVeque
-    (1979), so that neither offset nor size of the data cost digits.
+    One pass over the blocks, whose means and sums of squares are combined after Chan, Golub & LeVeque (1979), so that
+    neither the offset nor the size of the data costs digits.
 
     Parameters
     ----------
     raw
-        Any matrix of which there are `blocks`.
+        Any matrix that can be read in `blocks`.
     rows
         Row numbers.
     name
-        What a message calls it.
+        What a message calls the matrix.
 
     Raises
     ------
@@ -82,11 +81,11 @@ def survey(raw: Any, rows: NDArray[np.integer], *, name: str = "the matrix") -> 
     if is_constant:
         msg = f"All {n} cells are equal in {name}, so there is no structure in it."
         raise ValueError(msg)
-    found = Survey(mean, float(np.sqrt(total / (n * n_features))), np.empty(0, dtype=np.float32), "")
+    found = Standardization(mean, float(np.sqrt(total / (n * n_features))), digest(taken.astype(np.float32)))
     if not SMALLEST <= found.scale <= LARGEST:
         msg = (
-            f"The values in {name} vary by {found.scale:.1e}, whose square float32 does not hold: divide them by one "
-            f"number, so that they vary by something between {SMALLEST:g} and {LARGEST:g}."
+            f"The values in {name} vary by {found.scale:.1e}, and float32 does not hold the square of this: divide "
+            f"them by one number, so that they vary by something between {SMALLEST:g} and {LARGEST:g}."
         )
         raise ValueError(msg)
-    return found._replace(x=found.standardize(taken), digest=digest(taken.astype(np.float32)))
+    return found, found.standardize(taken)

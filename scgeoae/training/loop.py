@@ -1,0 +1,86 @@
+"""The training loop, its progress bar, and interrupts."""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING, NamedTuple, Self
+
+from tqdm.auto import tqdm
+
+from ..nn.flatten import release
+from .objective import Loss
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import TracebackType
+
+    from ..nn import Autoencoder
+    from .objective import Batch, Objective
+    from .optimizer import AdamW
+
+
+class Step(NamedTuple):
+    """A step that has been made."""
+
+    number: int
+    """Its number, from 1."""
+    batch: Batch
+    loss: Loss
+    """The loss before the step, detached."""
+
+
+def descend(
+    model: Autoencoder, stream: Iterator[Batch], objective: Objective, optimizer: AdamW, n_steps: int
+) -> Iterator[Step]:
+    """Train a model on a stream of batches, and yield each step after it is made."""
+    try:
+        for number in range(1, n_steps + 1):
+            batch = next(stream)
+            loss = objective.at_step(number)(model, batch)
+            loss.total.backward()
+            optimizer.step()
+            yield Step(number, batch, Loss(*(part.detach() for part in loss)))
+    finally:
+        release(optimizer.parameters)
+        model.encoder.free_workspaces()
+        model.decoder.free_workspaces()
+
+
+class Watch:
+    """Show the progress of a run, and let Ctrl-C end it with what was reached.
+
+    Parameters
+    ----------
+    title, stage
+        What the progress bar and the message of an interrupt call the run.
+    n_steps
+        Number of steps.
+    progress_bar
+        Whether to show the bar, from the first second on.
+    """
+
+    def __init__(self, title: str, stage: str, n_steps: int, *, progress_bar: bool) -> None:
+        self.stage, self.n_steps, self.n_done = stage, n_steps, 0
+        self.kept: str | None = None
+        """What an interrupt leaves, in words; without it, the interrupt is raised."""
+        self.interrupted_at: str | None = None
+        """The step at which an interrupt ended the run, in words."""
+        self.bar = tqdm(total=n_steps, desc=title, unit="step", delay=1, disable=not progress_bar, leave=False)
+
+    def update(self) -> None:
+        """Count a step."""
+        self.n_done += 1
+        self.bar.update()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, _error: BaseException | None, _traceback: TracebackType | None
+    ) -> bool:
+        self.bar.close()
+        if kind is None or not issubclass(kind, KeyboardInterrupt) or self.kept is None:
+            return False
+        self.interrupted_at = f"step {self.n_done} of {self.n_steps} of the {self.stage}"
+        warnings.warn(f"Interrupted at {self.interrupted_at}; {self.kept} kept.", stacklevel=3)
+        return True
