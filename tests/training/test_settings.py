@@ -6,9 +6,11 @@ import pytest
 from scgeoae.geometry.regularizers import REGULARIZERS
 from scgeoae.training import Settings
 
+from ..for_each import for_each
 
-@pytest.mark.parametrize(
-    ("given", "message"),
+
+@for_each(
+    "given, message",
     [
         ({"n_components": 0}, "`n_components` to be an integer >= 1, found 0"),
         ({"n_components": 2.5}, "`n_components` to be an integer >= 1, found 2.5"),
@@ -37,11 +39,17 @@ from scgeoae.training import Settings
         ({"on_interrupt": "stop"}, r"`on_interrupt` to be one of \('raise', 'keep'\), found 'stop'"),
         ({"tolerance": 1}, "`tolerance` to be a finite number > 1, found 1"),
         ({"regularizer": None, "strength": "auto"}, "'auto' balances a penalty .* regularizer=None is not a penalty"),
-        ({"regularizer": "dae", "strength": "auto"}, "'auto' balances a penalty .* regularizer='denoising' is not a penalty"),
+        (
+            {"regularizer": "dae", "strength": "auto"},
+            "'auto' balances a penalty .* regularizer='denoising' is not a penalty",
+        ),
         ({"neighbors_weight": -1}, "`neighbors_weight` to be a finite number >= 0, found -1"),
         ({"neighbors_scale": 0}, "`neighbors_scale` to be a finite number > 0, found 0"),
         ({"noise": float("inf")}, "`noise` to be a finite number >= 0, found inf"),
-        ({"regularizer": "dae", "noise": 0.1}, "strength of the regularizer 'denoising' is its noise; leave out noise=0.1"),
+        (
+            {"regularizer": "dae", "noise": 0.1},
+            "strength of the regularizer 'denoising' is its noise; leave out noise=0.1",
+        ),
         ({"n_neighbors": 0}, "`n_neighbors` to be an integer >= 1, found 0"),
         ({"regularizer": None, "strength": 0.1}, "strength=0.1 without a regularizer has no effect"),
     ],
@@ -51,8 +59,8 @@ def test_refused(given, message):
         Settings(**given)
 
 
-@pytest.mark.parametrize(
-    ("given", "contrasted", "noise"),
+@for_each(
+    "given, contrasted, noise",
     [
         ({}, True, None),
         ({"regularizer": "volume"}, True, None),
@@ -127,8 +135,8 @@ def test_auto():
     assert not Settings().is_auto
 
 
-@pytest.mark.parametrize(
-    ("given", "n_steps", "expected"),
+@for_each(
+    "given, n_steps, expected",
     [
         ({}, 1000, 2),
         ({}, 999, 1),
