@@ -1,8 +1,8 @@
 """Measure the effect of each part of refinement: ``python benchmarks/second_stage.py [DATA ...]``.
 
 One part is changed at a time; values are medians over the seeds. Then a fifth of the cells is left out and placed by
-`scgeoae.training.place`, the reference cells are placed again, and maps of ten seeds are correlated. Results go into
-``benchmarks/results/second_stage_{data}.md``.
+`scgeoae.training.placement`, the reference cells are placed again, and maps of ten seeds are correlated. Results go
+into ``benchmarks/results/second_stage_{data}.md``.
 """
 
 from __future__ import annotations

@@ -46,7 +46,7 @@ def test_no_regularizer(small, tmp_path):
 @for_each(
     "arguments, message",
     [
-        (["nope.h5ad"], "there is no file nope.h5ad"),
+        (["nope.h5ad"], "Did not find the file nope.h5ad"),
         (["-o", "nope/out.h5ad"], "nope' to write 'out.h5ad' to."),
         (["{good}", "-o", "{folder}"], "' is a folder."),
         (["{good}", "-o", "/dev/null"], "'/dev/null' is a device."),

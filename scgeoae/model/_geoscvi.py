@@ -23,10 +23,8 @@ from ..geometry.regularizers import REGULARIZERS, canonical_name
 from ..nn.genes import Genes
 from ..training import Settings
 from ..training.device import environment
-from ._module import STRENGTHS, GeoVAE
-from ._plan import GeoTrainingPlan
-from ._survey import check_counts, survey
-from ._take_out import take_out
+from ._extract import check_counts, survey, take_out
+from ._module import STRENGTHS, GeoTrainingPlan, GeoVAE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -36,7 +34,7 @@ if TYPE_CHECKING:
 
     from .._anndata.params import Params
     from ..geometry.chart import Chart
-    from ._survey import Survey
+    from ._extract import Survey
 
 
 class GeoSCVI(SCVI):

@@ -89,4 +89,4 @@ def derivatives(name: str, p: Tensor, order: int) -> tuple[Tensor, ...]:
     """Return φ(p) and its derivatives up to `order` (1 or 2), which can be differentiated once."""
     if not torch.is_grad_enabled():
         return DERIVATIVES[name](p, order)
-    return _Derivatives.apply(p, name, order)
+    return _Derivatives.apply(p, name, order)  # type: ignore[no-untyped-call]  # torch does not annotate it

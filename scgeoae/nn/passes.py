@@ -119,7 +119,7 @@ def fused_pass(network: Network, x: Tensor, m: int) -> tuple[Tensor, Tensor]:
     .. math:: R = \varphi' \odot Q W + \varphi'' \odot \sum_a P_a \odot Q_a W, \quad R_a = \varphi' \odot Q_a W
     """
     # the weight makes the results part of the graph, whether or not the inputs are
-    return _FusedPass.apply(x, network.linear, m, network)
+    return _FusedPass.apply(x, network.linear, m, network)  # type: ignore[no-untyped-call]  # torch does not annotate it
 
 
 class _FusedPass(torch.autograd.Function):
@@ -185,13 +185,13 @@ class _FusedPass(torch.autograd.Function):
         n, d = x.shape
         if to_values is None:
             to_values = x.new_zeros(n, len(linear))
+        if to_tangents is None:
+            to_tangents = x.new_zeros(d, m, len(linear))
         _add_product(linear, to_values.T, x)
-        above = rows = to_values
-        along = to_tangents
+        above, along = to_values, to_tangents
+        rows = to_values
         if m:
-            if to_tangents is None:
-                along = to_tangents = x.new_zeros(d, m, len(linear))
-            linear.grad.add_(to_tangents.sum(1).T)
+            _add(linear, to_tangents.sum(1).T)
             rows = workspace.gradient
             workspace.gradient_of_values.copy_(to_values)
             workspace.gradient_of_tangents.copy_(to_tangents)
@@ -210,7 +210,7 @@ class _FusedPass(torch.autograd.Function):
         _add_product(weight, above.T, x)
         _add_sum(bias, above)
         if m:
-            weight.grad.add_(along.sum(1).T)
+            _add(weight, along.sum(1).T)
         to_x = torch.mm(above, weight).addmm_(to_values, linear) if ctx.needs_input_grad[0] else None
         workspaces.give_back(x, m, workspace)
         return to_x, None, None, None
@@ -222,6 +222,12 @@ def _add_product(p: Parameter, a: Tensor, b: Tensor) -> None:
         p.grad = torch.mm(a, b, out=gradient_room(p))
     else:
         p.grad.addmm_(a, b)
+
+
+def _add(p: Parameter, gradient: Tensor) -> None:
+    """Add to the gradient of a parameter, which has one already."""
+    if p.grad is not None:
+        p.grad.add_(gradient)
 
 
 def _add_sum(p: Parameter, rows: Tensor) -> None:

@@ -11,9 +11,8 @@ import scanpy as sc
 from .._anndata.map import read_map
 from .._anndata.slots import SIDES
 from .._arguments import check_option
-from ._ruler import add_ruler
 from ._scanpy import scatter
-from ._view import Box, data_box, set_view
+from ._view import Box, add_ruler, data_box, set_view
 
 if TYPE_CHECKING:
     from anndata import AnnData

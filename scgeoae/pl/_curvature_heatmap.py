@@ -9,8 +9,7 @@ from .._arguments import check_option
 from .._runtime import default_torch_modes
 from ..geometry import extrinsic_curvature, gaussian_curvature, mean_curvature
 from ._canvas import finish, read_flat_map
-from ._colors import color_limit
-from ._heatmap import heatmap
+from ._heatmap import color_limit, heatmap
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from torch import Tensor
 
-    from ._colors import Bound
+    from ._heatmap import Bound
 
 MEASURES = {"gaussian": gaussian_curvature, "mean": mean_curvature, "extrinsic": extrinsic_curvature}
 UNITS = {"gaussian": "1/unit²", "mean": "1/unit", "extrinsic": "1/unit²"}

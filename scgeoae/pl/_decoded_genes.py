@@ -13,8 +13,7 @@ from .._anndata.columns import find_genes, shown_names
 from .._anndata.genes import measured_cells
 from .._runtime import default_torch_modes
 from ._canvas import finish, read_flat_map
-from ._colors import color_bound
-from ._heatmap import heatmap
+from ._heatmap import color_bound, heatmap
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from ._colors import Bound
+    from ._heatmap import Bound
 
 
 @default_torch_modes

@@ -7,8 +7,7 @@ from matplotlib.colors import TwoSlopeNorm
 from .._anndata.slots import Slots
 from .._runtime import default_torch_modes
 from ._canvas import finish, panels_by_side, read_flat_map, sides_of
-from ._colors import color_limit
-from ._heatmap import heatmap
+from ._heatmap import color_limit, heatmap
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
 
     from .._anndata.map import Map
     from .._anndata.slots import Side
-    from ._colors import Bound
+    from ._heatmap import Bound
 
 # The color scale reaches at least 0.1 (26% of area). So a good map stays pale and does not look as distorted as a bad
 # one.

@@ -5,9 +5,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ._canvas import finish, read_flat_map
-from ._ruler import add_ruler
 from ._scanpy import scatter
-from ._view import data_box, set_view
+from ._view import add_ruler, data_box, set_view
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

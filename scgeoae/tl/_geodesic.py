@@ -13,8 +13,7 @@ from .._runtime import default_torch_modes
 from ..geometry import shorten
 from ..geometry.geodesic import chords
 from ._decode import decode_positions
-from ._places import find_place
-from ._routes import along_cells, connected_graph, straight
+from ._routes import along_cells, connected_graph, find_place, straight
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -11,8 +11,7 @@ from .._anndata.map import read_map
 from .._runtime import default_torch_modes
 from ..geometry import shorten
 from ..geometry.geodesic import chords
-from ._places import group_places
-from ._routes import along_cells, connected_graph, straight
+from ._routes import along_cells, connected_graph, group_places, straight
 
 if TYPE_CHECKING:
     from anndata import AnnData

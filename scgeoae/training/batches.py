@@ -81,9 +81,11 @@ def batches(
         draws it on the device of the cells.
     """
     # where the neighbors of only some cells are known, half of each batch is of these
-    n_anchors = 0 if cells.anchors is None else min(batch_size // 2, len(cells.anchors), MAX_ANCHORS)
+    n_anchors, anchors = 0, None
+    if cells.anchors is not None:
+        n_anchors = min(batch_size // 2, len(cells.anchors), MAX_ANCHORS)
+        anchors = shuffled(cells.anchors, n_anchors, generator=generator)
     stream = shuffled(train, batch_size - n_anchors, generator=generator)
-    anchors = shuffled(cells.anchors, n_anchors, generator=generator) if n_anchors else None
     metric_rows = shuffled(train, METRIC_CELLS, generator=generator) if batch_size < METRIC_CELLS else None
 
     size = min(batch_size - n_anchors, len(train)) + n_anchors
@@ -99,9 +101,9 @@ def batches(
         if anchors is not None:
             rows = torch.cat([next(anchors), rows])
         x, neighbors, positives, added = cells.x.index_select(0, rows), None, None, None
-        if around is not None:
+        if around is not None and cells.neighbors is not None:
             neighbors = cells.x[cells.neighbors[rows].gather(1, next(around))]
-        if positive is not None:
+        if positive is not None and cells.positives is not None:
             columns = next(positive)
             of_anchors = cells.positives.index_select(0, rows[: len(columns)]).gather(1, columns)
             positives = cells.x.index_select(0, of_anchors[:, 0])

@@ -43,7 +43,7 @@ class ContrastiveLoss:
         z_positives
             (n', d) codes of one neighbor of each anchor.
         """
-        return _Contrastive.apply(z, z_positives, self.scale)
+        return _Contrastive.apply(z, z_positives, self.scale)  # type: ignore[no-untyped-call]  # torch does not annotate it
 
 
 def value_and_gradient(z: Tensor, z_positives: Tensor, scale: float) -> tuple[Tensor, Tensor]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from copy import deepcopy
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import torch
 
@@ -122,4 +122,4 @@ class DualAscent:
 
     def _same_batches(self) -> Iterator[Batch]:
         while True:
-            yield self.batch
+            yield cast("Batch", self.batch)

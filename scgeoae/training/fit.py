@@ -121,7 +121,7 @@ def fit(
         if settings.n_steps is None and settings.refines and raw.shape[0] > N_COARSE:
             # the second half would add less than the refinement adds
             n_steps //= 2
-        draw = SAMPLINGS[settings.sampling]
+        draw = SAMPLINGS[settings.sampling or "data"]
         objective = Objective(
             settings.terms,
             settings.contrastive,

@@ -90,8 +90,9 @@ def fit_decoder(
         mean, rotation = y.mean(0), procrustes(y[rows], setup.principal.cpu())
         unit = (y - mean).square().mean().sqrt()
         codes = ((y - mean) @ rotation / unit).float()
-        cells = Cells(setup.x, codes=codes[rows].to(setup.x))
-        set_linear(setup.model, setup.x[setup.train], cells.codes[setup.train])
+        of_rows = codes[rows].to(setup.x)
+        cells = Cells(setup.x, codes=of_rows)
+        set_linear(setup.model, setup.x[setup.train], of_rows[setup.train])
         some, asked = setup.train[:MAX_SEARCHED], setup.train[:N_NOISE_CELLS]
         noise = suitable_noise(setup.x, find_neighbors(setup.x, some, N_POSITIVES, of=asked), asked)
         with training_threads(settings.batch_size, chosen):

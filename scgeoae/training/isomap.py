@@ -77,8 +77,10 @@ def isomap(
     if len(points) < 2:
         positions = None
     else:
-        given = neighbors is not None and len(points) == n
-        graph = _given_graph(points, where, neighbors) if given else _nearest_graph(points)
+        if neighbors is not None and len(points) == n:
+            graph = _given_graph(points, where, neighbors)
+        else:
+            graph = _nearest_graph(points)
         positions = _unrolled(graph, points, d, generator)
     if positions is None:
         msg = f"Isomap finds fewer than {d} dimensions in {name}; give a smaller `n_components`, or init_pos='pca'."

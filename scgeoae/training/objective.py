@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 import torch
 from torch.nn.functional import mse_loss
@@ -184,18 +184,18 @@ class Objective:
             cell_metric = cometric(model.encoder.rows(at).first, model.ambient, _in_units(model, at))
 
         def penalty(term: Term) -> Tensor:
-            regularizer = term.regularizer
-            match regularizer.of:
+            loss = cast("Callable[..., Tensor]", term.regularizer.loss)
+            match term.regularizer.of:
                 case "metric":
-                    return regularizer.loss(cell_metric if term.is_of_rows else metric)
+                    return loss(cell_metric if term.is_of_rows else metric)
                 case "jet":
-                    return regularizer.loss(jet)
+                    return loss(jet)
                 case "codes":
-                    return regularizer.loss(x, z)
+                    return loss(x, z)
                 case _:
-                    local = around if regularizer.order == 2 else around._replace(second=None)
-                    z_neighbors = encoded["neighbors"].view(*batch.neighbors.shape[:2], -1)
-                    return regularizer.loss(local, z, z_neighbors, batch.neighbors)
+                    near, neighbors = cast("Jet", around), cast("Tensor", batch.neighbors)
+                    local = near if term.regularizer.order == 2 else near._replace(second=None)
+                    return loss(local, z, encoded["neighbors"].view(*neighbors.shape[:2], -1), neighbors)
 
         penalties = [penalty(term) for term in self.terms]
         for term, value in zip(self.terms, penalties, strict=True):
@@ -206,13 +206,13 @@ class Objective:
         """Return what is to be encoded, by name."""
         inputs = {"cells": batch.x if batch.noise is None else batch.x + batch.noise}
         if self.contrastive is not None:
-            inputs["positives"] = batch.positives
+            inputs["positives"] = cast("Tensor", batch.positives)
         if self._order and batch.metric_x is not None and batch.codes is None:
             inputs["metric"] = batch.metric_x
         if batch.layout is not None:
             inputs["layout"] = batch.x
         if self._order_around:
-            inputs["neighbors"] = batch.neighbors.flatten(0, 1)
+            inputs["neighbors"] = cast("Tensor", batch.neighbors).flatten(0, 1)
         return inputs
 
     def _decode(

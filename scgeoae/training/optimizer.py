@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import torch
 
 from ..nn.flatten import flatten, gather_gradients
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
 DECAY, EPS = 0.999, 1e-8
 # The first rate as a share of the peak, the last one as a share of the first, and the range of the momentum.
@@ -81,7 +81,7 @@ class AdamW:
         # the kernel behind `torch.optim.AdamW`: half the time of seven elementwise operations
         torch._fused_adamw_(
             [self.flat.data],
-            [self.flat.grad],
+            [cast("Tensor", self.flat.grad)],
             [self.mean],
             [self.square],
             [],

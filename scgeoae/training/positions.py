@@ -147,7 +147,7 @@ class Positions:
         self.partners, self.affinity = graph.indices.astype(np.int32, copy=False), graph.data
         self.random = np.random.default_rng(seed)
         self.n_threads = n_threads
-        self.least_width: NDArray[np.float32] | None = None
+        self.least_width = np.empty(0, dtype=np.float32)
         self.total = 0.0
         """Z, the sum of all kernels."""
         self.chord_scale: float | None = None
@@ -217,7 +217,7 @@ class Positions:
 
         self._in_blocks(search)
         width, self.median_width = kernel_widths(distance[:, min(WIDTH_NEIGHBOR, k) - 1])
-        if self.least_width is None:
+        if not len(self.least_width):
             self.least_width = LEAST_OF_START * width
         self.narrowness = 1 / np.maximum(width, self.least_width)
         self.near_at = self.values.copy()

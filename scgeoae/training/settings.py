@@ -209,7 +209,7 @@ class Settings:
             return self.refine
         # the baselines stay as their papers describe them
         keeps_metric = bool(GEOMETRIC & self._given.keys()) and self.side in (None, "decoder")
-        return keeps_metric and self.neighbors_weight > 0
+        return keeps_metric and self.contrastive is not None
 
     @property
     def keeps_lengths(self) -> bool:
@@ -219,7 +219,8 @@ class Settings:
     @property
     def contrastive(self) -> ContrastiveLoss | None:
         """The contrastive loss, if it has a weight."""
-        return ContrastiveLoss(self.neighbors_weight, self.neighbors_scale) if self.neighbors_weight > 0 else None
+        weight = self.neighbors_weight or 0.0
+        return ContrastiveLoss(weight, self.neighbors_scale) if weight > 0 else None
 
     def penalty_interval(self, n_steps: int) -> int:
         """Return the number of steps for each one that sees the penalties.

@@ -65,7 +65,7 @@ def standardize_rows(
         with np.errstate(invalid="ignore"):
             block_mean = block.mean(axis=0, dtype=np.float64)
         if not np.isfinite(block_mean).all():
-            n_bad += np.count_nonzero(~np.isfinite(block).all(axis=1))
+            n_bad += int(np.count_nonzero(~np.isfinite(block).all(axis=1)))
             continue
         is_constant = is_constant and bool((block == first).all())
         step = block_mean - mean

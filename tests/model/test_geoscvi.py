@@ -27,8 +27,8 @@ with warnings.catch_warnings():
     from lightning import LightningDataModule
 
     from scgeoae.model import GeoSCVI
+    from scgeoae.model._extract import survey
     from scgeoae.model._module import Covariates
-    from scgeoae.model._survey import survey
 
 # what scvi-tools, lightning and torch say of each other
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -470,7 +470,7 @@ def test_cells_of_a_data_module(tmp_path):
 @for_each(
     "kwargs, match",
     [
-        ({"regularizer": "curvature"}, "not one of the metric of the decoder"),
+        ({"regularizer": "curvature"}, "not a function of the decoder.s metric"),
         ({"regularizer": "spam"}, "Expected `regularizer`"),
         ({"strength": "auto"}, r"in sg\.tl\.geoae only"),
         ({"strength": -1}, "Expected `strength`"),
@@ -480,7 +480,7 @@ def test_cells_of_a_data_module(tmp_path):
         ({"ambient": "fisher"}, "gene_likelihood='nb' or 'poisson'"),
         ({"ambient": "fisher", "gene_likelihood": "nb", "dispersion": "gene-cell"}, "constant over the map"),
         ({"gene_likelihood": "normal"}, r"use sg\.tl\.geoae"),
-        ({"latent_distribution": "ln"}, "a simplex for latent space"),
+        ({"latent_distribution": "ln"}, "makes latent space a simplex"),
     ],
 )
 def test_errors(kwargs, match):

@@ -190,10 +190,3 @@ def test_color_bar_is_that_of_the_cells_whatever_lies_under_them(drawable, name)
     bars = [[a for a in ax.figure.axes if a is not ax] for ax in (plain, outlined)]
     assert [len(found) for found in bars] == [1, 1]
     assert bars[0][0].get_ylim() == bars[1][0].get_ylim() == pytest.approx(bounds(plain))
-
-
-@for_each("name", HEATMAPS)
-@for_each("argument", ["color", "colorbar_loc", "norm"])
-def test_a_heatmap_chooses_its_colors(drawable, name, argument):
-    with pytest.raises(TypeError, match=f"sets `{argument}` itself; choose its colors by `vmax` and `cmap`"):
-        PLOTS[name](drawable, show=False, **{argument: None})

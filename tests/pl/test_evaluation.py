@@ -164,7 +164,7 @@ def test_options(stored, tmp_path):
     "kwargs, error, message",
     [
         ({"key": "spam"}, KeyError, r"adata\.uns\['spam'\]; run sg\.tl\.evaluate\(adata, key_added='spam'\) first"),
-        ({"key": "other"}, ValueError, r"adata\.uns\['other'\] is no table of sg\.tl\.evaluate"),
+        ({"key": "other"}, ValueError, r"adata\.uns\['other'\] is not a table of sg\.tl\.evaluate"),
         ({"key": "double"}, ValueError, r"adata\.uns\['double'\] is damaged: it does not have one row for each"),
         ({"measures": ["spam"]}, KeyError, r"Did not find 'spam' in adata\.uns\['evaluation'\], which has 'kNN'"),
         ({"measures": ["purity"]}, KeyError, "labels need `groupby`"),

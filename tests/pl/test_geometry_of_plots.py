@@ -6,8 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scgeoae.pl._ruler import _emptiest_corner, round_length
-from scgeoae.pl._view import data_box, occupied_tiles, tile_centers
+from scgeoae.pl._view import _emptiest_corner, data_box, occupied_tiles, round_length, tile_centers
 
 
 @given(st.floats(1e-12, 1e12))

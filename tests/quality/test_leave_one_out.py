@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.decomposition import PCA
 
-from scgeoae.quality.leave_one_out import leave_one_out_scores
+from scgeoae.quality.outlier_detection import leave_one_out_scores
 
 from ..for_each import for_each
 

@@ -77,5 +77,5 @@ def test_heatmap(curved, kind):
 def test_heatmap_of_nothing(fitted, curved):
     with pytest.raises(KeyError, match=r"'geoae_gaussian_curvature'.*run sg\.tl\.curvature\(adata\) first"):
         sg.pl.curvature_heatmap(fitted, show=False)
-    with pytest.raises(ValueError, match="`kind` to be one of 'gaussian', 'mean', 'extrinsic', found 'spam'"):
+    with pytest.raises(ValueError, match="`kind` to be 'gaussian', 'mean' or 'extrinsic', found 'spam'"):
         sg.pl.curvature_heatmap(curved, kind="spam", show=False)

@@ -136,7 +136,7 @@ NO_MAPS = {
     "table of shares": (
         "shares", lambda maps: pd.DataFrame(shares(maps), maps.obs_names, list("abc")), "is a data frame", True
     ),
-    "shares": ("shares", shares, r"adata\.obsm\['shares'\] has shares, which sum to one", True),
+    "shares": ("shares", shares, r"adata\.obsm\['shares'\] has shares that sum to one", True),
     "arrows of scVelo": ("velocity_umap", lambda maps: maps.obsm["X_umap"][::-1].copy(), None, True),
     "arrows of CellRank": ("T_fwd_umap", lambda maps: maps.obsm["X_umap"][::-1].copy(), None, True),
 }  # fmt: skip
@@ -251,7 +251,7 @@ def test_labels_of_any_kind(maps):
         ),
         ({"n_sample": 5}, ValueError, "`n_sample` to be an integer >= 100, found 5"),
         ({"key_added": "a/b"}, ValueError, "`key_added` to be a name without '/', found 'a/b'"),
-        ({"key_added": "geoae"}, ValueError, r"adata\.uns\['geoae'\] holds something else, which would be lost"),
+        ({"key_added": "geoae"}, ValueError, r"adata\.uns\['geoae'\] holds something else that would be lost"),
     ],
 )
 def test_refused_and_nothing_written(maps, kwargs, error, message):
@@ -289,7 +289,7 @@ def test_no_embedding(reduced):
 
 def test_damaged_tensors(maps):
     maps.obsm["geoae_metric"] = np.ones((700, 2), dtype=np.float32)
-    with pytest.raises(ValueError, match="no upper triangle"):
+    with pytest.raises(ValueError, match="do not form the upper triangle"):
         sg.tl.evaluate(maps, basis="geoae")
 
 

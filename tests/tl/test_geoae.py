@@ -499,11 +499,11 @@ def test_neighbor_term_uses_the_graph_that_is_there(reduced):
     run(adata, n_steps=3, random_state=0)
     assert "neighbors" not in adata.uns["geoae"]["params"]
     np.testing.assert_allclose(adata.obsm["X_geoae"], with_graph, atol=0.05 * np.ptp(with_graph))
-    with pytest.raises(KeyError, match=r"neighbour graph in adata\.uns\['spam'\]"):
+    with pytest.raises(KeyError, match=r"neighbor graph in adata\.uns\['spam'\]"):
         run(adata, neighbors_key="spam")
-    with pytest.raises(ValueError, match="neighbors_key='spam' has no effect without the neighbour term"):
+    with pytest.raises(ValueError, match="neighbors_key='spam' has no effect without the contrastive loss"):
         run(adata, neighbors_key="spam", neighbors_weight=0)
-    with pytest.raises(KeyError, match=r"neighbour graph in adata\.uns\['spam'\]"):
+    with pytest.raises(KeyError, match=r"neighbor graph in adata\.uns\['spam'\]"):
         run(adata, neighbors_key="spam", neighbors_weight=0, refine=True)
 
 

@@ -25,4 +25,4 @@ def test_second_stage_of_a_large_representation(monkeypatch, refine, expected):
     finally:
         sc.settings.logfile = before
     assert bool(adata.uns["geoae"]["params"]["refine"]) is expected
-    assert ("second stage" in log.getvalue()) is not expected
+    assert ("refinement" in log.getvalue()) is not expected
