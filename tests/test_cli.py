@@ -11,6 +11,8 @@ import pytest
 import scgeoae as sg
 from scgeoae.__main__ import main
 
+from .for_each import for_each
+
 
 def test_default_run_as_a_process(tmp_path):
     done = subprocess.run(
@@ -41,10 +43,10 @@ def test_no_regularizer(small, tmp_path):
     assert main([str(tmp_path / "in.h5ad"), "--regularizer", "none"]) == 0
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
+@for_each(
+    "arguments, message",
     [
-        (["nope.h5ad"], "there is no file nope.h5ad"),
+        (["nope.h5ad"], "Did not find the file nope.h5ad"),
         (["-o", "nope/out.h5ad"], "nope' to write 'out.h5ad' to."),
         (["{good}", "-o", "{folder}"], "' is a folder."),
         (["{good}", "-o", "/dev/null"], "'/dev/null' is a device."),
@@ -69,8 +71,8 @@ def test_errors_are_one_line_and_status_2(arguments, message, small, tmp_path, c
     assert message in captured.err
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
+@for_each(
+    "arguments, message",
     [
         (["--spam"], "unrecognized arguments: --spam"),
         (["--strength", "spam"], "argument --strength: expected a number or 'auto', found 'spam'"),

@@ -13,6 +13,8 @@ import torch
 import scgeoae as sg
 from scgeoae.geometry.regularizers import REGULARIZERS
 
+from .for_each import for_each
+
 ROOT = Path(__file__).parents[1]
 PAGES = [p for pattern in ("*.md", "docs/*.md", "benchmarks/results/*.md") for p in sorted(ROOT.glob(pattern))]
 
@@ -22,7 +24,7 @@ def example() -> str:
     return re.search(r"<!-- regularizer -->\n```python\n(.*?)```", text, re.DOTALL)[1]
 
 
-@pytest.mark.parametrize("side", ["decoder", "encoder"])
+@for_each("side", ["decoder", "encoder"])
 def test_a_regularizer_of_ones_own_holds_the_map(small, side):
     vanilla = sg.tl.geoae(small, regularizer=None, copy=True, progress_bar=False)
     with patch.dict(REGULARIZERS):
@@ -42,7 +44,7 @@ def test_a_regularizer_of_ones_own_holds_the_map(small, side):
     assert sg.get.model(small).decode(torch.zeros(1, 2)).shape == (1, 8)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
+@for_each("page", PAGES)
 def test_links_to_files_lead_somewhere(page):
     # in an unpacked sdist there are no documentation and no benchmarks
     if not (ROOT / "docs").is_dir():

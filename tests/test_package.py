@@ -12,6 +12,8 @@ import pytest
 
 import scgeoae as sg
 
+from .for_each import for_each
+
 ROOT = Path(sg.__file__).parent
 PUBLIC = {
     f"{floor}.{name}": getattr(getattr(sg, floor), name)
@@ -64,9 +66,7 @@ FLOORS |= {"nn": 1, "geometry": 1, "graphs": 1, "quality": 1, "training": 2, "_a
 FLOORS |= dict.fromkeys(("tl", "pl", "get", "datasets", "model"), 4)
 
 
-@pytest.mark.parametrize(
-    "path", [p for p in ROOT.rglob("*.py") if p.parent != ROOT], ids=lambda p: str(p.relative_to(ROOT))
-)
+@for_each("path", [p for p in ROOT.rglob("*.py") if p.parent != ROOT])
 def test_imports_go_down(path):
     here = path.relative_to(ROOT).parts[0]
     imported = imports_of(path)
@@ -83,7 +83,7 @@ def test_scanpy_plots_are_called_in_one_module():
     assert callers == {"_scanpy.py"}
 
 
-@pytest.mark.parametrize("name", PUBLIC)
+@for_each("name", PUBLIC)
 def test_calling_convention(name):
     parameters = list(inspect.signature(PUBLIC[name]).parameters.values())
     # the data first, then what the call is about; whatever has a default is named, but for a root that Scanpy may know
@@ -93,7 +93,7 @@ def test_calling_convention(name):
             assert (p.default is p.empty) == (p.kind != p.KEYWORD_ONLY), p.name
 
 
-@pytest.mark.parametrize("name", PUBLIC)
+@for_each("name", PUBLIC)
 def test_documentation(name):
     function = PUBLIC[name]
     text = inspect.getdoc(function)

@@ -15,6 +15,8 @@ import scgeoae as sg
 from scgeoae.quality import evaluate
 from scgeoae.training import Settings, fit
 
+from .for_each import for_each
+
 NAMES = ("pbmc3k_pca", "packer2019_amphid_neurons", "zilionis2019_mouse_lung")
 
 
@@ -53,7 +55,7 @@ def test_default_map(reference, name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", NAMES)
+@for_each("name", NAMES)
 def test_left_out_cells_find_their_place(reference, name):
     x = np.ascontiguousarray(reference(name).obsm["X_pca"])
     unseen = np.zeros(len(x), dtype=bool)
@@ -65,7 +67,7 @@ def test_left_out_cells_find_their_place(reference, name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", NAMES)
+@for_each("name", NAMES)
 def test_pure_geometry(reference, name):
     adata = reference(name)
     sg.tl.geoae(adata, neighbors_weight=0, progress_bar=False)
@@ -79,7 +81,7 @@ def test_pure_geometry(reference, name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", NAMES)
+@for_each("name", NAMES)
 def test_the_price_of_geometry(reference, name):
     x = reference(name).obsm["X_pca"]
 
@@ -99,8 +101,8 @@ def test_maps_of_ten_seeds_agree_with_no_alignment(reference):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("regularizer", ["isometric", "volume", "conformal"])
+@for_each("name", NAMES)
+@for_each("regularizer", ["isometric", "volume", "conformal"])
 def test_auto_strength_lands_within_two_percent_of_the_tolerance(reference, name, regularizer):
     x = reference(name).obsm["X_pca"]
     ratio = [

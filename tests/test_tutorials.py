@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from .for_each import for_each
+
 FOLDER = Path(__file__).parents[1] / "tutorials"
 TEXTS = sorted(FOLDER.glob("*.md"))
 
@@ -27,7 +29,7 @@ def test_each_notebook_has_a_text():
     assert [p.stem for p in TEXTS] == [p.stem for p in sorted(FOLDER.glob("*.ipynb"))]
 
 
-@pytest.mark.parametrize("text", TEXTS, ids=lambda p: p.stem)
+@for_each("text", TEXTS)
 def test_notebook_was_run_as_it_is_written(text):
     cells = cells_of(text)
     assert ["".join(cell["source"]).strip() for cell in cells] == code_of_text(text)
@@ -37,6 +39,6 @@ def test_notebook_was_run_as_it_is_written(text):
     assert any("image/png" in o.get("data", {}) for o in outputs)
 
 
-@pytest.mark.parametrize("text", TEXTS, ids=lambda p: p.stem)
+@for_each("text", TEXTS)
 def test_text_says_which_cells_it_was_run_on(text):
     assert "\n*Cells: " in text.read_text()

@@ -5,8 +5,10 @@ import pytest
 
 import scgeoae as sg
 
+from ..for_each import for_each
 
-@pytest.mark.parametrize("part", ["embedding", "metric", "error"])
+
+@for_each("part", ["embedding", "metric", "error"])
 def test_nothing_is_written_that_is_not_finite(small, part, monkeypatch):
     from scgeoae.tl import _geoae
 
@@ -23,8 +25,9 @@ def test_nothing_is_written_that_is_not_finite(small, part, monkeypatch):
     assert not small.uns
 
 
-@pytest.mark.parametrize("method", ["decoder", "laplacian"])
+@for_each("method", ["decoder", "laplacian"])
 def test_scales_whose_ratio_has_no_square(small, method):
+    small = small.copy()
     small.X = small.X * np.float32(1e-12)
     small.obsm["X_umap"] = 1e12 * small.X[:, :2] / np.abs(small.X).max()
     with pytest.raises(ValueError, match=r"adata.X varies by .*e-13, .*e-2\d times as much as adata.obsm\['X_umap'\]"):

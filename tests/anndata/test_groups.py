@@ -112,7 +112,7 @@ def test_labels_that_are_not_there(mapped):
         for label in (3, "3", None, np.nan, [0]):
             with pytest.raises(KeyError, match=r"in adata\.obs\['label'\], whose groups are '0', '1', '2'"):
                 call(label)
-    with pytest.raises(KeyError, match=r"`root` is 3, which is no cell.*, nor a group of adata\.obs\['label'\]"):
+    with pytest.raises(KeyError, match=r"`root` is 3, which is not a cell.*, nor a group of adata\.obs\['label'\]"):
         sg.tl.pseudotime(adata, 3, groupby="label")
     with pytest.raises(ValueError, match=r"Expected `groups` to name some of '0', '1', '2', found \[\]"):
         sg.tl.rank_genes_by_jacobian(adata, "label", groups=[])

@@ -8,6 +8,8 @@ from sklearn.neighbors import NearestNeighbors
 from scgeoae._anndata.neighbors import choose_neighbors
 from scgeoae._anndata.representation import choose_representation
 
+from ..for_each import for_each
+
 
 def chosen(adata, *, use_rep=None, n_pcs=None, layer=None, key=None, k=10):
     representation = choose_representation(adata, use_rep=use_rep, n_pcs=n_pcs, layer=layer)
@@ -32,8 +34,8 @@ def test_graph_of_scanpy_is_used(adata):
     np.testing.assert_array_equal(found, nearest(adata.obsm["X_pca"]))
 
 
-@pytest.mark.parametrize(
-    ("made_from", "asked_for", "same"),
+@for_each(
+    "made_from, asked_for, same",
     [
         ({"use_rep": "X_pca"}, {}, True),
         # which is the default then
@@ -57,8 +59,8 @@ def test_only_of_the_same_representation_unless_named(adata, made_from, asked_fo
     assert chosen(adata, **asked_for, key="neighbors") is not None
 
 
-@pytest.mark.parametrize(
-    ("recorded", "asked_for", "same"),
+@for_each(
+    "recorded, asked_for, same",
     [
         (None, {}, True),
         (['["obsm", "pca"]'], {}, True),
@@ -69,6 +71,7 @@ def test_only_of_the_same_representation_unless_named(adata, made_from, asked_fo
     ],
 )
 def test_graph_that_version_2_of_scanpy_records(adata, recorded, asked_for, same):
+    adata = adata.copy()
     sc.pp.neighbors(adata, use_rep="X_pca")
     adata.obsm["pca"] = adata.obsm.pop("X_pca")
     adata.uns["neighbors"]["params"]["use_rep"] = recorded

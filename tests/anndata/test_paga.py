@@ -9,6 +9,8 @@ from scipy.spatial.distance import cdist
 
 from scgeoae._anndata.paga import paga_positions
 
+from ..for_each import for_each
+
 
 @pytest.fixture(scope="module")
 def with_paga(reduced):
@@ -37,7 +39,7 @@ def test_the_same_seed_gives_the_same_positions_and_touches_no_global_one(with_p
     np.testing.assert_array_equal(np.random.get_state()[1], before)  # noqa: NPY002
 
 
-@pytest.mark.parametrize("positions", [[[3.0, 4.0]], [[3.0, 4.0]] * 2], ids=["one group", "two groups in one place"])
+@for_each("positions", [[[3.0, 4.0]], [[3.0, 4.0]] * 2])
 def test_groups_without_a_distance(small, positions):
     small.obs["side"] = np.resize([str(i) for i in range(len(positions))], small.n_obs)
     small.uns["paga"] = {"groups": "side", "pos": np.array(positions)}
@@ -61,7 +63,7 @@ def without_groups(adata):
     del adata.uns["paga"]["groups"]
 
 
-@pytest.mark.parametrize("change", [without_pos, without_paga, of_text, without_groups])
+@for_each("change", [without_pos, without_paga, of_text, without_groups])
 def test_says_what_to_run_first(with_paga, change):
     adata = with_paga.copy()
     change(adata)
@@ -71,7 +73,7 @@ def test_says_what_to_run_first(with_paga, change):
         paga_positions(adata, n_components=2, seed=0)
 
 
-@pytest.mark.parametrize("pos", [np.zeros((3, 2)), np.zeros((10, 3)), np.full((10, 2), np.nan), "text", [[1], [2, 3]]])
+@for_each("pos", [np.zeros((3, 2)), np.zeros((10, 3)), np.full((10, 2), np.nan), "text", [[1], [2, 3]]])
 def test_positions_of_other_groups_are_refused(with_paga, pos):
     adata = with_paga.copy()
     adata.uns["paga"]["pos"] = pos

@@ -10,6 +10,8 @@ from sklearn.metrics.pairwise import euclidean_distances
 
 from scgeoae._anndata.representation import choose_representation, stored_representation
 
+from ..for_each import for_each
+
 
 def choose(adata, *, use_rep=None, n_pcs=None, layer=None):
     return choose_representation(adata, use_rep=use_rep, n_pcs=n_pcs, layer=layer)
@@ -24,8 +26,8 @@ def make(n=30, d=60, seed=0):
     return adata
 
 
-@pytest.mark.parametrize(
-    ("kwargs", "name", "n_columns"),
+@for_each(
+    "kwargs, name, n_columns",
     [
         ({}, "adata.obsm['X_pca']", 10),
         ({"n_pcs": 7}, "adata.obsm['X_pca']", 7),
@@ -62,7 +64,7 @@ def test_without_variables_the_components_are_taken():
         choose(adata, use_rep="X")
 
 
-@pytest.mark.parametrize("kind", [np.asarray, sparse.csr_matrix, sparse.csc_array])
+@for_each("kind", [np.asarray, sparse.csr_matrix, sparse.csc_array])
 def test_counts_are_told_from_normalised_data(kind):
     counts = np.random.default_rng(0).poisson(2, size=(120, 60)).astype(np.float32)
     with pytest.warns(UserWarning, match=r"whole numbers: normalize counts first with sc\.pp\.normalize_total"):
@@ -71,7 +73,7 @@ def test_counts_are_told_from_normalised_data(kind):
         choose(AnnData(kind(np.log1p(counts))))
 
 
-@pytest.mark.parametrize("layer", [None, "counts"])
+@for_each("layer", [None, "counts"])
 def test_missing_components_are_computed_and_nothing_is_written(layer):
     adata = make()
     del adata.obsm["X_pca"]
@@ -97,7 +99,7 @@ def dask(x):
     return pytest.importorskip("dask.array").from_array(x, chunks=(10, -1))
 
 
-@pytest.mark.parametrize(
+@for_each(
     "convert",
     [
         np.asarray,
@@ -118,7 +120,7 @@ def test_forms_of_x(convert):
     np.testing.assert_array_equal(choose(adata[5:20], use_rep="X").dense(), dense[5:20])
 
 
-@pytest.mark.parametrize("convert", [pd.DataFrame, sparse.csr_matrix])
+@for_each("convert", [pd.DataFrame, sparse.csr_matrix])
 def test_forms_of_obsm(convert):
     adata = make()
     expected = adata.obsm["X_pca"]
@@ -131,7 +133,7 @@ def test_forms_of_obsm(convert):
     np.testing.assert_array_equal(choose(adata, n_pcs=3).dense(), expected[:, :3])
 
 
-@pytest.mark.parametrize("form", [np.asarray, sparse.csr_matrix, sparse.csc_matrix])
+@for_each("form", [np.asarray, sparse.csr_matrix, sparse.csc_matrix])
 def test_backed(tmp_path, form):
     adata = make()
     dense = adata.X
@@ -142,8 +144,8 @@ def test_backed(tmp_path, form):
     backed.file.close()
 
 
-@pytest.mark.parametrize("form", [np.asarray, sparse.csr_matrix, sparse.csc_matrix])
-@pytest.mark.parametrize("bad", [np.nan, np.inf])
+@for_each("form", [np.asarray, sparse.csr_matrix, sparse.csc_matrix])
+@for_each("bad", [np.nan, np.inf])
 def test_bad_values_are_counted_by_cell(form, bad):
     adata = make()
     x = adata.X.copy()
@@ -157,8 +159,8 @@ def test_bad_values_are_counted_by_cell(form, bad):
         choose(adata)
 
 
-@pytest.mark.parametrize(
-    ("kwargs", "error", "message"),
+@for_each(
+    "kwargs, error, message",
     [
         ({"use_rep": "X_nope"}, KeyError, r"Did not find 'X_nope' in adata\.obsm, which has 'X_pca', 'X_other'"),
         ({"layer": "nope"}, KeyError, r"Did not find 'nope' in adata\.layers, which has 'counts'"),
@@ -205,7 +207,7 @@ def test_size_factors(small):
         stored_representation(small, params, None, small.n_vars)
 
 
-@pytest.mark.parametrize("as_array", [False, True], ids=["str", "as a file has it"])
+@for_each("as_array", [False, True])
 def test_default_is_that_of_the_neighbor_graph(reduced, as_array):
     import scanpy as sc
 

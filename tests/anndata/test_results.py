@@ -2,10 +2,11 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-import pytest
 
 import scgeoae as sg
 from scgeoae.quality import MEASURES
+
+from ..for_each import for_each
 
 QUICK = {"n_steps": 5, "hidden": (4,), "progress_bar": False}
 ATTRIBUTES = ("obs", "var", "obsm", "varm", "obsp", "uns")
@@ -49,7 +50,7 @@ NEW_TENSORS = {
 }
 
 
-@pytest.mark.parametrize("replace", NEW_MAPS)
+@for_each("replace", NEW_MAPS)
 def test_a_new_map_leaves_nothing_of_the_one_that_it_replaces(small, replace):
     expected = with_umap(small.copy())
     NEW_MAPS[replace](expected)
@@ -61,8 +62,9 @@ def test_a_new_map_leaves_nothing_of_the_one_that_it_replaces(small, replace):
     assert slots_of(small) == slots_of(expected)
 
 
-@pytest.mark.parametrize("replace", NEW_TENSORS)
+@for_each("replace", NEW_TENSORS)
 def test_new_tensors_leave_nothing_of_those_that_they_replace(small, replace):
+    small = small.copy()
     expected = with_umap(small.copy())
     NEW_TENSORS[replace](expected)
     sg.tl.adopt(with_umap(small), **QUICK)
@@ -77,7 +79,7 @@ def test_new_tensors_leave_nothing_of_those_that_they_replace(small, replace):
         assert measured == {name for name, measure in MEASURES.items() if measure.about not in ("decoder", "labels")}
 
 
-@pytest.mark.parametrize("of_umap", [False, True])
+@for_each("of_umap", [False, True])
 def test_another_map_leaves_what_was_computed_from_the_first(small, of_umap):
     sg.tl.geoae(small, **QUICK)
     compute_all(small, "geoae")
@@ -91,8 +93,9 @@ def test_another_map_leaves_what_was_computed_from_the_first(small, of_umap):
     assert small.uns["evaluation"] is table
 
 
-@pytest.mark.parametrize("replace", [*NEW_MAPS, *NEW_TENSORS])
+@for_each("replace", [*NEW_MAPS, *NEW_TENSORS])
 def test_a_table_keeps_the_rows_of_other_maps(small, replace):
+    small = small.copy()
     sg.tl.geoae(with_umap(small), **QUICK)
     sg.tl.distortion(small, **QUICK)
     # `umap` is another embedding than `X_umap`, and the whole key tells them apart

@@ -24,22 +24,32 @@ CASES: dict[str, Case] = {}
 """Data that are unusual, for a function that makes a map, or of which a map was made, or that change after it."""
 AFTER: dict[str, Case] = {}
 """What becomes of an AnnData that has a map."""
+PLAIN: dict[str, Case] = {}
+"""The same values in the plain form, where these are not the values of "as it is"."""
 
 
-def case(name: str, cases: dict[str, Case] = CASES) -> Callable[[Case], Case]:
+def case(name: str, cases: dict[str, Case] = CASES, plain: Case | None = None) -> Callable[[Case], Case]:
     def register(function: Case) -> Case:
         cases[name] = function
+        if plain is not None:
+            PLAIN[name] = plain
         return function
 
     return register
 
 
-def matrix_case(name: str, convert: Callable[[Any], Any]) -> None:
+def matrix_case(name: str, convert: Callable[[Any], Any], *, rounds: bool = False) -> None:
     def change(adata: AnnData) -> AnnData:
         adata.X = convert(adata.X)
         return adata
 
+    def change_values(adata: AnnData) -> AnnData:
+        adata.X = convert(adata.X).astype(np.float32)
+        return adata
+
     CASES[name] = change
+    if rounds:
+        PLAIN[name] = change_values
 
 
 def values_case(name: str, change_values: Callable[[np.ndarray], Any]) -> None:
@@ -67,11 +77,11 @@ def slot_case(name: str, attribute: str, entry: str) -> None:
 
 # --- kinds of matrices
 matrix_case("as it is", lambda x: x)
-matrix_case("float16", lambda x: x.astype(np.float16))
+matrix_case("float16", lambda x: x.astype(np.float16), rounds=True)
 matrix_case("float64", lambda x: x.astype(np.float64))
-matrix_case("integers", lambda x: np.rint(3 * x).astype(np.int64))
-matrix_case("unsigned bytes", lambda x: np.rint(np.abs(3 * x)).astype(np.uint8))
-matrix_case("booleans", lambda x: x > np.median(x, axis=0))
+matrix_case("integers", lambda x: np.rint(3 * x).astype(np.int64), rounds=True)
+matrix_case("unsigned bytes", lambda x: np.rint(np.abs(3 * x)).astype(np.uint8), rounds=True)
+matrix_case("booleans", lambda x: x > np.median(x, axis=0), rounds=True)
 matrix_case("complex numbers", lambda x: x.astype(np.complex64))
 matrix_case("float64 beyond float32", lambda x: x.astype(np.float64) * 1e300)
 matrix_case("float64 below float32", lambda x: x.astype(np.float64) * 1e-300)
@@ -137,12 +147,12 @@ def _(adata: AnnData) -> AnnData:
     return read_lazy(file)
 
 
-@case("view")
+@case("view", plain=lambda adata: adata[: adata.n_obs - 5].copy())
 def _(adata: AnnData) -> AnnData:
     return adata[: adata.n_obs - 5]
 
 
-@case("view in another order")
+@case("view in another order", plain=lambda adata: adata[::-1].copy())
 def _(adata: AnnData) -> AnnData:
     return adata[::-1]
 
@@ -338,6 +348,7 @@ neighbors_case("of NaN", graph_as(lambda graph: graph * np.nan))
 neighbors_case("of negative numbers", graph_as(lambda graph: -graph))
 neighbors_case("of zeros", graph_as(lambda graph: graph * 0))
 neighbors_case("that is dense", graph_as(lambda graph: graph.toarray()))
+PLAIN["neighbor graph that is dense"] = CASES["neighbor graph as it is"]
 
 
 # --- sizes
@@ -374,7 +385,7 @@ def _(_adata: AnnData) -> AnnData:
     return components()
 
 
-@case("components in a data frame")
+@case("components in a data frame", plain=lambda _: components())
 def _(_adata: AnnData) -> AnnData:
     adata = components()
     adata.obsm["X_pca"] = pd.DataFrame(adata.obsm["X_pca"], index=adata.obs_names).rename(columns=str)
@@ -393,21 +404,21 @@ def _(_adata: AnnData) -> AnnData:
     return made(components())
 
 
-@case("map of components without loadings", AFTER)
+@case("map of components without loadings", AFTER, plain=lambda _: made(components()))
 def _(_adata: AnnData) -> AnnData:
     adata = made(components())
     del adata.varm["PCs"]
     return adata
 
 
-@case("map of components without X", AFTER)
+@case("map of components without X", AFTER, plain=lambda _: made(components()))
 def _(_adata: AnnData) -> AnnData:
     adata = made(components())
     adata.X = None
     return adata
 
 
-@case("map of components with X of objects", AFTER)
+@case("map of components with X of objects", AFTER, plain=lambda _: made(components()))
 def _(_adata: AnnData) -> AnnData:
     adata = made(components())
     del adata.varm["PCs"]
@@ -415,7 +426,7 @@ def _(_adata: AnnData) -> AnnData:
     return adata
 
 
-@case("map of components with NaN in X", AFTER)
+@case("map of components with NaN in X", AFTER, plain=lambda _: made(components()))
 def _(_adata: AnnData) -> AnnData:
     adata = made(components())
     del adata.varm["PCs"]
@@ -423,7 +434,7 @@ def _(_adata: AnnData) -> AnnData:
     return adata
 
 
-@case("map of components of other genes", AFTER)
+@case("map of components of other genes", AFTER, plain=lambda _: made(components()))
 def _(_adata: AnnData) -> AnnData:
     adata = made(components())
     adata.X = adata.X[:, ::-1].copy()
@@ -616,22 +627,40 @@ GRAPHS = {
         "as float16": lambda graph: graph.toarray().astype(np.float16),
     }.items()
 }
+
+
+def convert_graphs(adata: AnnData, convert: Callable[[Any], Any]) -> AnnData:
+    for name in ("geoae_distances", "umap_torn"):
+        adata.obsp[name] = convert(adata.obsp[name])
+    return adata
+
+
 for _name, _convert in GRAPHS.items():
 
     @case(_name, AFTER)
     def _(adata: AnnData, convert: Callable[[Any], Any] = _convert) -> AnnData:
-        for name in ("geoae_distances", "umap_torn"):
-            adata.obsp[name] = convert(adata.obsp[name])
-        return adata
+        return convert_graphs(adata, convert)
+
+
+def convert_map(adata: AnnData, convert: Callable[[Any], Any]) -> AnnData:
+    for name in ("X_geoae", "geoae_metric", "geoae_metric_encoder", "X_umap", "umap_metric"):
+        adata.obsm[name] = convert(adata.obsm[name])
+    return adata
 
 
 for _name, _convert in FORMS.items():
 
     @case(_name, AFTER)
     def _(adata: AnnData, convert: Callable[[Any], Any] = _convert) -> AnnData:
-        for name in ("X_geoae", "geoae_metric", "geoae_metric_encoder", "X_umap", "umap_metric"):
-            adata.obsm[name] = convert(adata.obsm[name])
-        return adata
+        return convert_map(adata, convert)
+
+
+def rounded(values: Any) -> Any:
+    return values.astype(np.float16).astype(np.float32)
+
+
+PLAIN["map and tensors as float16"] = lambda adata: convert_map(adata, rounded)
+PLAIN["graphs as float16"] = lambda adata: convert_graphs(adata, lambda graph: rounded(graph.toarray()))
 
 
 @case("subset", AFTER)

@@ -5,82 +5,60 @@ from __future__ import annotations
 import linecache
 import traceback
 import warnings
-from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import matplotlib as mpl
 import numpy as np
-import pandas as pd
+import scanpy
+from anndata import AnnData
 from scipy import sparse
 
 import scgeoae as sg
 
+from .slots import fingerprint, fingerprints, slots
+from .values import Values, flat
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from anndata import AnnData
-
 OURS = Path(sg.__file__).parent
+DRAWS = tuple(Path(package.__file__).parent for package in (scanpy, mpl))
 ERRORS = (KeyError, ValueError, TypeError, RuntimeError, OSError)
-ATTRIBUTES = ("obs", "var", "obsm", "varm", "obsp", "varp", "layers", "uns")
 # NaN on purpose: statistics that a ranking by derivatives does not have and whose columns Scanpy asks for, and the
 # error of a score that is not an estimate.
 UNKNOWN = ("logfoldchanges", "pvals", "pvals_adj", "['error']")
+NOT_COMPARED = "environment"
 COMPUTED = ("obsm['X_pca']", "varm['PCs']", "uns['pca']")
 
 
-def slots(adata: AnnData) -> dict[str, Any]:
-    """Return every array and scalar of an AnnData under its path."""
-    found: dict[str, Any] = {}
+@dataclass
+class Outcome:
+    """What came of a call."""
 
-    def add(path: str, value: Any) -> None:
-        if isinstance(value, pd.DataFrame):
-            found[f"{path}.index"] = value.index
-            names: list[Any] = []
-            for name, column in value.items():
-                names.append(name)
-                # one name may be that of several columns
-                add(f"{path}[{name!r}]{'´' * (names.count(name) - 1)}", column)
-        elif isinstance(value, Mapping):
-            for name, entry in value.items():
-                add(f"{path}[{name!r}]", entry)
-        else:
-            found[path] = value
+    error: str | None
+    """Class and message of our error; ``scanpy`` for one that Scanpy or matplotlib raised."""
+    returned: Values
+    slots: dict[str, Values]
+    """Every slot of the AnnData after the call, or of the copy that was returned."""
+    written: set[str]
+    """Slots that the call set."""
 
-    add("X", adata.X)
-    for attribute in ATTRIBUTES:
-        add(attribute, getattr(adata, attribute))
-    return found
+    def values(self, slots: set[str] | None = None) -> Values:
+        """Return what was returned and what is in some slots, by default in those that were written."""
+        found = dict(self.returned)
+        for slot in self.written if slots is None else slots:
+            if NOT_COMPARED not in slot and not slot.endswith("_colors']"):
+                found |= self.slots.get(slot, {})
+        return found
 
 
-def fingerprint(value: Any) -> tuple[Any, ...]:
-    """Return what tells whether a slot has changed, wherever it is kept."""
-    if hasattr(value, "to_memory"):  # on disk
-        value = value.to_memory()
-    elif hasattr(value, "compute"):  # lazy
-        value = value.compute()
-    elif hasattr(value, "id") and hasattr(value, "file"):  # of h5py
-        value = value[:]
-    if sparse.issparse(value):
-        value = value.tocsr()
-        return (value.shape, *map(fingerprint, (value.data, value.indices, value.indptr)))
-    if isinstance(value, pd.Series | pd.Index):
-        # Scanpy's plots make categories of text
-        value = value.to_numpy() if value.dtype.kind in "fiub" else np.array(value.astype(object))
-    if isinstance(value, np.ndarray) and value.dtype.kind in "fiub":
-        return value.dtype.str, value.shape, hash(value.tobytes())
-    return (repr(value.tolist() if isinstance(value, np.ndarray) else value),)
+def judged(call: Callable[[], Any], adata: AnnData, *, may_write: bool) -> Outcome:
+    """Call, and return what came of it. What no call may do is an AssertionError.
 
-
-def fingerprints(adata: AnnData) -> dict[str, tuple[Any, ...]]:
-    """Return that of every slot."""
-    return {path: fingerprint(value) for path, value in slots(adata).items()}
-
-
-def judged(call: Callable[[], Any], adata: AnnData, *, may_write: bool) -> str:
-    """Call, and return what came of it: ``"done"`` or our error. Everything else is an AssertionError.
-
-    - An error is one of `ERRORS`, raised in a module of ours, in words; and nothing has changed.
+    - An error is one of `ERRORS`, raised in a module of ours, in words. Plots may end in one of Scanpy or matplotlib.
+      Nothing has changed.
     - Without an error, whatever was there before and is not ours is as it was, and what is new is finite.
     - NumPy does not warn of a number.
     """
@@ -88,17 +66,37 @@ def judged(call: Callable[[], Any], adata: AnnData, *, may_write: bool) -> str:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
-            call()
+            returned = call()
         except Exception as error:  # noqa: BLE001 -- that is what is judged
-            check_error(error)
+            foreign = not may_write and raised_while_drawing(error)
+            if not foreign:
+                check_error(error)
             changed = [path for path, value in fingerprints(adata).items() if before.get(path) != value]
             assert not changed, f"changed before it failed: {changed}"
             assert len(fingerprints(adata)) == len(before), "slots were removed before it failed"
-            return f"{type(error).__name__}: {error}"
+            return Outcome("scanpy" if foreign else f"{type(error).__name__}: {error.args[0]}", {}, {}, set())
     numeric = [str(w.message) for w in caught if issubclass(w.category, RuntimeWarning)]
     assert not numeric, f"warnings of numbers: {numeric}"
     check_written(adata, before, may_write=may_write)
-    return "done"
+    written = set(slots_changed(adata, before))
+    after = slots(adata)
+    if isinstance(returned, AnnData) and returned.shape == adata.shape:  # a copy of what was given
+        written |= set(slots_changed(returned, before))
+        after, returned = slots(returned), None
+    return Outcome(
+        None, flat(returned, "returned"), {name: flat(value, name) for name, value in after.items()}, written
+    )
+
+
+def slots_changed(adata: AnnData, before: dict[str, tuple[Any, ...]]) -> dict[str, Any]:
+    """Return the slots that a call wrote."""
+    return {path: value for path, value in slots(adata).items() if before.get(path) != fingerprint(value)}
+
+
+def raised_while_drawing(error: Exception) -> bool:
+    """Return whether Scanpy or matplotlib was at work."""
+    paths = [Path(frame.f_code.co_filename) for frame, _ in traceback.walk_tb(error.__traceback__)]
+    return any(path.is_relative_to(package) for path in paths for package in DRAWS)
 
 
 def check_error(error: Exception) -> None:

@@ -1,10 +1,10 @@
-"""GeoSCVI with every case: it takes what `scvi.model.SCVI` takes, or says itself why not."""
+"""GeoSCVI with every case: it takes what `scvi.model.SCVI` takes, and `counts.txt` says what comes of the rest."""
 
 from __future__ import annotations
 
-import inspect
 import logging
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,8 +12,9 @@ import pytest
 from .battery import duplicate
 from .calls import raw
 from .cases import CASES
-from .judge import check_error, check_written, fingerprints
-from .test_arguments import WRONG
+from .judge import check_error, check_written
+from .slots import fingerprints
+from .table import Table, agrees
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # what scvi-tools and lightning import
@@ -23,12 +24,17 @@ with warnings.catch_warnings():
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-ARGUMENTS = [
-    name
-    for name, parameter in inspect.signature(GeoSCVI).parameters.items()
-    if parameter.kind == parameter.KEYWORD_ONLY and name != "registry"
-]
-OF_TO_ANNDATA = ["n_neighbors", "key_added"]
+FILE = Path(__file__).with_name("counts.txt")
+ROLE = "model.GeoSCVI(adata)"
+TABLE = Table(FILE.read_text(), [ROLE], {"before": list(CASES)})
+WRONG = {
+    "regularizer": ["spam", -1],
+    "strength": ["spam", -1, float("nan")],
+    "sampling": ["spam", -1],
+    "ambient": ["spam", -1],
+    "library_size": ["spam", -1, 0],
+}
+WRONG_OF_TO_ANNDATA = {"n_neighbors": ["spam", 0, 1.5], "key_added": [-1, [], "a/b"]}
 
 
 def counts():
@@ -44,50 +50,59 @@ def trained(cls, adata, **kwargs):
     return model
 
 
-def as_scvi_would(adata, error) -> bool:
-    """Return whether `scvi.model.SCVI` fails on it with the same words."""
+def what_scvi_says(adata) -> str:
+    """Return the error of `scvi.model.SCVI` on the same data, or nothing."""
     try:
         trained(SCVI, adata).get_latent_representation()
-    except Exception as theirs:  # noqa: BLE001
-        return (type(theirs), str(theirs)) == (type(error), str(error))
-    return False
+    except Exception as error:  # noqa: BLE001
+        return f"{type(error).__name__}: {error}"
+    return ""
 
 
-@pytest.mark.parametrize("name", CASES)
-def test_case(name):
-    adata = CASES[name](counts())
+def outcome(case: str) -> str:
+    """Return ``works``, ``scvi`` for an error that SCVI raises too, or our error."""
+    adata = CASES[case](counts())
     before = duplicate(adata)
     try:
         model = trained(GeoSCVI, adata)
         registered = fingerprints(adata)
         model.to_anndata(n_neighbors=4)
     except Exception as error:  # noqa: BLE001 -- that is what is judged
-        if not as_scvi_would(before, error):
-            check_error(error)
         assert "X_geoscvi" not in adata.obsm
-        return
+        if f"{type(error).__name__}: {error}" == what_scvi_says(before):
+            return "scvi"
+        check_error(error)
+        return f"{type(error).__name__}: {error.args[0]}"
     assert adata.obsm["X_geoscvi"].shape == (adata.n_obs, 2)
     check_written(adata, registered, may_write=True)
+    return "works"
 
 
-@pytest.mark.parametrize("value", WRONG)
-@pytest.mark.parametrize("argument", ARGUMENTS)
-def test_wrong_argument(argument, value):
-    adata = counts()
-    try:
-        trained(GeoSCVI, adata, **{argument: WRONG[value]})
-    except Exception as error:  # noqa: BLE001
-        check_error(error)
+@pytest.mark.parametrize("case", CASES)
+def test_case(case):
+    row, found = TABLE.decides[ROLE, "before", case], outcome(case)
+    assert found == row.expected or agrees(row.expected, found), f"{row}: expected {row.expected!r}, found {found!r}"
 
 
-@pytest.mark.parametrize("argument", OF_TO_ANNDATA)
+def test_every_row_decides_something():
+    assert not [str(row) for row in TABLE.rows if row not in TABLE.decides.values()]
+
+
+@pytest.mark.parametrize("argument", WRONG)
+def test_wrong_argument(argument):
+    for value in WRONG[argument]:
+        with pytest.raises((TypeError, ValueError), match=argument) as caught:
+            trained(GeoSCVI, counts(), **{argument: value})
+        check_error(caught.value)
+
+
+@pytest.mark.parametrize("argument", WRONG_OF_TO_ANNDATA)
 def test_wrong_argument_of_to_anndata(argument):
     adata = counts()
     model = trained(GeoSCVI, adata)
-    for value in WRONG.values():
+    for value in WRONG_OF_TO_ANNDATA[argument]:
         before = fingerprints(adata)
-        try:
+        with pytest.raises((TypeError, ValueError), match=f"`{argument}`") as caught:
             model.to_anndata(**{argument: value})
-        except Exception as error:  # noqa: BLE001
-            check_error(error)
-            assert fingerprints(adata) == before
+        check_error(caught.value)
+        assert fingerprints(adata) == before

@@ -15,7 +15,7 @@ import scgeoae as sg
 
 from .battery import duplicate
 from .calls import FUNCTIONS, QUICK, call, good
-from .judge import fingerprints
+from .slots import fingerprints
 
 NAMED = [
     (name, argument)

@@ -7,6 +7,7 @@ import gzip
 import inspect
 import io
 import os
+import shutil
 import socket
 import tarfile
 import threading
@@ -21,6 +22,8 @@ import pytest
 
 import scgeoae as sg
 from scgeoae._anndata.representation import choose_representation
+
+from ..for_each import for_each
 
 N_OBS = 40
 RNG = np.random.default_rng(0)
@@ -201,7 +204,7 @@ def test_slots(name, server, folder, tmp_path):
     pd.testing.assert_series_equal(again.obs["cell_type"], adata.obs["cell_type"])
 
 
-@pytest.mark.parametrize("name", NAMES)
+@for_each("name", NAMES)
 def test_all_components_are_what_is_embedded(name, server):
     server.files = GOOD
     chosen = choose_representation(load(name), use_rep=None, n_pcs=None, layer=None)
@@ -248,8 +251,9 @@ def test_address_and_datasetdir(folder):
     assert load().uns["source"].endswith("http://cb.csail.mit.edu/cb/densvis/datasets/zheng_pbmc_data.tar.gz")
 
 
-@pytest.mark.parametrize("header", ["x\n", "\tx\n", "cell\tx\n"])
+@for_each("header", ["x\n", "\tx\n", "cell\tx\n"])
 def test_labels_are_the_second_field_of_a_row(header, folder):
+    shutil.rmtree(folder, ignore_errors=True)
     labels = header + "".join(f"{i + 1}\t{label}\n" for i, label in enumerate(TYPES))
     files = {"pca50.npy": npy(components(50)), "zheng17-cell-labels.txt": labels.encode()}
     put(folder, tar_gz(files))
@@ -268,15 +272,17 @@ def test_pbmcs_as_text(folder):
 
 
 @pytest.mark.parametrize("says_length", [True, False])
-@pytest.mark.parametrize("cut", [0, 1, 17, *range(512, len(GOOD[PBMC]), 1024), len(GOOD[PBMC]) - 1])
+@for_each("cut", [0, 1, 17, *range(512, len(GOOD[PBMC]), 1024), len(GOOD[PBMC]) - 1])
 def test_half_a_file_is_never_used(cut, says_length, server, folder):
     server.files, server.says_length = GOOD, says_length
     server.cuts = [cut] * 3
+    server.requests.clear()
     with pytest.raises(OSError, match=f"Could not download http://.*{PBMC}"):
         load()
     assert len(server.requests) == 3
     assert not names_in(folder)
     assert load().n_obs == N_OBS
+    shutil.rmtree(folder)
 
 
 def test_tries_again(server):
@@ -398,7 +404,7 @@ def test_no_member_leaves_the_archive(folder, tmp_path):
     assert names_in(folder) == {PBMC, f"{PBMC}.sha256"}
 
 
-@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE, tarfile.DIRTYPE])
+@for_each("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE, tarfile.DIRTYPE])
 def test_links_and_devices_are_not_followed(kind, folder, tmp_path):
     (tmp_path / "secret.npy").write_bytes(npy(components(50)))
     link = special("pca50.npy", kind, str(tmp_path / "secret.npy"))
@@ -407,8 +413,9 @@ def test_links_and_devices_are_not_followed(kind, folder, tmp_path):
         load()
 
 
-@pytest.mark.parametrize("name", NAMES)
+@for_each("name", NAMES)
 def test_missing_member(name, server, folder):
+    shutil.rmtree(folder, ignore_errors=True)
     for missing in LAYOUTS[name]:
         if "._" in missing:
             continue
@@ -462,8 +469,9 @@ CONTENTS = {
 }
 
 
-@pytest.mark.parametrize("kind", CONTENTS)
+@for_each("kind", CONTENTS)
 def test_unexpected_content(kind, folder):
+    shutil.rmtree(folder, ignore_errors=True)
     name, file, content, message = CONTENTS[kind]
     files = {Path(member).name: old for member, old in LAYOUTS[name].items()} | {file: content}
     path = put(folder, tar_gz(files), NAMES[name])

@@ -9,11 +9,13 @@ from sklearn.neighbors import kneighbors_graph
 
 import scgeoae as sg
 
+from ..for_each import for_each
+
 DOWNLOADED = ("packer_celegans", "pbmc68k", "zilionis")
 MAKERS = {name: getattr(sg.datasets, name) for name in sg.datasets.__all__ if name not in DOWNLOADED}
 
 
-@pytest.mark.parametrize("name", MAKERS)
+@for_each("name", MAKERS)
 def test_slots(name):
     adata = MAKERS[name](n_obs=60)
     assert adata.shape == (60, 2 if name == "sine_curve" else 3)
@@ -41,21 +43,21 @@ def test_geodesics_are_shortest_paths_through_dense_points(name):
     assert np.quantile(ratio, 0.01) > 0.985
 
 
-@pytest.mark.parametrize("name", MAKERS)
+@for_each("name", MAKERS)
 def test_points_are_nowhere_farther_apart_than_the_chord(name):
     adata = MAKERS[name](n_obs=200)
     chord = np.linalg.norm(adata.X[:, None] - adata.X, axis=2)
     assert (adata.obsp["geodesic_distances"] >= chord - 1e-4).all()
 
 
-@pytest.mark.parametrize("name", MAKERS)
+@for_each("name", MAKERS)
 def test_noise_moves_the_points_and_not_the_truth(name):
     clean, noisy = MAKERS[name](n_obs=500), MAKERS[name](n_obs=500, noise=0.1)
     assert np.std(noisy.X - clean.X) == pytest.approx(0.1, rel=0.1)
     assert np.array_equal(clean.obsp["geodesic_distances"], noisy.obsp["geodesic_distances"])
 
 
-@pytest.mark.parametrize("name", [name for name in MAKERS if name != "sine_curve"])
+@for_each("name", [name for name in MAKERS if name != "sine_curve"])
 def test_curvature_agrees_with_fitted_quadrics(name):
     """Curvatures agree with those of a quadric fitted to the nearest of many points."""
     adata = MAKERS[name](n_obs=2500)
@@ -101,7 +103,7 @@ def test_bad_arguments():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("radius", [1, 5])
+@for_each("radius", [1, 5])
 def test_trained_sphere_has_the_curvature_of_a_sphere(radius):
     adata = sg.datasets.sphere_patch(radius=radius)
     sg.tl.geoae(adata, strength=0.01, neighbors_weight=0, batch_size=128, n_steps=1000, progress_bar=False)

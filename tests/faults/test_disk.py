@@ -17,6 +17,8 @@ import scgeoae as sg
 from scgeoae.__main__ import main
 from scgeoae._files import atomic_write
 
+from ..for_each import for_each
+
 resource = pytest.importorskip("resource")
 
 
@@ -117,7 +119,7 @@ def test_a_model_file_is_replaced_as_a_whole(tmp_path, monkeypatch):
     assert not list(tmp_path.glob(".*"))
 
 
-@pytest.mark.parametrize("function", ["fit", "fit_decoder"])
+@for_each("function", ["fit", "fit_decoder"])
 def test_too_little_memory_on_a_device(function, monkeypatch):
     """The CPU plays the device that has none."""
     raw = np.random.default_rng(0).normal(size=(60, 5)).astype(np.float32)

@@ -17,11 +17,13 @@ import numpy as np
 import pytest
 
 import scgeoae as sg
+from scgeoae._anndata.write import write
 from scgeoae.training import optimizer, refine
 
 from ..checks.battery import duplicate
 from ..checks.calls import FUNCTIONS, call, good
-from ..checks.judge import fingerprints
+from ..checks.slots import fingerprints
+from ..for_each import for_each
 
 WRITERS = {
     "tl.geoae": {"random_state": 1, "key_added": "other"},
@@ -78,24 +80,16 @@ def test_every_function_that_writes_is_here():
     }
 
 
-@pytest.mark.parametrize(
-    ("name", "writer"),
-    [
-        ("tl.geoae", "write_results"),
-        ("tl.transform", "write_results"),
-        ("tl.distortion", "write_results"),
-        ("tl.distortion", "write_tears"),
-        ("tl.evaluate", "write_evaluation"),
-    ],
-)
-def test_an_interrupt_at_every_line_that_writes(name, writer, monkeypatch):
+@for_each("name", ["tl.geoae", "tl.transform", "tl.distortion", "tl.evaluate"])
+def test_an_interrupt_at_every_line_that_writes(name):
     """It comes before the 1st, 2nd, 3rd … line that sets a slot, until no line is left."""
-    complete = fresh(name)
     module = sys.modules[FUNCTIONS[name].__module__]
-    write, asked = getattr(module, writer), []
-    monkeypatch.setattr(module, writer, lambda adata, *args, **kwargs: asked.append((args, kwargs)) or [])
-    run(name, fresh(name))
+    asked, given = [], fresh(name)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "write", lambda _, *args, **kwargs: asked.append((args, kwargs)))
+        run(name, given)
     ((args, kwargs),) = asked
+    complete = fresh(name)
     write(complete, *args, **kwargs)
     wanted, lines, n_unchanged = fingerprints(complete), 0, 0
     while True:
@@ -123,7 +117,7 @@ def interrupting_at(line):
 
     def trace(frame, event, _argument):
         nonlocal seen
-        if frame.f_code.co_name not in ("_write", "_put", "_remove_derived", "write_tears", "write_evaluation"):
+        if frame.f_code is not write.__code__:
             return None
         if event == "line":
             seen += 1
@@ -252,7 +246,7 @@ def train(case, adata, **kwargs):
         function(adata, n_steps=40, hidden=(8,), progress_bar=False, **TRAINING[case], **kwargs)
 
 
-@pytest.mark.parametrize("case", TRAINING)
+@for_each("case", TRAINING)
 def test_an_interrupt_of_every_training(case):
     adata = duplicate(good())
     before = fingerprints(adata)

@@ -36,7 +36,8 @@ from scgeoae.geometry import anisotropy, gaussian_curvature, relative_log_area
 from scgeoae.geometry.regularizers import REGULARIZERS
 
 from ..checks.calls import FUNCTIONS
-from ..checks.judge import COMPUTED, check_error, fingerprints
+from ..checks.judge import COMPUTED, check_error
+from ..checks.slots import fingerprints
 from .damage import TURNS
 
 MINUTES = float(os.environ.get("SCGEOAE_FUZZ_MINUTES", "0"))

@@ -9,6 +9,8 @@ from scipy.spatial.distance import pdist
 
 from scgeoae.geometry import chord_ratio
 
+from ..for_each import for_each
+
 QUANTILES = np.array([0.16, 0.5, 0.84])
 
 
@@ -45,7 +47,7 @@ def test_it_scales_with_the_map_and_against_the_surface(seed, on_map, across):
     assert scaled.spread.item() == pytest.approx(base.spread.item(), rel=1e-9)
 
 
-@pytest.mark.parametrize("r", [0.1, 1.0, 40.0])
+@for_each("r", [0.1, 1.0, 40.0])
 def test_half_a_circle(r):
     # cells every so often along the arc; of two on [0, L] the distance has the distribution 1 − (1 − t/L)²
     length = np.pi * r

@@ -11,6 +11,8 @@ from torch.func import hessian, jacfwd, vmap
 from scgeoae.geometry import Jet, extrinsic_curvature, gaussian_curvature, inverse, mean_curvature, pullback
 from scgeoae.nn import Mlp
 
+from ..for_each import for_each
+
 
 def jet_of(f, z):
     return Jet(vmap(f)(z), vmap(jacfwd(f))(z), vmap(hessian(f))(z))
@@ -60,8 +62,8 @@ SURFACES = {
 }
 
 
-@pytest.mark.parametrize("name", SURFACES)
-@pytest.mark.parametrize("ambient", [3, 7])
+@for_each("name", SURFACES)
+@for_each("ambient", [3, 7])
 def test_known_surfaces(name, ambient):
     surface, gaussian, mean = SURFACES[name]
     motion = torch.linalg.qr(torch.randn(ambient, ambient, dtype=torch.float64))[0][:, :3]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,6 +11,8 @@ from torch.distributions import NegativeBinomial, Poisson, kl_divergence
 from scgeoae.geometry import fisher_metric
 from scgeoae.geometry.jet import forward_jacobian
 from scgeoae.nn.count_decoder import LAYERS
+
+from ..for_each import for_each
 
 
 @given(n=st.integers(1, 5), d=st.integers(1, 4), width=st.integers(1, 7), seed=st.integers(0, 9))
@@ -34,7 +35,7 @@ def test_inference_mode_changes_nothing():
     assert torch.equal(found[1], expected[1])
 
 
-@pytest.mark.parametrize("layer", [*LAYERS, "batch_norm"])
+@for_each("layer", [*LAYERS, "batch_norm"])
 def test_autograd_goes_back_through_it(layer):
     torch.manual_seed(0)
     middle = nn.BatchNorm1d(4) if layer == "batch_norm" else LAYERS[layer]()
@@ -49,7 +50,7 @@ def test_autograd_goes_back_through_it(layer):
     assert torch.autograd.gradcheck(lambda weight: jacobian_of(weight)[1], (weight,))
 
 
-@pytest.mark.parametrize("dispersion", [0.0, 0.5])
+@for_each("dispersion", [0.0, 0.5])
 def test_fisher_metric_is_twice_the_divergence(dispersion):
     x = torch.tensor([[0.05, 0.7, 3.0, 7.0]], dtype=torch.float64)
     step = 1e-5

@@ -8,6 +8,8 @@ from sklearn.neighbors import NearestNeighbors
 from scgeoae.geometry import anisotropy, relative_log_area
 from scgeoae.graphs import laplacian_metric
 
+from ..for_each import for_each
+
 CHARTS = ["stretched Swiss roll", "stereographic", "Mercator", "plate carrée"]
 
 
@@ -21,7 +23,7 @@ def measures(metric):
     return relative_log_area(metric).numpy(), anisotropy(metric).numpy()
 
 
-@pytest.mark.parametrize("name", CHARTS)
+@for_each("name", CHARTS)
 def test_charts_of_known_metric(chart, name):
     x, z, truth = chart(name)
     metric = laplacian_metric(z, *neighbors_of(x))
@@ -36,7 +38,7 @@ def test_charts_of_known_metric(chart, name):
     assert np.median(scale) == pytest.approx(1, abs=0.03)
 
 
-@pytest.mark.parametrize("k", [8, 30])
+@for_each("k", [8, 30])
 def test_units_do_not_depend_on_the_number_of_neighbors(chart, k):
     x, z, truth = chart("stereographic")
     metric = laplacian_metric(z, *neighbors_of(x, k))
@@ -72,7 +74,7 @@ def test_equivariance():
     np.testing.assert_allclose(permuted, metric[order], rtol=1e-8)
 
 
-@pytest.mark.parametrize("d", [1, 3])
+@for_each("d", [1, 3])
 def test_other_dimensions(d):
     x = np.random.default_rng(0).uniform(size=(3000, d))
     metric = laplacian_metric(2 * x, *neighbors_of(x))

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
-import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from scgeoae.geometry import inverse, log_det, pullback, trace
 from scgeoae.geometry.metric import eigenvalues, squared_trace
+
+from ..for_each import for_each
 
 seeds = st.integers(0, 1000)
 dimensions = st.integers(1, 4)
@@ -34,8 +35,8 @@ def test_log_det_follows_scale(seed, d, alpha):
     torch.testing.assert_close(log_det(alpha * g), log_det(g) + shift)
 
 
-@pytest.mark.parametrize("d", [1, 2, 3])
-@pytest.mark.parametrize("scale", [0.0, 1e-18, 1.0, 1e18])
+@for_each("d", [1, 2, 3])
+@for_each("scale", [0.0, 1e-18, 1.0, 1e18])
 def test_finite_where_the_metric_is_singular(d, scale):
     g = torch.zeros(4, d, d)
     g[:, 0, 0] = scale
@@ -55,7 +56,7 @@ def test_rank_deficient_decoder_by_hand():
     assert (eigenvalues(g) >= 0).all()
 
 
-@pytest.mark.parametrize("d", [1, 2, 3])
+@for_each("d", [1, 2, 3])
 def test_inverse_is_differentiable_where_the_metric_is_singular(d):
     g = torch.zeros(4, d, d)
     g[:, 0, 0] = 1.0

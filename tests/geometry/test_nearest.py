@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.neighbors import NearestNeighbors
 
 from scgeoae.graphs import nearest_others
+
+from ..for_each import for_each
 
 
 @st.composite
@@ -45,7 +46,7 @@ def test_blocks_join(monkeypatch):
     np.testing.assert_array_equal(nearest_others(z, 5), at_once)
 
 
-@pytest.mark.parametrize("d", [2, 20])
+@for_each("d", [2, 20])
 def test_a_thousand_cells_on_one_place(d):
     z = np.zeros((1100, d), dtype=np.float32)
     z[1000:] = np.random.default_rng(0).normal(size=(100, d)) + 10

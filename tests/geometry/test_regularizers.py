@@ -24,6 +24,8 @@ from scgeoae.geometry.regularizers import (
     volume,
 )
 
+from ..for_each import for_each
+
 seeds = st.integers(0, 1000)
 # those that ask for the shape of the metric tensors and not for their size
 OF_SHAPE = {"volume": volume, "conformal": conformal, "isometric": isometric}
@@ -79,8 +81,8 @@ def test_gradient(name, seed):
     assert torch.autograd.gradcheck(lambda a: OF_SHAPE[name](pullback(a)), (a,))
 
 
-@pytest.mark.parametrize("name", OF_SHAPE)
-@pytest.mark.parametrize("scale", [0.0, 1e-12, 1e12])
+@for_each("name", OF_SHAPE)
+@for_each("scale", [0.0, 1e-12, 1e12])
 def test_finite_for_singular_metrics_in_float32(name, scale):
     a = torch.zeros(4, 5, 2)
     a[:, 0, 0] = scale
@@ -164,7 +166,7 @@ KEEPS = {
 }
 
 
-@pytest.mark.parametrize("name", KNOWN_MAPS)
+@for_each("name", KNOWN_MAPS)
 def test_zero_on_known_maps_where_it_must_be(name):
     g = pullback(torch.func.vmap(torch.func.jacfwd(KNOWN_MAPS[name]))(square()))
     zero = {key for key, loss in OF_SHAPE.items() if loss(g).item() < 1e-10}

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 from sklearn.neighbors import NearestNeighbors
 
 from scgeoae.graphs import tears
 from scgeoae.graphs.neighbors import both_ways
+
+from ..for_each import for_each
 
 
 def neighbors_of(x, k=15):
@@ -13,8 +14,8 @@ def neighbors_of(x, k=15):
     return neighbors, lengths
 
 
-@pytest.mark.parametrize("gap", [0.15, 0.3, 10.0])
-@pytest.mark.parametrize("curved", [False, True])
+@for_each("gap", [0.15, 0.3, 10.0])
+@for_each("curved", [False, True])
 def test_exactly_the_edges_across_a_rip_are_torn(gap, curved):
     x = np.random.default_rng(0).uniform(size=(2000, 2))
     right = x[:, 0] > 0.5
@@ -35,7 +36,7 @@ def test_exactly_the_edges_across_a_rip_are_torn(gap, curved):
     assert (found.stretch.dtype, found.share.dtype, found.broken.dtype) == (np.float32, np.float32, bool)
 
 
-@pytest.mark.parametrize("name", ["stretched Swiss roll", "stereographic", "Mercator", "plate carrée"])
+@for_each("name", ["stretched Swiss roll", "stereographic", "Mercator", "plate carrée"])
 def test_smooth_charts_have_no_tears(chart, name):
     x, z, _ = chart(name)
     assert tears(z, *neighbors_of(x)).stretch.nnz == 0

@@ -6,6 +6,8 @@ import pytest
 
 import scgeoae as sg
 
+from ..for_each import for_each
+
 
 def test_before_the_run(reduced):
     for read in (sg.get.scores, sg.get.model, sg.get.metric_tensors):
@@ -52,8 +54,8 @@ def damage(model, how):
         weights["scale"] = np.float32(0)
 
 
-@pytest.mark.parametrize(
-    ("how", "message"),
+@for_each(
+    "how, message",
     [
         ("no weight", "missing or unknown weights decoder.bend.weights.1"),
         ("unknown weight", "missing or unknown weights spam"),
@@ -76,7 +78,7 @@ def test_damaged_model(fitted, how, message):
         sg.get.model(adata)
 
 
-@pytest.mark.parametrize("stored", [{}, "text", 3, pd.DataFrame({"model": [1.0]}), {"model": "text"}, {"model": {}}])
+@for_each("stored", [{}, "text", 3, pd.DataFrame({"model": [1.0]}), {"model": "text"}, {"model": {}}])
 def test_damaged_uns(fitted, stored):
     adata = fitted.copy()
     adata.uns["geoae"] = stored
@@ -86,18 +88,18 @@ def test_damaged_uns(fitted, stored):
         sg.get.scores(adata)
 
 
-@pytest.mark.parametrize(
-    ("params", "message"),
+@for_each(
+    "params, message",
     [
         ("text", "'params' is not a dictionary: 'text'"),
-        ({}, "in 'params', 'use_rep' is no name: None"),
-        ({"use_rep": 3}, "in 'params', 'use_rep' is no name: 3"),
-        ({"use_rep": "X_pca", "n_pcs": "3"}, "in 'params', 'n_pcs' is no integer >= 1: '3'"),
-        ({"use_rep": "X", "layer": ["counts"]}, "in 'params', 'layer' is no name"),
-        ({"use_rep": "X", "refine": "yes"}, "in 'params', 'refine' is no truth value: 'yes'"),
-        ({"use_rep": "X", "tsne_weight": -1.0}, "in 'params', 'tsne_weight' is no finite number >= 0: -1.0"),
-        ({"use_rep": "X", "perplexity": "25"}, "in 'params', 'perplexity' is no finite number > 1: '25'"),
-        ({"use_rep": "X", "library_size": float("nan")}, "in 'params', 'library_size' is no finite number > 0: nan"),
+        ({}, "in 'params', 'use_rep' is not a name: None"),
+        ({"use_rep": 3}, "in 'params', 'use_rep' is not a name: 3"),
+        ({"use_rep": "X_pca", "n_pcs": "3"}, "in 'params', 'n_pcs' is not an integer >= 1: '3'"),
+        ({"use_rep": "X", "layer": ["counts"]}, "in 'params', 'layer' is not a name"),
+        ({"use_rep": "X", "refine": "yes"}, "in 'params', 'refine' is not True or False: 'yes'"),
+        ({"use_rep": "X", "tsne_weight": -1.0}, "in 'params', 'tsne_weight' is not a finite number >= 0: -1.0"),
+        ({"use_rep": "X", "perplexity": "25"}, "in 'params', 'perplexity' is not a finite number > 1: '25'"),
+        ({"use_rep": "X", "library_size": float("nan")}, "in 'params', 'library_size' is not a finite number > 0: nan"),
     ],
 )
 def test_damaged_params(fitted, params, message):
@@ -113,8 +115,8 @@ def test_damaged_params(fitted, params, message):
             call()
 
 
-@pytest.mark.parametrize(
-    ("scores", "message"),
+@for_each(
+    "scores, message",
     [
         (np.zeros(3), "'scores' is not a dictionary"),
         ({"CN": np.zeros(3)}, r"in 'scores', 'CN' is not a number: array"),
@@ -131,5 +133,5 @@ def test_damaged_scores(fitted, scores, message):
 def test_damaged_tensors(fitted):
     adata = fitted.copy()
     adata.obsm["geoae_metric"] = adata.obsm["geoae_metric"][:, :2]
-    with pytest.raises(ValueError, match="no upper triangle"):
+    with pytest.raises(ValueError, match="do not form the upper triangle"):
         sg.get.metric_tensors(adata)

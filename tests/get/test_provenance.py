@@ -9,6 +9,8 @@ import torch
 
 import scgeoae as sg
 
+from ..for_each import for_each
+
 
 def run(adata, **kwargs):
     sg.tl.geoae(adata, **({"n_steps": 10, "hidden": (8,), "progress_bar": False} | kwargs))
@@ -81,7 +83,7 @@ def test_files_of_the_first_versions(small):
     assert "n_threads" not in found.index
 
 
-@pytest.mark.parametrize("method", ["decoder", "laplacian"])
+@for_each("method", ["decoder", "laplacian"])
 def test_other_embeddings(small, method):
     small.obsm["X_umap"] = np.asarray(small.X[:, :2])
     sg.tl.distortion(small, method=method, n_steps=10, hidden=(8,), progress_bar=False)

@@ -19,6 +19,8 @@ from torch import nn
 import scgeoae as sg
 from scgeoae.geometry import distortion
 
+from ..for_each import for_each
+
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # what scvi-tools and lightning import
     import scvi
@@ -85,7 +87,7 @@ KINDS = {
 }
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@for_each("kind", KINDS)
 def test_metric_is_that_of_the_mean_at_the_covariates_of_each_cell(kind):
     setup, kwargs = KINDS[kind]
     adata = counted()
@@ -179,7 +181,7 @@ def test_weight_of_the_penalty_warms_up():
     assert seen == [0.5, 1.0, 1.0, 1.0]
 
 
-@pytest.mark.parametrize("regularizer", ["isometric", "volume", "conformal"])
+@for_each("regularizer", ["isometric", "volume", "conformal"])
 def test_regularizer_lowers_its_distortion(regularizer):
     def measured(**kwargs):
         adata = counted()
@@ -465,8 +467,8 @@ def test_cells_of_a_data_module(tmp_path):
         sg.tl.evaluate(adata, basis="geoscvi")
 
 
-@pytest.mark.parametrize(
-    ("kwargs", "match"),
+@for_each(
+    "kwargs, match",
     [
         ({"regularizer": "curvature"}, "not a function of the decoder.s metric"),
         ({"regularizer": "spam"}, "Expected `regularizer`"),
@@ -499,7 +501,7 @@ def test_failed_calls_change_nothing(made):
     del adata
 
 
-@pytest.mark.parametrize("ambient", ["log1p", "fisher"])
+@for_each("ambient", ["log1p", "fisher"])
 def test_three_thousand_genes_with_extreme_cells(ambient):
     adata = counted(n=150, g=3000)
     counts = adata.layers["counts"]
@@ -513,7 +515,7 @@ def test_three_thousand_genes_with_extreme_cells(ambient):
         assert np.isfinite(values).all()
 
 
-@pytest.mark.parametrize("lr", [1.0, 1e6])
+@for_each("lr", [1.0, 1e6])
 def test_diverged_training_says_so_and_writes_nothing(lr):
     adata = counted(g=100)
     GeoSCVI.setup_anndata(adata, layer="counts")
@@ -530,7 +532,7 @@ def test_diverged_training_says_so_and_writes_nothing(lr):
         assert lr < 1e3
 
 
-@pytest.mark.parametrize("place", range(3))
+@for_each("place", range(3))
 def test_counts_that_are_not_finite_are_named(place):
     """Wherever they are met: in training, in validation or when cells are placed."""
     adata = counted(n=60)

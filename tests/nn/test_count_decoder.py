@@ -10,6 +10,8 @@ from scgeoae.geometry.chart import fit_chart
 from scgeoae.nn import CountDecoder
 from scgeoae.nn.arrays import from_arrays
 
+from ..for_each import for_each
+
 LAYERS = ("linear", "layer_norm", "silu", "linear", "softmax")
 
 
@@ -21,8 +23,8 @@ def made(*, fisher=False, d=2):
     return decoder.set_chart(fit_chart(z, decoder.metric(z).detach(), z)).eval()
 
 
-@pytest.mark.parametrize("fisher", [False, True])
-@pytest.mark.parametrize("d", [1, 2, 3])
+@for_each("fisher", [False, True])
+@for_each("d", [1, 2, 3])
 def test_derivatives_and_metric_are_those_of_autodiff(fisher, d):
     decoder = made(fisher=fisher, d=d).double()
     z = torch.randn(4, d, dtype=torch.float64)
@@ -45,7 +47,7 @@ def test_positions_are_taken_in_any_form():
         decoder.metric(z[0])
 
 
-@pytest.mark.parametrize("fisher", [False, True])
+@for_each("fisher", [False, True])
 def test_a_file_brings_it_back(tmp_path, fisher):
     decoder = made(fisher=fisher)
     decoder.save(tmp_path / "map.safetensors")
@@ -55,8 +57,8 @@ def test_a_file_brings_it_back(tmp_path, fisher):
     assert torch.equal(loaded.metric(z), decoder.metric(z))
 
 
-@pytest.mark.parametrize(
-    ("change", "match"),
+@for_each(
+    "change, match",
     [
         ({"layers": "linear evil linear softmax"}, "is not a chain of the layers .*evil"),
         ({"layers": "linear softmax"}, "do not fit the sizes"),

@@ -16,6 +16,8 @@ from scgeoae.geometry import Ambient
 from scgeoae.geometry.chart import fit_chart
 from scgeoae.nn import Autoencoder
 
+from ..for_each import for_each
+
 
 def made(d=2, hidden=(16, 8), activation="silu", n_features=6):
     g = torch.Generator().manual_seed(0)
@@ -28,8 +30,8 @@ def made(d=2, hidden=(16, 8), activation="silu", n_features=6):
     return model.set_chart(fit_chart(z, model.metric(z).detach(), z))
 
 
-@pytest.mark.parametrize(("d", "hidden", "activation"), [(2, (16, 8), "silu"), (1, (), "tanh"), (5, (4,), "elu")])
-@pytest.mark.parametrize("ambient", [None, "diagonal", "matrix"])
+@for_each("d, hidden, activation", [(2, (16, 8), "silu"), (1, (), "tanh"), (5, (4,), "elu")])
+@for_each("ambient", [None, "diagonal", "matrix"])
 def test_a_model_that_loads_is_the_same(tmp_path, d, hidden, activation, ambient):
     model = made(d, hidden, activation)
     if ambient is not None:
@@ -99,8 +101,8 @@ def test_foreign_and_damaged_files_are_refused(tmp_path):
         sg.load(path)
 
 
-@pytest.mark.parametrize(
-    ("changes", "message"),
+@for_each(
+    "changes, message",
     [
         ({"format": 99}, "format 99 was written by a newer version of scgeoae"),
         ({"hidden": [16, 10**9]}, "too few weights for layers"),
@@ -158,7 +160,7 @@ def test_names_in_a_file_do_not_act_on_the_terminal(tmp_path):
         sg.load(path)
 
 
-@pytest.mark.parametrize("header", ["[]", "{", "null", '{"format": 1}', "[" * 100_000])
+@for_each("header", ["[]", "{", "null", '{"format": 1}', "[" * 100_000])
 def test_headers_that_are_wrong(tmp_path, header):
     path = tmp_path / "map.safetensors"
     made().save(path)

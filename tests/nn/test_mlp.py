@@ -9,14 +9,16 @@ from torch.func import hessian, jacfwd, vmap
 from scgeoae.nn import ACTIVATIONS, Mlp
 from scgeoae.nn.activations import DERIVATIVES, derivatives
 
+from ..for_each import for_each
+
 
 def generator(seed=0):
     return torch.Generator().manual_seed(seed)
 
 
-@pytest.mark.parametrize("activation", ACTIVATIONS)
-@pytest.mark.parametrize("hidden", [(), (7,), (9, 6, 5)])
-@pytest.mark.parametrize("d", [1, 2, 3])
+@for_each("activation", ACTIVATIONS)
+@for_each("hidden", [(), (7,), (9, 6, 5)])
+@for_each("d", [1, 2, 3])
 def test_jet_agrees_with_autodiff(activation, hidden, d):
     mlp = Mlp(d, 11, hidden=hidden, activation=activation, generator=generator()).double()
     z = torch.randn(13, d, dtype=torch.float64, generator=generator(1))
@@ -27,8 +29,8 @@ def test_jet_agrees_with_autodiff(activation, hidden, d):
     torch.testing.assert_close(mlp.jet(z, order=1).first, jet.first)
 
 
-@pytest.mark.parametrize("activation", ACTIVATIONS)
-@pytest.mark.parametrize("order", [1, 2])
+@for_each("activation", ACTIVATIONS)
+@for_each("order", [1, 2])
 def test_losses_of_derivatives_have_the_right_gradient(activation, order):
     mlp = Mlp(2, 5, hidden=(6, 4), activation=activation, generator=generator()).double()
     z = torch.randn(4, 2, dtype=torch.float64, generator=generator(1), requires_grad=True)
@@ -52,7 +54,7 @@ class _Jet(torch.nn.Module):
         return [part for part in self.mlp.jet(z, order=self.order) if part is not None]
 
 
-@pytest.mark.parametrize("activation", ACTIVATIONS)
+@for_each("activation", ACTIVATIONS)
 def test_activation_derivatives_agree_with_finite_differences(activation):
     # a step away from 0, where the second derivative of ELU jumps
     p = torch.tensor([-30.0, -3.0, -0.5, 0.4, 2.0, 30.0], dtype=torch.float64)
@@ -64,7 +66,7 @@ def test_activation_derivatives_agree_with_finite_differences(activation):
         torch.testing.assert_close(here[k + 1], (after[k] - before[k]) / (2 * h), rtol=1e-6, atol=1e-9)
 
 
-@pytest.mark.parametrize("activation", ACTIVATIONS)
+@for_each("activation", ACTIVATIONS)
 def test_activations_are_finite_far_out(activation):
     p = torch.tensor([-1e4, -200.0, 200.0, 1e4], requires_grad=True)
     outputs = derivatives(activation, p, 2)
@@ -96,7 +98,7 @@ def test_bad_arguments():
         Mlp(2, 3).jet(torch.zeros(1, 2), order=3)
 
 
-@pytest.mark.parametrize("hidden", [(), (6,), (7, 5)])
+@for_each("hidden", [(), (6,), (7, 5)])
 def test_rows_are_the_jacobian(hidden):
     mlp = Mlp(5, 2, hidden=hidden, generator=torch.Generator().manual_seed(0)).double()
     x = torch.randn(9, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(1))

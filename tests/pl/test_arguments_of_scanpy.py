@@ -13,6 +13,8 @@ from matplotlib.transforms import Affine2D
 
 import scgeoae as sg
 
+from ..for_each import for_each
+
 QUICK = {"n_steps": 60, "hidden": (16,), "progress_bar": False}
 
 
@@ -70,8 +72,8 @@ def test_all_plots_are_here():
     assert sorted(PLOTS) == sorted(sg.pl.__all__)
 
 
-@pytest.mark.parametrize("name", OVER_CELLS)
-@pytest.mark.parametrize(
+@for_each("name", OVER_CELLS)
+@for_each(
     "moving",
     [
         {"dimensions": (1, 0)},
@@ -83,7 +85,6 @@ def test_all_plots_are_here():
         {"transform": Affine2D().scale(2)},
         {"offsets": np.zeros((1, 2))},
     ],
-    ids=lambda moving: next(iter(moving)),
 )
 def test_cells_are_not_moved_from_under_what_is_drawn_over_them(drawable, name, moving):
     (argument,) = moving
@@ -91,7 +92,7 @@ def test_cells_are_not_moved_from_under_what_is_drawn_over_them(drawable, name, 
         OVER_CELLS[name](drawable, show=False, **moving)
 
 
-@pytest.mark.parametrize("name", OVER_CELLS)
+@for_each("name", OVER_CELLS)
 def test_cells_stay_where_they_are(drawable, name):
     plain = OVER_CELLS[name](drawable, show=False)
     np.testing.assert_allclose(places(plain), np.sort(drawable.obsm["X_geoae"], axis=0), atol=1e-6)
@@ -117,7 +118,7 @@ def test_arrows_of_velocities_start_at_the_cells(drawable):
     np.testing.assert_allclose(arrows.XY, adata.obsm["X_geoae"], atol=1e-6)
 
 
-@pytest.mark.parametrize("name", PLOTS)
+@for_each("name", PLOTS)
 def test_the_figure_is_returned_and_not_shown(drawable, name, monkeypatch, tmp_path):
     monkeypatch.setattr(plt, "show", lambda: pytest.fail("shown"))
     figure = PLOTS[name](drawable, return_fig=True, show=True, save=tmp_path / "map.png")
@@ -136,10 +137,7 @@ def test_the_figure_of_axes_that_were_given(drawable):
     assert [ax.get_title() for ax in both.axes] == ["decoder", "encoder"]
 
 
-@pytest.mark.parametrize(
-    ("name", "column"),
-    [("jacobian_heatmap", "geoae_log_area"), ("curvature_heatmap", "geoae_gaussian_curvature")],
-)
+@for_each("name, column", [("jacobian_heatmap", "geoae_log_area"), ("curvature_heatmap", "geoae_gaussian_curvature")])
 def test_largest_color(drawable, name, column):
     sizes = np.abs(drawable.obs[column].to_numpy())
     for vmax, limit in (
@@ -186,16 +184,9 @@ def test_percentiles_of_the_color_of_the_cells(drawable):
     assert bounds(ax) == pytest.approx(tuple(np.percentile(drawable.X[:, 0], [5, 95])))
 
 
-@pytest.mark.parametrize("name", HEATMAPS)
+@for_each("name", HEATMAPS)
 def test_color_bar_is_that_of_the_cells_whatever_lies_under_them(drawable, name):
     plain, outlined = (PLOTS[name](drawable, add_outline=outline, show=False) for outline in (False, True))
     bars = [[a for a in ax.figure.axes if a is not ax] for ax in (plain, outlined)]
     assert [len(found) for found in bars] == [1, 1]
     assert bars[0][0].get_ylim() == bars[1][0].get_ylim() == pytest.approx(bounds(plain))
-
-
-@pytest.mark.parametrize("name", HEATMAPS)
-@pytest.mark.parametrize("argument", ["color", "colorbar_loc", "norm"])
-def test_a_heatmap_chooses_its_colors(drawable, name, argument):
-    with pytest.raises(TypeError, match=f"sets `{argument}` itself; choose its colors by `vmax` and `cmap`"):
-        PLOTS[name](drawable, show=False, **{argument: None})

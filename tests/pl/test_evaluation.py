@@ -8,6 +8,8 @@ from anndata import AnnData
 
 import scgeoae as sg
 
+from ..for_each import for_each
+
 BETTER = {"kNN": "higher", "Trust": "higher", "KL_0.1": "lower", "Stress": "lower", "CN": "lower"}
 VALUES = {
     "umap": {"kNN": 0.45, "Trust": 0.9, "KL_0.1": 0.034, "Stress": 13.65},
@@ -110,8 +112,8 @@ def test_one_embedding_alone(stored):
     assert {weight for _, weight in written(ax)[0]} == {"normal"}
 
 
-@pytest.mark.parametrize(
-    ("values", "texts"),
+@for_each(
+    "values, texts",
     [
         ([1.3e-8, 4.26e-9], ["1.3e-08", "4.3e-09"]),
         ([0.0, 0.0], ["0", "0"]),
@@ -158,11 +160,11 @@ def test_options(stored, tmp_path):
     assert sg.pl.evaluation(stored, show=True) is None
 
 
-@pytest.mark.parametrize(
-    ("kwargs", "error", "message"),
+@for_each(
+    "kwargs, error, message",
     [
         ({"key": "spam"}, KeyError, r"adata\.uns\['spam'\]; run sg\.tl\.evaluate\(adata, key_added='spam'\) first"),
-        ({"key": "other"}, ValueError, r"adata\.uns\['other'\] is no table of sg\.tl\.evaluate"),
+        ({"key": "other"}, ValueError, r"adata\.uns\['other'\] is not a table of sg\.tl\.evaluate"),
         ({"key": "double"}, ValueError, r"adata\.uns\['double'\] is damaged: it does not have one row for each"),
         ({"measures": ["spam"]}, KeyError, r"Did not find 'spam' in adata\.uns\['evaluation'\], which has 'kNN'"),
         ({"measures": ["purity"]}, KeyError, "labels need `groupby`"),

@@ -10,6 +10,8 @@ from mpl_toolkits.axes_grid1.anchored_artists import AnchoredSizeBar
 
 import scgeoae as sg
 
+from ..for_each import for_each
+
 
 def ellipses(ax) -> EllipseCollection:
     (collection,) = [c for c in ax.collections if isinstance(c, EllipseCollection)]
@@ -31,7 +33,7 @@ def outlines(ax, n=200):
     return centers, np.array(points)
 
 
-@pytest.mark.parametrize("where", ["data", "grid", "cells"])
+@for_each("where", ["data", "grid", "cells"])
 def test_ellipses_are_unit_circles_of_the_metric(fitted, where):
     import torch
 
@@ -44,7 +46,7 @@ def test_ellipses_are_unit_circles_of_the_metric(fitted, where):
     assert radius.std() / radius.mean() < 1e-3
 
 
-@pytest.mark.parametrize("where", ["data", "grid"])
+@for_each("where", ["data", "grid"])
 def test_ellipses_neither_overlap_nor_vanish(fitted, where):
     adata = fitted.copy()
     sg.tl.geoae(adata, regularizer=None, key_added="vanilla", progress_bar=False)
@@ -155,7 +157,7 @@ def test_nothing_is_changed(fitted):
     assert np.array_equal(adata.obsm["X_geoae"], fitted.obsm["X_geoae"])
 
 
-@pytest.mark.parametrize("plot", [sg.pl.indicatrices, sg.pl.jacobian_heatmap])
+@for_each("plot", [sg.pl.indicatrices, sg.pl.jacobian_heatmap])
 def test_bad_calls(plot, reduced, fitted, small):
     with pytest.raises(KeyError, match=r"run sg\.tl\.geoae\(adata\) first"):
         plot(reduced, show=False)
@@ -192,7 +194,7 @@ def test_subset_of_a_map(fitted):
     sg.pl.jacobian_heatmap(subset, show=False)
 
 
-@pytest.mark.parametrize("where", ["data", "grid", "cells"])
+@for_each("where", ["data", "grid", "cells"])
 def test_ellipses_of_the_encoder(fitted, where):
     ax = sg.pl.indicatrices(fitted, side="encoder", where=where, show=False)
     centers, points = outlines(ax)
@@ -223,7 +225,7 @@ def test_both_sides_in_one_figure_on_one_scale(fitted):
     assert radii[0] == pytest.approx(radii[1], rel=1e-3)
 
 
-@pytest.mark.parametrize("plot", [sg.pl.indicatrices, sg.pl.jacobian_heatmap])
+@for_each("plot", [sg.pl.indicatrices, sg.pl.jacobian_heatmap])
 def test_sides_refused(fitted, plot):
     with pytest.raises(ValueError, match="`side` to be 'decoder', 'encoder' or 'both', found 'left'"):
         plot(fitted, side="left", show=False)

@@ -23,6 +23,7 @@ import scanpy as sc
 import torch
 
 from ..checks.calls import ROLES, call, good, placed
+from ..for_each import for_each
 
 PLAIN = (str, int, float, bool, Path, type(None), tuple, list)
 
@@ -76,7 +77,7 @@ def _pandas_options() -> list[str]:
         return [name for name in pd._config.config._registered_options if name.startswith(("display.", "mode.chained"))]
 
 
-@pytest.mark.parametrize("role", ROLES)
+@for_each("role", ROLES)
 def test_every_function_leaves_the_state_of_the_process(role):
     name, of = ROLES[role]
     adata = placed(good()) if of == "adata_new" else good().copy()

@@ -16,7 +16,8 @@ from scgeoae.geometry.regularizers import REGULARIZERS
 
 from ..checks.battery import duplicate
 from ..checks.calls import QUICK, ROLES, call, good, placed, raw
-from ..checks.judge import fingerprints
+from ..checks.slots import fingerprints
+from ..for_each import for_each
 
 
 @contextlib.contextmanager
@@ -57,14 +58,14 @@ def written(role, mode):
     return {path: value for path, value in fingerprints(adata).items() if "environment" not in path}
 
 
-@pytest.mark.parametrize("mode", MODES)
+@for_each("mode", MODES)
 @pytest.mark.parametrize("role", [pytest.param(r, marks=[] if r in FIRST else pytest.mark.slow) for r in ROLES])
 def test_every_function_gives_the_same_bits(role, mode):
     assert written(role, MODES[mode]) == written(role, contextlib.nullcontext)
 
 
-@pytest.mark.parametrize("mode", ["float64 by default", "another device by default"])
-@pytest.mark.parametrize("regularizer", REGULARIZERS)
+@for_each("mode", ["float64 by default", "another device by default"])
+@for_each("regularizer", REGULARIZERS)
 def test_every_regularizer_gives_the_same_bits(regularizer, mode):
     options = {name: QUICK[name] for name in ("n_steps", "hidden", "n_neighbors", "progress_bar")}
     alone, within = raw(), raw()
@@ -74,7 +75,7 @@ def test_every_regularizer_gives_the_same_bits(regularizer, mode):
     np.testing.assert_array_equal(within.obsm["X_geoae"], alone.obsm["X_geoae"])
 
 
-@pytest.mark.parametrize("mode", ["float64 by default", "another device by default"])
+@for_each("mode", ["float64 by default", "another device by default"])
 def test_a_model_is_of_float32_on_the_cpu(mode, tmp_path):
     path = tmp_path / "map.safetensors"
     sg.get.model(good()).save(path)

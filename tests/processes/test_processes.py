@@ -20,6 +20,7 @@ import scgeoae as sg
 from scgeoae._runtime import training_threads
 from scgeoae.nn.arrays import NewerFormatError
 
+from ..for_each import for_each
 from .digest import digest, train, trained
 
 TIMEOUT = 120
@@ -93,7 +94,7 @@ def test_precision_is_given_back_by_the_last_training():
     assert torch.get_float32_matmul_precision() == before
 
 
-@pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
+@for_each("error", [KeyboardInterrupt, RuntimeError])
 @pytest.mark.usefixtures("four_threads")
 def test_number_of_threads_is_given_back_after_an_error(error):
     with pytest.raises(error), training_threads(8, CPU):

@@ -17,6 +17,8 @@ from scgeoae.quality import MEASURES, evaluate
 from scgeoae.quality.cell_scores import sizes
 from scgeoae.quality.distances import MAX_COLUMNS_ONE_BY_ONE, diameter
 
+from ..for_each import for_each
+
 N = 64
 KS = (10, 20, 30)
 MEASURED = [name for name, measure in MEASURES.items() if measure.about != "decoder"]
@@ -104,7 +106,7 @@ def by_definition(x, z, labels):
     }
 
 
-@pytest.mark.parametrize("columns", [6, MAX_COLUMNS_ONE_BY_ONE + 5])
+@for_each("columns", [6, MAX_COLUMNS_ONE_BY_ONE + 5])
 def test_definitions(columns):
     x, z, labels = cloud(columns=columns)
     found, expected = values(x, z, labels), by_definition(x, z, labels)
@@ -135,7 +137,7 @@ def test_rank_correlation_with_equal_distances():
     assert values(x, z)["Spear"] == pytest.approx(spearmanr(pdist(x), pdist(z)).statistic, abs=1e-10)
 
 
-@pytest.mark.parametrize(("n", "largest"), [(21, 10), (40, 10), (41, 20), (400, 190), (401, 200), (1000, 200)])
+@for_each("n, largest", [(21, 10), (40, 10), (41, 20), (400, 190), (401, 200), (1000, 200)])
 def test_sizes_of_neighborhoods_stay_below_half(n, largest):
     assert list(sizes(n)) == list(range(10, largest + 1, 10))
     assert largest < n / 2
@@ -223,7 +225,7 @@ def many():
     return x, z, labels, evaluate(x, {"z": z}, labels=labels)["z"].scores
 
 
-@pytest.mark.parametrize("seed", range(5))
+@for_each("seed", range(5))
 def test_a_sample_is_within_three_errors(many, seed):
     x, z, labels, exact = many
     found = evaluate(x, {"z": z}, labels=labels, n_sample=500, random_state=seed)["z"].scores
@@ -259,7 +261,7 @@ def test_chunks_do_not_matter(monkeypatch):
     assert values(x, z, labels) == pytest.approx(expected, abs=1e-13)
 
 
-@pytest.mark.parametrize("n_sample", [100, 1000])
+@for_each("n_sample", [100, 1000])
 def test_local_scores(n_sample):
     x, z, _ = cloud(n=400)
     found = evaluate(x, {"z": z}, n_sample=n_sample, local_scores=True)["z"]
@@ -287,8 +289,8 @@ def test_diameter(seed):
     assert pdist(x[:50]).max() <= diameter(x, 50) <= pdist(x).max()
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
+@for_each(
+    "arguments, message",
     [
         ({"x": np.ones(N)}, r"'x' to be of shape \(cells, dimensions\), found \(64,\)"),
         ({"z": np.ones((N, 0))}, r"'z' to be of shape \(cells, dimensions\), found \(64, 0\)"),

@@ -6,6 +6,8 @@ from sklearn.decomposition import PCA
 
 from scgeoae.quality.outlier_detection import leave_one_out_scores
 
+from ..for_each import for_each
+
 
 def counts_like(n, p, seed=0):
     """Three populations on two axes, and noise."""
@@ -28,7 +30,7 @@ def test_with_all_components_it_is_the_pca_without_the_cell():
         np.testing.assert_allclose(np.abs(found[i]), expected, rtol=1e-4)
 
 
-@pytest.mark.parametrize(("n", "p"), [(150, 600), (400, 300)])
+@for_each("n, p", [(150, 600), (400, 300)])
 def test_of_the_first_components_it_is_where_new_cells_lie(n, p):
     x = counts_like(n + 2000, p)
     pca = PCA(10, svd_solver="full").fit(x[:n])

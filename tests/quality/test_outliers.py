@@ -9,6 +9,8 @@ from sklearn.metrics import roc_auc_score
 
 from scgeoae.quality import outliers
 
+from ..for_each import for_each
+
 
 def cells(n=1500, seed=0):
     """Two populations, one ten times as sparse as the other, in 10 dimensions."""
@@ -18,8 +20,8 @@ def cells(n=1500, seed=0):
     return x
 
 
-@pytest.mark.parametrize("n", [300, 1000, 3000])
-@pytest.mark.parametrize("d", [2, 10, 30])
+@for_each("n", [300, 1000, 3000])
+@for_each("d", [2, 10, 30])
 def test_three_in_two_hundred_of_fresh_cells_are_outliers_whatever_their_number(n, d):
     rng = np.random.default_rng(n + d)
     centers = 8 * rng.normal(size=(4, d))

@@ -7,6 +7,8 @@ from matplotlib.collections import QuadMesh
 
 import scgeoae as sg
 
+from ..for_each import for_each
+
 COLUMNS = ["geoae_gaussian_curvature", "geoae_mean_curvature", "geoae_extrinsic_curvature"]
 
 
@@ -62,7 +64,7 @@ def test_before_the_map(reduced):
         sg.tl.curvature(reduced)
 
 
-@pytest.mark.parametrize("kind", ["gaussian", "mean", "extrinsic"])
+@for_each("kind", ["gaussian", "mean", "extrinsic"])
 def test_heatmap(curved, kind):
     ax = sg.pl.curvature_heatmap(curved, kind=kind, show=False)
     (mesh,) = [c for c in ax.collections if isinstance(c, QuadMesh)]
@@ -75,5 +77,5 @@ def test_heatmap(curved, kind):
 def test_heatmap_of_nothing(fitted, curved):
     with pytest.raises(KeyError, match=r"'geoae_gaussian_curvature'.*run sg\.tl\.curvature\(adata\) first"):
         sg.pl.curvature_heatmap(fitted, show=False)
-    with pytest.raises(ValueError, match="`kind` to be one of 'gaussian', 'mean', 'extrinsic', found 'spam'"):
+    with pytest.raises(ValueError, match="`kind` to be 'gaussian', 'mean' or 'extrinsic', found 'spam'"):
         sg.pl.curvature_heatmap(curved, kind="spam", show=False)

@@ -108,7 +108,7 @@ def test_plot(with_genes):
     expected = sg.tl.decode(with_genes, with_genes.obsm["X_geoae"], genes="g0").X
     low, high = mesh.get_clim()
     assert (low, high) == pytest.approx(tuple(np.quantile(expected, [0.01, 0.99])), rel=1e-3, abs=1e-3)
-    with pytest.raises(ValueError, match="holds one panel, and 2 genes"):
+    with pytest.raises(ValueError, match="holds one panel, but 2 genes"):
         sg.pl.decoded_genes(with_genes, ["g0", "g1"], ax=ax[0], show=False)
 
 

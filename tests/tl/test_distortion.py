@@ -14,6 +14,8 @@ from scipy.stats import spearmanr
 
 import scgeoae as sg
 
+from ..for_each import for_each
+
 SHARED = {
     "obsm": {"umap_metric"},
     "obsp": {"umap_metric", "umap_distances", "umap_connectivities", "umap_torn"},
@@ -126,8 +128,8 @@ def test_one_after_the_other(decoded, estimated, reduced):
     np.testing.assert_array_equal(adata.obsm["umap_metric"], estimated.obsm["umap_metric"])
 
 
-@pytest.mark.parametrize("method", ["decoder", "laplacian"])
-@pytest.mark.parametrize("form", ["h5ad", "zarr"])
+@for_each("method", ["decoder", "laplacian"])
+@for_each("form", ["h5ad", "zarr"])
 def test_round_trip(decoded, estimated, tmp_path, method, form):
     adata = (decoded if method == "decoder" else estimated).copy()
     path = tmp_path / f"x.{form}"
@@ -172,8 +174,8 @@ def test_names_of_the_embedding(small):
     np.testing.assert_allclose(np.median(sg.get.metric_tensors(small, key="mine"), axis=0), np.eye(2), atol=0.3)
 
 
-@pytest.mark.parametrize("method", ["decoder", "laplacian"])
-@pytest.mark.parametrize("d", [1, 3])
+@for_each("method", ["decoder", "laplacian"])
+@for_each("d", [1, 3])
 def test_other_dimensions(small, method, d):
     small.obsm["X_mine"] = small.X[:, :d].copy()
     run(small, basis="mine", method=method)
@@ -257,7 +259,7 @@ def test_before_the_run(reduced, small):
     assert not plt.get_fignums()
 
 
-@pytest.mark.parametrize("method", ["decoder", "laplacian"])
+@for_each("method", ["decoder", "laplacian"])
 def test_bad_embeddings(small, method):
     z = small.X[:, :2].copy()
     for bad, message in {
@@ -319,9 +321,7 @@ def test_log(reduced):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("name", "least"), [("pbmc3k_pca", 0.8), ("packer2019_amphid_neurons", 0.7), ("zilionis2019_mouse_lung", 0.4)]
-)
+@for_each("name, least", [("pbmc3k_pca", 0.8), ("packer2019_amphid_neurons", 0.7), ("zilionis2019_mouse_lung", 0.4)])
 def test_estimators_agree_on_umap(reference, name, least):
     adata = reference(name)
     sc.pp.neighbors(adata, use_rep="X_pca")

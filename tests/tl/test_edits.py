@@ -15,6 +15,8 @@ from scipy import sparse
 
 import scgeoae as sg
 
+from ..for_each import for_each
+
 KEPT = [f"g{i}" for i in range(0, 60, 2)]
 
 
@@ -261,8 +263,8 @@ def check(base, key, which, function):
 SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in ("X_scVI", "PCA of a layer, encoder")]
 
 
-@pytest.mark.parametrize("function", FUNCTIONS)
-@pytest.mark.parametrize("which", ["PCA", "genes of a layer", "adopted", *SLOW])
+@for_each("function", FUNCTIONS)
+@for_each("which", ["PCA", "genes of a layer", "adopted", *SLOW])
 def test_the_same_answer_or_an_error(made, which, function):
     if (which, function) == ("adopted", "tl.distortion"):
         pytest.skip("which fits a decoder to the embedding anew")
@@ -270,6 +272,6 @@ def test_the_same_answer_or_an_error(made, which, function):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("function", [name for name in FUNCTIONS if name not in ("tl.transform", "tl.metric(encoder)")])
+@for_each("function", [name for name in FUNCTIONS if name not in ("tl.transform", "tl.metric(encoder)")])
 def test_the_same_of_a_map_of_counts(made_of_counts, function):
     check(*made_of_counts, "counts", function)

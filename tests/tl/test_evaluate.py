@@ -11,6 +11,8 @@ from sklearn.manifold import trustworthiness
 import scgeoae as sg
 from scgeoae.quality import MEASURES, evaluate
 
+from ..for_each import for_each
+
 
 @pytest.fixture
 def maps(fitted):
@@ -76,7 +78,7 @@ def test_is_stored_and_returned(maps):
     assert set(maps.uns["evaluation"]["basis"]) == {"geoae"}
 
 
-@pytest.mark.parametrize("form", ["h5ad", "zarr"])
+@for_each("form", ["h5ad", "zarr"])
 def test_survives_a_file(maps, tmp_path, form):
     table = sg.tl.evaluate(maps, groupby="bulk_labels", local_scores=True)
     path = tmp_path / f"a.{form}"
@@ -134,15 +136,16 @@ NO_MAPS = {
     "table of shares": (
         "shares", lambda maps: pd.DataFrame(shares(maps), maps.obs_names, list("abc")), "is a data frame", True
     ),
-    "shares": ("shares", shares, r"adata\.obsm\['shares'\] has shares, which sum to one", True),
+    "shares": ("shares", shares, r"adata\.obsm\['shares'\] has shares that sum to one", True),
     "arrows of scVelo": ("velocity_umap", lambda maps: maps.obsm["X_umap"][::-1].copy(), None, True),
     "arrows of CellRank": ("T_fwd_umap", lambda maps: maps.obsm["X_umap"][::-1].copy(), None, True),
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("case", NO_MAPS)
+@for_each("case", NO_MAPS)
 def test_what_is_no_map_is_left_out_unless_it_is_named(maps, case, monkeypatch):
     key, value, warning, can_be_measured = NO_MAPS[case]
+    maps = maps.copy()
     expected = sg.tl.evaluate(maps, n_sample=100)
     maps.obsm[key] = value(maps)
     said = []
@@ -227,8 +230,8 @@ def test_labels_of_any_kind(maps):
         pd.testing.assert_frame_equal(tables[-1], tables[0])
 
 
-@pytest.mark.parametrize(
-    ("kwargs", "error", "message"),
+@for_each(
+    "kwargs, error, message",
     [
         ({"basis": "tsne"}, KeyError, r"embedding 'tsne' in adata\.obsm, which has 'X_pca', .*sc\.tl\.umap\(adata\)"),
         ({"basis": []}, ValueError, "found an empty list"),
@@ -248,7 +251,7 @@ def test_labels_of_any_kind(maps):
         ),
         ({"n_sample": 5}, ValueError, "`n_sample` to be an integer >= 100, found 5"),
         ({"key_added": "a/b"}, ValueError, "`key_added` to be a name without '/', found 'a/b'"),
-        ({"key_added": "geoae"}, ValueError, r"adata\.uns\['geoae'\] holds something else, which would be lost"),
+        ({"key_added": "geoae"}, ValueError, r"adata\.uns\['geoae'\] holds something else that would be lost"),
     ],
 )
 def test_refused_and_nothing_written(maps, kwargs, error, message):
@@ -263,7 +266,7 @@ def test_refused_and_nothing_written(maps, kwargs, error, message):
     assert {k: list(v) for k, v in slots(maps).items()} == {k: list(v) for k, v in before.items()}
 
 
-@pytest.mark.parametrize("n", [1, 20])
+@for_each("n", [1, 20])
 def test_too_few_cells(maps, n):
     with pytest.raises(ValueError, match=f"at least 21 cells, twice a neighborhood of 10, found {n}"):
         sg.tl.evaluate(maps[:n].copy())
@@ -286,7 +289,7 @@ def test_no_embedding(reduced):
 
 def test_damaged_tensors(maps):
     maps.obsm["geoae_metric"] = np.ones((700, 2), dtype=np.float32)
-    with pytest.raises(ValueError, match="no upper triangle"):
+    with pytest.raises(ValueError, match="do not form the upper triangle"):
         sg.tl.evaluate(maps, basis="geoae")
 
 

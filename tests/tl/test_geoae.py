@@ -21,6 +21,8 @@ from scipy.stats import spearmanr
 import scgeoae as sg
 from scgeoae.training import initialize
 
+from ..for_each import for_each
+
 SLOTS = {
     "obsm": {"X_geoae", "geoae_metric", "geoae_metric_encoder"},
     "obsp": {"geoae_metric", "geoae_distances", "geoae_connectivities"},
@@ -204,7 +206,7 @@ print(sg.get.scores(adata)["ISO"])
     assert float(done.stdout) == sg.get.scores(fitted)["ISO"]
 
 
-@pytest.mark.parametrize("suffix", ["h5ad", "zarr"])
+@for_each("suffix", ["h5ad", "zarr"])
 def test_round_trip_keeps_every_slot(fitted, tmp_path, suffix):
     path = tmp_path / f"map.{suffix}"
     getattr(fitted, f"write_{suffix}")(path)
@@ -258,7 +260,7 @@ def test_computed_components_are_stored(reduced):
     assert np.array_equal(adata.obsm["X_geoae"], first)
 
 
-@pytest.mark.parametrize("d", [1, 3])
+@for_each("d", [1, 3])
 def test_other_dimensions(small, d):
     run(small, n_components=d)
     assert small.obsm["X_geoae"].shape == (60, d)
@@ -315,8 +317,8 @@ def test_rotating_and_shifting_the_data_barely_changes_the_map(fitted, reduced):
     assert all(abs(np.corrcoef(z[:, a], reference[:, a])[0, 1]) > 0.97 for a in range(2))
 
 
-@pytest.mark.parametrize(
-    ("kwargs", "error", "message"),
+@for_each(
+    "kwargs, error, message",
     [
         ({"use_rep": "X_pca"}, KeyError, "Did not find 'X_pca' in adata.obsm, which has nothing"),
         ({"layer": "counts"}, KeyError, "Did not find 'counts' in adata.layers"),
@@ -389,7 +391,7 @@ def test_auto_strength_records_what_it_found(small):
     assert "strength" not in params
 
 
-@pytest.mark.parametrize("side", ["decoder", "encoder", "both"])
+@for_each("side", ["decoder", "encoder", "both"])
 def test_side_is_recorded_and_holds(small, side):
     run(small, side=side, n_steps=60)
     assert small.uns["geoae"]["params"]["side"] == side
@@ -434,7 +436,7 @@ def test_isomap_unrolls_what_no_projection_does(monkeypatch):
     np.testing.assert_array_equal(roll.obsm["X_geoae"], first)
 
 
-@pytest.mark.parametrize("n_components", [1, 3])
+@for_each("n_components", [1, 3])
 def test_isomap_has_any_number_of_dimensions(small, monkeypatch, n_components):
     monkeypatch.setattr(initialize, "N_WARM_UP_STEPS", 5)
     run(small, init_pos="isomap", n_components=n_components)
@@ -497,11 +499,11 @@ def test_neighbor_term_uses_the_graph_that_is_there(reduced):
     run(adata, n_steps=3, random_state=0)
     assert "neighbors" not in adata.uns["geoae"]["params"]
     np.testing.assert_allclose(adata.obsm["X_geoae"], with_graph, atol=0.05 * np.ptp(with_graph))
-    with pytest.raises(KeyError, match=r"neighbour graph in adata\.uns\['spam'\]"):
+    with pytest.raises(KeyError, match=r"neighbor graph in adata\.uns\['spam'\]"):
         run(adata, neighbors_key="spam")
-    with pytest.raises(ValueError, match="neighbors_key='spam' has no effect without the neighbour term"):
+    with pytest.raises(ValueError, match="neighbors_key='spam' has no effect without the contrastive loss"):
         run(adata, neighbors_key="spam", neighbors_weight=0)
-    with pytest.raises(KeyError, match=r"neighbour graph in adata\.uns\['spam'\]"):
+    with pytest.raises(KeyError, match=r"neighbor graph in adata\.uns\['spam'\]"):
         run(adata, neighbors_key="spam", neighbors_weight=0, refine=True)
 
 

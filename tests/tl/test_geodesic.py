@@ -11,6 +11,8 @@ from scgeoae.geometry import Ambient, Jet, shorten
 from scgeoae.geometry.geodesic import chords
 from scgeoae.graphs.neighbors import bridged
 
+from ..for_each import for_each
+
 
 class Chart:
     """A surface in closed form in the place of a decoder."""
@@ -185,10 +187,10 @@ def test_rows_of_cells(fitted):
         with pytest.raises(KeyError, match=f"Expected `root` to be the row of a cell, 0 to 699, found {row}"):
             sg.tl.pseudotime(adata, row)
     for no_row in (5.0, True):
-        with pytest.raises(KeyError, match=f"`root` is {no_row}, which is no cell"):
+        with pytest.raises(KeyError, match=f"`root` is {no_row}, which is not a cell"):
             sg.tl.pseudotime(adata, no_row)
     # where there are groups, a number is one of them
-    with pytest.raises(KeyError, match=r"`target` is 5, which is no cell .*nor a group"):
+    with pytest.raises(KeyError, match=r"`target` is 5, which is not a cell .*nor a group"):
         sg.tl.geodesic(adata, "CD34+", 5, groupby="bulk_labels")
 
 
@@ -216,7 +218,7 @@ def test_the_root_that_scanpy_has(fitted, tmp_path):
 
 
 def test_errors(fitted):
-    with pytest.raises(KeyError, match=r"`source` is 'spam', which is no cell in adata\.obs_names; name a column"):
+    with pytest.raises(KeyError, match=r"`source` is 'spam', which is not a cell in adata\.obs_names; name a column"):
         sg.tl.geodesic(fitted, "spam", "eggs")
     with pytest.raises(KeyError, match=r"nor a group of adata\.obs"):
         sg.tl.geodesic(fitted, "spam", "eggs", groupby="bulk_labels")
@@ -248,7 +250,7 @@ def test_plots(fitted):
     assert len(curves) == 4  # with their white margins
     np.testing.assert_allclose(curves[0], path.coordinates)
     assert {text.get_text() for text in ax.texts} >= {f"{path.length:.3g}", "7"}
-    with pytest.raises(ValueError, match=r"Expected `paths` to be what sg\.tl\.geodesic returned"):
+    with pytest.raises(ValueError, match=r"Expected `paths` to be a result of sg\.tl\.geodesic"):
         sg.pl.geodesics(fitted, [], show=False)
     trends, heat = sg.pl.geodesic_genes(fitted, path, n_genes=12, show=False)
     assert len(trends.lines) == 8
@@ -268,7 +270,7 @@ def test_plots(fitted):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("surface", ["swiss_roll", "sphere_patch"])
+@for_each("surface", ["swiss_roll", "sphere_patch"])
 def test_lengths_on_trained_surfaces(surface):
     adata = getattr(sg.datasets, surface)(n_obs=2000)
     sg.tl.geoae(adata, use_rep="X", progress_bar=False, init_pos="X_true")

@@ -12,6 +12,8 @@ from scipy.sparse.csgraph import dijkstra
 
 import scgeoae as sg
 
+from ..for_each import for_each
+
 
 def same_place(adata, other):
     model, again = sg.get.model(adata), sg.get.model(other)
@@ -31,7 +33,7 @@ def works(adata):
     sg.pl.jacobian_heatmap(adata, show=False)
 
 
-@pytest.mark.parametrize("how", ["copy", "subset", "view", "reordered", "renamed", "fewer genes"])
+@for_each("how", ["copy", "subset", "view", "reordered", "renamed", "fewer genes"])
 def test_what_is_done_to_an_anndata(fitted, how):
     adata = fitted.copy()
     rows = np.arange(0, adata.n_obs, 3)

@@ -5,15 +5,16 @@ from __future__ import annotations
 import io
 
 import numpy as np
-import pytest
 import scanpy as sc
 from anndata import AnnData
 
 import scgeoae as sg
 from scgeoae.tl import _geoae
 
+from ..for_each import for_each
 
-@pytest.mark.parametrize(("refine", "expected"), [(None, False), (True, True)])
+
+@for_each("refine, expected", [(None, False), (True, True)])
 def test_second_stage_of_a_large_representation(monkeypatch, refine, expected):
     monkeypatch.setattr(_geoae, "MAX_HELD", 999)
     adata = AnnData(np.random.default_rng(0).normal(size=(100, 10)).astype(np.float32))
@@ -24,4 +25,4 @@ def test_second_stage_of_a_large_representation(monkeypatch, refine, expected):
     finally:
         sc.settings.logfile = before
     assert bool(adata.uns["geoae"]["params"]["refine"]) is expected
-    assert ("second stage" in log.getvalue()) is not expected
+    assert ("refinement" in log.getvalue()) is not expected

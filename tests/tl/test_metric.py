@@ -7,12 +7,14 @@ import torch
 
 import scgeoae as sg
 
+from ..for_each import for_each
+
 
 def run(adata, **kwargs):
     return sg.tl.geoae(adata, **({"n_steps": 10, "progress_bar": False} | kwargs))
 
 
-@pytest.mark.parametrize("side", ["decoder", "encoder"])
+@for_each("side", ["decoder", "encoder"])
 def test_at_the_cells_it_is_what_is_stored(fitted, side):
     field = sg.tl.metric(fitted, side=side)
     np.testing.assert_array_equal(field.coordinates, fitted.obsm["X_geoae"])
@@ -38,7 +40,7 @@ def test_encoder_metric_is_the_image_of_the_unit_ball(fitted):
     torch.testing.assert_close(step.square().sum(1), torch.einsum("a,nab,b->n", v, p, v), rtol=2e-3, atol=2e-3)
 
 
-@pytest.mark.parametrize("side", ["decoder", "encoder"])
+@for_each("side", ["decoder", "encoder"])
 def test_at_positions(fitted, side):
     z = np.array([[0.0, 0.0], [1.0, -2.0]])
     field = sg.tl.metric(fitted, at=z, side=side)
@@ -187,8 +189,8 @@ def test_what_the_ambient_metric_changes(small):
     )
 
 
-@pytest.mark.parametrize(
-    ("given", "message"),
+@for_each(
+    "given, message",
     [
         ({"at": "cell"}, r"`at` to be 'cells', 'grid' or finite positions of shape \(m, 2\), found 'cell'"),
         ({"at": [[0.0, 0.0, 0.0]]}, r"shape \(m, 2\), found an array of shape \(1, 3\)"),
@@ -203,8 +205,8 @@ def test_refused(fitted, given, message):
         sg.tl.metric(fitted, **given)
 
 
-@pytest.mark.parametrize(
-    ("ambient", "message"),
+@for_each(
+    "ambient, message",
     [
         (np.ones(3), r"`ambient` to be of shape \(8,\), a diagonal, or \(8, 8\), found \(3,\)"),
         (-np.ones(8), "`ambient` to be a metric: finite, symmetric and positive definite"),
@@ -232,8 +234,8 @@ def test_ambient_refused(small, ambient, message):
     assert set(small.obsm) == before
 
 
-@pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.int64, torch.bool])
-@pytest.mark.parametrize("side", ["decoder", "encoder"])
+@for_each("dtype", [torch.float64, torch.float16, torch.int64, torch.bool])
+@for_each("side", ["decoder", "encoder"])
 def test_ambient_function_of_any_type(small, side, dtype):
     run(small, n_steps=2)
     expected = sg.tl.metric(small, side=side, ambient=np.ones(8)).tensors

@@ -11,7 +11,8 @@ import scgeoae as sg
 from scgeoae._matrix import blocks, dense
 from scgeoae.training.standardization import standardize_rows
 
-from ..checks.judge import fingerprints
+from ..checks.slots import fingerprints
+from ..for_each import for_each
 
 QUICK = {"n_steps": 20, "hidden": (8,), "progress_bar": False}
 
@@ -35,7 +36,7 @@ def cells(n=240, d=8, dtype=np.float32):
     return make_blobs(n, d, centers=4, random_state=0)[0].astype(dtype)
 
 
-@pytest.mark.parametrize("form", FORMS)
+@for_each("form", FORMS)
 def test_rows_lie_in_order(form, monkeypatch):
     x = cells()
     other = FORMS[form](x)
@@ -56,8 +57,8 @@ def test_what_lies_in_order_is_not_copied():
     assert all(np.shares_memory(block, x) for _, block in blocks(x))
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("form", FORMS)
+@for_each("dtype", [np.float32, np.float64])
+@for_each("form", FORMS)
 def test_sums_have_the_same_bits(form, dtype):
     rng = np.random.default_rng(0)
     x = (rng.normal(size=(300, 8)) * np.geomspace(3, 0.3, 8)).astype(dtype)
@@ -117,7 +118,7 @@ def expected(bare):
     return everything(bare, np.ascontiguousarray)
 
 
-@pytest.mark.parametrize("form", FORMS)
+@for_each("form", FORMS)
 def test_every_tool_gives_the_same_bits(bare, expected, form):
     found = everything(bare, FORMS[form])
     assert {path for path in found | expected if found.get(path) != expected.get(path)} == set()

@@ -11,6 +11,8 @@ from scipy import sparse
 import scgeoae as sg
 from scgeoae.geometry.jet import along, differentials, steepest
 
+from ..for_each import for_each
+
 
 @pytest.fixture(scope="module")
 def plane():
@@ -75,7 +77,7 @@ def test_known_changes(plane):
 DIRECTIONS = ["into", "first", "second", [0.6, -0.8]]
 
 
-@pytest.mark.parametrize("direction", DIRECTIONS)
+@for_each("direction", DIRECTIONS)
 def test_genes_that_rise_come_first_and_those_that_fall_last(plane, direction):
     for group in ("left", "right"):
         ranked = {}
@@ -132,7 +134,7 @@ def with_map(adata, **kwargs):
     return adata
 
 
-@pytest.mark.parametrize("where", ["X", "X to base 2", "raw", "Dask", "a file", "a layer", "another order"])
+@for_each("where", ["X", "X to base 2", "raw", "Dask", "a file", "a layer", "another order"])
 def test_fold_changes_are_those_of_scanpy(where, tmp_path):
     adata = log1p_data(2 if where == "X to base 2" else None)
     sc.tl.rank_genes_groups(adata, "type", method="t-test", key_added="expected")
@@ -165,7 +167,7 @@ def scaled(adata, **kwargs):
     return adata
 
 
-@pytest.mark.parametrize(
+@for_each(
     "units",
     {
         "counts": lambda adata: adata.layers["counts"],
@@ -174,7 +176,6 @@ def scaled(adata, **kwargs):
         "scaled around zero": lambda adata: scaled(adata, zero_center=False).X,
         "shifted": lambda adata: adata.X.toarray() - 1,
     }.items(),
-    ids=lambda item: item[0],
 )
 def test_no_fold_changes_in_other_units(units):
     adata = with_map(log1p_data())

@@ -16,6 +16,8 @@ from scgeoae.training import Settings, fit
 from scgeoae.training.positions import Jumps
 from scgeoae.training.refine import Pace
 
+from ..for_each import for_each
+
 QUICK = {"n_steps": 100, "hidden": (32,), "batch_size": 64, "progress_bar": False}
 # the second stage alone, and all for the neighbors
 FOLLOWED = QUICK | {"neighbors_weight": 0, "refine": True, "tsne_weight": 5}
@@ -95,8 +97,8 @@ def test_the_unit_of_the_ruler_is_that_of_chords(fitted):
     assert (high - low) / (2 * median) == pytest.approx(scores["chord_spread"], rel=0.05)
 
 
-@pytest.mark.parametrize(
-    ("kwargs", "expected"),
+@for_each(
+    "kwargs, expected",
     [
         ({}, True),
         ({"regularizer": "volume"}, True),
@@ -112,8 +114,8 @@ def test_which_maps_have_it_by_default(kwargs, expected):
     assert Settings(**kwargs).refines is expected
 
 
-@pytest.mark.parametrize(
-    ("kwargs", "message"),
+@for_each(
+    "kwargs, message",
     [
         ({"perplexity": 1}, "Expected `perplexity` to be a finite number > 1, found 1"),
         ({"perplexity": np.inf}, "Expected `perplexity` to be a finite number"),

@@ -13,6 +13,8 @@ from sklearn.metrics import roc_auc_score
 
 import scgeoae as sg
 
+from ..for_each import for_each
+
 
 def counts(n=300, g=80, seed=0):
     """Cells of two kinds along a line, with counts."""
@@ -110,7 +112,7 @@ def test_the_encoder_needs_only_some_cells_of_the_reference(pair):
     np.testing.assert_allclose(subset.obs["geoae_log_area"], whole.obs["geoae_log_area"], atol=1e-3)
 
 
-@pytest.mark.parametrize("form", ["dense", "csc", "float64", "view", "layer"])
+@for_each("form", ["dense", "csc", "float64", "view", "layer"])
 def test_forms_of_the_new_cells(pair, form):
     known, new = pair
     expected = sg.tl.transform(new, known, copy=True).obsm["X_geoae"]
@@ -178,7 +180,7 @@ def test_maps_of_x_and_of_other_representations():
         sg.tl.transform(new, known, key="deep", use_rep="short")
 
 
-@pytest.mark.parametrize("n", [2, 5])
+@for_each("n", [2, 5])
 def test_few_cells_of_the_reference(pair, n):
     known, new = pair
     placed = sg.tl.transform(new, known[:n].copy(), allow_subset=True, copy=True)
@@ -207,7 +209,7 @@ def test_missing_genes(pair):
     np.testing.assert_allclose(few.obsm["X_geoae"], filled.obsm["X_geoae"], rtol=1e-3, atol=1e-3)
     strange = new.copy()
     strange.var_names = [f"ENSG{i}" for i in range(new.n_vars)]
-    with pytest.raises(ValueError, match="named in another way"):
+    with pytest.raises(ValueError, match="names of another kind"):
         sg.tl.transform(strange, known, missing="mean")
 
 
@@ -362,9 +364,7 @@ def test_labels_that_cannot_come_along(pair):
     with pytest.raises(ValueError, match=r"Expected adata\.obs\['t'\] to hold labels, found numbers"):
         sg.tl.transform(new, known, obs="t")
     # labels of their own are not written over, those that came along before are
-    with pytest.raises(
-        ValueError, match=r"adata_new\.obs\['kind'\] has labels of its own, which would be lost; rename"
-    ):
+    with pytest.raises(ValueError, match=r"adata_new\.obs\['kind'\] has its own labels, which would be lost; rename"):
         sg.tl.transform(new, known, obs="kind")
     assert "X_geoae" not in new.obsm
     del new.obs["kind"]

@@ -15,6 +15,8 @@ import scgeoae as sg
 from scgeoae._anndata.units import scaling_of, signature, statistics_of
 from scgeoae.nn.genes import Scaling
 
+from ..for_each import for_each
+
 TARGET = 1e3
 
 
@@ -110,7 +112,7 @@ def said():
     sc.settings._root_logger.removeHandler(handler)
 
 
-@pytest.mark.parametrize("made_of", REFERENCES)
+@for_each("made_of", REFERENCES)
 def test_where_new_cells_land(counts, said, made_of):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -126,10 +128,10 @@ def test_where_new_cells_land(counts, said, made_of):
         try:
             sg.tl.transform(new, reference)
         except ValueError as error:
-            found.append("x" if "or say what they are by `units`" in str(error) else str(error))
+            found.append("x" if "or say what they are with `units`" in str(error) else str(error))
             continue
         away = np.linalg.norm(new.obsm["X_geoae"] - reference.obsm["X_geoae"][:60], axis=1).max() / width
-        is_said = any("in other units" in line or "depend on the cells" in line for line in said)
+        is_said = any("other units" in line or "depend on the cells" in line for line in said)
         found.append("!" if is_said else "=" if away < 0.01 else f"silently {away:.0%} away")
     assert " ".join(found) == EXPECTED[made_of]
 
@@ -161,8 +163,8 @@ def mapped(counts):
     return whole, some
 
 
-@pytest.mark.parametrize("n", [2, 5, 40])
-@pytest.mark.parametrize("total", [None, 1e6])
+@for_each("n", [2, 5, 40])
+@for_each("total", [None, 1e6])
 def test_cells_that_were_normalized_to_another_total(counts, mapped, n, total):
     new = sc.pp.normalize_total(counts[:n], target_sum=total, copy=True)
     sc.pp.log1p(new)
@@ -172,11 +174,11 @@ def test_cells_that_were_normalized_to_another_total(counts, mapped, n, total):
 
 def test_counts_of_some_genes_have_no_total(counts, mapped, said):
     few = counts[:60, :50].copy()
-    with pytest.raises(ValueError, match=r"adata_new\.X: counts, .* say what they are by `units`"):
+    with pytest.raises(ValueError, match=r"adata_new\.X: counts, .* say what they are with `units`"):
         sg.tl.transform(few, with_total(counts, mapped[1]))
     few = log1p(few)
     sg.tl.transform(few, with_total(counts, mapped[1]))
-    assert any("may be in other units" in line for line in said)
+    assert any("may have other units" in line for line in said)
 
 
 def with_total(counts, mapped):
@@ -189,7 +191,7 @@ def with_total(counts, mapped):
     return adata
 
 
-@pytest.mark.parametrize("lost", ["reference", "new"])
+@for_each("lost", ["reference", "new"])
 def test_a_logarithm_without_record_is_that_of_the_other(counts, lost):
     def log2(adata):
         return sc.pp.log1p(normalized(adata), base=2, copy=True)
@@ -219,7 +221,7 @@ def test_components_of_their_own_are_not_taken(counts, mapped):
     sg.tl.geoae(reference, n_steps=10, use_rep="X_pca", progress_bar=False)
     new = log1p(counts[:60].copy())
     sc.pp.pca(new, n_comps=8)
-    with pytest.raises(ValueError, match=r"may be a PCA of its own.*give use_rep='X_pca' if it has the components"):
+    with pytest.raises(ValueError, match=r"may be its own PCA.*give use_rep='X_pca' if it has the components"):
         sg.tl.transform(new, reference)
     with pytest.raises(ValueError, match="units='log1p' has no effect"):
         sg.tl.transform(new, reference, use_rep="X_pca", units="log1p")
@@ -235,8 +237,8 @@ def test_values_that_were_cut_off_are_lost(counts, said):
     assert any("but for values that were cut off at 1.5" in line for line in said)
 
 
-@pytest.mark.parametrize(
-    ("prepare", "expected"),
+@for_each(
+    "prepare, expected",
     [
         (lambda adata: adata, ("counts", np.nan)),
         (normalized, ("normalized", TARGET)),
@@ -266,7 +268,7 @@ def test_scaling_is_that_of_scanpy(counts):
         assert scaling_of(after.var, before) is None
 
 
-@pytest.mark.parametrize("kind", [np.uint8, np.int16, np.float32])
+@for_each("kind", [np.uint8, np.int16, np.float32])
 def test_statistics_of_genes(counts, kind):
     y = counts.X.toarray() * (1 if kind == np.uint8 else 30)
     for form in (sparse.csr_matrix, sparse.csc_matrix, np.asarray):
@@ -275,7 +277,7 @@ def test_statistics_of_genes(counts, kind):
             np.testing.assert_allclose(getattr(found, name), expected, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("form", ["csc", "backed"])
+@for_each("form", ["csc", "backed"])
 def test_counts_wherever_they_are(counts, mapped, form, tmp_path):
     import anndata
 

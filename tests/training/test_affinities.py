@@ -12,6 +12,8 @@ from sklearn.metrics import pairwise_distances
 from scgeoae.training.affinities import affinities, conditional
 from scgeoae.training.neighbors import Neighbors, nearest_neighbors
 
+from ..for_each import for_each
+
 
 def cells(n=120, d=5, seed=0):
     rng = np.random.default_rng(seed)
@@ -20,7 +22,7 @@ def cells(n=120, d=5, seed=0):
     return (spread * rng.normal(size=(n, d)) + 4 * (spread < 1)).astype(np.float32)
 
 
-@pytest.mark.parametrize(("k", "perplexity"), [(15, 5.0), (75, 25.0), (60, 40.0)])
+@for_each("k, perplexity", [(15, 5.0), (75, 25.0), (60, 40.0)])
 def test_they_are_those_of_scikit_learn(k, perplexity):
     found = nearest_neighbors(cells(), k)
     n = len(found.indices)
@@ -92,7 +94,7 @@ def test_of_fewer_neighbors_two_thirds_count():
     np.testing.assert_allclose(np.exp(entr(conditional(distances, 25).astype(float)).sum(1)), 4, rtol=1e-3)
 
 
-@pytest.mark.parametrize("distance", [0.0, 3.0])
+@for_each("distance", [0.0, 3.0])
 def test_equally_far_neighbors_count_equally(distance):
     np.testing.assert_allclose(conditional(np.full((4, 10), distance, dtype=np.float32), 5), 0.1, rtol=1e-6)
 

@@ -11,6 +11,8 @@ from scgeoae.geometry.regularizers import REGULARIZERS
 from scgeoae.training import Batch, Objective, Settings, fit
 from scgeoae.training.dual_ascent import MAX_FACTOR
 
+from ..for_each import for_each
+
 
 def bent(n=500):
     """A Gaussian in 10 dimensions, bent along two of them: no flat map of it is an isometry."""
@@ -68,7 +70,7 @@ def test_same_seed_same_bits():
     assert a.factor == b.factor != 1
 
 
-@pytest.mark.parametrize("regularizer", ["isometric", "volume", "conformal"])
+@for_each("regularizer", ["isometric", "volume", "conformal"])
 def test_what_costs_nothing_ends_at_the_large_weight(regularizer):
     # an isometry reconstructs a plane without error
     rng = np.random.default_rng(0)
@@ -99,7 +101,7 @@ def test_one_factor_for_all_of_a_mapping():
     )
 
 
-@pytest.mark.parametrize("n_steps", [1, 2, 3, 7])
+@for_each("n_steps", [1, 2, 3, 7])
 def test_few_cells_and_steps(n_steps):
     x = np.random.default_rng(0).normal(size=(5, 4))
     fitted = fit(x, Settings(strength="auto", n_steps=n_steps))
@@ -108,7 +110,7 @@ def test_few_cells_and_steps(n_steps):
     assert math.exp(-1) < fitted.factor < math.exp(1)
 
 
-@pytest.mark.parametrize("batch_size", [16, 128])
+@for_each("batch_size", [16, 128])
 def test_sampling_and_neighbors(batch_size):
     for settings in (
         Settings(strength="auto", sampling="mixup", n_steps=30, batch_size=batch_size),

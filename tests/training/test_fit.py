@@ -26,6 +26,8 @@ from scgeoae.training.refine import share_kept
 from scgeoae.training.sampling import gaussian, mixup, uniform
 from scgeoae.training.standardization import standardize_rows
 
+from ..for_each import for_each
+
 # what regularizers do without the contrastive loss, in half the time
 PURE = {"neighbors_weight": 0, "batch_size": 128, "learning_rate": 5e-3}
 
@@ -132,14 +134,14 @@ def test_held_out_cells_are_embedded_and_no_gradient_sees_them():
     assert set(seen.tolist()) == set(rows.tolist())
 
 
-@pytest.mark.parametrize("n_steps", [1, 2, 3, 7])
+@for_each("n_steps", [1, 2, 3, 7])
 def test_few_steps(n_steps):
     x, _ = sheet(100)
     fitted = fit(x, Settings(n_steps=n_steps))
     assert fitted.history["step"][-1] == n_steps
 
 
-@pytest.mark.parametrize(("n", "d"), [(4, 2), (5, 3), (3, 1), (19, 2)])
+@for_each("n, d", [(4, 2), (5, 3), (3, 1), (19, 2)])
 def test_few_cells(n, d):
     x = np.random.default_rng(0).normal(size=(n, 4))
     fitted = fit(x, Settings(n_components=d, n_steps=20))
@@ -174,7 +176,7 @@ def test_no_global_state_is_touched():
     assert np.array_equal(x, original)
 
 
-@pytest.mark.parametrize("batch_size", [2, 16])
+@for_each("batch_size", [2, 16])
 def test_small_batches_still_see_64_points_of_geometry(batch_size, monkeypatch):
     x, _ = sheet(200)
     seen = []
@@ -197,7 +199,7 @@ def test_history_names_every_part():
     assert {len(values) for values in history.values()} == {20}
 
 
-@pytest.mark.parametrize(("min_steps", "settings"), [(60, {}), (61, {}), (60, {"strength": "auto"})])
+@for_each("min_steps, settings", [(60, {}), (61, {}), (60, {"strength": "auto"})])
 def test_every_second_step_of_a_long_run_is_penalized_twice_as_much(monkeypatch, min_steps, settings):
     called = []
 
@@ -238,7 +240,7 @@ def test_curvature_flattens():
     assert bending[1] < bending[0] / 2
 
 
-@pytest.mark.parametrize("sampling", ["mixup", "gaussian"])
+@for_each("sampling", ["mixup", "gaussian"])
 def test_sampling_regularises_where_there_are_no_cells(sampling):
     rng = np.random.default_rng(0)
     x = rng.normal(size=(600, 6)) * [3, 2, 0.1, 0.1, 0.1, 0.1]
@@ -284,7 +286,7 @@ def interrupted(monkeypatch):
     return at
 
 
-@pytest.mark.parametrize("stage", ["first", "second"])
+@for_each("stage", ["first", "second"])
 def test_an_interrupt_is_raised(interrupted, stage):
     x, _ = sheet(100)
     kind, method = {
@@ -296,7 +298,7 @@ def test_an_interrupt_is_raised(interrupted, stage):
         fit(x, Settings(n_steps=30, refine=True))
 
 
-@pytest.mark.parametrize("strength", [None, "auto"])
+@for_each("strength", [None, "auto"])
 def test_an_interrupt_can_keep_the_best_state(interrupted, strength):
     x, _ = sheet(300)
     settings = {"n_steps": 200, "refine": True, "strength": strength}
@@ -314,7 +316,7 @@ def test_an_interrupt_can_keep_the_best_state(interrupted, strength):
     assert fitted.factor == (1 if strength is None else fitted.history["factor"][-1])
 
 
-@pytest.mark.parametrize("n", [1, 10])
+@for_each("n", [1, 10])
 def test_an_interrupt_before_the_first_evaluation_is_raised(interrupted, n):
     x, _ = sheet(300)
     interrupted(AdamW, "step", n)
@@ -322,7 +324,7 @@ def test_an_interrupt_before_the_first_evaluation_is_raised(interrupted, n):
         fit(x, Settings(n_steps=200, on_interrupt="keep"))
 
 
-@pytest.mark.parametrize(("n_coarse", "at"), [(10_000, 20), (200, 20), (200, 50)])
+@for_each("n_coarse, at", [(10_000, 20), (200, 20), (200, 50)])
 def test_an_interrupt_can_keep_the_positions(interrupted, monkeypatch, n_coarse, at):
     x, _ = sheet(300)
     monkeypatch.setattr(refine_module, "N_COARSE", n_coarse)
@@ -337,7 +339,7 @@ def test_an_interrupt_can_keep_the_positions(interrupted, monkeypatch, n_coarse,
     assert fitted.displacement.mean() < 0.1
 
 
-@pytest.mark.parametrize("n_coarse", [10_000, 200])
+@for_each("n_coarse", [10_000, 200])
 def test_number_of_threads_does_not_change_the_positions(monkeypatch, n_coarse):
     x, _ = sheet(300)
     monkeypatch.setattr(refine_module, "N_COARSE", n_coarse)
@@ -367,7 +369,7 @@ def test_step_budget_stops_growing():
     assert [default_steps(n, 256) for n in (10, 800, 2_000, 10**6)] == [200, 375, 937, 1200]
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int32, np.float16])
+@for_each("dtype", [np.float32, np.float64, np.int32, np.float16])
 def test_standardization(dtype, monkeypatch):
     monkeypatch.setattr("scgeoae._matrix.BLOCK_SIZE", 64)
     raw = (np.random.default_rng(0).normal(size=(500, 4)) * [10, 5, 2, 0] + 30).astype(dtype)
@@ -386,7 +388,7 @@ def test_small_variation_on_a_large_offset_survives():
     np.testing.assert_allclose(x, expected, atol=1e-5)
 
 
-@pytest.mark.parametrize("scale", [1e-12, 1e12])
+@for_each("scale", [1e-12, 1e12])
 def test_unit_of_the_data_carries_over(scale):
     x, _ = sheet(150)
     settings = Settings(n_steps=30)
@@ -423,7 +425,7 @@ def test_cuda_gives_the_same_map():
         assert np.corrcoef(on_gpu.embedding[:, a], on_cpu.embedding[:, a])[0, 1] > 0.98
 
 
-@pytest.mark.parametrize("name", REGULARIZERS)
+@for_each("name", REGULARIZERS)
 def test_every_regularizer_trains(name):
     x, _ = sheet(120)
     for side in REGULARIZERS[name].sides:
@@ -435,7 +437,7 @@ def test_every_regularizer_trains(name):
             assert all(f"held_out_{label}" in fitted.history for label in labels)
 
 
-@pytest.mark.parametrize("name", REGULARIZERS)
+@for_each("name", REGULARIZERS)
 def test_every_regularizer_has_a_second_stage(name):
     x, _ = sheet(120)
     for side in REGULARIZERS[name].sides:
@@ -592,7 +594,7 @@ class OnDisk:
         return part
 
 
-@pytest.mark.parametrize("form", ["sparse", "dask", "on disk"])
+@for_each("form", ["sparse", "dask", "on disk"])
 def test_matrices_are_read_in_blocks(form, monkeypatch):
     x, _ = sheet(300)
     x = np.maximum(x, 0).astype(np.float32)
@@ -623,7 +625,7 @@ def test_bad_cells_are_counted_over_all_blocks(monkeypatch):
         fit(np.full((300, 4), 0.1, dtype=np.float32), Settings(), name="some matrix")
 
 
-@pytest.mark.parametrize("given", [False, True])
+@for_each("given", [False, True])
 def test_many_cells_are_sampled(monkeypatch, given):
     for module, name, value in (("setup", "MAX_SAMPLED", 200), ("fit", "MAX_SEARCHED", 150)):
         monkeypatch.setattr(import_module(f"scgeoae.training.{module}"), name, value)
@@ -646,7 +648,7 @@ def r2_of_plane(z, t):
     return 1 - np.square(residual).sum() / np.square(t - t.mean(0)).sum()
 
 
-@pytest.mark.parametrize("measured", [False, True])
+@for_each("measured", [False, True])
 def test_cells_at_which_metrics_are_taken_have_no_noise(measured):
     g = torch.Generator().manual_seed(0)
     cells = Cells(torch.randn(200, 3, generator=g))

@@ -7,6 +7,8 @@ import torch
 from scgeoae.geometry import anisotropy, relative_log_area
 from scgeoae.training import Settings, fit_decoder
 
+from ..for_each import for_each
+
 
 def agreement(metric, truth):
     """Correlations of log area and anisotropy with the true ones, the median anisotropy, and the median scale."""
@@ -25,7 +27,7 @@ def test_plate_carree(chart):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["stretched Swiss roll", "stereographic", "Mercator", "plate carrée"])
+@for_each("name", ["stretched Swiss roll", "stereographic", "Mercator", "plate carrée"])
 @pytest.mark.filterwarnings("ignore:invalid value encountered in divide")  # the anisotropy of a conformal chart
 def test_charts_of_known_metric(chart, name):
     x, z, truth = chart(name)

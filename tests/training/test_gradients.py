@@ -4,12 +4,13 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 
 import numpy as np
-import pytest
 import torch
 from scipy import sparse
 from scipy.spatial import KDTree
 
 from scgeoae.training.gradients import gradients
+
+from ..for_each import for_each
 
 
 def layout(n=300, d=2, seed=0):
@@ -70,7 +71,7 @@ def of_refined(y, narrowness, p, *, k, n_far=0, z=0.0, key=7, splits=(), n_threa
     return force, total
 
 
-@pytest.mark.parametrize("d", [1, 2, 3])
+@for_each("d", [1, 2, 3])
 def test_the_force_is_the_gradient_of_the_divergence(d):
     y, narrowness, p = layout(d=d)
     gradient, kernels = exact(y, narrowness, p)
@@ -82,7 +83,7 @@ def test_the_force_is_the_gradient_of_the_divergence(d):
     assert np.abs(force.sum(0)).max() < 1e-4 * np.abs(force).sum()
 
 
-@pytest.mark.parametrize(("n", "d"), [(300, 2), (120, 1), (200, 3)])
+@for_each("n, d", [(300, 2), (120, 1), (200, 3)])
 def test_a_sample_of_far_cells_stands_for_all_of_them(n, d):
     y, narrowness, p = layout(n, d)
     gradient, kernels = exact(y, narrowness, p)
@@ -137,7 +138,7 @@ def test_equal_places():
     assert np.linalg.norm(4 * force - gradient) < 1e-4 * np.linalg.norm(gradient)
 
 
-@pytest.mark.parametrize("d", [1, 2, 3])
+@for_each("d", [1, 2, 3])
 def test_the_force_of_chords_is_the_gradient_of_their_misfit(d):
     rng = np.random.default_rng(0)
     y, landmarks = (rng.normal(size=(n, d)).astype(np.float32) for n in (200, 24))

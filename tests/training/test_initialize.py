@@ -10,6 +10,8 @@ from scgeoae.training import Settings, fit, initialize
 from scgeoae.training.initialize import placed as place
 from scgeoae.training.setup import check_init
 
+from ..for_each import for_each
+
 
 @pytest.fixture(scope="module")
 def roll():
@@ -72,8 +74,8 @@ def test_duplicates_have_a_scale_too():
     torch.testing.assert_close(place(corners, x, x), x)
 
 
-@pytest.mark.parametrize(
-    ("init", "sentence"),
+@for_each(
+    "init, sentence",
     [
         (np.zeros((50, 3)), r"`init_pos` to have shape \(50, 2\), one position for each cell, found \(50, 3\)"),
         (np.zeros(50), r"`init_pos` to have shape \(50, 2\), one position for each cell, found \(50,\)"),
@@ -89,7 +91,7 @@ def test_what_is_no_layout_is_refused(init, sentence):
         fit(x, Settings(n_steps=1), init_pos=init)
 
 
-@pytest.mark.parametrize("regularizer", ["neighborhood", "denoising", "topological", "unit_isometric"])
+@for_each("regularizer", ["neighborhood", "denoising", "topological", "unit_isometric"])
 def test_every_kind_of_term_takes_part(regularizer, small, monkeypatch):
     monkeypatch.setattr(initialize, "N_WARM_UP_STEPS", 5)
     settings = Settings(regularizer=regularizer, n_steps=2, batch_size=16)
@@ -99,7 +101,7 @@ def test_every_kind_of_term_takes_part(regularizer, small, monkeypatch):
     np.testing.assert_array_equal(*maps)
 
 
-@pytest.mark.parametrize("power", [-1000, 0, 900])
+@for_each("power", [-1000, 0, 900])
 def test_a_layout_may_have_any_unit(roll, power):
     _, x, flat = roll
     flat = flat[:100].astype(np.float64)

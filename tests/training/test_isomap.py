@@ -13,12 +13,14 @@ import scgeoae.training.isomap as module
 from scgeoae.training import Settings, fit, initialize
 from scgeoae.training.isomap import isomap
 
+from ..for_each import for_each
+
 
 def rank_correlation(positions, true):
     return spearmanr(pdist(positions), pdist(true)).statistic
 
 
-@pytest.mark.parametrize(("n", "noise"), [(600, 0), (600, 0.5), (1000, 0), (1000, 0.5)])
+@for_each("n, noise", [(600, 0), (600, 0.5), (1000, 0), (1000, 0.5)])
 def test_unrolls_the_swiss_roll(n, noise):
     roll = sg.datasets.swiss_roll(n_obs=n, noise=noise)
     positions = isomap(roll.X, 2)
@@ -37,7 +39,7 @@ def test_cells_outside_of_the_sample_are_placed_between_those_in_it(monkeypatch)
     assert spread[1] == pytest.approx(spread[0], rel=0.05)
 
 
-@pytest.mark.parametrize("d", [1, 2, 3, 4])
+@for_each("d", [1, 2, 3, 4])
 def test_any_number_of_dimensions(d):
     rng = np.random.default_rng(0)
     flat = rng.uniform(size=(800, d)) * [8, 1, 1, 1][:d]
@@ -59,7 +61,7 @@ def test_with_all_cells_as_landmarks_it_is_that_of_scikit_learn():
     np.testing.assert_allclose(pdist(isomap(x, 2)), pdist(theirs), rtol=1e-6, atol=1e-4)
 
 
-@pytest.mark.parametrize("n_features", [2, 30])
+@for_each("n_features", [2, 30])
 def test_pieces_are_joined_by_the_shortest_edges(n_features):
     rng = np.random.default_rng(0)
     points = rng.normal(size=(200, n_features))
@@ -69,7 +71,7 @@ def test_pieces_are_joined_by_the_shortest_edges(n_features):
     np.testing.assert_allclose(joined.toarray(), np.maximum(tree, tree.T), rtol=1e-6)
 
 
-@pytest.mark.parametrize("gap", [30, 200])
+@for_each("gap", [30, 200])
 def test_two_pieces_are_both_unrolled(gap):
     rolls = [sg.datasets.swiss_roll(n_obs=600, random_state=seed) for seed in (0, 1)]
     x = np.concatenate([rolls[0].X, rolls[1].X + np.array([0, gap, 0])])
@@ -123,14 +125,13 @@ def test_the_same_seed_gives_the_same_bits():
     assert rank_correlation(isomap(x, 2, seed=3), isomap(x, 2, seed=4)) > 0.99
 
 
-@pytest.mark.parametrize(
-    ("x", "d"),
+@for_each(
+    "x, d",
     [
         (np.linspace(0, 1, 50)[:, None] * np.ones(3), 2),
         (np.ones((50, 3)), 1),
         (np.repeat(np.eye(3), 20, axis=0), 3),
     ],
-    ids=["line", "point", "three points"],
 )
 def test_data_of_fewer_dimensions_are_refused(x, d):
     with pytest.raises(ValueError, match=rf"fewer than {d} dimensions in adata\.X; give a smaller `n_components`"):

@@ -20,6 +20,8 @@ from scgeoae.training.contrastive import ContrastiveLoss
 from scgeoae.training.loop import descend
 from scgeoae.training.optimizer import AdamW
 
+from ..for_each import for_each
+
 TERMS = [
     Term("isometric", 0.3),
     Term("volume", 0.3),
@@ -104,7 +106,7 @@ def test_loss_and_gradients_are_those_of_plain_networks(
     check(made, batch, objective, 1e-3 if dtype == torch.float32 else 1e-8)
 
 
-@pytest.mark.parametrize("terms", [[], [Term("isometric", 0.5)], [Term("neighborhood", 0.5)]])
+@for_each("terms", [[], [Term("isometric", 0.5)], [Term("neighborhood", 0.5)]])
 def test_given_codes(terms):
     made = model(2, (8, 8), "silu", torch.float64)
     g = torch.Generator().manual_seed(1)
@@ -117,7 +119,7 @@ def test_given_codes(terms):
     torch.testing.assert_close(found.reconstruction, (made.decoder(codes) - x).square().mean())
 
 
-@pytest.mark.parametrize("kind", ["diagonal", "matrix", "function"])
+@for_each("kind", ["diagonal", "matrix", "function"])
 def test_ambient_metrics(kind):
     made = model(2, (8,), "silu", torch.float64)
     g = torch.Generator().manual_seed(1)
@@ -146,7 +148,7 @@ def test_lazy_penalties():
     assert every.at_step(2) is every
 
 
-@pytest.mark.parametrize("names", [("isometric",), ("curvature", "contractive")])
+@for_each("names", [("isometric",), ("curvature", "contractive")])
 def test_steps_are_those_of_torch(names):
     ours, theirs = (model(2, (16,), "silu", torch.float64) for _ in range(2))
     g = torch.Generator().manual_seed(1)

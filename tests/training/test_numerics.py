@@ -16,6 +16,8 @@ from scgeoae.geometry.regularizers import REGULARIZERS
 from scgeoae.training import Settings, fit
 from scgeoae.training.ambient import choose_ambient
 
+from ..for_each import for_each
+
 RNG = np.random.default_rng(0)
 CLOUD = RNG.normal(size=(200, 10))
 LINE = np.outer(RNG.normal(size=200), RNG.normal(size=10))
@@ -25,19 +27,19 @@ def values_of(fitted):
     return fitted.embedding, fitted.metric, fitted.encoder_metric, fitted.error
 
 
-@pytest.mark.parametrize("regularizer", sorted(REGULARIZERS))
+@for_each("regularizer", sorted(REGULARIZERS))
 def test_a_decoder_of_rank_one(regularizer):
     for value in values_of(fit(LINE, Settings(regularizer=regularizer, n_steps=30), progress_bar=False)):
         assert np.isfinite(value).all()
 
 
-@pytest.mark.parametrize("strength", [1e10, 1e30, 1e38])
+@for_each("strength", [1e10, 1e30, 1e38])
 def test_weights_beyond_reason(strength):
     for value in values_of(fit(CLOUD, Settings(strength=strength, n_steps=30), progress_bar=False)):
         assert np.isfinite(value).all()
 
 
-@pytest.mark.parametrize("regularizer", ["isometric", "volume", "conformal", "neighborhood", None])
+@for_each("regularizer", ["isometric", "volume", "conformal", "neighborhood", None])
 def test_an_exploding_decoder(regularizer):
     raw = CLOUD.copy()
     raw[17] *= 30
@@ -73,7 +75,7 @@ def test_a_metric_of_zero_has_a_finite_gradient():
     assert inverse(torch.zeros(3, 2, 2)).isfinite().all()
 
 
-@pytest.mark.parametrize("scale", [1e-20, 1e20])
+@for_each("scale", [1e-20, 1e20])
 def test_units_that_float32_cannot_square(scale):
     with pytest.raises(ValueError, match=re.escape("divide them by one number")):
         fit(CLOUD * scale, Settings(n_steps=5), progress_bar=False)

@@ -20,6 +20,8 @@ from scgeoae.nn import Autoencoder
 from scgeoae.training import Batch, Objective, Term
 from scgeoae.training.contrastive import ContrastiveLoss
 
+from ..for_each import for_each
+
 N, K, D, M = 7, 3, 4, 2
 
 
@@ -98,7 +100,7 @@ TERMS = [
 ]
 
 
-@pytest.mark.parametrize("term", TERMS, ids=lambda t: t.label)
+@for_each("term", TERMS)
 def test_equals_generic_derivatives(term):
     ae, b = model(), batch()
     found = loss(ae, b, terms=[term])
@@ -111,7 +113,7 @@ def test_equals_generic_derivatives(term):
     torch.testing.assert_close(found.total, error + 0.7 * found.penalties[0])
 
 
-@pytest.mark.parametrize("term", TERMS, ids=lambda t: t.label)
+@for_each("term", TERMS)
 def test_gradients_of_all_weights(term):
     ae, b = model(), batch()
     error = (ae.decoder(ae.encoder(b.x)) - b.x).square().mean()
@@ -210,7 +212,7 @@ def test_noise_is_on_the_input_alone():
     torch.testing.assert_close(found.penalties, noisy.penalties)
 
 
-@pytest.mark.parametrize("name", ["isometric", "contractive", "curvature"])
+@for_each("name", ["isometric", "contractive", "curvature"])
 def test_the_first_cells_carry_the_metric(name):
     ae, b = model(), batch()
     found = loss(ae, replace(b, n_metric=3), terms=[Term(name, 1.0)])
@@ -234,7 +236,7 @@ def ambients():
     }
 
 
-@pytest.mark.parametrize("name", ambients())
+@for_each("name", ambients())
 def test_ambient_metric(name):
     tensor, matrices = ambients()[name]
     ae, b = model(), batch()

@@ -11,6 +11,8 @@ import torch
 from scgeoae.nn import Mlp
 from scgeoae.training.optimizer import AdamW
 
+from ..for_each import for_each
+
 
 def mlp():
     return Mlp(3, 2, hidden=(5,), generator=torch.Generator().manual_seed(0)).double()
@@ -20,7 +22,7 @@ def loss(model, x):
     return (model(x) - x[:, :2].sin()).square().mean()
 
 
-@pytest.mark.parametrize("n_steps", [2, 4, 10, 200])
+@for_each("n_steps", [2, 4, 10, 200])
 def test_same_as_torch(n_steps):
     theirs, ours = mlp(), mlp()
     optimizer = torch.optim.AdamW(theirs.parameters(), lr=0.03, weight_decay=0.1)
@@ -37,7 +39,7 @@ def test_same_as_torch(n_steps):
     torch.testing.assert_close(list(ours.parameters()), list(theirs.parameters()), rtol=1e-9, atol=1e-12)
 
 
-@pytest.mark.parametrize("n_steps", [1, 4, 9, 10, 11])
+@for_each("n_steps", [1, 4, 9, 10, 11])
 def test_a_cycle_too_short_to_climb_begins_at_its_peak(n_steps):
     schedule = AdamW(mlp(), peak=0.03, n_steps=n_steps, climb=0.1).schedule
     rates = [schedule(step)[0] for step in range(n_steps)]

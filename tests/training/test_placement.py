@@ -14,6 +14,8 @@ from scgeoae.training.neighbors import nearest_neighbors
 from scgeoae.training.placement import Field, Reference, place
 from scgeoae.training.positions import N_NEAR
 
+from ..for_each import for_each
+
 
 def plane(a):
     """A network whose decoder is z ↦ Az."""
@@ -207,7 +209,7 @@ def test_a_cell_far_away_stays_on_the_map():
     assert (np.linalg.norm(found - start, axis=1) < np.linalg.norm(toward, axis=1)).all()
 
 
-@pytest.mark.parametrize("n", [4, 30, 41])
+@for_each("n", [4, 30, 41])
 def test_small_references(n):
     a, reference, x = sheet(n)
     found = place(plane(a), x, reference, perplexity=10, divergence_weight=0)

@@ -11,6 +11,8 @@ from scgeoae.training.affinities import affinities
 from scgeoae.training.neighbors import nearest_neighbors
 from scgeoae.training.positions import Jumps, Positions, kernel_widths
 
+from ..for_each import for_each
+
 
 def surface(a, bend=0.0):
     """A network whose decoder is z ↦ Az + bend · sin(z₁) e, with what `Positions` asks of it."""
@@ -49,7 +51,7 @@ def run(cells, model, n_steps=100):
     return cells.values
 
 
-@pytest.mark.parametrize("d", [1, 2, 3])
+@for_each("d", [1, 2, 3])
 def test_the_gradient_is_that_of_what_is_minimized(d, monkeypatch):
     n = 150
     a, z, x = data(n, d)
@@ -178,7 +180,7 @@ def test_kernel_widths():
     assert median > 0
 
 
-@pytest.mark.parametrize("block", [64, 2048])
+@for_each("block", [64, 2048])
 def test_every_number_of_threads_gives_the_same_bits(block, monkeypatch):
     a, z, x = data(500)
     monkeypatch.setattr(positions, "BLOCK", 2048)
@@ -198,7 +200,7 @@ def test_the_start_is_not_changed():
     np.testing.assert_array_equal(start, z.astype(np.float32))
 
 
-@pytest.mark.parametrize("n", [4, 12, 41, 42])
+@for_each("n", [4, 12, 41, 42])
 def test_few_cells_are_all_near(n):
     a, z, x = data(n)
     cells = moving(z.astype(np.float32), x, k=min(5, n - 1), perplexity=3)

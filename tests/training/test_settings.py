@@ -6,9 +6,11 @@ import pytest
 from scgeoae.geometry.regularizers import REGULARIZERS
 from scgeoae.training import Settings
 
+from ..for_each import for_each
 
-@pytest.mark.parametrize(
-    ("given", "message"),
+
+@for_each(
+    "given, message",
     [
         ({"n_components": 0}, "`n_components` to be an integer >= 1, found 0"),
         ({"n_components": 2.5}, "`n_components` to be an integer >= 1, found 2.5"),
@@ -54,8 +56,8 @@ def test_refused(given, message):
         Settings(**given)
 
 
-@pytest.mark.parametrize(
-    ("given", "contrasted", "noise"),
+@for_each(
+    "given, contrasted, noise",
     [
         ({}, True, None),
         ({"regularizer": "volume"}, True, None),
@@ -130,8 +132,8 @@ def test_auto():
     assert not Settings().is_auto
 
 
-@pytest.mark.parametrize(
-    ("given", "n_steps", "expected"),
+@for_each(
+    "given, n_steps, expected",
     [
         ({}, 1000, 2),
         ({}, 999, 1),

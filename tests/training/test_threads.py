@@ -10,9 +10,11 @@ import pytest
 
 from scgeoae._runtime import parallel_blocks
 
+from ..for_each import for_each
 
-@pytest.mark.parametrize("n_threads", [1, 2, 3, 20])
-@pytest.mark.parametrize("n", [0, 1, 7, 50])
+
+@for_each("n_threads", [1, 2, 3, 20])
+@for_each("n", [0, 1, 7, 50])
 def test_every_row_is_worked_on_once(n, n_threads):
     seen = np.zeros(n, dtype=int)
 
@@ -24,7 +26,7 @@ def test_every_row_is_worked_on_once(n, n_threads):
     assert (seen == 1).all()
 
 
-@pytest.mark.parametrize("n_threads", [1, 3])
+@for_each("n_threads", [1, 3])
 def test_an_error_is_raised(n_threads):
     def work(start, _stop):
         if start == 14:
