@@ -1,7 +1,7 @@
 """Published single-cell data sets, whose archives are downloaded once.
 
-An archive is never unpacked: wanted files are read into memory, so no member of it, whatever its name or kind, can write
-anywhere.
+An archive is never unpacked: wanted files are read into memory, so no member of it, whatever its name or kind, can
+write anywhere.
 """
 
 from __future__ import annotations
