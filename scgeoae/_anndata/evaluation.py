@@ -111,6 +111,7 @@ def read_evaluation(adata: AnnData, key: str) -> pd.DataFrame:
         msg = f"Did not find adata.uns[{key!r}]; run {call} first."
         raise KeyError(msg)
     table = adata.uns[key]
+    table = table.to_memory() if hasattr(table, "to_memory") else table  # of an AnnData that was read lazily
     if not isinstance(table, pd.DataFrame) or not set(COLUMNS) <= set(table):
         msg = f"adata.uns[{key!r}] is not a table of sg.tl.evaluate; run {call}, or give the `key` of one."
         raise ValueError(msg)

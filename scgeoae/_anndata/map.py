@@ -389,10 +389,11 @@ def read_map(adata: AnnData, key: str, argument: str = "key") -> Map:
 def _kind(uns: Mapping[str, Any], key: str, entry: str) -> Kind | None:
     stored = uns.get(entry)
     record: Mapping[str, Any] = stored if isinstance(stored, Mapping) else {}
+    params = record.get("params")
     if entry != key:
-        return "fitted" if "model" in record else "laplacian"
+        is_estimate = isinstance(params, Mapping) and str(params.get("method")) == "laplacian"
+        return "laplacian" if is_estimate else "fitted"
     # another package may have left its own parameters there, as sc.tl.umap does
     if stored is None or (record and not {"history", "scores", "model"} & set(record)):
         return None
-    params = record.get("params")
     return "counts" if isinstance(params, Mapping) and "library_size" in params else "autoencoder"

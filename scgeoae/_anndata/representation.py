@@ -314,8 +314,10 @@ def stored_representation(
         n_pcs=None if n_pcs is None else int(n_pcs),
         layer=params.get("layer"),
     )
-    if params["use_rep"] == "X" and genes is not None and not np.array_equal(genes, adata.var_names):
-        found = replace(found, matrix=_columns(found, adata.var_names, genes))
+    # names may be numbers, and a model has text
+    names = adata.var_names.astype(str)
+    if params["use_rep"] == "X" and genes is not None and not np.array_equal(genes, names):
+        found = replace(found, matrix=_columns(found, names, genes))
     if found.matrix.shape[1] != n_features:
         msg = (
             f"{found.name} has {found.matrix.shape[1]} columns, and the model of this map was trained on {n_features}: "

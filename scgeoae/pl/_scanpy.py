@@ -9,6 +9,7 @@ import pandas as pd
 import scanpy as sc
 from anndata import AnnData
 
+from .._anndata.columns import obs_column
 from .._arguments import as_list
 
 if TYPE_CHECKING:
@@ -58,19 +59,24 @@ def _check_in_place(kwargs: dict[str, Any]) -> None:
 
 
 def _drawable(m: Map, color: Any) -> AnnData:
-    """Return an AnnData that Scanpy can draw, with dense positions and without nullable booleans.
+    """Return an AnnData that Scanpy draws and does not change.
 
-    `anndata.concat` creates nullable booleans for a column that some cells lack; they become categories.
+    Its positions are an array, its columns have one name each, or Scanpy would overwrite them, and nullable booleans,
+    which `anndata.concat` makes of a column that some cells lack, are categories.
     """
     adata, slot = m.adata, str(m.slot)
-    columns = {name: adata.obs[name] for name in as_list(color) if name is not None and name in adata.obs}
+    if not isinstance(adata.obs, pd.DataFrame):  # it was read lazily
+        adata = adata.to_memory()
+    columns = {name: obs_column(adata, name) for name in as_list(color) if name is not None and name in adata.obs}
     flags = {name: column for name, column in columns.items() if isinstance(column.dtype, pd.BooleanDtype)}
-    if isinstance(adata.obsm[slot], np.ndarray) and not flags:
+    is_unique = adata.obs.columns.is_unique and adata.var.columns.is_unique
+    if isinstance(adata.obsm[slot], np.ndarray) and is_unique and not flags:
         return adata
+    obs, var = (frame.loc[:, ~frame.columns.duplicated()] for frame in (adata.obs, adata.var))
     return AnnData(
         adata.X,
-        obs=adata.obs.assign(**{name: column.astype("category") for name, column in flags.items()}),
-        var=adata.var,
+        obs=obs.assign(**{name: column.astype("category") for name, column in flags.items()}),
+        var=var,
         uns=dict(adata.uns),
         obsm={**adata.obsm, slot: m.positions},
         layers=dict(adata.layers),

@@ -97,7 +97,8 @@ def decode_positions(m: Map, positions: NDArray[np.float32], genes: Sequence[str
         expression = m.expression(genes)
         # annotate the genes only if all of them are still in `var`
         is_there = var_names.is_unique and np.isin(expression.genes, var_names).all()
-        var = m.adata.var.loc[expression.genes] if is_there else pd.DataFrame(index=expression.genes)
+        known = m.adata.var if isinstance(m.adata.var, pd.DataFrame) else m.adata.var.to_memory()
+        var = known.loc[expression.genes] if is_there else pd.DataFrame(index=expression.genes)
         decoded = AnnData(expression.of(x), var=var.assign(source=m.genes.sources[expression.columns]))
     decoded.obs_names = pd.RangeIndex(len(x)).astype(str)
     decoded.obsm[m.slot] = positions

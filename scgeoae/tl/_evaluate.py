@@ -163,6 +163,7 @@ def evaluate(
     >>> bool(wide.loc["geoae", "Spear"] > wide.loc["umap", "Spear"])
     True
     """
+    check_writable(adata, copy=False)
     table_key = checked_table_key(adata, key_added)
     if adata.n_obs < MIN_CELLS:
         msg = f"Expected at least {MIN_CELLS} cells, twice a neighborhood of 10, found {adata.n_obs}."
@@ -185,7 +186,6 @@ def evaluate(
         raise ValueError(msg)
     decoders = {name: _decoder_scores(read_map(adata, name)) for name in points if bases[name] == Slots(name).embedding}
 
-    check_writable(adata, copy=False)
     start = logg.info(f"evaluating {', '.join(points)} against {representation.name}")
     found = measure(
         representation.dense(),
