@@ -74,7 +74,7 @@ class GeoVAE(VAE):
     penalties
         Weights by name (`scgeoae.geometry.regularizers.REGULARIZERS`), in nats per gene.
     sampling
-        Where in latent space to evaluate them (`scgeoae.training.sampling.SAMPLINGS`).
+        Where in latent space to evaluate them (``scgeoae.training.sampling.SAMPLINGS``).
     ambient
         ``"log1p"`` or ``"fisher"``.
     library_size

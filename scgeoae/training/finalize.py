@@ -50,7 +50,7 @@ class Fit(NamedTuple):
     digest: str
     """Digest of the rows that were trained on and held out, as float32, which tells them from others."""
     environment: dict[str, Any]
-    """See `scgeoae.training.device.environment`."""
+    """Versions, number of threads, device and kind of processor."""
     noise: float = 0.0
     """Standard deviation of the noise on the cells that were encoded."""
     displacement: NDArray[np.float32] | None = None

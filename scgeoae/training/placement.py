@@ -96,7 +96,7 @@ def place(
     """Return the (m, d) codes of the (m, D) cells, which are placed among those of the `reference`.
 
     A cell starts where the nearest cells of the reference lie, and moves down the gradient of the refinement stage
-    (`scgeoae.training.positions.Positions`), while all others stay. It does not see other new cells, so it ends on the
+    (``positions.Positions``), while all others stay. It does not see other new cells, so it ends on the
     same place whatever cells come with it. A cell of the reference gets the place it has there.
     """
     neighbors = nearest_neighbors(reference.x, min(n_affinities(perplexity), len(reference.x)), of=x)

@@ -48,7 +48,7 @@ class Settings:
     neighbors_scale: float = 0.3
     noise: float | None = None
     """After construction a number (with "denoising" its strength), or None for the noise that suits the contrastive
-    loss (`scgeoae.training.neighbors.suitable_noise`)."""
+    loss."""
     refine: bool | None = None
     """None for the default of the regularizer (`refines`)."""
     tsne_weight: float = 0.25
