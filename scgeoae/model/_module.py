@@ -11,14 +11,13 @@ from scvi import REGISTRY_KEYS
 from scvi.module import VAE
 from scvi.module._constants import MODULE_KEYS
 from scvi.train import TrainingPlan
-from torch import nn
+from torch import distributed, nn
 
 from ..geometry import Ambient, fisher_metric, pullback
 from ..geometry.jet import forward_jacobian
 from ..geometry.regularizers import REGULARIZERS
 from ..nn import MapDecoder
 from ..nn.count_decoder import LayerNorm
-from ..training.gather import gather
 from ..training.sampling import SAMPLINGS
 
 if TYPE_CHECKING:
@@ -246,3 +245,21 @@ class GeoTrainingPlan(TrainingPlan):
                 batch_size=loss_output.n_obs_minibatch,
                 sync_dist=self.use_sync_dist,
             )
+
+
+def gather(rows: Tensor) -> Tensor:
+    """Return the rows of all processes of a distributed training; autograd can differentiate this.
+
+    The gradients of all processes add up on the way back, and are averaged over processes afterwards. So a loss of all
+    rows has the gradient that it would have in one process.
+    """
+    if not (distributed.is_available() and distributed.is_initialized()) or distributed.get_world_size() == 1:
+        return rows
+    from torch.distributed.nn.functional import all_gather
+
+    # the last minibatch may be shorter in one of the processes
+    sizes = [torch.zeros(1, dtype=torch.int64, device=rows.device) for _ in range(distributed.get_world_size())]
+    distributed.all_gather(sizes, torch.tensor([len(rows)], device=rows.device))
+    longest = max(int(size) for size in sizes)
+    padded = torch.cat([rows, rows.new_zeros(longest - len(rows), *rows.shape[1:])])
+    return torch.cat([part[: int(size)] for part, size in zip(all_gather(padded), sizes, strict=True)])

@@ -10,7 +10,7 @@ import torch
 from ..geometry.jet import Jet
 from ..geometry.metric import cometric, inverse, pullback
 from .map_decoder import MapDecoder
-from .residual import ResidualMlp
+from .mlp import ResidualMlp
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""A multilayer perceptron with derivatives in closed form."""
+"""A multilayer perceptron with its derivatives in closed form, and the residual network made of it."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from torch.nn.functional import linear
 
 from ..geometry.jet import Jet
 from .activations import ACTIVATIONS, IN_PLACE, derivatives
+from .passes import Network, Workspaces, fused_pass
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -103,10 +104,10 @@ class Mlp(nn.Module):
         # Tangents are (d, n, width) and pairs (d(d+1)/2, n, width), so each product below is one matrix product. They
         # start as the identity and as zero: their first products are the weight itself, the same at all points, and
         # nothing.
-        values, tangents, pairs = x, None, None
+        values, tangents, pairs = x, self.weights[0].T[:, None, :], None
         for i, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
             values = linear(values, weight, bias)
-            tangents = weight.T[:, None, :] if tangents is None else linear(tangents, weight)
+            tangents = tangents if i == 0 else linear(tangents, weight)
             pairs = None if pairs is None else linear(pairs, weight)
             if i == last:
                 break
@@ -142,3 +143,62 @@ class Mlp(nn.Module):
         for (weight, _), slope in zip(reversed(inner), reversed(slopes), strict=True):
             cotangents = (cotangents * slope) @ weight
         return Jet(values, cotangents.expand(-1, n, -1).transpose(0, 1))
+
+
+class ResidualMlp(nn.Module):
+    """The map x ↦ W x + f(x), with an `Mlp` f whose last layer starts at zero.
+
+    It starts at exactly its linear part, which adds a constant to every Jacobian and nothing to second derivatives.
+
+    Parameters
+    ----------
+    n_in, n_out
+        Number of input and of output features.
+    hidden, activation, generator
+        As in `Mlp`.
+    """
+
+    def __init__(
+        self,
+        n_in: int,
+        n_out: int,
+        *,
+        hidden: Sequence[int],
+        activation: str,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__()
+        self.linear = nn.Parameter(torch.zeros(n_out, n_in))
+        self.bend = Mlp(n_in, n_out, hidden=hidden, activation=activation, zero_last=True, generator=generator)
+        # to iterate over the lists of a module would take a twentieth of a step
+        layers = list(zip(self.bend.weights, self.bend.biases, strict=True))
+        self._network = Network(self.linear, layers, activation, Workspaces())
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (n, n_in) inputs to (n, n_out) values."""
+        return linear(x, self.linear) + self.bend(x)
+
+    def jet(self, x: Tensor, *, order: int = 1) -> Jet:
+        """Return values and derivatives up to `order` (1 or 2) at (n, n_in) inputs."""
+        bend = self.bend.jet(x, order=order)
+        return Jet(linear(x, self.linear) + bend.values, bend.first + self.linear, bend.second)
+
+    def rows(self, x: Tensor) -> Jet:
+        """Return values and first derivatives at (n, n_in) inputs, with one backward pass for each output."""
+        bend = self.bend.rows(x)
+        return Jet(linear(x, self.linear) + bend.values, bend.first + self.linear)
+
+    def fused(self, x: Tensor, *, n_tangents: int = 0) -> tuple[Tensor, Tensor]:
+        """Return values at (n, n_in) inputs, and the (m, n_out, n_in) derivatives at the first m of them, for training.
+
+        These are the results of calling the network and of `jet`, in half the time. They can be differentiated once,
+        with ``backward()``; see `scgeoae.nn.passes.fused_pass`.
+        """
+        if not torch.is_grad_enabled():
+            return self(x), self.jet(x[:n_tangents]).first
+        values, tangents = fused_pass(self._network, x, n_tangents)
+        return values, tangents.permute(1, 2, 0)
+
+    def free_workspaces(self) -> None:
+        """Free the memory that `fused` holds for further calls."""
+        self._network.workspaces.clear()

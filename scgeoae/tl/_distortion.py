@@ -14,7 +14,7 @@ from .._runtime import default_torch_modes
 from ..graphs import laplacian_metric, tears
 from ..training import Settings
 from ..training.device import environment
-from ._fit_embedding import check_fit, find_embedding, fit_embedding
+from ._adopt import check_fit, find_embedding, fit_embedding
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

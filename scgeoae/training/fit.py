@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -125,7 +124,7 @@ def fit(
         objective = Objective(
             settings.terms,
             settings.contrastive,
-            sampler=None if draw is None else partial(draw, generator=setup.on_device),
+            sampler=None if draw is None else lambda z: draw(z, setup.on_device),
             interval=settings.penalty_interval(n_steps),
         )
         with training_threads(settings.batch_size, chosen):
@@ -135,7 +134,7 @@ def fit(
 
         setup.model.ambient = ambient
         codes, unit, interrupted_at = None, None, None
-        if settings.refines and run.interrupted_at is None:
+        if all_x is not None and near is not None and run.interrupted_at is None:
             # a layout to start at may have unrolled the data, and chords would roll them up again
             keeps_chords = settings.keeps_lengths and ambient is None and layout is None
             stage = Refinement(
@@ -199,7 +198,7 @@ def _cells(setup: Setup, settings: Settings, neighbors: NDArray[np.integer] | No
             positives = find_neighbors(x, some, N_POSITIVES, of=torch.cat([some, setup.validation]))
     noise = settings.noise
     if noise is None:
-        noise = suitable_noise(x, positives, train if anchors is None else anchors)
+        noise = 0.0 if positives is None else suitable_noise(x, positives, train if anchors is None else anchors)
     return Cells(x, neighbors=around, positives=positives, anchors=anchors), noise
 
 

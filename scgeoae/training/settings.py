@@ -115,9 +115,10 @@ class Settings:
             if self.strength is None:
                 self._set("strength", 0.0 if self.regularizer is None else REGULARIZERS[self.regularizer].strength)
             if not auto:
-                self._set("strength", checked_number(self.strength, "strength", or_="'auto'"))
-                if self.regularizer is None and self.strength > 0:
-                    msg = f"strength={self.strength:g} without a regularizer has no effect; name one."
+                strength = checked_number(self.strength, "strength", or_="'auto'")
+                self._set("strength", strength)
+                if self.regularizer is None and strength > 0:
+                    msg = f"strength={strength:g} without a regularizer has no effect; name one."
                     raise ValueError(msg)
         if auto and not any(REGULARIZERS[name].loss is not None for name, weight in self._given.items() if weight > 0):
             msg = (
@@ -175,7 +176,9 @@ class Settings:
             return self.regularizer
         if self.regularizer is None:
             return {}
-        return {self.regularizer: REGULARIZERS[self.regularizer].strength if self.is_auto else self.strength}
+        # with "auto" the customary weight is the one that a factor multiplies
+        strength = self.strength if isinstance(self.strength, float) else REGULARIZERS[self.regularizer].strength
+        return {self.regularizer: strength}
 
     @property
     def keeps_interrupted(self) -> bool:

@@ -244,9 +244,9 @@ def test_calling_convention():
 
 def test_address_and_datasetdir(folder):
     """What users of the published archives expect, without a server."""
-    from scgeoae.datasets import _archive
+    from scgeoae.datasets import _published
 
-    assert _archive._BASE_URL == "http://cb.csail.mit.edu/cb/densvis/datasets/"
+    assert _published._BASE_URL == "http://cb.csail.mit.edu/cb/densvis/datasets/"
     put(folder, GOOD[PBMC])
     assert load().uns["source"].endswith("http://cb.csail.mit.edu/cb/densvis/datasets/zheng_pbmc_data.tar.gz")
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from scgeoae.nn import ACTIVATIONS, flatten
 from scgeoae.nn.flatten import gather_gradients, release
-from scgeoae.nn.residual import ResidualMlp
+from scgeoae.nn.mlp import ResidualMlp
 
 from ..for_each import for_each
 

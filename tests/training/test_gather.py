@@ -8,7 +8,7 @@ import torch
 from torch import distributed, multiprocessing
 
 from scgeoae.geometry import regularizers
-from scgeoae.training.gather import gather
+from scgeoae.model._module import gather
 
 SIZES = (5, 3)
 

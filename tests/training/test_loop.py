@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 import scgeoae as sg
 from scgeoae.geometry import Ambient
 from scgeoae.nn import Autoencoder
-from scgeoae.nn.residual import ResidualMlp
+from scgeoae.nn.mlp import ResidualMlp
 from scgeoae.training import Batch, Objective, Term
 from scgeoae.training.contrastive import ContrastiveLoss
 from scgeoae.training.loop import descend
