@@ -86,5 +86,5 @@ def test_the_cross_section_meets_every_case():
     met = {pair for pairs in CHOSEN.values() for pair in pairs}
     assert met == {(order, case) for order, cases in ORDERS.items() for case in cases}
     for role, pairs in CHOSEN.items():
-        assert len(pairs) == len(set(pairs)) >= 5, role
+        assert len(pairs) == len(set(pairs)) >= 3, role
         assert {order for order, _ in pairs} == {order_of(role)}
