@@ -266,8 +266,8 @@ class Map:
         if self.adata.n_obs != self.n_cells:
             msg = (
                 f"adata has {self.adata.n_obs} cells, and the map in adata.obsm[{self.slot!r}] was made of "
-                f"{self.n_cells}, and this call needs all of them: give the AnnData in which it was made, or allow_subset=True where "
-                "there is such an argument."
+                f"{self.n_cells}. This call needs all of them: give the AnnData in which it was made (sg.tl.transform "
+                "takes allow_subset=True)."
             )
             raise ValueError(msg)
 

@@ -3,8 +3,7 @@
 from .activations import ACTIVATIONS
 from .autoencoder import Autoencoder
 from .count_decoder import CountDecoder
-from .flatten import flatten
 from .map_decoder import MapDecoder
 from .mlp import Mlp
 
-__all__ = ["ACTIVATIONS", "Autoencoder", "CountDecoder", "MapDecoder", "Mlp", "flatten"]
+__all__ = ["ACTIVATIONS", "Autoencoder", "CountDecoder", "MapDecoder", "Mlp"]

@@ -26,7 +26,8 @@ def flatten(module: nn.Module) -> nn.Parameter:
     Examples
     --------
     >>> import torch
-    >>> from scgeoae.nn import Mlp, flatten
+    >>> from scgeoae.nn import Mlp
+    >>> from scgeoae.nn.flatten import flatten
     >>> mlp = Mlp(2, 3, hidden=(4,))
     >>> flat = flatten(mlp)
     >>> flat.shape

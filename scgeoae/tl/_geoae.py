@@ -211,8 +211,9 @@ def geoae(
     n_steps
         Largest number of steps, for training and for refinement. Default: for training, 120 epochs, but at least 200
         and at most 1,200 steps, so that time does not grow with the number of cells; for refinement, 400 steps. Beyond
-        10,000 cells, training takes half as many steps, and refinement 200 on a sample and 200 or fewer on all cells. Training ends earlier if the validation loss stops falling. With more than 100,000 cells,
-        it uses a random 100,000.
+        10,000 cells, training takes half as many steps, and refinement 200 on a sample and 200 or fewer on all cells.
+        Training ends earlier if the validation loss stops falling. With more than 100,000 cells, it uses a random
+        100,000.
     batch_size
         Number of cells per step. The contrastive loss uses at most 256 of them.
     learning_rate

@@ -27,7 +27,7 @@ class AdamW:
     Parameters
     ----------
     module
-        The module whose parameters are changed. They become views of one vector (`scgeoae.nn.flatten`).
+        The module whose parameters are changed. They become views of one vector (``scgeoae.nn.flatten``).
     peak
         Peak of the learning rate.
     n_steps

@@ -10,8 +10,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scgeoae.nn import ACTIVATIONS, flatten
-from scgeoae.nn.flatten import gather_gradients, release
+from scgeoae.nn import ACTIVATIONS
+from scgeoae.nn.flatten import flatten, gather_gradients, release
 from scgeoae.nn.mlp import ResidualMlp
 
 from ..for_each import for_each
