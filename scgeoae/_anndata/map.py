@@ -89,14 +89,15 @@ class Map:
         return Slots(self.key)
 
     @property
-    def is_own(self) -> bool:
-        """Whether the positions were computed by scgeoae, together with a decoder."""
-        return self.kind in ("autoencoder", "counts")
+    def has_model(self) -> bool:
+        """Whether a model is stored. ``uns[key]`` may hold anything else, since other packages write there, too."""
+        stored = self.adata.uns.get(self.entry)
+        return isinstance(stored, Mapping) and "model" in stored
 
     @property
-    def has_model(self) -> bool:
-        """Whether the metric tensors come from a model."""
-        return self.kind in ("autoencoder", "counts", "fitted")
+    def is_own(self) -> bool:
+        """Whether the positions were computed by scgeoae, together with a decoder."""
+        return self.has_model and self.entry == self.key
 
     @cached_property
     def positions(self) -> NDArray[Any]:

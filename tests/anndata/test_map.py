@@ -83,6 +83,21 @@ def test_kinds(stored, key, kind, is_own, has_model):
         assert m.positions.shape == (60, 2)
 
 
+@pytest.mark.parametrize("entry", [{}, "text", np.arange(3), {"history": {}}, {"scores": {}}, {"params": {"a": 1}}])
+def test_entries_of_other_packages(stored, entry):
+    adata = stored[:, :].copy()
+    adata.uns["plain"] = entry
+    assert not read_map(adata, "plain").has_model
+    assert "plain" in set(sg.tl.evaluate(adata, basis=["plain", "umap"], use_rep="X")["basis"])
+    assert "plain" in set(sg.tl.evaluate(adata, basis="plain")["basis"])
+    sg.tl.distortion(adata, basis="plain", **QUICK)
+    assert read_map(adata, "plain").kind == "fitted"
+    del adata.uns["plain_distortion"]
+    sg.tl.adopt(adata, basis="plain", **QUICK)
+    assert read_map(adata, "plain").has_model
+    assert not read_map(adata, "plain").is_own
+
+
 def test_parts_are_read_once(stored):
     m = read_map(stored, "geoae")
     for part in ("positions", "params", "scores", "model", "graph", "representation"):
