@@ -3,7 +3,7 @@
 Every method gets the same 50 principal components, in one run. Written into ``benchmarks/results``:
 
 - ``embeddings_{data}.md``: medians over the seeds of all measures of `scgeoae.tl.evaluate`, and of
-  the seconds of CPU time of the embedding alone, neighbours included, after a first run that
+  the seconds of CPU time of the embedding alone, neighbors included, after a first run that
   compiles what compiles; then the cells that were left out, a fifth, placed afterwards
 - ``embeddings_{data}.png``: the table as `scgeoae.pl.evaluation` draws it
 - ``maps_{data}.png``: UMAP, t-SNE and the default map with indicatrices and areas
@@ -170,7 +170,7 @@ def draw(adata: AnnData, name: str) -> None:
         legend = {} if basis == "geoae" else {"legend_loc": "none"}
         shown = {"basis": basis, "show": False, "title": title}
         sg.pl.indicatrices(adata, color=LABELS[name], ax=axes[0, column], **shown, **legend)
-        # one scale for all, or the least distorted would look as colourful as the most
+        # one scale for all, or the least distorted would look as colorful as the most
         sg.pl.jacobian_heatmap(adata, ax=axes[1, column], vmax=0.5, **shown)
     figure.savefig(RESULTS / f"maps_{name}.png", dpi=70)
     plt.close(figure)

@@ -14,7 +14,7 @@ LABELS = {
     "packer2019_amphid_neurons": "cell_type",
     "zilionis2019_mouse_lung": "major_cell_type",
 }
-# Settings of the autoencoders of the literature, which have no neighbour term
+# Settings of the autoencoders of the literature, which have no neighbor term
 LITERATURE = {"neighbors_weight": 0, "batch_size": 128, "learning_rate": 5e-3}
 
 

@@ -192,7 +192,7 @@ def adopt(seeds: range) -> pd.DataFrame:
 def ingest(adata: AnnData, known: AnnData, unseen: np.ndarray, seed: int) -> np.ndarray:
     """Return how far `scanpy.tl.ingest` places left-out cells from where the given UMAP has them, in its diameters.
 
-    It places a cell at its neighbours' positions by UMAP's transform, which wants the UMAP model of the known cells;
+    It places a cell at its neighbors' positions by UMAP's transform, which wants the UMAP model of the known cells;
     their positions are those of the map that is given.
     """
     from anndata import AnnData

@@ -354,7 +354,7 @@ def _normalized(counts: Representation, adata: AnnData, params: Params) -> Repre
         sizes = np.asarray(matrix.sum(1), dtype=np.float64).ravel()
     factors = np.divide(float(params["library_size"]), sizes, out=np.zeros_like(sizes), where=sizes > 0)
     normalized = sparse.csr_matrix(sparse.diags(factors.astype(np.float32)) @ matrix).log1p()
-    return Representation(normalized, f"log1p of the normalised {counts.name}", counts.params)
+    return Representation(normalized, f"log1p of the normalized {counts.name}", counts.params)
 
 
 def real_matrix(values: Any, name: str) -> NDArray[Any]:

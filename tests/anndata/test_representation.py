@@ -65,7 +65,7 @@ def test_without_variables_the_components_are_taken():
 
 
 @for_each("kind", [np.asarray, sparse.csr_matrix, sparse.csc_array])
-def test_counts_are_told_from_normalised_data(kind):
+def test_counts_are_told_from_normalized_data(kind):
     counts = np.random.default_rng(0).poisson(2, size=(120, 60)).astype(np.float32)
     with pytest.warns(UserWarning, match=r"whole numbers: normalize counts first with sc\.pp\.normalize_total"):
         choose(AnnData(kind(counts)))

@@ -314,7 +314,7 @@ def _(adata: AnnData) -> AnnData:
     return adata
 
 
-# --- a neighbour graph
+# --- a neighbor graph
 def neighbors_case(name: str, change: Callable[[AnnData], None]) -> None:
     def change_graph(adata: AnnData) -> AnnData:
         import scanpy as sc

@@ -29,7 +29,7 @@ def test_slots(name):
 
 @pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow) if n == "torus_patch" else n for n in MAKERS])
 def test_geodesics_are_shortest_paths_through_dense_points(name):
-    """An independent computation: paths in a neighbour graph of many points are a bit too long."""
+    """An independent computation: paths in a neighbor graph of many points are a bit too long."""
     adata = MAKERS[name](n_obs=2500)
     # paths of the graph avoid the opening of the sphere, great circles do not
     if name == "open_sphere":
@@ -78,7 +78,7 @@ def test_curvature_agrees_with_fitted_quadrics(name):
 
 
 def _is_inner(adata):
-    """Points with neighbours on all sides: their mean is near."""
+    """Points with neighbors on all sides: their mean is near."""
     near = kneighbors_graph(adata.X, 40)
     drift = np.linalg.norm(near @ adata.X / 40 - adata.X, axis=1)
     reach = np.sqrt((near @ (adata.X**2) / 40 - (near @ adata.X / 40) ** 2).sum(1))

@@ -151,7 +151,7 @@ def arguments(draw: Any, name: str) -> dict[str, Any]:
 
 
 def state_of(adata: AnnData) -> dict[str, Any]:
-    """Return a fingerprint of each slot; the colours of a column are Scanpy's way to remember them."""
+    """Return a fingerprint of each slot; the colors of a column are Scanpy's way to remember them."""
     return {path: value for path, value in fingerprints(adata).items() if not path.endswith("_colors']")}
 
 

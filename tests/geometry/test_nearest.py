@@ -12,7 +12,7 @@ from ..for_each import for_each
 
 @st.composite
 def maps(draw):
-    """Positions, some of them shared by many cells, and how many neighbours to look for."""
+    """Positions, some of them shared by many cells, and how many neighbors to look for."""
     n, d = draw(st.integers(2, 60)), draw(st.sampled_from([1, 2, 3, 10, 16]))
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     n_places = draw(st.integers(1, n))

@@ -217,7 +217,7 @@ def test_slots(made):
         sg.get.metric_tensors(adata, key="geoscvi", side="encoder")
 
 
-def test_representation_is_log1p_of_normalised_counts(made):
+def test_representation_is_log1p_of_normalized_counts(made):
     import scanpy as sc
 
     from scgeoae._anndata.representation import stored_representation

@@ -42,7 +42,7 @@ def test_edges_and_cells(ripped):
     (rings,) = [c for c in ax.collections if len(c.get_offsets()) == ripped.obs["umap_broken"].sum()]
     np.testing.assert_array_equal(rings.get_offsets(), ripped.obsm["X_umap"][ripped.obs["umap_broken"]])
     assert said(ax) == [f"{torn.nnz // 2} torn edges", f"{ripped.obs['umap_broken'].sum()} broken cells"]
-    # the legend of the colours is still there
+    # the legend of the colors is still there
     assert [text.get_text() for text in ax.get_legend().get_texts()] == ["left", "right"]
     assert ax.get_title() == "side"
 

@@ -68,14 +68,14 @@ def test_what_is_written(stored):
     assert ax.get_xlabel() == "held against X_pca on 2,526 cells"
 
 
-def test_colours_are_places_between_worst_and_best(stored):
+def test_colors_are_places_between_worst_and_best(stored):
     ax = sg.pl.evaluation(stored, sort=None, show=False)
     (image,) = ax.images
-    colours = image.get_array()
-    np.testing.assert_allclose(colours[:, 0], [0.75, 1, 0])
-    np.testing.assert_allclose(colours[:, 1], [1, 1, 0])
-    np.testing.assert_allclose(colours[:, 2], [0, (0.034 - 0.0032) / (0.034 - 0.0015), 1])
-    assert colours.mask[:, 4].all()
+    colors = image.get_array()
+    np.testing.assert_allclose(colors[:, 0], [0.75, 1, 0])
+    np.testing.assert_allclose(colors[:, 1], [1, 1, 0])
+    np.testing.assert_allclose(colors[:, 2], [0, (0.034 - 0.0032) / (0.034 - 0.0015), 1])
+    assert colors.mask[:, 4].all()
     assert image.get_clim() == (0, 1)
     (bar,) = [a for a in ax.figure.axes if a is not ax]
     assert [t.get_text() for t in bar.get_yticklabels()] == ["worst", "best"]

@@ -107,7 +107,7 @@ def test_scanpy_arguments_are_passed_on(fitted):
     assert "Dendritic" in [t.get_text() for t in ax.texts]
 
 
-def test_genes_and_several_colours(fitted):
+def test_genes_and_several_colors(fitted):
     axes = sg.pl.indicatrices(fitted, color=["CST3", "bulk_labels"], show=False)
     assert [ax.get_title() for ax in axes] == ["CST3", "bulk_labels"]
     assert all(len(outlines(ax)[0]) > 50 for ax in axes)
@@ -234,6 +234,6 @@ def test_sides_refused(fitted, plot):
         plot(fitted, side="both", ax=ax, show=False)
 
 
-def test_both_sides_take_one_colour(fitted):
+def test_both_sides_take_one_color(fitted):
     with pytest.raises(ValueError, match=r"give one color, found \['n_genes', 'n_counts'\]"):
         sg.pl.indicatrices(fitted, side="both", color=["n_genes", "n_counts"], show=False)

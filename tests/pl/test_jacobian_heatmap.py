@@ -43,7 +43,7 @@ def test_background_is_the_jacobian_on_the_support(fitted):
     assert 0.05 < drawn.mean() < 0.9
 
 
-def test_colour_bar_says_what_it_shows(fitted):
+def test_color_bar_says_what_it_shows(fitted):
     ax = sg.pl.jacobian_heatmap(fitted, show=False)
     bars = [a for a in ax.figure.axes if a is not ax]
     assert [bar.get_ylabel() for bar in bars] == [r"$\log_{10}$ ($\sqrt{\det G}$ / mean)"]
@@ -60,7 +60,7 @@ def test_options(fitted, tmp_path):
     assert (tmp_path / "x.png").stat().st_size > 10_000
 
 
-def test_colour_is_what_the_plot_is_about(fitted):
+def test_color_is_what_the_plot_is_about(fitted):
     with pytest.raises(TypeError, match="color"):
         sg.pl.jacobian_heatmap(fitted, color="bulk_labels", show=False)
 
@@ -79,7 +79,7 @@ def test_a_subset_keeps_the_mean_of_the_whole_run(fitted):
     np.testing.assert_allclose(background_at(part[1], z), background_at(whole[1], z), atol=0.02)
 
 
-def test_both_sides_with_the_same_colours(fitted):
+def test_both_sides_with_the_same_colors(fitted):
     left, right = sg.pl.jacobian_heatmap(fitted, side="both", resolution=40, show=False)
     assert [left.get_title(), right.get_title()] == ["decoder", "encoder"]
     for ax, suffix in ((left, ""), (right, "_encoder")):

@@ -494,7 +494,7 @@ def test_neighbor_term_uses_the_graph_that_is_there(reduced):
     run(adata, n_steps=3, random_state=0)
     assert "neighbors" in adata.uns["geoae"]["params"]
     with_graph = adata.obsm["X_geoae"].copy()
-    # the same neighbours, found by ourselves among the cells that are trained on
+    # the same neighbors, found by ourselves among the cells that are trained on
     del adata.uns["neighbors"]
     run(adata, n_steps=3, random_state=0)
     assert "neighbors" not in adata.uns["geoae"]["params"]

@@ -31,7 +31,7 @@ def test_encoder_metric_is_the_image_of_the_unit_ball(fitted):
     x = torch.from_numpy(np.asarray(fitted.obsm["X_pca"], dtype=np.float64))[:20]
     p = torch.from_numpy(sg.get.metric_tensors(fitted, side="encoder"))[:20].double()
     rows = model.encoder_jacobian(x)
-    # of all steps to a neighbouring position the shortest, of length √(vᵀPv)
+    # of all steps to a neighboring position the shortest, of length √(vᵀPv)
     v = torch.tensor([1.0, 0.5], dtype=torch.float64)
     step = torch.einsum("ndx,nde,e->nx", rows, p, v)
     h = 1e-5

@@ -241,7 +241,7 @@ def test_curvature_flattens():
 
 
 @for_each("sampling", ["mixup", "gaussian"])
-def test_sampling_regularises_where_there_are_no_cells(sampling):
+def test_sampling_regularizes_where_there_are_no_cells(sampling):
     rng = np.random.default_rng(0)
     x = rng.normal(size=(600, 6)) * [3, 2, 0.1, 0.1, 0.1, 0.1]
     x = x[np.abs(x[:, 0]) > 2]  # a gap in the middle
@@ -469,7 +469,7 @@ def test_encoder_regularizer_lowers_the_distortion_of_the_encoder():
     for network in ("decoder", "encoder"):
         for held in (network, "both"):
             assert iso[network]["isometric", held] < iso[network][None, None] / 10
-    # each network is served best by its own regulariser
+    # each network is served best by its own regularizer
     assert iso["decoder"]["isometric", "decoder"] < iso["decoder"]["isometric", "encoder"]
     assert iso["encoder"]["isometric", "encoder"] < iso["encoder"]["isometric", "decoder"]
 
