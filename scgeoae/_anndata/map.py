@@ -120,6 +120,15 @@ class Map:
 
     def metric(self, side: Side = "decoder") -> NDArray[Any]:
         """Return the (n, d, d) metric tensors at the cells."""
+        if side not in self._metrics:
+            self._metrics[side] = self._read_metric(side)
+        return self._metrics[side]
+
+    @cached_property
+    def _metrics(self) -> dict[Side, NDArray[Any]]:
+        return {}
+
+    def _read_metric(self, side: Side) -> NDArray[Any]:
         slot = Slots(self.key, side).metric
         if slot not in self.adata.obsm:
             raise self._not_found(f"adata.obsm[{slot!r}]")
@@ -303,7 +312,7 @@ class Map:
             )
             raise KeyError(msg) from None
 
-    @property
+    @cached_property
     def unit(self) -> Unit:
         """The length in the representation of one unit of length on the map.
 

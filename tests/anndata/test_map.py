@@ -102,6 +102,8 @@ def test_parts_are_read_once(stored):
     m = read_map(stored, "geoae")
     for part in ("positions", "params", "scores", "model", "graph", "representation"):
         assert getattr(m, part) is getattr(m, part)
+    assert m.metric("encoder") is m.metric("encoder") is not m.metric()
+    assert m.unit is m.unit
     assert m.n_cells == 60
     np.testing.assert_array_equal(m.genes.names, stored.var_names)
     np.testing.assert_allclose(m.representation.dense(), stored.X)
