@@ -268,7 +268,7 @@ class _MatrixRanks(NamedTuple):
 
 
 def _pair_distances(points: Any) -> Floats:
-    """Return the distances of all pairs of n points, (n (n - 1) / 2,), as `scipy.spatial.distance.pdist` orders them."""
+    """Return the distances of all pairs of n points, (n (n - 1) / 2,), in the order of SciPy's ``pdist``."""
     n = points.shape[0]
     found = np.empty(n * (n - 1) // 2)
     at = 0
