@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-import torch
 from scipy import sparse
 from sklearn.utils import check_random_state
 
+from .._runtime import one_blas_thread
 from .clusters import cluster_agreement
 from .coranking import coranking_measures
-from .distances import average_ranks, chunks, correlation, distances
-from .evaluation import MIN_CELLS, Estimate, _checked
+from .distances import average_ranks, correlation, distances, for_row_blocks, squared_norms
+from .evaluation import Estimate, _checked, _reordered
 from .fuzzy_graph import exact_neighbors, fuzzy_graph, local_radii
 from .measures import OPENPROBLEMS
 from .spectral import spectral_layout
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
     from numpy.typing import ArrayLike, NDArray
+
+    from .distances import Points
 
     Floats = NDArray[np.float64]
 
@@ -50,7 +52,7 @@ class Benchmark(NamedTuple):
 
 
 def openproblems(
-    x: ArrayLike | sparse.csr_matrix,
+    x: ArrayLike | sparse.sparray | sparse.spmatrix,
     embeddings: Mapping[str, ArrayLike],
     *,
     labels: ArrayLike | None = None,
@@ -143,9 +145,10 @@ def openproblems(
     >>> round(found["two of ten"].scores["qnx_auc"].value, 2)
     0.57
     """
-    points_x = _points(x, "x")
-    n = points_x.shape[0]
-    points = {name: _points(z, name, n) for name, z in embeddings.items()}
+    checked_x = _checked(x, "x")
+    n = checked_x.shape[0]
+    points_x = _reordered(checked_x, np.arange(n))
+    points = {name: _reordered(_checked(z, name, n), np.arange(n)) for name, z in embeddings.items()}
     codes = None if labels is None else _codes(labels, n)
     notes = _undefined(points_x.shape, codes)
     wanted = set(measures) - notes.keys()
@@ -156,15 +159,15 @@ def openproblems(
         for name, of_name in values.items():
             found[name] |= of_name
 
-    if "waypoint_distance_correlation" in wanted:
-        add(_waypoint_correlations(points_x[waypoints], {name: z[waypoints] for name, z in points.items()}))
-    if wanted & set(CORANKING):
-        of_waypoints = {name: z[waypoints] for name, z in points.items()}
-        add(coranking_measures(points_x[waypoints], of_waypoints, n_threads=torch.get_num_threads()))
-    if codes is not None and wanted & {"centroid_distance_correlation", "label_distance_correlation"}:
-        add(_centroid_correlations(points_x, points, codes, waypoints))
-    if wanted & {"density_preservation", *CLUSTERS, "spectral_distance_correlation"}:
-        add(_graph_measures(points_x, points, codes, wanted))
+    with one_blas_thread():
+        if "waypoint_distance_correlation" in wanted:
+            add(_waypoint_correlations(points_x[waypoints], {name: z[waypoints] for name, z in points.items()}))
+        if wanted & set(CORANKING):
+            add(coranking_measures(points_x[waypoints], {name: z[waypoints] for name, z in points.items()}))
+        if codes is not None and wanted & {"centroid_distance_correlation", "label_distance_correlation"}:
+            add(_centroid_correlations(points_x, points, codes, waypoints))
+        if wanted & {"density_preservation", *CLUSTERS, "spectral_distance_correlation"}:
+            add(_graph_measures(points_x, points, codes, wanted))
     return {name: _benchmark(values, measures, n, notes, codes) for name, values in found.items()}
 
 
@@ -198,7 +201,7 @@ def _benchmark(
 def _undefined(shape: tuple[int, int], codes: NDArray[np.intp] | None) -> dict[str, str]:
     """Return the measures that are not defined for these data, by name, and why."""
     n, n_features = shape
-    notes = {}
+    notes: dict[str, str] = {}
     if codes is None or codes.max() == 0:
         why = "it needs labels" if codes is None else "it needs at least two labels, found one"
         notes |= dict.fromkeys(LABELS, why)
@@ -212,20 +215,6 @@ def _undefined(shape: tuple[int, int], codes: NDArray[np.intp] | None) -> dict[s
     if n > N_WAYPOINTS:
         notes["spectral_distance_correlation"] = f"it is computed for at most {N_WAYPOINTS:,} cells, found {n:,}"
     return notes
-
-
-def _points(points: Any, name: str, n: int | None = None) -> Any:
-    """Return centered points, or a sparse matrix as it is."""
-    if not sparse.issparse(points):
-        return _checked(points, name, n)
-    points = sparse.csr_matrix(points, dtype=np.float64)
-    if points.shape[0] < MIN_CELLS:
-        msg = f"Expected at least {MIN_CELLS} cells, twice a neighborhood of 10, found {points.shape[0]}."
-        raise ValueError(msg)
-    if not np.isfinite(points.data).all():
-        msg = f"{name!r} has NaN or infinite values."
-        raise ValueError(msg)
-    return points
 
 
 def _codes(labels: ArrayLike, n: int) -> NDArray[np.intp]:
@@ -267,20 +256,22 @@ class _MatrixRanks(NamedTuple):
         return self.dot(other) / norms if norms > 0 else float("nan")
 
 
-def _pair_distances(points: Any) -> Floats:
+def _pair_distances(points: Points) -> Floats:
     """Return the distances of all pairs of n points, (n (n - 1) / 2,), in the order of SciPy's ``pdist``."""
     n = points.shape[0]
-    found = np.empty(n * (n - 1) // 2)
-    at = 0
-    for rows in chunks(n, n):
-        d = distances(points[rows], points[rows.start :])
-        above = d[np.triu(np.ones(d.shape, dtype=bool), 1)]
-        found[at : at + len(above)] = above
-        at += len(above)
+    found, squares = np.empty(n * (n - 1) // 2), squared_norms(points)
+
+    def measure(own: NDArray[np.intp]) -> None:
+        first, last = own[0], own[-1]
+        d = distances(points[own], points[first:], squares[first:])
+        start, stop = (i * n - i * (i + 1) // 2 for i in (first, last + 1))
+        found[start:stop] = d[np.triu(np.ones(d.shape, dtype=bool), 1)]
+
+    for_row_blocks(measure, np.arange(n), n)
     return found
 
 
-def _waypoint_correlations(x: Any, embeddings: Mapping[str, Floats]) -> dict[str, dict[str, float]]:
+def _waypoint_correlations(x: Points, embeddings: Mapping[str, Floats]) -> dict[str, dict[str, float]]:
     n = x.shape[0]
     ranks = _MatrixRanks.of(_pair_distances(x), n)
     return {
@@ -290,19 +281,21 @@ def _waypoint_correlations(x: Any, embeddings: Mapping[str, Floats]) -> dict[str
 
 
 def _centroid_correlations(
-    x: Any, embeddings: Mapping[str, Floats], codes: NDArray[np.intp], waypoints: NDArray[np.intp]
+    x: Points, embeddings: Mapping[str, Floats], codes: NDArray[np.intp], waypoints: NDArray[np.intp]
 ) -> dict[str, dict[str, float]]:
     n_cells = np.bincount(codes)
     means = sparse.csr_matrix((1 / n_cells[codes], (codes, np.arange(len(codes)))))
 
-    def ranks(points: Any) -> tuple[Floats, _MatrixRanks]:
+    def ranks(points: Points) -> tuple[Floats, _MatrixRanks]:
         centers = means @ points
         centers = centers.toarray() if sparse.issparse(centers) else centers
-        # the waypoints are in a random order, which has no bearing on ranks
-        to_centers = np.concatenate(
-            [distances(points[waypoints[rows]], centers).ravel() for rows in chunks(len(waypoints), len(n_cells))]
-        )
-        return average_ranks(to_centers), _MatrixRanks.of(_pair_distances(centers), len(n_cells))
+        to_centers = np.empty((len(codes), len(n_cells)))
+
+        def measure(own: NDArray[np.intp]) -> None:
+            to_centers[own] = distances(points[own], centers)
+
+        for_row_blocks(measure, waypoints, len(n_cells))
+        return average_ranks(to_centers[waypoints].ravel()), _MatrixRanks.of(_pair_distances(centers), len(n_cells))
 
     cells_x, labels_x = ranks(x)
     found = {}
@@ -316,7 +309,7 @@ def _centroid_correlations(
 
 
 def _graph_measures(
-    x: Any, embeddings: Mapping[str, Floats], codes: NDArray[np.intp] | None, wanted: Collection[str]
+    x: Points, embeddings: Mapping[str, Floats], codes: NDArray[np.intp] | None, wanted: Collection[str]
 ) -> dict[str, dict[str, float]]:
     """Return the measures that are taken from neighbor graphs."""
     k = min(N_RADIUS, x.shape[0] - 1)
