@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .cell_scores import inverse_order
 from .distances import distances, for_row_blocks, squared_norms
 
 if TYPE_CHECKING:
@@ -90,16 +91,11 @@ def coranking_measures(
     }
 
 
-def _ranks(
-    points: Points, own: NDArray[np.intp], squares: NDArray[np.float64] | None = None
-) -> NDArray[np.int32]:
+def _ranks(points: Points, own: NDArray[np.intp], squares: NDArray[np.float64] | None = None) -> NDArray[np.int32]:
     """Return the ranks of all n cells among the neighbors of some, (m, n), with 0 for the cell itself."""
     d = distances(points[own], points, squares)
     d[np.arange(len(own)), own] = -1
-    order = np.argsort(d, axis=1, kind="stable")
-    ranks = np.empty(order.shape, dtype=np.int32)
-    np.put_along_axis(ranks, order, np.arange(order.shape[1], dtype=np.int32)[None], axis=1)
-    return ranks
+    return inverse_order(np.argsort(d, axis=1, kind="stable"))
 
 
 def _beyond(ranks: NDArray[np.int32], k: int) -> int:
