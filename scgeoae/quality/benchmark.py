@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from scipy import sparse
@@ -12,8 +12,8 @@ from sklearn.utils import check_random_state
 from .._runtime import one_blas_thread
 from .clusters import cluster_agreement
 from .coranking import coranking_measures
-from .distances import average_ranks, correlation, distances, for_row_blocks, squared_norms
-from .evaluation import Estimate, _checked, _reordered
+from .distances import MAX_COLUMNS_ONE_BY_ONE, average_ranks, correlation, distances, for_row_blocks, squared_norms
+from .evaluation import Estimate, _checked
 from .fuzzy_graph import exact_neighbors, fuzzy_graph, local_radii
 from .measures import OPENPROBLEMS
 from .spectral import spectral_layout
@@ -33,8 +33,12 @@ N_WAYPOINTS = 10_000
 N_RADIUS, N_GRAPH = 29, 14
 # Columns of the spectral layout, at most.
 N_SPECTRAL = 1000
+# Size of the neighborhoods.
+K = 30
+# Differences that are rounding errors, as a share of the values.
+ROUNDING = 1e-12
 # With fewer cells the co-ranking measures of 30 neighbors are not defined.
-MIN_CELLS_K30 = 32
+MIN_CELLS_K30 = K + 2
 K30 = ("continuity_at_k30", "trustworthiness_at_k30", "qnx_at_k30", "lcmc_at_k30")
 CORANKING = (*K30, "qnx_auc", "qlocal", "qglobal")
 CLUSTERS = ("normalized_mutual_information", "adjusted_rand_index")
@@ -145,10 +149,9 @@ def openproblems(
     >>> round(found["two of ten"].scores["qnx_auc"].value, 2)
     0.57
     """
-    checked_x = _checked(x, "x")
-    n = checked_x.shape[0]
-    points_x = _reordered(checked_x, np.arange(n))
-    points = {name: _reordered(_checked(z, name, n), np.arange(n)) for name, z in embeddings.items()}
+    points_x = _points(_checked(x, "x"))
+    n = points_x.shape[0]
+    points = {name: _points(_checked(z, name, n)) for name, z in embeddings.items()}
     codes = None if labels is None else _codes(labels, n)
     notes = _undefined(points_x.shape, codes)
     wanted = set(measures) - notes.keys()
@@ -163,7 +166,9 @@ def openproblems(
         if "waypoint_distance_correlation" in wanted:
             add(_waypoint_correlations(points_x[waypoints], {name: z[waypoints] for name, z in points.items()}))
         if wanted & set(CORANKING):
-            add(coranking_measures(points_x[waypoints], {name: z[waypoints] for name, z in points.items()}))
+            # where there are too few cells for 30 neighbors, these measures are not defined, but the others are
+            of_waypoints = {name: z[waypoints] for name, z in points.items()}
+            add(coranking_measures(points_x[waypoints], of_waypoints, k=min(K, len(waypoints) - 2)))
         if codes is not None and wanted & {"centroid_distance_correlation", "label_distance_correlation"}:
             add(_centroid_correlations(points_x, points, codes, waypoints))
         if wanted & {"density_preservation", *CLUSTERS, "spectral_distance_correlation"}:
@@ -215,6 +220,24 @@ def _undefined(shape: tuple[int, int], codes: NDArray[np.intp] | None) -> dict[s
     if n > N_WAYPOINTS:
         notes["spectral_distance_correlation"] = f"it is computed for at most {N_WAYPOINTS:,} cells, found {n:,}"
     return notes
+
+
+def _points(points: Any) -> Points:
+    """Return the points in double precision."""
+    points = points.astype(np.float64)
+    if sparse.issparse(points):
+        points.sum_duplicates()
+    elif points.shape[1] > MAX_COLUMNS_ONE_BY_ONE:
+        # for matrix products; where differences are computed, it would only make equal distances unequal
+        points -= points.mean(0)
+    return points
+
+
+def _correlation(a: Floats, b: Floats) -> float:
+    """Return the Pearson correlation, NaN if one is constant up to rounding."""
+    if any(np.ptp(values) <= ROUNDING * np.abs(values).max() for values in (a, b)):
+        return float("nan")
+    return correlation(a, b)
 
 
 def _codes(labels: ArrayLike, n: int) -> NDArray[np.intp]:
@@ -284,17 +307,18 @@ def _centroid_correlations(
     x: Points, embeddings: Mapping[str, Floats], codes: NDArray[np.intp], waypoints: NDArray[np.intp]
 ) -> dict[str, dict[str, float]]:
     n_cells = np.bincount(codes)
-    means = sparse.csr_matrix((1 / n_cells[codes], (codes, np.arange(len(codes)))))
+    members = sparse.csr_array((np.ones(len(codes)), (codes, np.arange(len(codes)))))
 
     def ranks(points: Points) -> tuple[Floats, _MatrixRanks]:
-        centers = means @ points
-        centers = centers.toarray() if sparse.issparse(centers) else centers
+        sums = members @ points
+        centers = (sums.toarray() if sparse.issparse(sums) else sums) / n_cells[:, None]
         to_centers = np.empty((len(codes), len(n_cells)))
 
         def measure(own: NDArray[np.intp]) -> None:
             to_centers[own] = distances(points[own], centers)
 
-        for_row_blocks(measure, waypoints, len(n_cells))
+        # rows of sparse points become dense in a block
+        for_row_blocks(measure, waypoints, max(len(n_cells), points.shape[1]))
         return average_ranks(to_centers[waypoints].ravel()), _MatrixRanks.of(_pair_distances(centers), len(n_cells))
 
     cells_x, labels_x = ranks(x)
@@ -302,7 +326,7 @@ def _centroid_correlations(
     for name, z in embeddings.items():
         cells_z, labels_z = ranks(z)
         found[name] = {
-            "centroid_distance_correlation": correlation(cells_x, cells_z),
+            "centroid_distance_correlation": _correlation(cells_x, cells_z),
             "label_distance_correlation": labels_x.correlation(labels_z),
         }
     return found
@@ -321,13 +345,13 @@ def _graph_measures(
         layout = spectral_layout(fuzzy_graph(neighbors_x.first(N_GRAPH)), n_components)
         ranks_x = average_ranks(_pair_distances(layout))
         for name, z in embeddings.items():
-            found[name]["spectral_distance_correlation"] = correlation(ranks_x, average_ranks(_pair_distances(z)))
+            found[name]["spectral_distance_correlation"] = _correlation(ranks_x, average_ranks(_pair_distances(z)))
     if "density_preservation" in wanted:
         radii_x = local_radii(neighbors_x)
     for name, z in embeddings.items():
         neighbors_z = exact_neighbors(z, k)
         if "density_preservation" in wanted:
-            found[name]["density_preservation"] = correlation(radii_x, local_radii(neighbors_z))
+            found[name]["density_preservation"] = _correlation(radii_x, local_radii(neighbors_z))
         if codes is not None and not set(CLUSTERS).isdisjoint(wanted):
             found[name] |= cluster_agreement(fuzzy_graph(neighbors_z.first(N_GRAPH)), codes)
     return found

@@ -44,7 +44,9 @@ class Neighbors(NamedTuple):
 
 
 def exact_neighbors(x: Points, k: int) -> Neighbors:
-    """Return the `k` nearest others of each cell, found by comparing all cells; equally far ones in order of the rows.
+    """Return the `k` nearest others of each cell, without approximation.
+
+    Cells that are equally far come in the order of the rows, unless there are more than eight of them.
 
     Parameters
     ----------

@@ -14,12 +14,12 @@ from .._anndata.representation import choose_representation
 from .._anndata.results import named_scores
 from .._anndata.slots import COLUMNS, Slots
 from .._anndata.write import Changes, check_writable, write
-from .._arguments import check_found, check_name, checked_names, checked_seed
+from .._arguments import check_found, check_name, checked_integer, checked_names, checked_seed
 from .._runtime import default_torch_modes
 from ..geometry import distortion
 from ..quality import MEASURES, OPENPROBLEMS, openproblems
 from ..quality import evaluate as measure
-from ..quality.evaluation import MIN_CELLS, Estimate
+from ..quality.evaluation import MIN_CELLS, MIN_SAMPLE, Estimate
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from .._anndata.map import Map
 
+MISSING = Estimate(float("nan"), float("nan"), 0)
 DECODER = [name for name, which in MEASURES.items() if which.about == "decoder"]
 
 
@@ -92,10 +93,10 @@ def evaluate(
     ``adjusted_rand_index``           the labels (``pip install leidenalg igraph``)
     ================================= =======================================================================
 
-    `scgeoae.quality` has the formulas. CN, VPres, ISO and the errors exist only for embeddings from `scgeoae.tl.geoae`. The silhouette
-    rewards separation even if the data do not have it. Up to `n_sample` cells, everything is exact; of more, a random
-    sample is measured (`scgeoae.quality.evaluate`). On one core, an embedding of 2,500 cells takes 4 s and one of
-    68,000 about 45 s.
+    `scgeoae.quality` has the formulas. CN, VPres, ISO and the errors exist only for embeddings from `scgeoae.tl.geoae`.
+    The silhouette rewards separation even if the data do not have it. Up to `n_sample` cells, everything is exact; of
+    more, a random sample is measured (`scgeoae.quality.evaluate`). On one core, an embedding of 2,500 cells takes 4 s
+    and one of 68,000 about 45 s.
 
     Parameters
     ----------
@@ -107,8 +108,9 @@ def evaluate(
         arrows, and, with a warning, arrays that are no embedding or cannot be measured (docs/quality.md).
     use_rep
         The representation to compare with: a key of ``adata.obsm``, or ``"X"`` for all genes of X, or with `layer` of
-        that layer. Sparse matrices are read in blocks of rows and never become dense as a whole. Default: what the first `basis` from
-        `scgeoae.tl.geoae` was made from, unless `n_pcs` or `layer` is given; else as in `scgeoae.tl.geoae`.
+        that layer. Sparse matrices are read in blocks of rows and never become dense as a whole. Default: what the
+        first `basis` from `scgeoae.tl.geoae` was made from, unless `n_pcs` or `layer` is given; else as in
+        `scgeoae.tl.geoae`.
     n_pcs
         Use only the first `n_pcs` columns of the representation.
     layer
@@ -121,8 +123,8 @@ def evaluate(
         measures except these 14. A measure that you name but that is not defined is NaN, and a warning says why.
     n_sample
         Largest number of cells to measure, at least 100. The measures of OpenProblems always use all cells, or 10,000
-        if they compare all pairs of cells. A larger sample has smaller errors, but memory grows with its
-        square: 3,000 cells take 200 MB, 10,000 about 5 GB.
+        if they compare all pairs of cells. A larger sample has smaller errors, but memory grows with its square: 3,000
+        cells take 200 MB, 10,000 about 5 GB.
     local_scores
         Also write scores of each cell into ``adata.obs``, for ``sc.pl.embedding``. All cells are then measured, in a
         time that grows as n² log n: about 15 minutes for 68,000 cells.
@@ -168,7 +170,8 @@ def evaluate(
         If `basis`, `use_rep`, `layer`, `groupby` or one of the `measures` does not exist.
     ValueError
         If an argument is out of range, there are fewer than 21 cells, there is no embedding, an embedding in `basis` or
-        the representation has NaN or infinite values or is a single point, `groupby` has missing values, or `key_added` is already in use for something else.
+        the representation has NaN or infinite values or is a single point, `groupby` has missing values, or `key_added`
+        is already in use for something else.
     TypeError
         If an embedding in `basis` does not hold numbers.
 
@@ -199,6 +202,7 @@ def evaluate(
         raise ValueError(msg)
     bases = find_bases(adata, basis)
     wanted = _wanted(measures)
+    n_sample = checked_integer(n_sample, "n_sample", MIN_SAMPLE)
     labels = None if groupby is None else _labels(adata, groupby)
     unusable = _unusable(labels, groupby)
     own = own_map(adata, bases) if use_rep is None and n_pcs is None and layer is None else None
@@ -221,27 +225,24 @@ def evaluate(
     start = logg.info(f"evaluating {', '.join(points)} against {representation.name}")
     seed, cells = checked_seed(random_state), representation.in_memory()
     usable = labels if unusable is None else None
-    scores: dict[str, dict[str, Estimate]] = {name: dict(decoders.get(name, {})) for name in points}
-    notes: dict[str, dict[str, str]] = {name: {} for name in points}
     found = {}
     if local_scores or not set(wanted) <= {*OPENPROBLEMS, *DECODER}:
         found = measure(cells, points, labels=usable, n_sample=n_sample, local_scores=local_scores, random_state=seed)
-        for name, quality in found.items():
-            scores[name] |= quality.scores
-    if asked := [which for which in wanted if which in OPENPROBLEMS]:
-        for name, benchmark in openproblems(cells, points, labels=usable, measures=asked, random_state=seed).items():
-            scores[name] |= benchmark.scores
-            notes[name] |= benchmark.notes
-    missing = Estimate(float("nan"), float("nan"), 0)
+    asked = [which for which in wanted if which in OPENPROBLEMS]
+    benchmarks = openproblems(cells, points, labels=usable, measures=asked, random_state=seed) if asked else {}
+    scores, notes = {}, {}
     for name in points:
+        scores[name] = decoders.get(name, {}) | (found[name].scores if found else {})
+        scores[name] |= benchmarks[name].scores if asked else {}
+        notes[name] = dict(benchmarks[name].notes) if asked else {}
+        # what is missing by default has a row only if it was asked for
         for which in wanted:
             about = MEASURES[which].about
             if about == "labels" and unusable is not None and (groupby is not None or measures is not None):
-                scores[name][which] = missing
-                notes[name][which] = unusable
+                scores[name][which], notes[name][which] = MISSING, unusable
             elif about == "decoder" and measures is not None and which not in scores[name]:
-                scores[name][which] = missing
-                notes[name][which] = "it needs a map of sg.tl.geoae"
+                scores[name][which] = MISSING
+                notes[name][which] = "it needs a decoder (sg.tl.geoae, sg.tl.distortion)"
     _warn(notes)
     rows = [
         (name, which, *scores[name][which][:2], MEASURES[which].better, described, scores[name][which].n_cells)
