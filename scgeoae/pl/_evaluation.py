@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
+SHORT_NAME = 17
 ARROWS = {"higher": "↑", "lower": "↓"}
 # pale enough for black numbers
 COLORS = LinearSegmentedColormap.from_list("worst to best", ["#f6e0c8", "#f4f1e6", "#66c2a5"])
@@ -92,7 +93,9 @@ def evaluation(
 
     n_rows, n_columns = values.shape
     if ax is None:
-        size = (2.6 + 0.62 * n_columns, 1.6 + 0.42 * n_rows)
+        # the slanted names of OpenProblems' measures are longer than those that 1.6 inches have room for
+        longest = max(map(len, names))
+        size = (2.6 + 0.62 * n_columns, 1.6 + 0.42 * n_rows + 0.055 * max(longest - SHORT_NAME, 0))
         _, ax = plt.subplots(figsize=size, layout="constrained")
     mesh = ax.imshow(_relative(oriented), cmap=COLORS, vmin=0, vmax=1, aspect="auto")
     for column, name in enumerate(names):
