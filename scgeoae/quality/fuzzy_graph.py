@@ -5,7 +5,7 @@ They are computed here, because importing umap-learn and compiling its functions
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from scipy import sparse
@@ -87,7 +87,7 @@ def _nearest_in_sparse(x: sparse.csr_array, k: int) -> NDArray[np.intp]:
     return near
 
 
-def _lengths(x: Points, own: NDArray[np.intp], near: NDArray[np.intp]) -> NDArray[np.float64]:
+def _lengths(x: Any, own: NDArray[np.intp], near: NDArray[np.intp]) -> NDArray[np.float64]:
     """Return the distances between some cells and others, (m, k), from the differences of their rows."""
     difference = x[np.repeat(own, near.shape[1])] - x[near.ravel()]
     square = difference.multiply(difference) if sparse.issparse(difference) else difference**2
