@@ -76,8 +76,8 @@ def nearest(z: NDArray) -> list[set[int]]:
 
 def agreement(maps: list[NDArray]) -> float:
     """Return the share of the ten nearest cells that two maps have in common, as the mean over pairs of maps."""
-    near = [nearest(z) for z in maps]
-    return float(np.mean([len(a & b) / K for first, second in combinations(near, 2) for a, b in zip(first, second)]))
+    pairs = combinations([nearest(z) for z in maps], 2)
+    return float(np.mean([len(a & b) / K for pair in pairs for a, b in zip(*pair, strict=True)]))
 
 
 def table(frame: pd.DataFrame) -> str:
