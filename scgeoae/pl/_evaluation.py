@@ -111,7 +111,7 @@ def evaluation(
     ax.tick_params(length=0)
     ax.spines[:].set_visible(False)
     _draw_groups(ax, names)
-    ax.set_xlabel(_held_against(table))
+    ax.set_xlabel(_what_was_compared(table))
     bar = ax.figure.colorbar(mesh, ax=ax, ticks=[0, 1], fraction=0.03, pad=0.01, aspect=8)
     bar.ax.set_yticklabels(["worst", "best"])
     bar.ax.set_ylabel("within a column", fontsize="small")
@@ -198,7 +198,12 @@ def _draw_groups(ax: Axes, names: list[str]) -> None:
         start = stop
 
 
-def _held_against(table: pd.DataFrame) -> str:
-    measured = table["n_sample"].max()
-    sample = f"a sample of {measured:,} cells" if (table["error"] > 0).any() else f"{measured:,} cells"
-    return f"held against {', '.join(dict.fromkeys(table['use_rep']))} on {sample}"
+def _what_was_compared(table: pd.DataFrame) -> str:
+    of_decoder = [name for name, measure in MEASURES.items() if measure.about == "decoder"]
+    measured, n = table.loc[~table["measure"].isin(of_decoder), "n_sample"], table["n_cells"].max()
+    against = f"compared with {', '.join(dict.fromkeys(table['use_rep']))}"
+    if measured.max() < n:
+        return f"{against};\nneighbors among all {n:,} cells, from {measured.max():,} of them"
+    if measured.min() < n:
+        return f"{against}, on all {n:,} cells;\ndistances between {measured.min():,} of them"
+    return f"{against}, on all {n:,} cells"

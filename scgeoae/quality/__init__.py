@@ -4,12 +4,11 @@ from .benchmark import openproblems
 from .cell_scores import auc_rnx, density_kl, kernel_density, neighbor_ranks, purity, recall, silhouette, trust
 from .distances import distance_correlation, scale_free_stress, stress
 from .evaluation import evaluate
-from .measures import MEASURES, OPENPROBLEMS
+from .measures import MEASURES
 from .outlier_detection import outliers
 
 __all__ = [
     "MEASURES",
-    "OPENPROBLEMS",
     "auc_rnx",
     "density_kl",
     "distance_correlation",

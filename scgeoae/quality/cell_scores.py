@@ -192,7 +192,10 @@ def auc_rnx(rank_x: NDArray[np.integer], rank_z: NDArray[np.integer]) -> NDArray
     array([1., 1.])
     """
     gain, by_chance = _area_gains(rank_x.shape[1])
-    return gain.take(np.maximum(rank_x, rank_z)).sum(1) - by_chance
+    areas = [
+        gain.take(np.maximum(x, z)).sum() for x, z in zip(rank_x, np.broadcast_to(rank_z, rank_x.shape), strict=True)
+    ]
+    return np.array(areas) - by_chance
 
 
 # all blocks of cells have one n

@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 
     Points: TypeAlias = NDArray[np.float64] | sparse.csr_array
 
-# Numbers in one block of distances: 4 MB. A thread needs several arrays of this size.
-BLOCK = 2**19
+# Numbers in one block of distances: 8 MB. A thread needs four arrays of this size. Smaller blocks would make the matrix
+# products slower.
+BLOCK = 2**20
 # so that the blocks of all threads fit into 0.5 GB
 MAX_THREADS = 16
 # Up to here differences are computed one by one, so that equal cells are at distance 0 exactly and far outliers of a
@@ -37,7 +38,7 @@ def distances(a: Points, b: Points, squares: NDArray[np.float64] | None = None) 
     """
     if not sparse.issparse(b) and b.shape[1] <= MAX_COLUMNS_ONE_BY_ONE:
         return cdist(a, b)
-    dense = a.toarray() if sparse.issparse(a) else a
+    dense = a if isinstance(a, np.ndarray) else a.toarray()
     # the points were checked once, not for every block
     with config_context(assume_finite=True):
         found = euclidean_distances(dense, b, Y_norm_squared=squares)

@@ -226,7 +226,8 @@ def _measure_cells(
     """Return the scores of each of the first m cells by embedding, and densities of the representation under None."""
     n = x.shape[0]
     ks = sizes(n)
-    sides = {name: _Side(p, squared_norms(p), diameter(p, m)) for name, p in {REPRESENTATION: x, **points}.items()}
+    sides: dict[str | None, _Side] = {name: _Side(z, squared_norms(z), diameter(z, m)) for name, z in points.items()}
+    sides[REPRESENTATION] = _Side(x, squared_norms(x), diameter(x, m))
     if codes is not None:
         members = sparse.csr_array((np.ones(n), (codes, np.arange(n))))
         n_members = np.bincount(codes)

@@ -17,9 +17,10 @@ from .._anndata.write import Changes, check_writable, write
 from .._arguments import check_found, check_name, checked_integer, checked_names, checked_seed
 from .._runtime import default_torch_modes
 from ..geometry import distortion
-from ..quality import MEASURES, OPENPROBLEMS, openproblems
+from ..quality import MEASURES, openproblems
 from ..quality import evaluate as measure
 from ..quality.evaluation import MIN_CELLS, MIN_SAMPLE, Estimate
+from ..quality.measures import OPENPROBLEMS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -59,6 +60,8 @@ def evaluate(
                                       200 (only k < n/2)
     ``Trust``                  1 ↑    trustworthiness (1 if neighbors on the map are also close in the data),
                                       averaged over the same k
+    ``Continuity``             1 ↑    continuity (1 if neighbors in the data are also close on the map), averaged over
+                                      the same k
     ``kNN_10``                 1 ↑    share of the 10 nearest neighbors that are kept
     ``AUC_RNX``                1 ↑    neighborhoods of all sizes, with the most weight on small ones; 0 is chance
     ``KL_0.1``, ``KL_100``     0 ↓    divergence of the densities, on a medium and on a wide scale
@@ -69,6 +72,8 @@ def evaluate(
     ``silhouette``             1 ↑    how well the embedding separates the labels of `groupby`
     ``purity``                 1 ↑    share of the 15 nearest neighbors on the embedding with the same label of
                                       `groupby`
+    ``label_accuracy``         1 ↑    share of cells whose label is that of most of their 15 nearest neighbors on the
+                                      embedding; a tie of t labels counts 1/t
     ``CN``, ``VPres``, ``ISO`` 0 ↓    how far the decoder is from preserving angles, areas and lengths at the cells
     ``MSE``, ``MSE_held_out``  0 ↓    reconstruction error of all cells, and of the validation (held-out) cells
     ========================== ====== ==============================================================================
@@ -93,10 +98,14 @@ def evaluate(
     ``adjusted_rand_index``           the labels (``pip install leidenalg igraph``)
     ================================= =======================================================================
 
-    `scgeoae.quality` has the formulas. CN, VPres, ISO and the errors exist only for embeddings from `scgeoae.tl.geoae`.
-    The silhouette rewards separation even if the data do not have it. Up to `n_sample` cells, everything is exact; of
-    more, a random sample is measured (`scgeoae.quality.evaluate`). On one core, an embedding of 2,500 cells takes 4 s
-    and one of 68,000 about 45 s.
+    `scgeoae.quality` has the formulas. The measures of a decoder exist only for embeddings from
+    `scgeoae.tl.geoae`. The silhouette rewards separation even if the data do not have it.
+
+    Up to `n_sample` cells, everything is exact. With more cells, a random sample is measured: the neighbors, densities
+    and labels of the sampled cells are searched among *all* cells, without approximation; the correlations of distances
+    and the stresses use the pairs within the sample (`scgeoae.quality.evaluate`). On one core, an embedding of 2,500
+    cells takes 4 s and one of 68,000 about 25 s; the time falls with the number of threads
+    (`torch.set_num_threads`).
 
     Parameters
     ----------
@@ -153,7 +162,9 @@ def evaluate(
     ``use_rep`` : str
         The representation; ``X_pca[:, :20]`` with `n_pcs`, and ``layers['counts']`` with `layer`.
     ``n_sample`` : int64
-        Number of cells measured; 0 for ``MSE`` and ``MSE_held_out``, and where `value` is NaN.
+        Number of cells measured, all or a sample; 0 for ``MSE`` and ``MSE_held_out``, and where `value` is NaN.
+    ``n_cells`` : int64
+        Number of all cells, among which the neighbors of the measured cells are searched.
 
     With ``local_scores=True`` it also sets, between 0 and 1 (best), with `basis` as in the table:
 
@@ -245,12 +256,21 @@ def evaluate(
                 notes[name][which] = "it needs a decoder (sg.tl.geoae, sg.tl.distortion)"
     _warn(notes)
     rows = [
-        (name, which, *scores[name][which][:2], MEASURES[which].better, described, scores[name][which].n_cells)
+        (
+            name,
+            which,
+            scores[name][which].value,
+            scores[name][which].error,
+            MEASURES[which].better,
+            described,
+            scores[name][which].n_cells,
+            adata.n_obs,
+        )
         for name in points
         for which in wanted
         if which in scores[name]
     ]
-    table = pd.DataFrame(rows, columns=COLUMNS).astype({"n_sample": "int64"})
+    table = pd.DataFrame(rows, columns=COLUMNS).astype({"n_sample": "int64", "n_cells": "int64"})
     changes = Changes()
     for attribute, entries in representation.computed.items():
         for name, value in entries.items():

@@ -4,7 +4,8 @@ import numpy as np
 import pandas as pd
 
 import scgeoae as sg
-from scgeoae.quality import MEASURES, OPENPROBLEMS
+from scgeoae.quality import MEASURES
+from scgeoae.quality.measures import OPENPROBLEMS
 
 from ..for_each import for_each
 

@@ -7,6 +7,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import sparse
@@ -14,10 +15,14 @@ from scipy.spatial.distance import cdist, pdist
 from scipy.stats import ortho_group, pearsonr, spearmanr
 from sklearn.manifold import trustworthiness
 from sklearn.metrics import silhouette_score
+from threadpoolctl import threadpool_info, threadpool_limits
 
-from scgeoae.quality import MEASURES, OPENPROBLEMS, evaluate
-from scgeoae.quality.cell_scores import sizes
+import scgeoae as sg
+from scgeoae._runtime import one_blas_thread
+from scgeoae.quality import MEASURES, evaluate
+from scgeoae.quality.cell_scores import label_accuracy, sizes
 from scgeoae.quality.distances import MAX_COLUMNS_ONE_BY_ONE, diameter
+from scgeoae.quality.measures import OPENPROBLEMS
 
 from ..for_each import for_each
 
@@ -320,6 +325,41 @@ def test_sparse_points_never_become_dense_as_a_whole(monkeypatch):
     assert set(dense) <= {*range(1, 8), 100}
 
 
+@for_each("columns", [6, MAX_COLUMNS_ONE_BY_ONE + 5])
+def test_number_of_threads_does_not_matter(monkeypatch, columns):
+    x, z, labels = cloud(n=400, columns=columns)
+    monkeypatch.setattr("scgeoae.quality.distances.BLOCK", 7 * 400)
+    found = []
+    for n_threads in (1, 2, 5):
+        monkeypatch.setattr(torch, "get_num_threads", lambda n_threads=n_threads: n_threads)
+        found.append(evaluate(x, {"z": z}, labels=labels, n_sample=300)["z"].scores)
+    assert found[0] == found[1] == found[2]
+
+
+def test_labels_that_tie():
+    # the nearest five of cell 0 are two of label 0, two of label 1 and one of label 2
+    labels = np.array([0, 0, 0, 1, 1, 2])
+    neighbors = np.array([[1, 2, 3, 4, 5]] * 3)
+    np.testing.assert_allclose(label_accuracy(neighbors, np.array([0, 3, 5]), labels), [1 / 2, 1 / 2, 0])
+
+
+def test_threads_of_matrix_products_are_restored():
+    def threads():
+        return [info["num_threads"] for info in threadpool_info() if info["user_api"] == "blas"]
+
+    x, z, _ = cloud()
+    with threadpool_limits(3, user_api="blas"):
+        before = threads()
+        with one_blas_thread(), one_blas_thread():
+            assert set(threads()) == {1}
+            values(x, z)
+            assert set(threads()) == {1}
+        assert threads() == before
+        with pytest.raises(ValueError, match="n_sample"), one_blas_thread():
+            evaluate(x, {"z": z}, n_sample=1)
+        assert threads() == before
+
+
 @for_each("n_sample", [100, 1000])
 def test_local_scores(n_sample):
     x, z, _ = cloud(n=400)
@@ -382,6 +422,7 @@ def test_refused(arguments, message):
 def test_table_of_measures_is_that_of_the_documentation():
     for name in MEASURED:
         assert f"``{name}``" in evaluate.__doc__
+        assert f"``{name}``" in sg.tl.evaluate.__doc__
     assert {m.better for m in MEASURES.values()} == {"higher", "lower"}
     assert all(m.meaning for m in MEASURES.values())
 

@@ -15,9 +15,10 @@ from scipy.stats import ortho_group, pearsonr, spearmanr
 from sklearn.manifold import trustworthiness
 from sklearn.utils import check_random_state
 
-from scgeoae.quality import MEASURES, OPENPROBLEMS, benchmark, fuzzy_graph, openproblems, spectral
+from scgeoae.quality import MEASURES, benchmark, fuzzy_graph, openproblems, spectral
 from scgeoae.quality.coranking import coranking_measures
 from scgeoae.quality.fuzzy_graph import exact_neighbors, local_radii
+from scgeoae.quality.measures import OPENPROBLEMS
 from scgeoae.quality.spectral import spectral_layout
 
 from ..for_each import for_each

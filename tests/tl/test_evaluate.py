@@ -10,7 +10,8 @@ from scipy import sparse
 from sklearn.manifold import trustworthiness
 
 import scgeoae as sg
-from scgeoae.quality import MEASURES, OPENPROBLEMS, evaluate, openproblems
+from scgeoae.quality import MEASURES, evaluate, openproblems
+from scgeoae.quality.measures import OPENPROBLEMS
 
 from ..for_each import for_each
 
@@ -31,8 +32,9 @@ def slots(adata):
 
 def test_table(maps):
     table = sg.tl.evaluate(maps, groupby="bulk_labels")
-    assert list(table) == ["basis", "measure", "value", "error", "better", "use_rep", "n_sample"]
-    assert [table[c].dtype for c in ("value", "error", "n_sample")] == [np.float64, np.float64, np.int64]
+    assert list(table) == ["basis", "measure", "value", "error", "better", "use_rep", "n_sample", "n_cells"]
+    assert [table[c].dtype for c in ("value", "error", "n_sample", "n_cells")] == [*[np.float64] * 2, *[np.int64] * 2]
+    assert (table["n_cells"] == 700).all()
     # neither the representation, nor tensors of three columns, nor positions in space
     assert list(table["basis"].unique()) == ["geoae", "umap"]
     for name, part in table.groupby("basis"):
