@@ -195,7 +195,10 @@ def test_umap_learn_and_scanpy():
     import scanpy as sc
     from anndata import AnnData
     from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
-    from umap.umap_ import fuzzy_simplicial_set
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that Tensorflow is not there
+        from umap.umap_ import fuzzy_simplicial_set
 
     x, z, labels = cloud(n=500)
     near = exact_neighbors(x, 29)
@@ -230,7 +233,9 @@ def test_umap_learn_and_scanpy():
 
 @pytest.mark.slow
 def test_spectral_layout_of_umap_learn():
-    from umap.spectral import spectral_layout as layout_of_umap
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that Tensorflow is not there
+        from umap.spectral import spectral_layout as layout_of_umap
 
     x, _, _ = cloud(n=400, columns=12)
     graph = fuzzy_graph.fuzzy_graph(exact_neighbors(x, 14))
