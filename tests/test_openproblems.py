@@ -73,7 +73,9 @@ def check(path: Path, dataset: Path, method: str) -> np.ndarray:
 
 def test_script_writes_a_map(dataset, tmp_path, monkeypatch):
     output = tmp_path / "embedding.h5ad"
-    monkeypatch.setattr(sys, "argv", ["script.py", "--input", str(dataset), "--output", str(output)])
+    monkeypatch.setattr(
+        sys, "argv", ["script.py", "--input", str(dataset), "--output", str(output), "--neighbors_weight", "0"]
+    )
     runpy.run_path(str(COMPONENT / "script.py"))
     z = check(output, dataset, "scgeoae")
     assert np.linalg.matrix_rank(z - z.mean(0)) == 2

@@ -175,6 +175,15 @@ METHODS: dict[str, Callable[[Data, int], NDArray]] = {
     "PyMDE, distances": partial(mde, kind="distances"),
     OURS: component,
 }
+HEAD = (
+    "# Scores of OpenProblems",
+    "",
+    "Made by `python benchmarks/openproblems/run.py`; its README says what is compared. All numbers are medians over",
+    "the seeds. A score is 0 for random features and 1 for true features (all genes). Scores outside are set to 0 and",
+    "1, and a dash says that true features are not better than random ones. `mean` is the mean of the 14 scores, where",
+    "a dash counts as 0. In `mean, 3 controls`, 0 is the worst of the three controls and 1 the best.",
+    "",
+)
 # they have no seed, or are too slow and hardly depend on it
 ONCE = {"true features", "spectral features"}
 
@@ -219,79 +228,89 @@ def measure(name: str, methods: list[str], n_seeds: int, folder: Path) -> None:
     merged.to_csv(path, index=False, float_format="%.5f")
 
 
-def scaled(values: pd.DataFrame) -> pd.DataFrame:
-    """Return the scores of one data set, of which OpenProblems shows the mean: one row per map, measures as columns.
+def wide(values: pd.DataFrame) -> pd.DataFrame:
+    """Return one row per method and seed, and measures as columns."""
+    table = values.pivot(index=["method", "seed"], columns="measure", values="value")
+    return table.reindex(columns=list(OPENPROBLEMS))
 
-    0 is the worst control and 1 the best. Scores outside are set to 0 and 1, and a missing score counts as 0.
-    """
-    table = values.pivot_table(index=["method", "seed"], columns="measure", values="value", dropna=False)
-    table = table.reindex(columns=list(OPENPROBLEMS))
-    controls = table.loc[table.index.isin(CONTROLS, level="method")].groupby("method").median()
-    lowest, highest = controls.min(), controls.max()
-    return ((table - lowest) / (highest - lowest)).clip(0, 1).fillna(0.0)
+
+def scaled(table: pd.DataFrame, lowest: pd.Series, highest: pd.Series) -> pd.DataFrame:
+    """Return scores between 0 and 1, or NaN for measures on which the best control is not better than the worst."""
+    spread = highest - lowest
+    return ((table - lowest) / spread.where(spread > 0)).clip(0, 1)
 
 
 def medians(table: pd.DataFrame) -> pd.DataFrame:
-    """Return the medians over the seeds, with the mean score first; methods in the order of this file."""
-    table = table.copy()
-    table.insert(0, "mean", table.mean(axis=1))
+    """Return the medians over the seeds, with methods in the order of this file."""
     found = table.groupby("method").median()
     return found.loc[[method for method in (*CONTROLS, *METHODS) if method in found.index]]
 
 
+def summary(table: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the medians of one data set, with means of scores first: of scaled scores, and of the values.
+
+    In "mean", random features have a score of 0, and true features have 1. In "mean, 3 controls", the worst of the
+    three controls has 0 and the best has 1, as in OpenProblems' reports. A missing score counts as 0 there and here.
+    """
+    raw = medians(table)
+    controls = raw.loc[list(CONTROLS)]
+    scores = scaled(table, controls.loc["random features"], controls.loc["true features"])
+    means = {
+        "mean": scores.fillna(0).mean(axis=1),
+        "mean, 3 controls": scaled(table, controls.min(), controls.max()).fillna(0).mean(axis=1),
+    }
+    return medians(pd.DataFrame(means).join(scores)), raw
+
+
 def markdown(table: pd.DataFrame) -> str:
-    header = f"| method | {' | '.join(table.columns)} |"
-    rows = [f"| {method} | {' | '.join(f'{value:.3f}' for value in row)} |" for method, row in table.iterrows()]
+    def cell(value: float) -> str:
+        return "–" if np.isnan(value) else f"{value:.3f}"
+
+    header = f"| {table.index.name} | {' | '.join(table.columns)} |"
+    rows = [
+        f"| {name} | {' | '.join(map(cell, row))} |" for name, row in zip(table.index, table.to_numpy(), strict=True)
+    ]
     return "\n".join([header, "| --- " * (table.shape[1] + 1) + "|", *rows])
 
 
 def losses(name: str, scores: pd.DataFrame, raw: pd.DataFrame) -> list[str]:
     """Return one line of a table for each measure on which another method is better."""
-    others = [method for method in METHODS if method in scores.index and method != OURS]
+    others = [method for method in METHODS if method in raw.index and method != OURS]
     lines = []
-    for measure_ in OPENPROBLEMS:
-        best = raw.loc[others, measure_].idxmax()
-        theirs, ours = raw.loc[best, measure_], raw.loc[OURS, measure_]
+    for which in OPENPROBLEMS:
+        best = raw.loc[others, which].idxmax()
+        theirs, ours = raw.loc[best, which], raw.loc[OURS, which]
         if theirs > ours:
-            by = scores.loc[best, measure_] - scores.loc[OURS, measure_]
-            lines.append(f"| {name} | {measure_} | {best} | {theirs:.3f} | {ours:.3f} | {by:.3f} |")
+            by = scores.loc[best, which] - scores.loc[OURS, which]
+            lines.append(f"| {name} | {which} | {best} | {theirs:.3f} | {ours:.3f} | {by:.3f} |")
     return lines
 
 
 def report() -> str:
     """Return the page with all tables, made from the CSV files."""
-    parts = [
-        "# Scores of OpenProblems",
-        "",
-        "Made by `python benchmarks/openproblems/run.py`. Medians over the seeds of scaled scores: 0 is the worst",
-        "control and 1 the best, scores outside are set to 0 and 1, and `mean` is the mean of the 14 scores of each",
-        "map. All maps are measured against all genes (PBMC 3k: against 50 components, the only data there are).",
-        "",
-    ]
-    lost = []
-    for path in (path for name in DATA if (path := RESULTS / f"{name}.csv").exists()):
-        values = pd.read_csv(path)
-        scores = medians(scaled(values))
-        raw = values.pivot_table(index=["method", "seed"], columns="measure", values="value", dropna=False)
-        raw = raw.groupby("method").median().reindex(index=scores.index, columns=list(OPENPROBLEMS))
-        n_seeds = values["seed"].nunique()
-        parts += [f"## {path.stem}", "", f"Scaled, {n_seeds} seeds:", "", markdown(scores), "", "Raw:", ""]
-        parts += [markdown(raw), ""]
-        if OURS in scores.index:
-            lost += losses(path.stem, scores, raw)
+    means, parts, lost = {}, [], []
+    for name in (name for name in DATA if (RESULTS / f"{name}.csv").exists()):
+        values = pd.read_csv(RESULTS / f"{name}.csv")
+        scores, raw = summary(wide(values))
+        means[name] = scores["mean"]
+        parts += [f"## {name}", "", "Scaled:", "", markdown(scores), "", "Values:", "", markdown(raw), ""]
+        if OURS in raw.index:
+            lost += losses(name, scores, raw)
+    overview = pd.DataFrame(means).T.rename_axis("data")
+    overview = overview[[method for method in METHODS if method in overview]]
     if lost:
         parts += [
             "## Where the map loses",
             "",
-            "Each measure on which the best other method is better than scgeoae, in raw values, and the difference of",
-            "the scaled scores.",
+            "Each measure on which the best other method is better than scgeoae, and the difference of their scaled",
+            "scores.",
             "",
-            "| data | measure | best other method | its value | scgeoae | scaled difference |",
+            "| data | measure | best other method | its value | value of scgeoae | scaled difference |",
             "| --- | --- | --- | --- | --- | --- |",
             *lost,
             "",
         ]
-    return "\n".join(parts)
+    return "\n".join([*HEAD, markdown(overview), "", *parts])
 
 
 def main() -> None:
