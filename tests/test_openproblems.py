@@ -6,6 +6,7 @@ import re
 import runpy
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import anndata as ad
 import numpy as np
@@ -131,3 +132,51 @@ def test_config_and_script_have_the_same_arguments(config, dataset, tmp_path, mo
     # `input` and `output` come from OpenProblems' comp_method.yaml
     declared = {argument["name"].lstrip("-"): argument.get("default") for argument in config["arguments"]}
     assert par == {"input": str(dataset), "output": output, **declared}
+
+
+@pytest.fixture(scope="module")
+def run():
+    """The module that scales the values."""
+    return SimpleNamespace(**runpy.run_path(str(COMPONENT.parent / "run.py")))
+
+
+def values(run, **by_method: list[float]) -> pd.DataFrame:
+    """Return one value per method and seed, the same for all measures."""
+    rows = [
+        (method.replace("_", " "), seed, measure, value)
+        for method, of_seeds in by_method.items()
+        for seed, value in enumerate(of_seeds)
+        for measure in run.OPENPROBLEMS
+    ]
+    return pd.DataFrame(rows, columns=["method", "seed", "measure", "value"])
+
+
+def test_scores_are_scaled_by_the_controls(run):
+    table = run.wide(
+        values(
+            run, random_features=[0.1, 0.2, 0.3], spectral_features=[-0.2], true_features=[0.6], PCA=[0.3, 0.5, 9, 9]
+        )
+    )
+    table.loc["PCA", run.OPENPROBLEMS[0]] = [np.nan] * 4
+    # on this measure, true features are worse than random ones
+    table.loc[("true features", 0), run.OPENPROBLEMS[1]] = 0.0
+    scores, raw = run.summary(table)
+    # two seeds of four are better than the best control
+    score = np.median([0.25, 0.75, 1, 1])
+    np.testing.assert_allclose(scores.loc["PCA", list(run.OPENPROBLEMS[2:])].astype(float), score)
+    assert scores.loc["PCA", list(run.OPENPROBLEMS[:2])].isna().all()
+    assert scores.loc["PCA", "mean"] == pytest.approx(12 / 14 * score)
+    assert scores.loc["random features", "mean"] == 0
+    assert scores.loc["true features", "mean"] == pytest.approx(13 / 14)
+    # by all three controls, 0 is at -0.2, and 1 of the second measure at the random features
+    four = np.clip((np.array([0.3, 0.5, 9, 9]) + 0.2)[:, None] / np.repeat([0.4, 0.8], [1, 12]), 0, 1)
+    assert scores.loc["PCA", "mean, 3 controls"] == pytest.approx(np.median(four.sum(1) / 14))
+    assert raw.loc["PCA", run.OPENPROBLEMS[2]] == np.median([0.3, 0.5, 9, 9])
+
+
+def test_losses_are_named(run):
+    controls = {"random_features": [0.0], "spectral_features": [0.0], "true_features": [1.0]}
+    table = run.wide(values(run, **controls, PCA=[0.2], UMAP=[0.3], scgeoae=[0.5]))
+    table.loc[("UMAP", 0), "qlocal"] = 0.75
+    scores, raw = run.summary(table)
+    assert run.losses("some data", scores, raw) == ["| some data | qlocal | UMAP | 0.750 | 0.500 | 0.250 |"]
