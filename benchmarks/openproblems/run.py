@@ -33,7 +33,8 @@ from scipy.linalg import eigh
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from reference_data import EVERY, WITHOUT_GENES, read
 
-from scgeoae.quality import OPENPROBLEMS, openproblems
+from scgeoae.quality import openproblems
+from scgeoae.quality.measures import OPENPROBLEMS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
