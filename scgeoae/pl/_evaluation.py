@@ -200,7 +200,8 @@ def _draw_groups(ax: Axes, names: list[str]) -> None:
 
 def _what_was_compared(table: pd.DataFrame) -> str:
     of_decoder = [name for name, measure in MEASURES.items() if measure.about == "decoder"]
-    measured, n = table.loc[~table["measure"].isin(of_decoder), "n_sample"], table["n_cells"].max()
+    is_measured = ~table["measure"].isin(of_decoder) & table["value"].notna()
+    measured, n = table.loc[is_measured, "n_sample"], table["n_cells"].max()
     against = f"compared with {', '.join(dict.fromkeys(table['use_rep']))}"
     if measured.max() < n:
         return f"{against};\nneighbors among all {n:,} cells, from {measured.max():,} of them"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from scipy import sparse
@@ -12,11 +12,11 @@ from sklearn.utils import check_random_state
 from .._runtime import one_blas_thread
 from .clusters import cluster_agreement
 from .coranking import coranking_measures
-from .distances import MAX_COLUMNS_ONE_BY_ONE, average_ranks, correlation, distances, for_row_blocks, squared_norms
-from .evaluation import Estimate, _checked
+from .distances import average_ranks, correlation, distances, for_row_blocks, squared_norms
 from .fuzzy_graph import exact_neighbors, fuzzy_graph, local_radii
-from .measures import OPENPROBLEMS
-from .spectral import spectral_layout
+from .measures import OPENPROBLEMS, Estimate, Quality
+from .points import checked_labels, checked_points, count_equal, in_double_precision
+from .spectral import MAX_ITERATIVE, spectral_layout
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -31,8 +31,9 @@ if TYPE_CHECKING:
 N_WAYPOINTS = 10_000
 # Neighbors without the cell itself, which OpenProblems counts as one of 30 and 15.
 N_RADIUS, N_GRAPH = 29, 14
-# Columns of the spectral layout, at most.
-N_SPECTRAL = 1000
+# Columns of the spectral layout, at most, and the largest number of cells for which more than `MAX_ITERATIVE` columns
+# are computed: in about a minute on one core, which grows as n³.
+N_SPECTRAL, MAX_CELLS_SPECTRAL = 1000, 4000
 # Size of the neighborhoods.
 K = 30
 # Differences that are rounding errors, as a share of the values.
@@ -43,16 +44,10 @@ K30 = ("continuity_at_k30", "trustworthiness_at_k30", "qnx_at_k30", "lcmc_at_k30
 CORANKING = (*K30, "qnx_auc", "qlocal", "qglobal")
 CLUSTERS = ("normalized_mutual_information", "adjusted_rand_index")
 LABELS = ("centroid_distance_correlation", "label_distance_correlation", *CLUSTERS)
+OF_NEIGHBORS = (*CORANKING, "density_preservation", *CLUSTERS)
+# Share of the cells from which on it is said that they are equal to others.
+EQUAL_CELLS = 0.01
 OF_WAYPOINTS = ("waypoint_distance_correlation", "centroid_distance_correlation", *CORANKING)
-
-
-class Benchmark(NamedTuple):
-    """The measures of one embedding."""
-
-    scores: dict[str, Estimate]
-    """By name, in the order of `MEASURES`; NaN where a measure is not defined"""
-    notes: dict[str, str]
-    """By name, why a measure is NaN, or what its value does not say"""
 
 
 def openproblems(
@@ -62,7 +57,7 @@ def openproblems(
     labels: ArrayLike | None = None,
     measures: Collection[str] = OPENPROBLEMS,
     random_state: int | np.random.RandomState | None = 0,
-) -> dict[str, Benchmark]:
+) -> dict[str, Quality]:
     r"""Measure embeddings as OpenProblems does in its task "dimensionality reduction for visualization" (v0.2).
 
     ================================= ============================================================
@@ -90,7 +85,9 @@ def openproblems(
     ================================= ============================================================
 
     1 is best for all of them. The waypoints are all cells, or a random 10,000 of more; their standard error is then
-    NaN, because OpenProblems has none. All other measures use all cells.
+    NaN, because OpenProblems has none. All other measures use all cells. On one core, an embedding of 10,000 cells
+    with 50 columns takes about 90 s and 2 GB, half of the time for the clusters. With 68,000 cells, the clusters take
+    some 15 minutes, and all others together about 70 s; leave the clusters out with `measures` if this is too long.
 
     The definitions are those of OpenProblems, so the numbers can be compared with its tables, with these differences:
 
@@ -103,10 +100,11 @@ def openproblems(
     - umap-learn drops the weakest edges (below 1/700 of the strongest) before it measures the radii of the data.
     - The spectral layout is computed to full precision, and is the layout of the whole graph even if it is in pieces.
 
-    The spectral layout has min(1000, n − 2, D − 2) columns. Where this is nearly the number of cells, the columns are
-    almost a complete basis, and all distances in the layout are nearly equal. The measure is then close to noise: on
-    two data sets of about 1,000 cells, the distances in the data themselves have a correlation of 0.2 and −0.002 with
-    it.
+    The spectral layout has min(1000, n − 2, D − 2) columns. It is computed for at most 10,000 cells, or 4,000 if it has
+    more than 100 columns, because the time grows as n³ then: 4,000 cells take about a minute on one core. Where the
+    number of columns is nearly the number of cells, the columns are almost a complete basis, and all distances in the
+    layout are nearly equal. The measure is then close to noise: on two data sets of about 1,000 cells, the distances in
+    the data themselves have a correlation of 0.2 and −0.002 with it.
 
     Parameters
     ----------
@@ -128,7 +126,8 @@ def openproblems(
 
     - ``scores`` : by name of the measure, a named tuple of ``value``, ``error`` and ``n_cells``; the value is NaN where
       the measure is not defined
-    - ``notes`` : by name of the measure, why it is NaN, or what its value does not say
+    - ``notes`` : by name of the measure, why it is NaN, or what its value does not say, for example because cells are
+      equal to others
 
     Raises
     ------
@@ -149,13 +148,17 @@ def openproblems(
     >>> round(found["two of ten"].scores["qnx_auc"].value, 2)
     0.61
     """
-    points_x = _points(_checked(x, "x"))
-    n = points_x.shape[0]
-    points = {name: _points(_checked(z, name, n)) for name, z in embeddings.items()}
-    codes = None if labels is None else _codes(labels, n)
-    notes = _undefined(points_x.shape, codes)
-    wanted = set(measures) - notes.keys()
-    waypoints = check_random_state(random_state).permutation(n)[:N_WAYPOINTS]
+    checked_x, checked, n = checked_points(x, embeddings)
+    codes = None if labels is None else checked_labels(labels, n)
+    # In a random order the first cells are the waypoints; and neighbors at equal distances do not come in the order of
+    # the file, which often follows the clusters.
+    order = check_random_state(random_state).permutation(n)
+    points_x = in_double_precision(checked_x[order])
+    points = {name: in_double_precision(z[order]) for name, z in checked.items()}
+    codes = None if codes is None else codes[order]
+    undefined = _undefined(points_x.shape, codes)
+    wanted = set(measures) - undefined.keys()
+    waypoints_x, waypoints = points_x[:N_WAYPOINTS], {name: z[:N_WAYPOINTS] for name, z in points.items()}
     found: dict[str, dict[str, float]] = {name: {} for name in points}
 
     def add(values: Mapping[str, Mapping[str, float]]) -> None:
@@ -164,43 +167,57 @@ def openproblems(
 
     with one_blas_thread():
         if "waypoint_distance_correlation" in wanted:
-            add(_waypoint_correlations(points_x[waypoints], {name: z[waypoints] for name, z in points.items()}))
+            add(_waypoint_correlations(waypoints_x, waypoints))
         if wanted & set(CORANKING):
             # where there are too few cells for 30 neighbors, these measures are not defined, but the others are
-            of_waypoints = {name: z[waypoints] for name, z in points.items()}
-            add(coranking_measures(points_x[waypoints], of_waypoints, k=min(K, len(waypoints) - 2)))
+            add(coranking_measures(waypoints_x, waypoints, k=min(K, waypoints_x.shape[0] - 2)))
         if codes is not None and wanted & {"centroid_distance_correlation", "label_distance_correlation"}:
-            add(_centroid_correlations(points_x, points, codes, waypoints))
+            add(_centroid_correlations(points_x, points, codes))
         if wanted & {"density_preservation", *CLUSTERS, "spectral_distance_correlation"}:
             add(_graph_measures(points_x, points, codes, wanted))
-    return {name: _benchmark(values, measures, n, notes, codes) for name, values in found.items()}
+    doubtful = _doubtful(points_x, n, codes, "the data")
+    return {
+        name: _quality(values, measures, n, undefined, _doubtful(points[name], n, codes, "the embedding") | doubtful)
+        for name, values in found.items()
+    }
 
 
-def _benchmark(
+def _quality(
     values: Mapping[str, float],
     measures: Collection[str],
     n: int,
     undefined: Mapping[str, str],
-    codes: NDArray[np.intp] | None,
-) -> Benchmark:
-    notes = dict(undefined)
-    scores = {}
+    doubtful: Mapping[str, str],
+) -> Quality:
+    scores, notes = {}, {}
     for measure in (name for name in OPENPROBLEMS if name in measures):
         value = values[measure] if measure not in undefined else np.nan
         n_cells = min(n, N_WAYPOINTS) if measure in OF_WAYPOINTS else n
         if np.isnan(value):
             scores[measure] = Estimate(np.nan, np.nan, 0)
-            notes.setdefault(
-                measure,
-                "no neighborhood is larger than the best one"
-                if measure == "qglobal"
-                else "all values that it would correlate are equal",
-            )
+            why = "all values that it would correlate are equal"
+            if measure == "qglobal":
+                why = "no neighborhood is larger than the best one"
+            notes[measure] = undefined.get(measure, why)
         else:
             scores[measure] = Estimate(float(value), 0.0 if n_cells == n else np.nan, n_cells)
+            if measure in doubtful:
+                notes[measure] = doubtful[measure]
+    return Quality(scores, notes)
+
+
+def _doubtful(points: Points, n: int, codes: NDArray[np.intp] | None, where: str) -> dict[str, str]:
+    """Return the measures whose values tell little for these points, by name, and why."""
+    notes: dict[str, str] = {}
     if codes is not None and codes.max() == 1:
-        notes.setdefault("label_distance_correlation", "with two labels it is 1 for every embedding")
-    return Benchmark(scores, {name: note for name, note in notes.items() if name in scores})
+        notes["label_distance_correlation"] = "with two labels it is 1 for every embedding"
+    n_equal = count_equal(points)
+    if n_equal >= EQUAL_CELLS * n:
+        why = f"{n_equal:,} of {n:,} cells are equal to others in {where}, so the order of their neighbors is random"
+        notes |= dict.fromkeys(OF_NEIGHBORS, why)
+    if n < 2 * K:
+        notes |= dict.fromkeys(K30, f"{K} neighbors are more than half of the {n} cells")
+    return notes
 
 
 def _undefined(shape: tuple[int, int], codes: NDArray[np.intp] | None) -> dict[str, str]:
@@ -217,20 +234,17 @@ def _undefined(shape: tuple[int, int], codes: NDArray[np.intp] | None) -> dict[s
         notes |= dict.fromkeys([*K30, "density_preservation"], why)
     if n_features < 3:
         notes["spectral_distance_correlation"] = f"it needs at least 3 features, found {n_features}"
-    if n > N_WAYPOINTS:
-        notes["spectral_distance_correlation"] = f"it is computed for at most {N_WAYPOINTS:,} cells, found {n:,}"
+    n_columns = _n_spectral(shape)
+    most = N_WAYPOINTS if n_columns <= MAX_ITERATIVE else MAX_CELLS_SPECTRAL
+    if n > most:
+        why = f"with {n_columns:,} columns it is computed for at most {most:,} cells, found {n:,}"
+        notes["spectral_distance_correlation"] = why
     return notes
 
 
-def _points(points: Any) -> Points:
-    """Return the points in double precision."""
-    points = points.astype(np.float64)
-    if sparse.issparse(points):
-        points.sum_duplicates()
-    elif points.shape[1] > MAX_COLUMNS_ONE_BY_ONE:
-        # for matrix products; where differences are computed, it would only make equal distances unequal
-        points -= points.mean(0)
-    return points
+def _n_spectral(shape: tuple[int, int]) -> int:
+    """Return the number of columns of the spectral layout."""
+    return min(N_SPECTRAL, min(shape) - 2)
 
 
 def _correlation(a: Floats, b: Floats) -> float:
@@ -238,14 +252,6 @@ def _correlation(a: Floats, b: Floats) -> float:
     if any(np.ptp(values) <= ROUNDING * np.abs(values).max() for values in (a, b)):
         return float("nan")
     return correlation(a, b)
-
-
-def _codes(labels: ArrayLike, n: int) -> NDArray[np.intp]:
-    labels = np.asarray(labels)
-    if labels.shape != (n,):
-        msg = f"Expected `labels` to be of shape ({n},), found {labels.shape}."
-        raise ValueError(msg)
-    return np.unique(labels, return_inverse=True)[1]
 
 
 class _MatrixRanks(NamedTuple):
@@ -258,15 +264,17 @@ class _MatrixRanks(NamedTuple):
     n: int
 
     @staticmethod
-    def of(d: Floats, n: int) -> _MatrixRanks:
-        """Rank the entries of the matrix with these distances above its diagonal."""
-        ranks = average_ranks(d)
-        n_zero = np.count_nonzero(d == 0)
+    def of(points: Points) -> _MatrixRanks:
+        """Rank the entries of the matrix of distances between n points."""
+        n, ranks = points.shape[0], _pair_distances(points)
+        is_zero = ranks == 0
+        # the distances are not kept: 10,000 points have 0.4 GB of them
+        average_ranks(ranks, out=ranks)
         # each pair is there twice, and on the diagonal there are n more zeros
         ranks *= 2
         ranks += n + 0.5
-        zero = (n + 2 * n_zero - 1) / 2
-        ranks[d == 0] = zero
+        zero = (n + 2 * np.count_nonzero(is_zero) - 1) / 2
+        ranks[is_zero] = zero
         mean = (n**2 - 1) / 2
         ranks -= mean
         return _MatrixRanks(ranks, zero - mean, n)
@@ -294,32 +302,35 @@ def _pair_distances(points: Points) -> Floats:
     return found
 
 
+def _pair_ranks(points: Points) -> Floats:
+    d = _pair_distances(points)
+    return average_ranks(d, out=d)
+
+
 def _waypoint_correlations(x: Points, embeddings: Mapping[str, Floats]) -> dict[str, dict[str, float]]:
-    n = x.shape[0]
-    ranks = _MatrixRanks.of(_pair_distances(x), n)
+    ranks = _MatrixRanks.of(x)
     return {
-        name: {"waypoint_distance_correlation": ranks.correlation(_MatrixRanks.of(_pair_distances(z), n))}
-        for name, z in embeddings.items()
+        name: {"waypoint_distance_correlation": ranks.correlation(_MatrixRanks.of(z))} for name, z in embeddings.items()
     }
 
 
 def _centroid_correlations(
-    x: Points, embeddings: Mapping[str, Floats], codes: NDArray[np.intp], waypoints: NDArray[np.intp]
+    x: Points, embeddings: Mapping[str, Floats], codes: NDArray[np.intp]
 ) -> dict[str, dict[str, float]]:
-    n_cells = np.bincount(codes)
+    n_cells, m = np.bincount(codes), min(len(codes), N_WAYPOINTS)
     members = sparse.csr_array((np.ones(len(codes)), (codes, np.arange(len(codes)))))
 
     def ranks(points: Points) -> tuple[Floats, _MatrixRanks]:
         sums = members @ points
         centers = (sums.toarray() if sparse.issparse(sums) else sums) / n_cells[:, None]
-        to_centers = np.empty((len(codes), len(n_cells)))
+        to_centers = np.empty((m, len(n_cells)))
 
         def measure(own: NDArray[np.intp]) -> None:
             to_centers[own] = distances(points[own], centers)
 
         # rows of sparse points become dense in a block
-        for_row_blocks(measure, waypoints, max(len(n_cells), points.shape[1]))
-        return average_ranks(to_centers[waypoints].ravel()), _MatrixRanks.of(_pair_distances(centers), len(n_cells))
+        for_row_blocks(measure, np.arange(m), max(len(n_cells), points.shape[1]))
+        return average_ranks(to_centers.ravel()), _MatrixRanks.of(centers)
 
     cells_x, labels_x = ranks(x)
     found = {}
@@ -341,11 +352,10 @@ def _graph_measures(
     if not {"density_preservation", "spectral_distance_correlation"}.isdisjoint(wanted):
         neighbors_x = exact_neighbors(x, k)
     if "spectral_distance_correlation" in wanted:
-        n_components = min(N_SPECTRAL, min(x.shape) - 2)
-        layout = spectral_layout(fuzzy_graph(neighbors_x.first(N_GRAPH)), n_components)
-        ranks_x = average_ranks(_pair_distances(layout))
+        layout = spectral_layout(fuzzy_graph(neighbors_x.first(N_GRAPH)), _n_spectral(x.shape))
+        ranks_x = _pair_ranks(layout)
         for name, z in embeddings.items():
-            found[name]["spectral_distance_correlation"] = _correlation(ranks_x, average_ranks(_pair_distances(z)))
+            found[name]["spectral_distance_correlation"] = _correlation(ranks_x, _pair_ranks(z))
     if "density_preservation" in wanted:
         radii_x = local_radii(neighbors_x)
     for name, z in embeddings.items():

@@ -8,14 +8,16 @@ import numpy as np
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
     from numpy.typing import NDArray
     from scipy import sparse
 
 RESOLUTIONS = tuple(i / 10 for i in range(1, 21))
 
 
-def leiden(graph: sparse.csr_matrix, resolution: float) -> NDArray[np.intp]:
-    """Return the Leiden cluster of each of n cells, (n,), as ``sc.tl.leiden`` finds them by default.
+def leiden(graph: sparse.csr_matrix, resolutions: Sequence[float]) -> Iterator[NDArray[np.intp]]:
+    """Yield the Leiden cluster of each of n cells, (n,), at each resolution, as ``sc.tl.leiden`` finds it by default.
 
     It needs the packages leidenalg and igraph.
 
@@ -25,7 +27,7 @@ def leiden(graph: sparse.csr_matrix, resolution: float) -> NDArray[np.intp]:
     ----------
     graph
         (n, n) symmetric weights, such as `scgeoae.quality.fuzzy_graph.fuzzy_graph`.
-    resolution
+    resolutions
         The larger, the more clusters.
 
     Examples
@@ -33,23 +35,24 @@ def leiden(graph: sparse.csr_matrix, resolution: float) -> NDArray[np.intp]:
     >>> import numpy as np
     >>> from scipy import sparse
     >>> from scgeoae.quality.clusters import leiden
-    >>> leiden(sparse.csr_matrix(np.kron(np.eye(2), np.ones((3, 3)) - np.eye(3))), 1.0)
+    >>> next(leiden(sparse.csr_matrix(np.kron(np.eye(2), np.ones((3, 3)) - np.eye(3))), [1.0]))
     array([0, 0, 0, 1, 1, 1])
     """
     import igraph
     import leidenalg
 
     edges = graph.tocoo()
-    network = igraph.Graph(graph.shape[0], zip(edges.row.tolist(), edges.col.tolist(), strict=True), directed=True)
-    found = leidenalg.find_partition(
-        network,
-        leidenalg.RBConfigurationVertexPartition,
-        weights=edges.data,
-        resolution_parameter=resolution,
-        n_iterations=-1,
-        seed=0,
-    )
-    return np.array(found.membership)
+    network = igraph.Graph(graph.shape[0], np.column_stack([edges.row, edges.col]), directed=True)
+    for resolution in resolutions:
+        found = leidenalg.find_partition(
+            network,
+            leidenalg.RBConfigurationVertexPartition,
+            weights=edges.data,
+            resolution_parameter=resolution,
+            n_iterations=-1,
+            seed=0,
+        )
+        yield np.array(found.membership)
 
 
 def cluster_agreement(graph: sparse.csr_matrix, labels: NDArray[np.integer]) -> dict[str, float]:
@@ -70,9 +73,9 @@ def cluster_agreement(graph: sparse.csr_matrix, labels: NDArray[np.integer]) -> 
     ``normalized_mutual_information`` and ``adjusted_rand_index`` at this resolution, as scikit-learn defines them; 1 is
     best.
     """
-    clusters = (leiden(graph, resolution) for resolution in RESOLUTIONS)
     nmi, best = max(
-        ((normalized_mutual_info_score(labels, found), found) for found in clusters), key=lambda pair: pair[0]
+        ((normalized_mutual_info_score(labels, found), found) for found in leiden(graph, RESOLUTIONS)),
+        key=lambda pair: pair[0],
     )
     return {
         "normalized_mutual_information": float(nmi),

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from scipy import sparse
 from scipy.spatial.distance import squareform
 from sklearn.utils import check_random_state
-from sklearn.utils.sparsefuncs import min_max_axis
 
 from .._arguments import checked_integer
 from .._runtime import one_blas_thread, parallel_blocks
@@ -41,7 +40,8 @@ from .distances import (
     stress,
     thread_count,
 )
-from .measures import MEASURES
+from .measures import MEASURES, Estimate, Quality
+from .points import checked_labels, checked_points, in_double_precision
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -52,35 +52,12 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
-MIN_CELLS = 21
-"""With fewer, a neighborhood of 10 cells is half of all cells or more."""
 # Disjoint groups of the sample, for measures that are not means over cells.
 N_GROUPS = 10
 MIN_SAMPLE = 10 * N_GROUPS
 SIGMAS = (0.1, 100)
 # The key of the representation, beside the names of the embeddings.
 REPRESENTATION = None
-
-
-class Estimate(NamedTuple):
-    """One number and how well it is known."""
-
-    value: float
-    error: float
-    """Standard error; 0 if all cells were measured"""
-    n_cells: int
-    """Number of cells that were measured"""
-
-
-class Quality(NamedTuple):
-    """The measures of one embedding."""
-
-    scores: dict[str, Estimate]
-    """In the order of `MEASURES`"""
-    neighborhood_preservation: NDArray[np.float64] | None
-    """(n,) share of each cell's neighbors that is kept; its mean is ``kNN``"""
-    trust: NDArray[np.float64] | None
-    """(n,) trustworthiness of each cell's neighborhood; its mean is ``Trust``"""
 
 
 def evaluate(
@@ -178,15 +155,17 @@ def evaluate(
     >>> [round(found[name].scores["kNN"].value, 2) for name in found]
     [0.4, 1.0]
     """
-    checked_x = _checked(x, "x")
-    n = checked_x.shape[0]
-    checked = {name: _checked(z, name, n) for name, z in embeddings.items()}
-    codes = None if labels is None else _codes(labels, n)
+    checked_x, checked, n = checked_points(x, embeddings)
+    codes = None if labels is None else checked_labels(labels, n)
+    if codes is not None and not 1 <= codes.max() < n - 1:
+        msg = f"Expected `labels` to have at least 2 values, and fewer than the {n} cells, found {codes.max() + 1}."
+        raise ValueError(msg)
     n_sample = checked_integer(n_sample, "n_sample", MIN_SAMPLE)
     # In a random order the first cells are a sample, and so is every part of them; and neighbors at equal distances do
     # not come in the order of the file, which often follows the clusters.
     order = check_random_state(random_state).permutation(n)
-    cells_x, points = _reordered(checked_x, order), {name: _reordered(z, order) for name, z in checked.items()}
+    cells_x = in_double_precision(checked_x[order])
+    points = {name: in_double_precision(z[order]) for name, z in checked.items()}
     codes = None if codes is None else codes[order]
     m = min(n, n_sample)
     with one_blas_thread():
@@ -198,7 +177,8 @@ def evaluate(
         # `order` is a permutation, so sorting it puts the cells back
         back = np.argsort(order) if local_scores else None
         kept, trusted = (None if back is None else cells[name][measure][back] for measure in ("kNN", "Trust"))
-        found[name] = Quality({measure: scores[measure] for measure in MEASURES if measure in scores}, kept, trusted)
+        scores = {measure: scores[measure] for measure in MEASURES if measure in scores}
+        found[name] = Quality(scores, {}, kept, trusted)
     return found
 
 
@@ -335,66 +315,6 @@ def _with_errors(measure: Callable[[slice], dict[str, float]], m: int, n: int) -
         name: Estimate(value, error_of_groups(np.array([g[name] for g in groups]), m, n), m)
         for name, value in values.items()
     }
-
-
-def _checked(points: ArrayLike | sparse.sparray | sparse.spmatrix, name: str, n: int | None = None) -> Any:
-    """Return a real array, or a CSR array if the points are sparse."""
-    points = sparse.csr_array(points) if sparse.issparse(points) else np.asarray(points)
-    if points.dtype != np.float32:
-        points = points.astype(np.float64, copy=False)
-    if points.ndim != 2 or not points.shape[1]:
-        msg = f"Expected {name!r} to be of shape (cells, dimensions), found {points.shape}."
-        raise ValueError(msg)
-    n_cells = points.shape[0]
-    if n is not None and n_cells != n:
-        msg = f"Expected {name!r} to have {n} rows like the representation, found {n_cells}."
-        raise ValueError(msg)
-    if n_cells < MIN_CELLS:
-        msg = f"Expected at least {MIN_CELLS} cells, twice a neighborhood of 10, found {n_cells}."
-        raise ValueError(msg)
-    if n_bad := _count_not_finite(points):
-        msg = f"{n_bad} of {n_cells} cells have NaN or infinite values in {name!r}."
-        raise ValueError(msg)
-    if _are_equal(points):
-        msg = f"All {n_cells} cells are equal in {name!r}, so there is nothing to measure."
-        raise ValueError(msg)
-    return points
-
-
-def _count_not_finite(points: Any) -> int:
-    if sparse.issparse(points):
-        bad = np.flatnonzero(~np.isfinite(points.data))
-        return len(np.unique(np.searchsorted(points.indptr, bad, side="right")))
-    return int(np.count_nonzero(~np.isfinite(points).all(1)))
-
-
-def _are_equal(points: Any) -> bool:
-    if sparse.issparse(points):
-        lowest, highest = min_max_axis(points, axis=0)
-        return bool((lowest == highest).all())
-    return bool((points == points[:1]).all())
-
-
-def _reordered(points: Any, order: NDArray[np.intp]) -> Points:
-    """Return the points in another order and in double precision, centered unless they are sparse."""
-    points = points[order].astype(np.float64, copy=False)
-    if sparse.issparse(points):
-        points.sum_duplicates()
-    else:
-        points -= points.mean(0)
-    return points
-
-
-def _codes(labels: ArrayLike, n: int) -> NDArray[np.intp]:
-    labels = np.asarray(labels)
-    if labels.shape != (n,):
-        msg = f"Expected `labels` to be of shape ({n},), found {labels.shape}."
-        raise ValueError(msg)
-    kinds, codes = np.unique(labels, return_inverse=True)
-    if not 2 <= len(kinds) < n:
-        msg = f"Expected `labels` to have at least 2 values, and fewer than the {n} cells, found {len(kinds)}."
-        raise ValueError(msg)
-    return codes
 
 
 def error_of_mean(values: NDArray[np.float64], n: int) -> float:

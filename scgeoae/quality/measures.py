@@ -1,8 +1,12 @@
-"""The table of quality measures."""
+"""The table of quality measures, and what measuring an embedding returns."""
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 
 class Measure(NamedTuple):
@@ -57,3 +61,27 @@ OPENPROBLEMS = tuple(_OPENPROBLEMS)
 """Names of the measures of OpenProblems' task "dimensionality reduction for visualization" (`openproblems`)."""
 MEASURES: dict[str, Measure] = _OURS | _OPENPROBLEMS
 """By name, in the order of all tables and figures; those about the decoder need a model (`scgeoae.tl.evaluate`)."""
+
+
+class Estimate(NamedTuple):
+    """One number and how well it is known."""
+
+    value: float
+    """NaN where the measure is not defined"""
+    error: float
+    """Standard error; 0 if all cells were measured"""
+    n_cells: int
+    """Number of cells that were measured"""
+
+
+class Quality(NamedTuple):
+    """The measures of one embedding."""
+
+    scores: dict[str, Estimate]
+    """By name, in the order of `MEASURES`"""
+    notes: dict[str, str]
+    """By name, why a measure is not defined, or what its value does not say"""
+    neighborhood_preservation: NDArray[np.float64] | None = None
+    """(n,) share of each cell's neighbors that is kept; its mean is ``kNN``"""
+    trust: NDArray[np.float64] | None = None
+    """(n,) trustworthiness of each cell's neighborhood; its mean is ``Trust``"""

@@ -404,8 +404,8 @@ def test_few_cells_of_openproblems(maps, monkeypatch):
     assert {"waypoint_distance_correlation", "qnx_auc", "spectral_distance_correlation"} <= set(known.index)
     assert not {"qnx_at_k30", "density_preservation"} & set(known.index)
     assert [message.split(": ", 1)[1] for message in said] == [
-        "it needs labels: give `groupby`",
         "it needs at least 32 cells, found 30",
+        "it needs labels: give `groupby`",
     ]
 
 
