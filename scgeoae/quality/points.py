@@ -11,7 +11,7 @@ from sklearn.utils.sparsefuncs import min_max_axis
 from .distances import MAX_COLUMNS_ONE_BY_ONE
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from numpy.typing import ArrayLike, NDArray
 
@@ -109,7 +109,8 @@ def count_equal(points: Points) -> int:
     >>> count_equal(np.array([[1.0, 2.0], [0.0, 3.0], [1.0, 2.0]]))
     2
     """
-    if sparse.issparse(points):
+    rows: Iterator[Any]
+    if isinstance(points, sparse.csr_array):
         ends = zip(points.indptr[:-1], points.indptr[1:], strict=True)
         rows = ((points.indices[a:b].tobytes(), points.data[a:b].tobytes()) for a, b in ends)
     else:

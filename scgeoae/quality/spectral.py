@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 # Up to so many cells all eigenvectors are those of a dense matrix.
 MAX_DENSE = 2000
-# Up to so many columns of more cells, eigenvectors are computed by iteration: 48 columns of 10,000 cells take 1.3 s. But
-# 1,000 columns of 2,500 cells take over 90 s in that way, and 17 s as eigenvectors of a dense matrix.
+# Up to so many columns of more cells, eigenvectors are computed by iteration: 48 columns of 10,000 cells take 1.3 s.
+# But 1,000 columns of 2,500 cells take over 90 s in that way, and 17 s as eigenvectors of a dense matrix.
 MAX_ITERATIVE = 100
 
 

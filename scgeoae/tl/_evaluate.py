@@ -109,9 +109,9 @@ def evaluate(
     Up to `n_sample` cells, everything is exact. With more cells, a random sample is measured: the neighbors, densities
     and labels of the sampled cells are searched among *all* cells, without approximation; the correlations of distances
     and the stresses use the pairs within the sample (`scgeoae.quality.evaluate`). On one core, an embedding of 2,500
-    cells takes 4 s and one of 68,000 about 25 s; the time falls with the number of threads
-    (`torch.set_num_threads`). The measures of OpenProblems take about 90 s for 10,000 cells with 50 columns. For 68,000,
-    the Leiden clusters take some 15 minutes, and the other measures about 70 s.
+    cells takes 4 s and one of 68,000 about 25 s; the time falls with the number of threads (`torch.set_num_threads`).
+    The measures of OpenProblems take about 90 s for 10,000 cells with 50 columns. For 68,000, the Leiden clusters take
+    some 15 minutes, and the other measures about 70 s.
 
     Parameters
     ----------

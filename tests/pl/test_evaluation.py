@@ -142,6 +142,13 @@ def test_a_sample_is_told(stored):
     assert sg.pl.evaluation(stored, show=False).get_xlabel() == expected
 
 
+def test_a_missing_value_is_no_sample(stored):
+    table = stored.uns["evaluation"]
+    table.loc[table["measure"] == "Spear", ["value", "n_sample"]] = [np.nan, 0]
+    n = table["n_cells"].max()
+    assert sg.pl.evaluation(stored, show=False).get_xlabel() == f"compared with X_pca, on all {n:,} cells"
+
+
 def test_of_what_was_measured(fitted):
     adata = fitted.copy()
     table = sg.tl.evaluate(adata, groupby="bulk_labels", key_added="mine")

@@ -409,6 +409,14 @@ def test_few_cells_of_openproblems(maps, monkeypatch):
     ]
 
 
+def test_duplicates_of_openproblems(maps, monkeypatch):
+    maps.obsm["X_umap"][:30] = maps.obsm["X_umap"][30:60]
+    said = said_of(monkeypatch)
+    sg.tl.evaluate(maps, measures=["qnx_auc", "waypoint_distance_correlation"], use_rep="X_pca")
+    why = "60 of 700 cells are equal to others in the embedding, so the order of their neighbors is random"
+    assert said == [f"qnx_auc of umap: {why}"]
+
+
 @for_each("measures", [None, "openproblems"])
 def test_all_genes_of_a_sparse_layer(maps, measures, monkeypatch):
     maps = maps[:200].copy()
