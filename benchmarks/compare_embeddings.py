@@ -20,7 +20,7 @@ import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from embed_cells import DATA, MAPS, REFERENCE, read
+from embed_cells import DATA, MAPS, read
 from methods import METHODS, tsne, umap
 from reference_data import LABELS
 from reference_data import read as read_reference
@@ -107,7 +107,7 @@ def main() -> None:
     warnings.simplefilter("ignore")
     mpl.use("Agg")
     if options.figures:
-        for name in options.data or REFERENCE:
+        for name in options.data or LABELS:
             draw(name)
         return
     files = RESULTS / "embeddings"

@@ -30,10 +30,8 @@ if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
 MAPS = Path(__file__).parent / "maps"
-REFERENCE = ("pbmc3k_pca", "packer2019_amphid_neurons", "zilionis2019_mouse_lung")
-SCALED = tuple(f"{name}_scaled" for name in reference_data.LABELS if name != "pbmc3k_pca")  # which has no genes
-DRAWN = ("near_pbmc3k_20000", "atlas_20000", "near_pbmc3k_68000", "atlas_68000")
-DATA = (*reference_data.LABELS, *SCALED, *DRAWN)
+DRAWN = ("atlas_20000", "near_pbmc3k_20000", "atlas_68000", "near_pbmc3k_68000")
+DATA = (*reference_data.EVERY, *DRAWN)
 MINUTES, GIGABYTES = 20, 16
 # Scanpy and umap-learn compile their search for neighbors from 4,096 cells
 N_COMPILES = 5000
@@ -61,7 +59,7 @@ def read(name: str) -> Cells:
             speed.draw(int(name.rsplit("_", 1)[1]), path)
             return Cells(np.asarray(read_h5ad(path).obsm["X_pca"]), None, None)
     adata = reference_data.read(name)
-    labels = pd.factorize(adata.obs[reference_data.LABELS[name.removesuffix("_scaled")]])[0]
+    labels = pd.factorize(adata.obs[reference_data.EVERY[name]])[0]
     counts = adata.layers["counts"][:, adata.var["highly_variable"].to_numpy()] if "counts" in adata.layers else None
     return Cells(np.ascontiguousarray(adata.obsm["X_pca"], dtype=np.float32), labels, counts)
 
