@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from scipy import sparse
 from scipy.spatial.distance import cdist
 from sklearn.metrics import euclidean_distances
 
@@ -20,11 +21,22 @@ CHUNK = 2**22
 MAX_COLUMNS_ONE_BY_ONE = 16
 
 
-def distances(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the (len(a), len(b)) Euclidean distances between the rows; center the columns beforehand."""
-    if a.shape[1] <= MAX_COLUMNS_ONE_BY_ONE:
+def distances(a: Any, b: Any) -> NDArray[np.float64]:
+    """Return the Euclidean distances between the rows of (m, D) and (n, D) matrices, dense or sparse, (m, n).
+
+    Center the columns of dense ones beforehand, so that matrix products lose fewer digits.
+    """
+    if a.shape[1] <= MAX_COLUMNS_ONE_BY_ONE and not sparse.issparse(a):
         return cdist(a, b)
     return euclidean_distances(a, b)
+
+
+def own_distances(points: Any, own: NDArray[np.intp]) -> NDArray[np.float64]:
+    """Return the distances from some of the n points, (m,), to all, (m, n); each is at 0 from itself."""
+    d = distances(points[own], points)
+    # which matrix products only approximate
+    d[np.arange(len(own)), own] = 0
+    return d
 
 
 def chunks(m: int, n: int) -> Iterator[slice]:

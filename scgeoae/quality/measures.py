@@ -13,7 +13,7 @@ class Measure(NamedTuple):
     meaning: str
 
 
-MEASURES: dict[str, Measure] = {
+_OURS = {
     "kNN": Measure("higher", "neighbors", "share of the k nearest neighbors kept, mean over k = 10, 20, …, 200"),
     "Trust": Measure("higher", "neighbors", "trustworthiness, mean over k = 10, 20, …, 200"),
     "kNN_10": Measure("higher", "neighbors", "share of the 10 nearest neighbors kept"),
@@ -33,4 +33,23 @@ MEASURES: dict[str, Measure] = {
     "MSE": Measure("lower", "decoder", "mean squared error of the reconstruction"),
     "MSE_held_out": Measure("lower", "decoder", "the same for held-out cells"),
 }
+_OPENPROBLEMS = {
+    "waypoint_distance_correlation": Measure("higher", "distances", "rank correlation of all distances, each twice"),
+    "spectral_distance_correlation": Measure("higher", "distances", "rank correlation with a spectral layout"),
+    "continuity_at_k30": Measure("higher", "neighbors", "whether the 30 nearest in the data stay near"),
+    "trustworthiness_at_k30": Measure("higher", "neighbors", "whether the 30 nearest on the embedding were near"),
+    "qnx_at_k30": Measure("higher", "neighbors", "share of the 30 nearest neighbors kept"),
+    "lcmc_at_k30": Measure("higher", "neighbors", "share of the 30 nearest neighbors kept, above chance"),
+    "qnx_auc": Measure("higher", "neighbors", "share of neighbors kept, mean over neighborhoods of all sizes"),
+    "qlocal": Measure("higher", "neighbors", "share of neighbors kept, mean over small neighborhoods"),
+    "qglobal": Measure("higher", "neighbors", "share of neighbors kept, mean over large neighborhoods"),
+    "density_preservation": Measure("higher", "density", "correlation of the local radii"),
+    "centroid_distance_correlation": Measure("higher", "labels", "rank correlation of distances to label centroids"),
+    "label_distance_correlation": Measure("higher", "labels", "rank correlation of distances between label centroids"),
+    "normalized_mutual_information": Measure("higher", "labels", "agreement of Leiden clusters with the labels"),
+    "adjusted_rand_index": Measure("higher", "labels", "agreement of Leiden clusters with the labels, above chance"),
+}
+OPENPROBLEMS = tuple(_OPENPROBLEMS)
+"""Names of the measures of OpenProblems' task "dimensionality reduction for visualization" (`openproblems`)."""
+MEASURES: dict[str, Measure] = _OURS | _OPENPROBLEMS
 """By name, in the order of all tables and figures; those about the decoder need a model (`scgeoae.tl.evaluate`)."""
