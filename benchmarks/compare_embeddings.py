@@ -15,44 +15,60 @@ from __future__ import annotations
 import argparse
 import warnings
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from embed_cells import DATA, MAPS, read
+from embed_cells import DATA, MAPS, Cells, read
 from methods import METHODS, tsne, umap
 from reference_data import LABELS
 from reference_data import read as read_reference
 
 import scgeoae as sg
-from scgeoae.quality import evaluate
+from scgeoae.quality import evaluate, openproblems
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 RESULTS = Path(__file__).parent / "results"
+OF_OPENPROBLEMS = ("density_preservation", "label_distance_correlation")
 OF_LEFT_OUT = {"kNN": "neighborhood_preservation", "Trust": "trust"}
+
+
+def scores(cells: Cells, maps: dict[str, NDArray]) -> dict[str, dict[str, float]]:
+    """Return the measures of each map."""
+    of_openproblems = OF_OPENPROBLEMS if cells.labels is not None else OF_OPENPROBLEMS[:1]
+    found = [
+        evaluate(cells.x, maps, labels=cells.labels),
+        openproblems(cells.x, maps, labels=cells.labels, measures=of_openproblems),
+    ]
+    return {
+        name: {which: estimate.value for part in found for which, estimate in part[name].scores.items()}
+        for name in maps
+    }
+
+
+def scores_of_placed(cells: Cells, z: NDArray, placed: NDArray[np.bool_]) -> dict[str, float]:
+    """Return the measures of those cells that were left out of training."""
+    found = evaluate(cells.x, {"map": z}, n_sample=len(z), local_scores=True)["map"]
+    return {which: getattr(found, field)[placed].mean() for which, field in OF_LEFT_OUT.items()}
 
 
 def measure(name: str, methods: list[str], folder: Path) -> pd.DataFrame:
     """Return a table with the columns method, seed, measure and value."""
-    found = {
-        (method, seed): dict(np.load(path))
-        for method in methods
-        for seed, path in sorted((int(path.suffixes[-2][1:]), path) for path in folder.glob(f"{method}.*.npz"))
-    }
     cells = read(name)
-    maps = {key: record.pop("map") for key, record in found.items() if "placed" not in record}
-    measured = evaluate(cells.x, {repr(key): z for key, z in maps.items()}, labels=cells.labels) if maps else {}
+    files = {path.stem: dict(np.load(path)) for method in methods for path in sorted(folder.glob(f"{method}.*.npz"))}
+    maps = {stem: record.pop("map") for stem, record in files.items()}
+    of_all = {stem: z for stem, z in maps.items() if "placed" not in files[stem]}
+    measured = scores(cells, of_all) if of_all else {}
     rows = []
-    for (method, seed), record in found.items():
+    for stem, record in files.items():
         if "placed" in record:
-            local = evaluate(cells.x, {"map": record.pop("map")}, n_sample=len(cells.x), local_scores=True)["map"]
-            placed = record.pop("placed")
-            values = {which: getattr(local, field)[placed].mean() for which, field in OF_LEFT_OUT.items()}
-        else:
-            scores = measured[repr((method, seed))].scores
-            values = {which: estimate.value for which, estimate in scores.items()}
-        values = {which: float(value) for which, value in (record | values).items()}
-        rows += [(method, seed, which, value) for which, value in values.items()]
+            measured[stem] = scores_of_placed(cells, maps[stem], record.pop("placed"))
+        method, seed = stem.rsplit(".", 1)
+        rows += [(method, int(seed), which, float(value)) for which, value in (record | measured[stem]).items()]
     return pd.DataFrame(rows, columns=["method", "seed", "measure", "value"])
 
 

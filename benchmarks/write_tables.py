@@ -99,30 +99,33 @@ def of_one(results: Results, measures: tuple[str, ...]) -> str:
     return "\n".join(lines + ["", f"Without a map: {reasons}."] * bool(reasons))
 
 
-def beside(results: Results, which: str) -> tuple[str, bool] | None:
-    """Return our default map and the best rival at one measure, and whether ours is better."""
+def beside(results: Results, which: str) -> tuple[str, str] | None:
+    """Return our default map and the best rival at one measure as text, and who is better, as far as it shows."""
     known = results.medians.get(which, pd.Series(dtype=float)).dropna()
     rivals = known[known.index.isin(RIVALS)]
     if DEFAULT not in known or rivals.empty:
         return None
-    sign = -1 if lower_is_better(which) else 1
-    rival = (sign * rivals).idxmax()
-    won = sign * known[DEFAULT] > sign * rivals[rival]
-    pair = [f"{method} {number(which, known[method])}" for method in (DEFAULT, rival)]
-    pair[not won] = f"**{pair[not won]}**"
-    return "; ".join(pair), won
+    rival = rivals.idxmin() if lower_is_better(which) else rivals.idxmax()
+    ours, theirs = f"{DEFAULT} {number(which, known[DEFAULT])}", f"{rival} {number(which, known[rival])}"
+    if number(which, known[DEFAULT]) == number(which, known[rival]):
+        return f"{ours}; {theirs}", "equal"
+    if (known[DEFAULT] < known[rival]) == lower_is_better(which):
+        return f"**{ours}**; {theirs}", "ours"
+    return f"{ours}; **{theirs}**", "rival"
 
 
 def wins(every: list[Results], measures: list[str]) -> str:
     """Return our default map and the best rival for each measure and data set; the better of the two is bold."""
-    cells, won = [["measure", "best", *(title(results.name) for results in every)]], []
+    cells, who = [["measure", "best", *(title(results.name) for results in every)]], []
     for which in measures:
         found = [beside(results, which) for results in every]
-        won += [better for _, better in filter(None, found)]
+        who += [better for _, better in filter(None, found)]
         if any(found):
             best = "low" if lower_is_better(which) else "high"
             cells.append([which, best, *(pair[0] if pair else "" for pair in found)])
-    return f"{rows(cells)}\n\nThe default map is better than every rival in {sum(won)} of {len(won)} comparisons."
+    equal = f", and equal to the best in {who.count('equal')}" * ("equal" in who)
+    count = f"The default map is better than every rival in {who.count('ours')} of {len(who)} comparisons{equal}."
+    return f"{rows(cells)}\n\n{count}"
 
 
 def named(name: str) -> str:
