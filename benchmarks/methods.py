@@ -39,11 +39,12 @@ def densmap(x: NDArray, seed: int) -> NDArray:
 
 
 def parametric_umap(x: NDArray, seed: int) -> NDArray:
+    # TensorFlow and PyTorch crash each other in one process: use an environment without PyTorch
     import keras
     from umap.parametric_umap import ParametricUMAP
 
     keras.utils.set_random_seed(seed)
-    return ParametricUMAP(random_state=seed, n_jobs=1).fit_transform(x)
+    return ParametricUMAP(random_state=seed, n_jobs=1, keras_fit_kwargs={"verbose": 0}).fit_transform(x)
 
 
 def tsne(x: NDArray, seed: int) -> NDArray:
