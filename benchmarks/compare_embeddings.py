@@ -68,7 +68,7 @@ def measure(name: str, methods: list[str], folder: Path) -> pd.DataFrame:
         if "placed" in record:
             measured[stem] = scores_of_placed(cells, maps[stem], record.pop("placed"))
         method, seed = stem.rsplit(".", 1)
-        rows += [(method, int(seed), which, float(value)) for which, value in (record | measured[stem]).items()]
+        rows += [(method, int(seed), which, f"{value:.6g}") for which, value in (record | measured[stem]).items()]
     return pd.DataFrame(rows, columns=["method", "seed", "measure", "value"])
 
 
@@ -79,14 +79,14 @@ def failed(name: str, folder: Path) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["data", "method", "reason"])
 
 
-def write(path: Path, table: pd.DataFrame, column: str, renewed: list[str]) -> None:
-    """Write a table in the place of those lines of an earlier one whose `column` is one of `renewed`."""
+def write(path: Path, table: pd.DataFrame, column: str) -> None:
+    """Write a table in the place of those lines of an earlier one that have the same values in `column`."""
     if path.exists():
         earlier = pd.read_csv(path, dtype={"value": str})
-        table = pd.concat([earlier[~earlier[column].isin(renewed)], table])
+        table = pd.concat([earlier[~earlier[column].isin(table[column])], table])
     order = METHODS if column == "method" else DATA
     table = table.sort_values(column, key=lambda names: names.map(order.index), kind="stable")
-    table.to_csv(path, index=False, float_format="%.6g")
+    table.to_csv(path, index=False)
 
 
 def draw(name: str) -> None:
@@ -130,8 +130,8 @@ def main() -> None:
     files.mkdir(parents=True, exist_ok=True)
     for name in options.data or [name for name in DATA if (options.maps / name).exists()]:
         folder = options.maps / name
-        write(files / f"{name}.csv", measure(name, options.methods, folder), "method", options.methods)
-        write(files / "failed.csv", failed(name, folder), "data", [name])
+        write(files / f"{name}.csv", measure(name, options.methods, folder), "method")
+        write(files / "failed.csv", failed(name, folder), "data")
         print(name, flush=True)
 
 

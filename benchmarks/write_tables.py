@@ -27,14 +27,18 @@ TITLES = {
     "pbmc3k_pca": "PBMC 3k",
     "packer2019_amphid_neurons": "*C. elegans* neurons",
     "zilionis2019_mouse_lung": "mouse lung",
+    "zheng2017_pbmc": "PBMC (Zheng)",
+    "hao2021_pbmc": "PBMC (Hao)",
+    "zeisel2015_brain": "mouse brain",
+    "stoeckius2017_cord_blood": "cord blood",
     "near_pbmc3k_20000": "20,000 cells near PBMC 3k",
     "near_pbmc3k_68000": "68,000 cells near PBMC 3k",
     "atlas_20000": "atlas of 20,000 cells",
     "atlas_68000": "atlas of 68,000 cells",
 }
 MAIN = (
-    *("seconds", "kNN", "kNN_10", "AUC_RNX", "Trust", "KL_0.1", "KL_100", "Spear", "Stress_scale_free"),
-    *("silhouette", "purity", "CN", "VPres", "ISO"),
+    *("seeds", "seconds", "kNN", "kNN_10", "AUC_RNX", "Trust", "KL_0.1", "KL_100", "density_preservation", "Spear"),
+    *("Stress_scale_free", "label_distance_correlation", "silhouette", "purity", "CN", "VPres", "ISO"),
 )
 DEFAULT = "scgeoae"
 
@@ -116,13 +120,19 @@ def beside(results: Results, which: str) -> tuple[str, str] | None:
 
 def wins(every: list[Results], measures: list[str]) -> str:
     """Return our default map and the best rival for each measure and data set; the better of the two is bold."""
-    cells, who = [["measure", "best", *(title(results.name) for results in every)]], []
+    cells, who = [["measure", "what it is", *(title(results.name) for results in every)]], []
     for which in measures:
         found = [beside(results, which) for results in every]
         who += [better for _, better in filter(None, found)]
         if any(found):
-            best = "low" if lower_is_better(which) else "high"
-            cells.append([which, best, *(pair[0] if pair else "" for pair in found)])
+            meaning = MEASURES[which].meaning if which in MEASURES else "CPU time on one thread"
+            cells.append(
+                [
+                    f"{which} {'↓' if lower_is_better(which) else '↑'}",
+                    meaning,
+                    *(pair[0] if pair else "" for pair in found),
+                ]
+            )
     equal = f", and equal to the best in {who.count('equal')}" * ("equal" in who)
     count = f"The default map is better than every rival in {who.count('ours')} of {len(who)} comparisons{equal}."
     return f"{rows(cells)}\n\n{count}"
@@ -145,8 +155,8 @@ def filled(text: str) -> str:
 def page(name: str) -> str:
     """Return the page of one data set."""
     note = (
-        "Medians over the seeds, seconds of CPU time on one thread. The measures are those of `sg.tl.evaluate`;\n"
-        "CN, VPres, ISO and MSE are of the decoder."
+        "Medians over the seeds, seconds of CPU time on one thread. The measures are those of `sg.tl.evaluate`; CN,\n"
+        "VPres, ISO and MSE are of the decoder."
     )
     results = read(name)
     return f"# Embeddings of {name}\n\n{note}\n\n{of_one(results, tuple(results.medians))}\n"
