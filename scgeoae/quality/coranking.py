@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .._runtime import parallel_blocks
-from .distances import own_distances
+from .cell_scores import inverse_order
+from .distances import distances, for_row_blocks, squared_norms
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from numpy.typing import NDArray
 
-# Pairs of cells in a block: 8 MB as distances. The blocks do not depend on the number of threads, and neither does how
-# matrix products round.
-BLOCK = 2**20
+    from .distances import Points
 
 
 def coranking_measures(
-    x: Any, embeddings: Mapping[str, NDArray[np.float64]], *, k: int = 30, n_threads: int = 1
+    x: Points, embeddings: Mapping[str, NDArray[np.float64]], *, k: int = 30
 ) -> dict[str, dict[str, float]]:
     r"""Return the measures of the co-ranking matrix that OpenProblems computes, for several embeddings.
 
@@ -39,7 +37,7 @@ def coranking_measures(
     - ``qnx_auc`` the mean of :math:`Q_{NX}` over all K, ``qlocal`` the mean up to :math:`K_{\max}`, and ``qglobal`` the
       mean beyond it, NaN if there is nothing beyond.
 
-    The memory of a thread does not grow with n: the matrix itself is never formed.
+    Memory grows with n, not with its square: blocks of rows are ranked, and the matrix itself is never formed.
 
     Source: Lee & Verleysen 2009, *Quality assessment of dimensionality reduction: rank-based criteria*; the names and
     the normalization are those of the R package coRanking.
@@ -52,8 +50,6 @@ def coranking_measures(
         By name, (n, d) positions of the same cells.
     k
         Size of the neighborhoods, less than n − 1.
-    n_threads
-        Number of threads. The values do not depend on it.
 
     Returns
     -------
@@ -72,15 +68,16 @@ def coranking_measures(
     missing = {name: {"trustworthiness": 0, "continuity": 0} for name in embeddings}
     parts: list[tuple[str, NDArray[np.int64], int, int]] = []
 
-    def work(start: int, stop: int) -> None:
-        own = np.arange(start, stop)
-        r = _ranks(x, own)
+    squares_x = squared_norms(x)
+
+    def measure(own: NDArray[np.intp]) -> None:
+        r = _ranks(x, own, squares_x)
         for name, z in embeddings.items():
             s = _ranks(z, own)
             counts = np.bincount(np.maximum(r, s).ravel(), minlength=n)
             parts.append((name, counts, _beyond(r[s <= k], k), _beyond(s[r <= k], k)))
 
-    parallel_blocks(work, n, block=max(BLOCK // n, 1), n_threads=n_threads)
+    for_row_blocks(measure, np.arange(n), n)
     # sums of integers, so the order of the parts does not matter
     for name, counts, intruders, lost in parts:
         larger[name] += counts
@@ -94,14 +91,11 @@ def coranking_measures(
     }
 
 
-def _ranks(points: Any, own: NDArray[np.intp]) -> NDArray[np.int32]:
+def _ranks(points: Points, own: NDArray[np.intp], squares: NDArray[np.float64] | None = None) -> NDArray[np.int32]:
     """Return the ranks of all n cells among the neighbors of some, (m, n), with 0 for the cell itself."""
-    d = own_distances(points, own)
+    d = distances(points[own], points, squares)
     d[np.arange(len(own)), own] = -1
-    order = np.argsort(d, axis=1, kind="stable")
-    ranks = np.empty(order.shape, dtype=np.int32)
-    np.put_along_axis(ranks, order, np.arange(order.shape[1], dtype=np.int32)[None], axis=1)
-    return ranks
+    return inverse_order(np.argsort(d, axis=1, kind="stable"))
 
 
 def _beyond(ranks: NDArray[np.int32], k: int) -> int:

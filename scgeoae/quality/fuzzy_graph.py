@@ -12,10 +12,12 @@ from scipy import sparse
 
 from ..graphs import nearest_others
 from ..graphs.neighbors import both_ways
-from .distances import chunks, distances
+from .distances import distances, for_row_blocks, squared_norms
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from .distances import Points
 
 # Settings of umap-learn: bisections of the width of a kernel, at most, how close its sum has to come, and the smallest
 # width as a share of the mean distance.
@@ -41,8 +43,10 @@ class Neighbors(NamedTuple):
         return Neighbors(self.indices[:, :k], self.distances[:, :k])
 
 
-def exact_neighbors(x: Any, k: int) -> Neighbors:
-    """Return the `k` nearest others of each cell, found by comparing all cells; equally far ones in order of the rows.
+def exact_neighbors(x: Points, k: int) -> Neighbors:
+    """Return the `k` nearest others of each cell, without approximation.
+
+    Cells that are equally far come in the order of the rows, unless there are more than eight of them.
 
     Parameters
     ----------
@@ -70,13 +74,17 @@ def exact_neighbors(x: Any, k: int) -> Neighbors:
     return Neighbors(np.take_along_axis(near, nearest, axis=1), np.take_along_axis(length, nearest, axis=1))
 
 
-def _nearest_in_sparse(x: Any, k: int) -> NDArray[np.intp]:
-    near = []
-    for rows in chunks(x.shape[0], x.shape[0]):
-        d = distances(x[rows], x)
-        d[np.arange(len(d)), np.arange(rows.start, rows.stop)] = np.inf
-        near.append(np.argpartition(d, k - 1, axis=1)[:, :k])
-    return np.concatenate(near)
+def _nearest_in_sparse(x: sparse.csr_array, k: int) -> NDArray[np.intp]:
+    n = x.shape[0]
+    near, squares = np.empty((n, k), dtype=np.intp), squared_norms(x)
+
+    def search(own: NDArray[np.intp]) -> None:
+        d = distances(x[own], x, squares)
+        d[np.arange(len(own)), own] = np.inf
+        near[own] = np.argpartition(d, k - 1, axis=1)[:, :k]
+
+    for_row_blocks(search, np.arange(n), n)
+    return near
 
 
 def _lengths(x: Any, own: NDArray[np.intp], near: NDArray[np.intp]) -> NDArray[np.float64]:

@@ -16,6 +16,7 @@ class Measure(NamedTuple):
 _OURS = {
     "kNN": Measure("higher", "neighbors", "share of the k nearest neighbors kept, mean over k = 10, 20, …, 200"),
     "Trust": Measure("higher", "neighbors", "trustworthiness, mean over k = 10, 20, …, 200"),
+    "Continuity": Measure("higher", "neighbors", "continuity, mean over k = 10, 20, …, 200"),
     "kNN_10": Measure("higher", "neighbors", "share of the 10 nearest neighbors kept"),
     "AUC_RNX": Measure("higher", "neighbors", "neighborhoods of all sizes kept, the small ones above all"),
     "KL_0.1": Measure("lower", "density", "divergence of the densities, kernel of width √0.1"),
@@ -27,6 +28,9 @@ _OURS = {
     "Stress_scale_free": Measure("lower", "distances", "misfit of all distances at the best scale"),
     "silhouette": Measure("higher", "labels", "how far apart the labels lie on the embedding"),
     "purity": Measure("higher", "labels", "share of the 15 nearest neighbors on the embedding with the cell's label"),
+    "label_accuracy": Measure(
+        "higher", "labels", "share of cells with the label of most of their 15 nearest neighbors"
+    ),
     "CN": Measure("lower", "decoder", "distance of the decoder from conformal"),
     "VPres": Measure("lower", "decoder", "distance of the decoder from area-preserving"),
     "ISO": Measure("lower", "decoder", "distance of the decoder from isometric"),

@@ -6,14 +6,14 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-import torch
 from scipy import sparse
 from sklearn.utils import check_random_state
 
+from .._runtime import one_blas_thread
 from .clusters import cluster_agreement
 from .coranking import coranking_measures
-from .distances import average_ranks, chunks, correlation, distances
-from .evaluation import MIN_CELLS, Estimate, _checked
+from .distances import MAX_COLUMNS_ONE_BY_ONE, average_ranks, correlation, distances, for_row_blocks, squared_norms
+from .evaluation import Estimate, _checked
 from .fuzzy_graph import exact_neighbors, fuzzy_graph, local_radii
 from .measures import OPENPROBLEMS
 from .spectral import spectral_layout
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike, NDArray
 
+    from .distances import Points
+
     Floats = NDArray[np.float64]
 
 # Largest number of cells between which all distances are measured.
@@ -31,8 +33,12 @@ N_WAYPOINTS = 10_000
 N_RADIUS, N_GRAPH = 29, 14
 # Columns of the spectral layout, at most.
 N_SPECTRAL = 1000
+# Size of the neighborhoods.
+K = 30
+# Differences that are rounding errors, as a share of the values.
+ROUNDING = 1e-12
 # With fewer cells the co-ranking measures of 30 neighbors are not defined.
-MIN_CELLS_K30 = 32
+MIN_CELLS_K30 = K + 2
 K30 = ("continuity_at_k30", "trustworthiness_at_k30", "qnx_at_k30", "lcmc_at_k30")
 CORANKING = (*K30, "qnx_auc", "qlocal", "qglobal")
 CLUSTERS = ("normalized_mutual_information", "adjusted_rand_index")
@@ -50,7 +56,7 @@ class Benchmark(NamedTuple):
 
 
 def openproblems(
-    x: ArrayLike | sparse.csr_matrix,
+    x: ArrayLike | sparse.sparray | sparse.spmatrix,
     embeddings: Mapping[str, ArrayLike],
     *,
     labels: ArrayLike | None = None,
@@ -141,11 +147,11 @@ def openproblems(
     >>> x = np.random.default_rng(0).normal(size=(200, 10))
     >>> found = openproblems(x, {"two of ten": x[:, :2]}, measures=["qnx_auc"])
     >>> round(found["two of ten"].scores["qnx_auc"].value, 2)
-    0.57
+    0.61
     """
-    points_x = _points(x, "x")
+    points_x = _points(_checked(x, "x"))
     n = points_x.shape[0]
-    points = {name: _points(z, name, n) for name, z in embeddings.items()}
+    points = {name: _points(_checked(z, name, n)) for name, z in embeddings.items()}
     codes = None if labels is None else _codes(labels, n)
     notes = _undefined(points_x.shape, codes)
     wanted = set(measures) - notes.keys()
@@ -156,15 +162,17 @@ def openproblems(
         for name, of_name in values.items():
             found[name] |= of_name
 
-    if "waypoint_distance_correlation" in wanted:
-        add(_waypoint_correlations(points_x[waypoints], {name: z[waypoints] for name, z in points.items()}))
-    if wanted & set(CORANKING):
-        of_waypoints = {name: z[waypoints] for name, z in points.items()}
-        add(coranking_measures(points_x[waypoints], of_waypoints, n_threads=torch.get_num_threads()))
-    if codes is not None and wanted & {"centroid_distance_correlation", "label_distance_correlation"}:
-        add(_centroid_correlations(points_x, points, codes, waypoints))
-    if wanted & {"density_preservation", *CLUSTERS, "spectral_distance_correlation"}:
-        add(_graph_measures(points_x, points, codes, wanted))
+    with one_blas_thread():
+        if "waypoint_distance_correlation" in wanted:
+            add(_waypoint_correlations(points_x[waypoints], {name: z[waypoints] for name, z in points.items()}))
+        if wanted & set(CORANKING):
+            # where there are too few cells for 30 neighbors, these measures are not defined, but the others are
+            of_waypoints = {name: z[waypoints] for name, z in points.items()}
+            add(coranking_measures(points_x[waypoints], of_waypoints, k=min(K, len(waypoints) - 2)))
+        if codes is not None and wanted & {"centroid_distance_correlation", "label_distance_correlation"}:
+            add(_centroid_correlations(points_x, points, codes, waypoints))
+        if wanted & {"density_preservation", *CLUSTERS, "spectral_distance_correlation"}:
+            add(_graph_measures(points_x, points, codes, wanted))
     return {name: _benchmark(values, measures, n, notes, codes) for name, values in found.items()}
 
 
@@ -198,7 +206,7 @@ def _benchmark(
 def _undefined(shape: tuple[int, int], codes: NDArray[np.intp] | None) -> dict[str, str]:
     """Return the measures that are not defined for these data, by name, and why."""
     n, n_features = shape
-    notes = {}
+    notes: dict[str, str] = {}
     if codes is None or codes.max() == 0:
         why = "it needs labels" if codes is None else "it needs at least two labels, found one"
         notes |= dict.fromkeys(LABELS, why)
@@ -214,18 +222,22 @@ def _undefined(shape: tuple[int, int], codes: NDArray[np.intp] | None) -> dict[s
     return notes
 
 
-def _points(points: Any, name: str, n: int | None = None) -> Any:
-    """Return centered points, or a sparse matrix as it is."""
-    if not sparse.issparse(points):
-        return _checked(points, name, n)
-    points = sparse.csr_matrix(points, dtype=np.float64)
-    if points.shape[0] < MIN_CELLS:
-        msg = f"Expected at least {MIN_CELLS} cells, twice a neighborhood of 10, found {points.shape[0]}."
-        raise ValueError(msg)
-    if not np.isfinite(points.data).all():
-        msg = f"{name!r} has NaN or infinite values."
-        raise ValueError(msg)
+def _points(points: Any) -> Points:
+    """Return the points in double precision."""
+    points = points.astype(np.float64)
+    if sparse.issparse(points):
+        points.sum_duplicates()
+    elif points.shape[1] > MAX_COLUMNS_ONE_BY_ONE:
+        # for matrix products; where differences are computed, it would only make equal distances unequal
+        points -= points.mean(0)
     return points
+
+
+def _correlation(a: Floats, b: Floats) -> float:
+    """Return the Pearson correlation, NaN if one is constant up to rounding."""
+    if any(np.ptp(values) <= ROUNDING * np.abs(values).max() for values in (a, b)):
+        return float("nan")
+    return correlation(a, b)
 
 
 def _codes(labels: ArrayLike, n: int) -> NDArray[np.intp]:
@@ -267,20 +279,22 @@ class _MatrixRanks(NamedTuple):
         return self.dot(other) / norms if norms > 0 else float("nan")
 
 
-def _pair_distances(points: Any) -> Floats:
-    """Return the distances of all pairs of n points, (n (n - 1) / 2,), as `scipy.spatial.distance.pdist` orders them."""
+def _pair_distances(points: Points) -> Floats:
+    """Return the distances of all pairs of n points, (n (n - 1) / 2,), in the order of SciPy's ``pdist``."""
     n = points.shape[0]
-    found = np.empty(n * (n - 1) // 2)
-    at = 0
-    for rows in chunks(n, n):
-        d = distances(points[rows], points[rows.start :])
-        above = d[np.triu(np.ones(d.shape, dtype=bool), 1)]
-        found[at : at + len(above)] = above
-        at += len(above)
+    found, squares = np.empty(n * (n - 1) // 2), squared_norms(points)
+
+    def measure(own: NDArray[np.intp]) -> None:
+        first, last = own[0], own[-1]
+        d = distances(points[own], points[first:], squares[first:])
+        start, stop = (i * n - i * (i + 1) // 2 for i in (first, last + 1))
+        found[start:stop] = d[np.triu(np.ones(d.shape, dtype=bool), 1)]
+
+    for_row_blocks(measure, np.arange(n), n)
     return found
 
 
-def _waypoint_correlations(x: Any, embeddings: Mapping[str, Floats]) -> dict[str, dict[str, float]]:
+def _waypoint_correlations(x: Points, embeddings: Mapping[str, Floats]) -> dict[str, dict[str, float]]:
     n = x.shape[0]
     ranks = _MatrixRanks.of(_pair_distances(x), n)
     return {
@@ -290,33 +304,36 @@ def _waypoint_correlations(x: Any, embeddings: Mapping[str, Floats]) -> dict[str
 
 
 def _centroid_correlations(
-    x: Any, embeddings: Mapping[str, Floats], codes: NDArray[np.intp], waypoints: NDArray[np.intp]
+    x: Points, embeddings: Mapping[str, Floats], codes: NDArray[np.intp], waypoints: NDArray[np.intp]
 ) -> dict[str, dict[str, float]]:
     n_cells = np.bincount(codes)
-    means = sparse.csr_matrix((1 / n_cells[codes], (codes, np.arange(len(codes)))))
+    members = sparse.csr_array((np.ones(len(codes)), (codes, np.arange(len(codes)))))
 
-    def ranks(points: Any) -> tuple[Floats, _MatrixRanks]:
-        centers = means @ points
-        centers = centers.toarray() if sparse.issparse(centers) else centers
-        # the waypoints are in a random order, which has no bearing on ranks
-        to_centers = np.concatenate(
-            [distances(points[waypoints[rows]], centers).ravel() for rows in chunks(len(waypoints), len(n_cells))]
-        )
-        return average_ranks(to_centers), _MatrixRanks.of(_pair_distances(centers), len(n_cells))
+    def ranks(points: Points) -> tuple[Floats, _MatrixRanks]:
+        sums = members @ points
+        centers = (sums.toarray() if sparse.issparse(sums) else sums) / n_cells[:, None]
+        to_centers = np.empty((len(codes), len(n_cells)))
+
+        def measure(own: NDArray[np.intp]) -> None:
+            to_centers[own] = distances(points[own], centers)
+
+        # rows of sparse points become dense in a block
+        for_row_blocks(measure, waypoints, max(len(n_cells), points.shape[1]))
+        return average_ranks(to_centers[waypoints].ravel()), _MatrixRanks.of(_pair_distances(centers), len(n_cells))
 
     cells_x, labels_x = ranks(x)
     found = {}
     for name, z in embeddings.items():
         cells_z, labels_z = ranks(z)
         found[name] = {
-            "centroid_distance_correlation": correlation(cells_x, cells_z),
+            "centroid_distance_correlation": _correlation(cells_x, cells_z),
             "label_distance_correlation": labels_x.correlation(labels_z),
         }
     return found
 
 
 def _graph_measures(
-    x: Any, embeddings: Mapping[str, Floats], codes: NDArray[np.intp] | None, wanted: Collection[str]
+    x: Points, embeddings: Mapping[str, Floats], codes: NDArray[np.intp] | None, wanted: Collection[str]
 ) -> dict[str, dict[str, float]]:
     """Return the measures that are taken from neighbor graphs."""
     k = min(N_RADIUS, x.shape[0] - 1)
@@ -328,13 +345,13 @@ def _graph_measures(
         layout = spectral_layout(fuzzy_graph(neighbors_x.first(N_GRAPH)), n_components)
         ranks_x = average_ranks(_pair_distances(layout))
         for name, z in embeddings.items():
-            found[name]["spectral_distance_correlation"] = correlation(ranks_x, average_ranks(_pair_distances(z)))
+            found[name]["spectral_distance_correlation"] = _correlation(ranks_x, average_ranks(_pair_distances(z)))
     if "density_preservation" in wanted:
         radii_x = local_radii(neighbors_x)
     for name, z in embeddings.items():
         neighbors_z = exact_neighbors(z, k)
         if "density_preservation" in wanted:
-            found[name]["density_preservation"] = correlation(radii_x, local_radii(neighbors_z))
+            found[name]["density_preservation"] = _correlation(radii_x, local_radii(neighbors_z))
         if codes is not None and not set(CLUSTERS).isdisjoint(wanted):
             found[name] |= cluster_agreement(fuzzy_graph(neighbors_z.first(N_GRAPH)), codes)
     return found
