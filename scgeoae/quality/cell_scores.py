@@ -259,7 +259,7 @@ def label_accuracy(
     --------
     >>> import numpy as np
     >>> from scgeoae.quality.cell_scores import label_accuracy
-    >>> label_accuracy(np.array([[1, 2, 3], [0, 2, 4]]), np.array([0, 1]), np.array([5, 5, 5, 7, 9]))
+    >>> label_accuracy(np.array([[1, 2, 3], [0, 3, 4]]), np.array([0, 1]), np.array([5, 5, 5, 7, 9]))
     array([1.        , 0.33333333])
     """
     found = labels[neighbors]

@@ -143,7 +143,7 @@ def evaluate(
         (n,) label of each cell, at least two different ones.
     n_sample
         Largest number of cells to measure, at least 100. Time grows as ``n_sample`` × n log n, memory as the square of
-        ``n_sample`` (50 bytes each).
+        ``n_sample`` (60 bytes each).
     local_scores
         Return neighborhood preservation and trustworthiness of each cell. Neighbors and densities of every cell are
         then measured, which takes time in proportion to n² log n.

@@ -133,7 +133,7 @@ def evaluate(
     n_sample
         Largest number of cells to measure, at least 100. The measures of OpenProblems always use all cells, or 10,000
         if they compare all pairs of cells. A larger sample has smaller errors, but memory grows with its square: 3,000
-        cells take 200 MB, 10,000 about 5 GB.
+        cells take 0.5 GB, 10,000 about 6 GB.
     local_scores
         Also write scores of each cell into ``adata.obs``, for ``sc.pl.embedding``. All cells are then measured, in a
         time that grows as n² log n: about 15 minutes for 68,000 cells.
