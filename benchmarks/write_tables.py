@@ -11,6 +11,7 @@ All numbers come from ``benchmarks/results/embeddings/*.csv``, which `compare_em
 from __future__ import annotations
 
 import re
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -53,6 +54,7 @@ class Results(NamedTuple):
     """Why the other methods have no map"""
 
 
+@cache
 def read(name: str) -> Results:
     values = pd.read_csv(RESULTS / "embeddings" / f"{name}.csv")
     medians = values.groupby(["method", "measure"])["value"].median().unstack()
