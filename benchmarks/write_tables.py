@@ -122,7 +122,9 @@ def beside(results: Results, which: str) -> tuple[str, str] | None:
 
 def wins(every: list[Results], measures: list[str]) -> str:
     """Return our default map and the best rival for each measure and data set; the better of the two is bold."""
-    cells, who = [["measure", "what it is", *(title(results.name) for results in every)]], []
+    n_rivals = [results.medians.index.isin(RIVALS).sum() for results in every]
+    titles = [f"{title(results.name)}, {n} other methods" for results, n in zip(every, n_rivals, strict=True)]
+    cells, who = [["measure", "what it is", *titles]], []
     for which in measures:
         found = [beside(results, which) for results in every]
         who += [better for _, better in filter(None, found)]
@@ -136,7 +138,9 @@ def wins(every: list[Results], measures: list[str]) -> str:
                 ]
             )
     equal = f", and equal to the best in {who.count('equal')}" * ("equal" in who)
-    count = f"The default map is better than every rival in {who.count('ours')} of {len(who)} comparisons{equal}."
+    count = (
+        f"The default map is better than all of these methods in {who.count('ours')} of {len(who)} comparisons{equal}."
+    )
     return f"{rows(cells)}\n\n{count}"
 
 

@@ -73,6 +73,7 @@ def test_a_table_has_medians_in_the_order_of_the_methods(dots):
 
 def test_the_winner_is_bold(dots):
     text = dots.named("wins: dots")
+    assert text.startswith("| measure | what it is | dots, 2 other methods |")
     assert [[line.split(" | ")[0], line.split(" | ")[-1]] for line in text.splitlines()[2:5]] == [
         ["| kNN ↑", "scgeoae 0.3000; PCA 0.3000 |"],
         ["| Trust ↑", "scgeoae 0.8000; **PCA 0.8500** |"],
