@@ -9,7 +9,7 @@
 # It matters because exact neighbors are what a careful comparison of maps would share between methods, and
 # precomputed_knn asks for neighbors in this form. sc.pp.neighbors of Scanpy 1.11.5 is affected too when it gets
 # KNeighborsTransformer() as its transformer, and Leiden and UMAP after it; transformer="sklearn" is not, because Scanpy
-# then sets the diagonal to 0. The same call mends UMAP: distances[:, 0] = 0.
+# then sets the diagonal to 0. Setting distances[:, 0] = 0 mends UMAP.
 #
 # Installs into a temporary folder. Exit status 0: as described. Other Pythons:
 #     PYTHON=python3.12 bash findings/umap_self_distance.sh
