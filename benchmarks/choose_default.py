@@ -1,7 +1,8 @@
 """Measure the effect of one training setting at a time: ``python benchmarks/choose_default.py [DATA ...]``.
 
-Each run trains on four fifths of the cells and is measured on all of them. The encoder places the remaining fifth,
-whose trustworthiness is "left out". Medians over the seeds are written to ``benchmarks/results/default_{data}.md``.
+Each run trains on four fifths of the cells, without refinement, and is measured on all of them. The encoder places the
+remaining fifth, whose trustworthiness is "left out". Medians over the seeds are written to
+``benchmarks/results/default_{data}.md``.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ def run(x: np.ndarray, seed: int, *, k: int | None = None, shorter: int | None =
         neighbors = NearestNeighbors(n_neighbors=k).fit(train).kneighbors(return_distance=False)
     if shorter is not None:
         settings["n_steps"] = default_steps(len(train), 256) // shorter
-    fitted = fit(train, Settings(seed=seed, **settings), neighbors=neighbors)
+    fitted = fit(train, Settings(seed=seed, refine=False, **settings), neighbors=neighbors)
     distortion = sg.geometry.distortion(torch.from_numpy(fitted.metric))
     z = fitted.model.encode(torch.from_numpy(x)).numpy()
     found = evaluate(x, {"map": z}, n_sample=len(x), local_scores=True)["map"]

@@ -1,8 +1,8 @@
 """Measure the cost of a training step with each regularizer, as a multiple of the step without one.
 
 ``python benchmarks/step_cost.py [--rounds 12]`` interleaves blocks of steps of all regularizers on one thread, so that
-other work on the machine affects all alike, and prints medians over the blocks. A block is long enough that the model
-stays in the cache, as it does in training.
+other work on the machine affects all alike, and prints medians of CPU time over the blocks. A block is long enough that
+the model stays in the cache, as it does in training.
 """
 
 from __future__ import annotations
@@ -56,10 +56,10 @@ def main() -> None:
         for label, step in steps.items():
             for _ in range(WARM_UP):
                 step()
-            start = time.perf_counter()
+            start = time.process_time()
             for _ in range(BLOCK):
                 step()
-            seconds[label].append((time.perf_counter() - start) / BLOCK)
+            seconds[label].append((time.process_time() - start) / BLOCK)
     vanilla = np.median(seconds["none"])
     print(f"one thread, torch {torch.__version__}, {N_CELLS} cells of {N_FEATURES} features, networks 128-128")
     print(f"vanilla step {1000 * vanilla:.2f} ms\n\n| regularizer | multiple of the vanilla step |\n| --- | --- |")

@@ -66,7 +66,7 @@ def transform(seeds: range) -> pd.DataFrame:
             unseen = fifth(len(x), seed)
             known, new = split(adata, unseen)
             mapped(known, seed)
-            sg.tl.transform(new, known)
+            sg.tl.transform(new, known, use_rep=None if adata.n_vars else "X_pca")
             whole = torch.from_numpy(mapped(adata.copy(), seed).obsm["X_geoae"]).double()
             z = np.empty((len(x), 2), dtype=np.float32)
             z[~unseen], z[unseen] = known.obsm["X_geoae"], new.obsm["X_geoae"]
@@ -168,7 +168,8 @@ def markers(seeds: range, n_top: int = 50) -> pd.DataFrame:
 
 def adopt(seeds: range) -> pd.DataFrame:
     rows = []
-    adata = read("pbmc3k_pca")
+    name = "pbmc3k_pca"
+    adata = read(name)
     for seed in seeds:
         unseen = fifth(adata.n_obs, seed)
         whole = adata.copy()
@@ -179,14 +180,14 @@ def adopt(seeds: range) -> pd.DataFrame:
         known, new = adata[~unseen].copy(), adata[unseen].copy()
         known.obsm["X_umap"] = z[~unseen]
         sg.tl.adopt(known, basis="X_umap", random_state=seed, progress_bar=False)
-        sg.tl.transform(new, known, key="umap")
+        sg.tl.transform(new, known, key="umap", use_rep="X_pca")
         ours = np.linalg.norm(new.obsm["X_umap"] - z[unseen], axis=1) / diameter
         # ingest has no map to adopt: it makes its own of the known cells, and that is compared with itself
         theirs = ingest(adata, known, unseen, seed)
         rows.append({"median": np.median(ours), "90%": np.quantile(ours, 0.9), "ingest, median": np.median(theirs)})
         rows[-1]["ingest, 90%"] = np.quantile(theirs, 0.9)
     draw_adopted(known, new, z[unseen])
-    return pd.DataFrame(rows).median().to_frame().T
+    return pd.DataFrame(rows).median().rename(name).to_frame().T.rename_axis("data")
 
 
 def ingest(adata: AnnData, known: AnnData, unseen: np.ndarray, seed: int) -> np.ndarray:

@@ -12,6 +12,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import torch
+from threadpoolctl import ThreadpoolController
 
 from ._files import explain_missing_filter
 
@@ -98,6 +99,24 @@ def parallel_blocks(work: Callable[[int, int], None], n: int, *, block: int, n_t
         raise errors[0]
 
 
+@contextmanager
+def one_blas_thread() -> Iterator[None]:
+    """Let each matrix product of NumPy use a single thread, for work that is itself spread over threads.
+
+    The number of threads belongs to the process: the first of several calls at the same time sets it, and the last one
+    restores it.
+    """
+    with _lock:
+        _limits.append(_limits[0] if _limits else ThreadpoolController().limit(limits=1, user_api="blas"))
+    try:
+        yield
+    finally:
+        with _lock:
+            limit = _limits.pop()
+            if not _limits:
+                limit.restore_original_limits()
+
+
 # Measured on two cores with the default networks, in milliseconds per step of 128 cells (medians): one thread 5.9, two
 # threads 6.3 on an idle machine; 7.5 and 25.6 beside one other busy process, because each of some hundred small
 # products then waits for the slower thread.
@@ -106,6 +125,8 @@ MAX_SINGLE_THREADED_BATCH = 512
 _lock = Lock()
 # For each training on CUDA that is under way, the precision that the process had before the first of them.
 _precisions: list[str] = []
+# For each call that is under way, the limit that the first of them set.
+_limits: list[Any] = []
 
 
 @contextmanager

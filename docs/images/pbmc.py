@@ -1,4 +1,4 @@
-"""The picture of the README: ``python docs/images/pbmc.py``."""
+"""Draw the figure of the README and print how much areas vary on its maps: ``python docs/images/pbmc.py``."""
 
 from pathlib import Path
 
@@ -10,6 +10,9 @@ import scgeoae as sg
 adata = sc.datasets.pbmc68k_reduced()
 sg.tl.distortion(adata, basis="umap")
 sg.tl.geoae(adata)
+for basis in ("umap", "geoae"):
+    low, high = adata.obs[f"{basis}_log_area"].quantile([0.05, 0.95])
+    print(f"{basis}: the area scale varies {10 ** (high - low):.2f}-fold")
 figure, (left, right) = plt.subplots(1, 2, figsize=(13.5, 5), layout="constrained")
 of = {"color": "bulk_labels", "show": False}
 sg.pl.indicatrices(adata, basis="umap", title="sc.tl.umap(adata)", legend_loc="none", ax=left, **of)

@@ -41,6 +41,14 @@ class Representation:
         """Return a NumPy array, or raise if it has NaN or, unless `may_be_equal`, all cells are equal."""
         return _checked(dense(self.matrix), self.name, may_be_equal=may_be_equal)
 
+    def in_memory(self) -> Any:
+        """Return a NumPy array or a CSR matrix, or raise if it has NaN or, unless sparse, all cells are equal."""
+        matrix = in_memory(self.matrix)
+        if not sparse.issparse(matrix):
+            return _checked(matrix, self.name)
+        _check_finite(matrix, self.name)
+        return sparse.csr_matrix(matrix)
+
 
 def choose_representation(
     adata: AnnData,

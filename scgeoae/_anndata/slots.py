@@ -13,7 +13,7 @@ Side = Literal["decoder", "encoder"]
 SIDES: tuple[Side, ...] = ("decoder", "encoder")
 EVALUATION = "evaluation"
 """Default key in `uns` of the table of `scgeoae.tl.evaluate`."""
-COLUMNS = ("basis", "measure", "value", "error", "better", "use_rep", "n_sample")
+COLUMNS = ("basis", "measure", "value", "error", "better", "use_rep", "n_sample", "n_cells")
 """Columns of that table."""
 
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
+SHORT_NAME = 17
 ARROWS = {"higher": "↑", "lower": "↓"}
 # pale enough for black numbers
 COLORS = LinearSegmentedColormap.from_list("worst to best", ["#f6e0c8", "#f4f1e6", "#66c2a5"])
@@ -92,7 +93,9 @@ def evaluation(
 
     n_rows, n_columns = values.shape
     if ax is None:
-        size = (2.6 + 0.62 * n_columns, 1.6 + 0.42 * n_rows)
+        # the slanted names of OpenProblems' measures are longer than those that 1.6 inches have room for
+        longest = max(map(len, names))
+        size = (2.6 + 0.62 * n_columns, 1.6 + 0.42 * n_rows + 0.055 * max(longest - SHORT_NAME, 0))
         _, ax = plt.subplots(figsize=size, layout="constrained")
     mesh = ax.imshow(_relative(oriented), cmap=COLORS, vmin=0, vmax=1, aspect="auto")
     for column, name in enumerate(names):
@@ -108,7 +111,7 @@ def evaluation(
     ax.tick_params(length=0)
     ax.spines[:].set_visible(False)
     _draw_groups(ax, names)
-    ax.set_xlabel(_held_against(table))
+    ax.set_xlabel(_what_was_compared(table))
     bar = ax.figure.colorbar(mesh, ax=ax, ticks=[0, 1], fraction=0.03, pad=0.01, aspect=8)
     bar.ax.set_yticklabels(["worst", "best"])
     bar.ax.set_ylabel("within a column", fontsize="small")
@@ -195,7 +198,12 @@ def _draw_groups(ax: Axes, names: list[str]) -> None:
         start = stop
 
 
-def _held_against(table: pd.DataFrame) -> str:
-    measured = table["n_sample"].max()
-    sample = f"a sample of {measured:,} cells" if (table["error"] > 0).any() else f"{measured:,} cells"
-    return f"held against {', '.join(dict.fromkeys(table['use_rep']))} on {sample}"
+def _what_was_compared(table: pd.DataFrame) -> str:
+    of_decoder = [name for name, measure in MEASURES.items() if measure.about == "decoder"]
+    measured, n = table.loc[~table["measure"].isin(of_decoder), "n_sample"], table["n_cells"].max()
+    against = f"compared with {', '.join(dict.fromkeys(table['use_rep']))}"
+    if measured.max() < n:
+        return f"{against};\nneighbors among all {n:,} cells, from {measured.max():,} of them"
+    if measured.min() < n:
+        return f"{against}, on all {n:,} cells;\ndistances between {measured.min():,} of them"
+    return f"{against}, on all {n:,} cells"

@@ -1,5 +1,6 @@
 """How well an embedding keeps neighbors, densities and distances, on NumPy arrays alone."""
 
+from .benchmark import openproblems
 from .cell_scores import auc_rnx, density_kl, kernel_density, neighbor_ranks, purity, recall, silhouette, trust
 from .distances import distance_correlation, scale_free_stress, stress
 from .evaluation import evaluate
@@ -14,6 +15,7 @@ __all__ = [
     "evaluate",
     "kernel_density",
     "neighbor_ranks",
+    "openproblems",
     "outliers",
     "purity",
     "recall",

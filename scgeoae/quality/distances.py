@@ -2,42 +2,76 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
+import torch
+from scipy import sparse
 from scipy.spatial.distance import cdist
+from sklearn import config_context
 from sklearn.metrics import euclidean_distances
+from sklearn.utils.extmath import row_norms
+
+from .._runtime import parallel_blocks
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable
 
     from numpy.typing import NDArray
 
-# Numbers in one matrix of distances: 32 MB.
-CHUNK = 2**22
+    Points: TypeAlias = NDArray[np.float64] | sparse.csr_array
+
+# Numbers in one block of distances: 8 MB. A thread needs four arrays of this size. Smaller blocks would make the matrix
+# products slower.
+BLOCK = 2**20
+# so that the blocks of all threads fit into 0.5 GB
+MAX_THREADS = 16
 # Up to here differences are computed one by one, so that equal cells are at distance 0 exactly and far outliers of a
 # map cost no digits. Beyond, matrix products are used, which are 5 times as fast at 50 columns.
 MAX_COLUMNS_ONE_BY_ONE = 16
 
 
-def distances(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the (len(a), len(b)) Euclidean distances between the rows; center the columns beforehand."""
-    if a.shape[1] <= MAX_COLUMNS_ONE_BY_ONE:
+def distances(a: Points, b: Points, squares: NDArray[np.float64] | None = None) -> NDArray[np.float64]:
+    """Return the (len(a), len(b)) Euclidean distances between the rows. Center dense columns beforehand.
+
+    Only `a` is made dense if the points are sparse. `squares` are the squared norms of the rows of `b`, if known.
+    """
+    if not sparse.issparse(b) and b.shape[1] <= MAX_COLUMNS_ONE_BY_ONE:
         return cdist(a, b)
-    return euclidean_distances(a, b)
+    dense = a if isinstance(a, np.ndarray) else a.toarray()
+    # the points were checked once, not for every block
+    with config_context(assume_finite=True):
+        found = euclidean_distances(dense, b, Y_norm_squared=squares)
+    return np.ascontiguousarray(found)
 
 
-def chunks(m: int, n: int) -> Iterator[slice]:
-    """Cut m rows of n distances into parts that fit into memory."""
-    step = max(CHUNK // n, 1)
-    for start in range(0, m, step):
-        yield slice(start, min(start + step, m))
+def squared_norms(points: Points) -> NDArray[np.float64]:
+    """Return the squared norm of each row."""
+    return np.asarray(row_norms(points, squared=True))
 
 
-def diameter(points: NDArray[np.float64], m: int) -> float:
+def for_row_blocks(work: Callable[[NDArray[np.intp]], None], rows: NDArray[np.intp], n: int) -> None:
+    """Call `work` with blocks of `rows`, each of n distances, on several threads.
+
+    The blocks do not depend on the number of threads.
+    """
+    parallel_blocks(
+        lambda start, stop: work(rows[start:stop]),
+        len(rows),
+        block=max(BLOCK // n, 1),
+        n_threads=thread_count(),
+    )
+
+
+def thread_count() -> int:
+    """Return the number of threads to use."""
+    return min(torch.get_num_threads(), MAX_THREADS)
+
+
+def diameter(points: Points, m: int) -> float:
     """Return the largest distance of the first m points, and of the 100 outermost ones, to any point.
 
-    With ``m = len(points)`` this is the diameter. With fewer it is seldom less: one end of the diameter is at least
+    With m the number of points this is the diameter. With fewer it is seldom less: one end of the diameter is at least
     half of it away from the center, in the worst case like more than a hundred others.
 
     Examples
@@ -47,13 +81,17 @@ def diameter(points: NDArray[np.float64], m: int) -> float:
     >>> diameter(np.array([[0.0, 0.0], [3.0, 4.0], [1.0, 1.0]]), 3)
     5.0
     """
-    radius = np.linalg.norm(points - points.mean(0), axis=1)
-    longest = float(distances(points[np.argsort(radius)[-100:]], points).max())
+    squares, center = squared_norms(points), points.mean(0)
+    radius = np.sqrt(np.maximum(squares - 2 * (points @ center) + center @ center, 0))
+    largest = np.zeros(len(radius))
+
+    def measure(rows: NDArray[np.intp]) -> None:
+        largest[rows] = distances(points[rows], points, squares).max(1)
+
+    for_row_blocks(measure, np.argsort(radius)[-100:], len(radius))
     # a pair is at most as far apart as the sum of its radii, which rules out most rows
-    rows = np.flatnonzero(radius[:m] + radius.max() > longest)
-    for part in chunks(len(rows), len(points)):
-        longest = max(longest, float(distances(points[rows[part]], points).max()))
-    return longest
+    for_row_blocks(measure, np.flatnonzero(radius[:m] + radius.max() > largest.max()), len(radius))
+    return float(largest.max())
 
 
 def correlation(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
@@ -190,4 +228,7 @@ def distance_correlation(distances_x: NDArray[np.float64], distances_z: NDArray[
 
 def _double_centered(d: NDArray[np.float64]) -> NDArray[np.float64]:
     mean = d.mean(0)
-    return d - mean - mean[:, None] + mean.mean()
+    centered = d - mean
+    centered -= mean[:, None]
+    centered += mean.mean()
+    return centered

@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from scipy import sparse
 from scipy.spatial.distance import squareform
 from sklearn.utils import check_random_state
+from sklearn.utils.sparsefuncs import min_max_axis
 
 from .._arguments import checked_integer
+from .._runtime import one_blas_thread, parallel_blocks
 from .cell_scores import (
     N_NEIGHBORS,
     auc_rnx,
     density_kl,
+    exchange_ranks,
+    inverse_order,
     kernel_density,
-    neighbor_ranks,
+    label_accuracy,
+    neighbor_order,
     purity,
+    ranks_in_order,
     recall,
     silhouette,
     sizes,
@@ -25,13 +31,15 @@ from .cell_scores import (
 )
 from .distances import (
     average_ranks,
-    chunks,
     correlation,
     diameter,
     distance_correlation,
     distances,
+    for_row_blocks,
     scale_free_stress,
+    squared_norms,
     stress,
+    thread_count,
 )
 from .measures import MEASURES
 
@@ -39,6 +47,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from numpy.typing import ArrayLike, NDArray
+
+    from .distances import Points
 
     Floats = NDArray[np.float64]
 
@@ -74,7 +84,7 @@ class Quality(NamedTuple):
 
 
 def evaluate(
-    x: ArrayLike,
+    x: ArrayLike | sparse.sparray | sparse.spmatrix,
     embeddings: Mapping[str, ArrayLike],
     *,
     labels: ArrayLike | None = None,
@@ -90,6 +100,7 @@ def evaluate(
     ``kNN``                 1 ↑    share of the k nearest neighbors that are kept, averaged over
                                    k = 10, 20, …, 200, as far as k < n/2
     ``Trust``               1 ↑    trustworthiness (Venna & Kaski 2001), averaged over the same k
+    ``Continuity``          1 ↑    continuity (Venna & Kaski 2001), averaged over the same k
     ``kNN_10``              1 ↑    share of the 10 nearest neighbors that are kept
     ``AUC_RNX``             1 ↑    neighborhoods of all sizes K, weighted 1/K, above chance (Lee,
                                    Peluffo-Ordóñez & Verleysen 2015)
@@ -102,9 +113,11 @@ def evaluate(
     ``silhouette``          1 ↑    silhouette of the labels on the embedding
     ``purity``              1 ↑    share of the 15 nearest neighbors on the embedding with the
                                    same label
+    ``label_accuracy``      1 ↑    share of cells whose label is that of most of their 15 nearest
+                                   neighbors on the embedding; a tie of t labels counts 1/t
     ======================= ====== ==============================================================
 
-    The last two need `labels`.
+    The last three need `labels`.
 
     Up to `n_sample` cells all values are exact. With more cells, a random sample of m = `n_sample` is measured. The
     neighbors, densities and silhouettes of the sample are counted among *all* n cells, so they estimate the value of
@@ -113,8 +126,8 @@ def evaluate(
     Every value has a standard error:
 
     - 0 if all cells were measured;
-    - :math:`\mathrm{sd}/\sqrt m \cdot \sqrt{1 - m/n}` for means over cells (``kNN``, ``Trust``, ``kNN_10``,
-      ``AUC_RNX``, ``silhouette``, ``purity``);
+    - :math:`\mathrm{sd}/\sqrt m \cdot \sqrt{1 - m/n}` for means over cells (``kNN``, ``Trust``, ``Continuity``,
+      ``kNN_10``, ``AUC_RNX``, ``silhouette``, ``purity``, ``label_accuracy``);
     - by batch means for the others: the standard deviation of the measure over ten disjoint random groups of the
       sample, divided by √10, times the same :math:`\sqrt{1 - m/n}`. As it rests on ten numbers, expect it to be right
       within a factor of 1.5 or so.
@@ -122,14 +135,15 @@ def evaluate(
     Parameters
     ----------
     x
-        (n, D) representation.
+        (n, D) representation, a NumPy array or a SciPy sparse matrix. A sparse one is never made dense as a whole; it
+        takes a copy in double precision.
     embeddings
         By name, (n, d) positions of the same cells; the work on `x` is done once for all embeddings.
     labels
         (n,) label of each cell, at least two different ones.
     n_sample
         Largest number of cells to measure, at least 100. Time grows as ``n_sample`` × n log n, memory as the square of
-        ``n_sample`` (50 bytes each).
+        ``n_sample`` (60 bytes each).
     local_scores
         Return neighborhood preservation and trustworthiness of each cell. Neighbors and densities of every cell are
         then measured, which takes time in proportion to n² log n.
@@ -164,19 +178,20 @@ def evaluate(
     >>> [round(found[name].scores["kNN"].value, 2) for name in found]
     [0.4, 1.0]
     """
-    cells_x = _checked(x, "x")
-    n = len(cells_x)
-    points = {name: _checked(z, name, n) for name, z in embeddings.items()}
+    checked_x = _checked(x, "x")
+    n = checked_x.shape[0]
+    checked = {name: _checked(z, name, n) for name, z in embeddings.items()}
     codes = None if labels is None else _codes(labels, n)
     n_sample = checked_integer(n_sample, "n_sample", MIN_SAMPLE)
     # In a random order the first cells are a sample, and so is every part of them; and neighbors at equal distances do
     # not come in the order of the file, which often follows the clusters.
     order = check_random_state(random_state).permutation(n)
-    cells_x, points = cells_x[order], {name: z[order] for name, z in points.items()}
+    cells_x, points = _reordered(checked_x, order), {name: _reordered(z, order) for name, z in checked.items()}
     codes = None if codes is None else codes[order]
     m = min(n, n_sample)
-    cells = _measure_cells(cells_x, points, codes, n if local_scores else m)
-    pairs = _measure_pairs(cells_x[:m], points, n)
+    with one_blas_thread():
+        cells = _measure_cells(cells_x, points, codes, n if local_scores else m)
+        pairs = _measure_pairs(cells_x[:m], {name: z[:m] for name, z in points.items()}, n)
     found = {}
     for name in points:
         scores = _of_cells(cells[name], n) | _of_densities(cells[REPRESENTATION], cells[name], n) | pairs[name]
@@ -187,49 +202,66 @@ def evaluate(
     return found
 
 
+class _Side(NamedTuple):
+    """The representation or an embedding."""
+
+    points: Points
+    squares: Floats
+    """(n,) squared norms of the points"""
+    diameter: float
+
+    def distances(self, own: NDArray[np.intp]) -> Floats:
+        d = distances(self.points[own], self.points, self.squares)
+        # which matrix products only approximate
+        d[np.arange(len(own)), own] = 0
+        return d
+
+    def densities(self, d: Floats) -> dict[str, Floats]:
+        return {f"KL_{sigma:g}": kernel_density(d, self.diameter, sigma) for sigma in SIGMAS}
+
+
 def _measure_cells(
-    x: Floats, points: Mapping[str, Floats], codes: NDArray[np.intp] | None, m: int
+    x: Points, points: Mapping[str, Points], codes: NDArray[np.intp] | None, m: int
 ) -> dict[str | None, dict[str, Floats]]:
     """Return the scores of each of the first m cells by embedding, and densities of the representation under None."""
-    n = len(x)
+    n = x.shape[0]
     ks = sizes(n)
-    longest: dict[str | None, float] = {name: diameter(z, m) for name, z in points.items()}
-    longest[REPRESENTATION] = diameter(x, m)
+    sides: dict[str | None, _Side] = {name: _Side(z, squared_norms(z), diameter(z, m)) for name, z in points.items()}
+    sides[REPRESENTATION] = _Side(x, squared_norms(x), diameter(x, m))
     if codes is not None:
         members = sparse.csr_array((np.ones(n), (codes, np.arange(n))))
         n_members = np.bincount(codes)
-    parts: dict[str | None, list[dict[str, Floats]]] = {name: [] for name in longest}
-    for part in chunks(m, n):
-        own = np.arange(part.start, part.stop)
-        d = _own_distances(x, own)
-        parts[REPRESENTATION].append(_densities(d, longest[REPRESENTATION]))
-        rank_x = neighbor_ranks(d, own).rank
-        for name, z in points.items():
-            d = _own_distances(z, own)
-            order_z, rank_z = neighbor_ranks(d, own)
-            rank = np.take_along_axis(rank_x, order_z[:, 1 : max(ks) + 1], axis=1)
-            found = _densities(d, longest[name]) | {
-                "kNN": recall(rank, ks),
-                "Trust": trust(rank, n, ks),
-                "kNN_10": recall(rank, [10]),
-                "AUC_RNX": auc_rnx(rank_x, rank_z),
+    blocks: dict[int, dict[str | None, dict[str, Floats]]] = {}
+
+    def measure(own: NDArray[np.intp]) -> None:
+        d = sides[REPRESENTATION].distances(own)
+        block: dict[str | None, dict[str, Floats]] = {REPRESENTATION: sides[REPRESENTATION].densities(d)}
+        rank_x = inverse_order(neighbor_order(d, own))
+        for name in points:
+            d = sides[name].distances(own)
+            order_z = neighbor_order(d, own)
+            # of all cells, in the order of their distances on the embedding
+            rank = ranks_in_order(rank_x, order_z)
+            near = rank[:, 1 : max(ks) + 1]
+            block[name] = sides[name].densities(d) | {
+                "kNN": recall(near, ks),
+                "Trust": trust(near, n, ks),
+                "Continuity": trust(exchange_ranks(rank, max(ks)), n, ks),
+                "kNN_10": recall(near, [10]),
+                "AUC_RNX": auc_rnx(rank, np.arange(n, dtype=np.int32)),
             }
             if codes is not None:
-                found["silhouette"] = silhouette((members @ d.T).T, n_members, codes[own])
-                found["purity"] = purity(order_z[:, 1 : N_NEIGHBORS + 1], own, codes)
-            parts[name].append(found)
-    return {name: {k: np.concatenate([p[k] for p in done]) for k in done[0]} for name, done in parts.items()}
+                near_z = order_z[:, 1 : N_NEIGHBORS + 1]
+                block[name] |= {
+                    "silhouette": silhouette((members @ d.T).T, n_members, codes[own]),
+                    "purity": purity(near_z, own, codes),
+                    "label_accuracy": label_accuracy(near_z, own, codes),
+                }
+        blocks[own[0]] = block
 
-
-def _own_distances(points: Floats, own: NDArray[np.intp]) -> Floats:
-    d = distances(points[own], points)
-    # which matrix products only approximate
-    d[np.arange(len(own)), own] = 0
-    return d
-
-
-def _densities(d: Floats, longest: float) -> dict[str, Floats]:
-    return {f"KL_{sigma:g}": kernel_density(d, longest, sigma) for sigma in SIGMAS}
+    for_row_blocks(measure, np.arange(m), n)
+    done = [blocks[start] for start in sorted(blocks)]
+    return {name: {k: np.concatenate([block[name][k] for block in done]) for k in done[0][name]} for name in sides}
 
 
 def _of_cells(cells: dict[str, Floats], n: int) -> dict[str, Estimate]:
@@ -247,36 +279,49 @@ def _of_densities(of_x: dict[str, Floats], of_z: dict[str, Floats], n: int) -> d
     return _with_errors(measure, len(of_x["KL_100"]), n)
 
 
-def _measure_pairs(x: Floats, points: Mapping[str, Floats], n: int) -> dict[str, dict[str, Estimate]]:
-    """Return the measures of all pairs of the cells of x, which are the first of n cells."""
+def _measure_pairs(x: Points, points: Mapping[str, Points], n: int) -> dict[str, dict[str, Estimate]]:
+    """Return the measures of all pairs of some cells, which are a sample of n."""
     square_x = _square_distances(x)
-    ranks_x = average_ranks(squareform(square_x, checks=False))
-    found = {}
-    for name, z in points.items():
-        square_z = _square_distances(z[: len(x)])
+    ranks_x = average_ranks(_condensed(square_x))
+    return {name: _compare_pairs(square_x, ranks_x, _square_distances(z), n) for name, z in points.items()}
 
-        def measure(rows: slice, square_z: Floats = square_z) -> dict[str, float]:
-            whole = rows == slice(0, len(x))
-            return _pair_measures(square_x[rows, rows], square_z[rows, rows], ranks_x if whole else None)
 
-        found[name] = _with_errors(measure, len(x), n)
+def _compare_pairs(square_x: Floats, ranks_x: Floats, square_z: Floats, n: int) -> dict[str, Estimate]:
+    m = len(square_x)
+
+    def rank_correlation(rows: slice) -> dict[str, float]:
+        of_x = ranks_x if rows == slice(0, m) else average_ranks(_condensed(square_x[rows, rows]))
+        return {"Spear": correlation(of_x, average_ranks(_condensed(square_z[rows, rows])))}
+
+    def dependence(rows: slice) -> dict[str, float]:
+        return {"dCor": distance_correlation(square_x[rows, rows], square_z[rows, rows])}
+
+    def misfits(rows: slice) -> dict[str, float]:
+        of_x, of_z = _condensed(square_x[rows, rows]), _condensed(square_z[rows, rows])
+        return {
+            "Pearson": correlation(of_x, of_z),
+            "Stress": stress(of_x, of_z),
+            "Stress_scale_free": scale_free_stress(of_x, of_z),
+        }
+
+    tasks = [rank_correlation, dependence, misfits]
+    found: dict[str, Estimate] = {}
+
+    def estimate(start: int, stop: int) -> None:
+        for task in tasks[start:stop]:
+            found.update(_with_errors(task, m, n))
+
+    parallel_blocks(estimate, len(tasks), block=1, n_threads=thread_count())
     return found
 
 
-def _square_distances(points: Floats) -> Floats:
+def _square_distances(points: Points) -> Floats:
     # makes the results of matrix products exactly symmetric
-    return squareform(squareform(distances(points, points), checks=False))
+    return squareform(_condensed(distances(points, points)))
 
 
-def _pair_measures(square_x: Floats, square_z: Floats, ranks_x: Floats | None) -> dict[str, float]:
-    x, z = squareform(square_x, checks=False), squareform(square_z, checks=False)
-    return {
-        "Spear": correlation(average_ranks(x) if ranks_x is None else ranks_x, average_ranks(z)),
-        "Pearson": correlation(x, z),
-        "dCor": distance_correlation(square_x, square_z),
-        "Stress": stress(x, z),
-        "Stress_scale_free": scale_free_stress(x, z),
-    }
+def _condensed(square: Floats) -> Floats:
+    return squareform(square, checks=False)
 
 
 def _with_errors(measure: Callable[[slice], dict[str, float]], m: int, n: int) -> dict[str, Estimate]:
@@ -292,26 +337,52 @@ def _with_errors(measure: Callable[[slice], dict[str, float]], m: int, n: int) -
     }
 
 
-def _checked(points: ArrayLike, name: str, n: int | None = None) -> Floats:
-    """Return the centered points."""
-    points = np.asarray(points, dtype=np.float64)
+def _checked(points: ArrayLike | sparse.sparray | sparse.spmatrix, name: str, n: int | None = None) -> Any:
+    """Return a real array, or a CSR array if the points are sparse."""
+    points = sparse.csr_array(points) if sparse.issparse(points) else np.asarray(points)
+    if points.dtype != np.float32:
+        points = points.astype(np.float64, copy=False)
     if points.ndim != 2 or not points.shape[1]:
         msg = f"Expected {name!r} to be of shape (cells, dimensions), found {points.shape}."
         raise ValueError(msg)
-    if n is not None and len(points) != n:
-        msg = f"Expected {name!r} to have {n} rows like the representation, found {len(points)}."
+    n_cells = points.shape[0]
+    if n is not None and n_cells != n:
+        msg = f"Expected {name!r} to have {n} rows like the representation, found {n_cells}."
         raise ValueError(msg)
-    if len(points) < MIN_CELLS:
-        msg = f"Expected at least {MIN_CELLS} cells, twice a neighborhood of 10, found {len(points)}."
+    if n_cells < MIN_CELLS:
+        msg = f"Expected at least {MIN_CELLS} cells, twice a neighborhood of 10, found {n_cells}."
         raise ValueError(msg)
-    n_bad = np.count_nonzero(~np.isfinite(points).all(1))
-    if n_bad:
-        msg = f"{n_bad} of {len(points)} cells have NaN or infinite values in {name!r}."
+    if n_bad := _count_not_finite(points):
+        msg = f"{n_bad} of {n_cells} cells have NaN or infinite values in {name!r}."
         raise ValueError(msg)
-    if (points == points[:1]).all():
-        msg = f"All {len(points)} cells are equal in {name!r}, so there is nothing to measure."
+    if _are_equal(points):
+        msg = f"All {n_cells} cells are equal in {name!r}, so there is nothing to measure."
         raise ValueError(msg)
-    return points - points.mean(0)
+    return points
+
+
+def _count_not_finite(points: Any) -> int:
+    if sparse.issparse(points):
+        bad = np.flatnonzero(~np.isfinite(points.data))
+        return len(np.unique(np.searchsorted(points.indptr, bad, side="right")))
+    return int(np.count_nonzero(~np.isfinite(points).all(1)))
+
+
+def _are_equal(points: Any) -> bool:
+    if sparse.issparse(points):
+        lowest, highest = min_max_axis(points, axis=0)
+        return bool((lowest == highest).all())
+    return bool((points == points[:1]).all())
+
+
+def _reordered(points: Any, order: NDArray[np.intp]) -> Points:
+    """Return the points in another order and in double precision, centered unless they are sparse."""
+    points = points[order].astype(np.float64, copy=False)
+    if sparse.issparse(points):
+        points.sum_duplicates()
+    else:
+        points -= points.mean(0)
+    return points
 
 
 def _codes(labels: ArrayLike, n: int) -> NDArray[np.intp]:

@@ -14,12 +14,13 @@ from .._anndata.representation import choose_representation
 from .._anndata.results import named_scores
 from .._anndata.slots import COLUMNS, Slots
 from .._anndata.write import Changes, check_writable, write
-from .._arguments import check_name, checked_seed
+from .._arguments import check_found, check_name, checked_integer, checked_names, checked_seed
 from .._runtime import default_torch_modes
 from ..geometry import distortion
-from ..quality import MEASURES
+from ..quality import MEASURES, openproblems
 from ..quality import evaluate as measure
-from ..quality.evaluation import MIN_CELLS, Estimate
+from ..quality.evaluation import MIN_CELLS, MIN_SAMPLE, Estimate
+from ..quality.measures import OPENPROBLEMS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from .._anndata.map import Map
+
+MISSING = Estimate(float("nan"), float("nan"), 0)
+DECODER = [name for name, which in MEASURES.items() if which.about == "decoder"]
 
 
 @default_torch_modes
@@ -39,6 +43,7 @@ def evaluate(
     n_pcs: int | None = None,
     layer: str | None = None,
     groupby: str | None = None,
+    measures: str | Sequence[str] | None = None,
     n_sample: int = 3000,
     local_scores: bool = False,
     random_state: int | np.random.RandomState | None = 0,
@@ -55,6 +60,8 @@ def evaluate(
                                       200 (only k < n/2)
     ``Trust``                  1 ↑    trustworthiness (1 if neighbors on the map are also close in the data),
                                       averaged over the same k
+    ``Continuity``             1 ↑    continuity (1 if neighbors in the data are also close on the map), averaged over
+                                      the same k
     ``kNN_10``                 1 ↑    share of the 10 nearest neighbors that are kept
     ``AUC_RNX``                1 ↑    neighborhoods of all sizes, with the most weight on small ones; 0 is chance
     ``KL_0.1``, ``KL_100``     0 ↓    divergence of the densities, on a medium and on a wide scale
@@ -65,14 +72,40 @@ def evaluate(
     ``silhouette``             1 ↑    how well the embedding separates the labels of `groupby`
     ``purity``                 1 ↑    share of the 15 nearest neighbors on the embedding with the same label of
                                       `groupby`
+    ``label_accuracy``         1 ↑    share of cells whose label is that of most of their 15 nearest neighbors on the
+                                      embedding; a tie of t labels counts 1/t
     ``CN``, ``VPres``, ``ISO`` 0 ↓    how far the decoder is from preserving angles, areas and lengths at the cells
     ``MSE``, ``MSE_held_out``  0 ↓    reconstruction error of all cells, and of the validation (held-out) cells
     ========================== ====== ==============================================================================
 
-    `scgeoae.quality` has the formulas. The last five exist only for embeddings from `scgeoae.tl.geoae`. The silhouette
-    rewards separation even if the data do not have it. Up to `n_sample` cells, everything is exact; of more, a random
-    sample is measured (`scgeoae.quality.evaluate`). On one core, an embedding of 2,500 cells takes 4 s and one of
-    68,000 about 45 s.
+    ``measures="openproblems"`` computes instead what OpenProblems' task "dimensionality reduction for visualization"
+    (v0.2) measures, under the names of its metrics, so that the numbers can be compared (`scgeoae.quality.openproblems`
+    has the definitions); 1 is best for all of them:
+
+    ================================= =======================================================================
+    ``waypoint_distance_correlation`` rank correlation of all pairwise distances
+    ``spectral_distance_correlation`` the same with the distances in a spectral layout of the data; close to
+                                      noise at some 1,000 cells, and missing beyond 10,000
+    ``continuity_at_k30``,            co-ranking measures of the 30 nearest neighbors
+    ``trustworthiness_at_k30``,
+    ``qnx_at_k30``, ``lcmc_at_k30``
+    ``qnx_auc``, ``qlocal``,          share of the neighbors that are kept, averaged over neighborhoods of
+    ``qglobal``                       all sizes, of small ones and of large ones
+    ``density_preservation``          correlation of the local radii
+    ``centroid_distance_correlation`` rank correlation of the distances from cells to the centroids of labels,
+    ``label_distance_correlation``    and between these centroids
+    ``normalized_mutual_information`` agreement of the best of 20 Leiden clusterings of the embedding with
+    ``adjusted_rand_index``           the labels (``pip install leidenalg igraph``)
+    ================================= =======================================================================
+
+    `scgeoae.quality` has the formulas. The measures of a decoder exist only for embeddings from
+    `scgeoae.tl.geoae`. The silhouette rewards separation even if the data do not have it.
+
+    Up to `n_sample` cells, everything is exact. With more cells, a random sample is measured: the neighbors, densities
+    and labels of the sampled cells are searched among *all* cells, without approximation; the correlations of distances
+    and the stresses use the pairs within the sample (`scgeoae.quality.evaluate`). On one core, an embedding of 2,500
+    cells takes 4 s and one of 68,000 about 25 s; the time falls with the number of threads
+    (`torch.set_num_threads`).
 
     Parameters
     ----------
@@ -83,17 +116,24 @@ def evaluate(
         two or three columns, in alphabetical order, except the representation, metric tensors, positions in space,
         arrows, and, with a warning, arrays that are no embedding or cannot be measured (docs/quality.md).
     use_rep
-        The representation to compare with: a key of ``adata.obsm``, or ``"X"``. Default: what the first `basis` from
-        `scgeoae.tl.geoae` was made from, unless `n_pcs` or `layer` is given; else as in `scgeoae.tl.geoae`.
+        The representation to compare with: a key of ``adata.obsm``, or ``"X"`` for all genes of X, or with `layer` of
+        that layer. Sparse matrices are read in blocks of rows and never become dense as a whole. Default: what the
+        first `basis` from `scgeoae.tl.geoae` was made from, unless `n_pcs` or `layer` is given; else as in
+        `scgeoae.tl.geoae`.
     n_pcs
         Use only the first `n_pcs` columns of the representation.
     layer
-        Use this layer instead of X.
+        Use this layer instead of X: its principal components, or all its genes with ``use_rep="X"``.
     groupby
-        Column of ``adata.obs`` with labels, for ``silhouette`` and ``purity``.
+        Column of ``adata.obs`` with labels, for the measures that need them. If all cells have one label, or each has
+        its own, these measures are missing, and a warning says why.
+    measures
+        ``"openproblems"`` for these 14 measures, or names of measures in `scgeoae.quality.MEASURES`. By default, all
+        measures except these 14. A measure that you name but that is not defined is NaN, and a warning says why.
     n_sample
-        Largest number of cells to measure, at least 100. A larger sample has smaller errors, but memory grows with its
-        square: 3,000 cells take 200 MB, 10,000 about 5 GB.
+        Largest number of cells to measure, at least 100. The measures of OpenProblems always use all cells, or 10,000
+        if they compare all pairs of cells. A larger sample has smaller errors, but memory grows with its square: 3,000
+        cells take 0.5 GB, 10,000 about 6 GB.
     local_scores
         Also write scores of each cell into ``adata.obs``, for ``sc.pl.embedding``. All cells are then measured, in a
         time that grows as n² log n: about 15 minutes for 68,000 cells.
@@ -115,13 +155,16 @@ def evaluate(
         Value of the measure.
     ``error`` : float64
         Standard error of `value` as an estimate for all cells; 0 if all cells were measured. NaN for ``MSE`` and
-        ``MSE_held_out``, which are the stored scores of the run and are not measured again.
+        ``MSE_held_out``, which are the stored scores of the run and are not measured again, and for measures of
+        OpenProblems that use only 10,000 of the cells.
     ``better`` : str
         ``"higher"`` or ``"lower"``.
     ``use_rep`` : str
         The representation; ``X_pca[:, :20]`` with `n_pcs`, and ``layers['counts']`` with `layer`.
     ``n_sample`` : int64
-        Number of cells measured; 0 where `error` is NaN.
+        Number of cells measured, all or a sample; 0 for ``MSE`` and ``MSE_held_out``, and where `value` is NaN.
+    ``n_cells`` : int64
+        Number of all cells, among which the neighbors of the measured cells are searched.
 
     With ``local_scores=True`` it also sets, between 0 and 1 (best), with `basis` as in the table:
 
@@ -135,11 +178,11 @@ def evaluate(
     Raises
     ------
     KeyError
-        If `basis`, `use_rep`, `layer` or `groupby` does not exist.
+        If `basis`, `use_rep`, `layer`, `groupby` or one of the `measures` does not exist.
     ValueError
         If an argument is out of range, there are fewer than 21 cells, there is no embedding, an embedding in `basis` or
-        the representation has NaN or infinite values or is a single point, `groupby` has missing values or fewer than
-        two categories, or `key_added` is already in use for something else.
+        the representation has NaN or infinite values or is a single point, `groupby` has missing values, or `key_added`
+        is already in use for something else.
     TypeError
         If an embedding in `basis` does not hold numbers.
 
@@ -169,7 +212,10 @@ def evaluate(
         msg = f"Expected at least {MIN_CELLS} cells, twice a neighborhood of 10, found {adata.n_obs}."
         raise ValueError(msg)
     bases = find_bases(adata, basis)
+    wanted = _wanted(measures)
+    n_sample = checked_integer(n_sample, "n_sample", MIN_SAMPLE)
     labels = None if groupby is None else _labels(adata, groupby)
+    unusable = _unusable(labels, groupby)
     own = own_map(adata, bases) if use_rep is None and n_pcs is None and layer is None else None
     if own is not None:
         representation = own.representation
@@ -186,22 +232,45 @@ def evaluate(
         raise ValueError(msg)
     decoders = {name: _decoder_scores(read_map(adata, name)) for name in points if bases[name] == Slots(name).embedding}
 
-    start = logg.info(f"evaluating {', '.join(points)} against {representation.name}")
-    found = measure(
-        representation.dense(),
-        points,
-        labels=labels,
-        n_sample=n_sample,
-        local_scores=local_scores,
-        random_state=checked_seed(random_state),
-    )
     described = _described(representation.params)
+    start = logg.info(f"evaluating {', '.join(points)} against {representation.name}")
+    seed, cells = checked_seed(random_state), representation.in_memory()
+    usable = labels if unusable is None else None
+    found = {}
+    if local_scores or not set(wanted) <= {*OPENPROBLEMS, *DECODER}:
+        found = measure(cells, points, labels=usable, n_sample=n_sample, local_scores=local_scores, random_state=seed)
+    asked = [which for which in wanted if which in OPENPROBLEMS]
+    benchmarks = openproblems(cells, points, labels=usable, measures=asked, random_state=seed) if asked else {}
+    scores, notes = {}, {}
+    for name in points:
+        scores[name] = decoders.get(name, {}) | (found[name].scores if found else {})
+        scores[name] |= benchmarks[name].scores if asked else {}
+        notes[name] = dict(benchmarks[name].notes) if asked else {}
+        # what is missing by default has a row only if it was asked for
+        for which in wanted:
+            about = MEASURES[which].about
+            if about == "labels" and unusable is not None and (groupby is not None or measures is not None):
+                scores[name][which], notes[name][which] = MISSING, unusable
+            elif about == "decoder" and measures is not None and which not in scores[name]:
+                scores[name][which] = MISSING
+                notes[name][which] = "it needs a decoder (sg.tl.geoae, sg.tl.distortion)"
+    _warn(notes)
     rows = [
-        (name, which, estimate.value, estimate.error, MEASURES[which].better, described, estimate.n_cells)
-        for name, quality in found.items()
-        for which, estimate in (quality.scores | decoders.get(name, {})).items()
+        (
+            name,
+            which,
+            scores[name][which].value,
+            scores[name][which].error,
+            MEASURES[which].better,
+            described,
+            scores[name][which].n_cells,
+            adata.n_obs,
+        )
+        for name in points
+        for which in wanted
+        if which in scores[name]
     ]
-    table = pd.DataFrame(rows, columns=COLUMNS).astype({"n_sample": "int64"})
+    table = pd.DataFrame(rows, columns=COLUMNS).astype({"n_sample": "int64", "n_cells": "int64"})
     changes = Changes()
     for attribute, entries in representation.computed.items():
         for name, value in entries.items():
@@ -220,18 +289,49 @@ def evaluate(
     return table
 
 
+def _wanted(measures: str | Sequence[str] | None) -> list[str]:
+    """Return the names of the measures to compute."""
+    if measures is None:
+        return [name for name in MEASURES if name not in OPENPROBLEMS]
+    names = list(OPENPROBLEMS) if measures == "openproblems" else checked_names(measures, "measures")
+    for name in names:
+        check_found(name, MEASURES, "scgeoae.quality.MEASURES", ", and 'openproblems' stands for several")
+    if not names:
+        msg = "Expected `measures` to be None, 'openproblems' or names of measures, found an empty list."
+        raise ValueError(msg)
+    return names
+
+
+def _unusable(labels: NDArray[np.intp] | None, groupby: str | None) -> str | None:
+    """Return why measures of labels are not defined, or None if they are."""
+    if labels is None:
+        return "it needs labels: give `groupby`"
+    n_kinds = len(np.unique(labels))
+    if 2 <= n_kinds < len(labels):
+        return None
+    found = "all cells have the same label" if n_kinds == 1 else "each cell has a label of its own"
+    return f"{found} in adata.obs[{groupby!r}]"
+
+
+def _warn(notes: dict[str, dict[str, str]]) -> None:
+    """Say once for each reason which measures of which embeddings it concerns."""
+    concerned: dict[str, tuple[dict[str, None], dict[str, None]]] = {}
+    for name, of_name in notes.items():
+        for which, why in of_name.items():
+            bases, measures = concerned.setdefault(why, ({}, {}))
+            bases[name] = measures[which] = None
+    for why, (bases, measures) in concerned.items():
+        logg.warning(f"{', '.join(measures)} of {', '.join(bases)}: {why}")
+
+
 def _labels(adata: AnnData, groupby: str) -> NDArray[np.intp]:
     check_name(groupby, "groupby")
-    codes, kinds = pd.factorize(obs_labels(adata, groupby))
+    codes, _ = pd.factorize(obs_labels(adata, groupby))
     if n_missing := np.count_nonzero(codes < 0):
         msg = (
             f"{n_missing} of {adata.n_obs} cells have no label in adata.obs[{groupby!r}]; "
             f"drop them with adata[adata.obs[{groupby!r}].notna()]."
         )
-        raise ValueError(msg)
-    if not 2 <= len(kinds) < adata.n_obs:
-        found = f"a single one, {kinds[0]!r}" if len(kinds) == 1 else "a different one for each cell"
-        msg = f"Expected adata.obs[{groupby!r}] to have at least two labels that cells share, found {found}."
         raise ValueError(msg)
     return codes
 

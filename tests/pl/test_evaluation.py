@@ -22,12 +22,12 @@ VALUES = {
 def stored() -> AnnData:
     """A table as `sg.tl.evaluate` stores it."""
     rows = [
-        (basis, name, value, 0.0, BETTER[name], "X_pca", 2526)
+        (basis, name, value, 0.0, BETTER[name], "X_pca", 2526, 2526)
         for basis, values in VALUES.items()
         for name, value in values.items()
     ]
     adata = AnnData(np.zeros((3, 2), dtype=np.float32))
-    columns = ["basis", "measure", "value", "error", "better", "use_rep", "n_sample"]
+    columns = ["basis", "measure", "value", "error", "better", "use_rep", "n_sample", "n_cells"]
     adata.uns["evaluation"] = pd.DataFrame(rows, columns=columns)
     return adata
 
@@ -65,7 +65,7 @@ def test_what_is_written(stored):
         [True, True, False, True, False],
         [False, False, True, False, False],
     ]
-    assert ax.get_xlabel() == "held against X_pca on 2,526 cells"
+    assert ax.get_xlabel() == "compared with X_pca, on all 2,526 cells"
 
 
 def test_colors_are_places_between_worst_and_best(stored):
@@ -130,10 +130,16 @@ def test_numbers_of_a_column_look_alike(stored, values, texts):
 
 
 def test_a_sample_is_told(stored):
-    stored.uns["evaluation"]["error"] = 0.01
-    stored.uns["evaluation"]["n_sample"] = 3000
-    ax = sg.pl.evaluation(stored, show=False)
-    assert ax.get_xlabel() == "held against X_pca on a sample of 3,000 cells"
+    table = stored.uns["evaluation"]
+    table["n_cells"] = 68_000
+    # the decoder is measured at all cells
+    table["n_sample"] = np.where(table["measure"] == "CN", 68_000, 3000)
+    expected = "compared with X_pca;\nneighbors among all 68,000 cells, from 3,000 of them"
+    assert sg.pl.evaluation(stored, show=False).get_xlabel() == expected
+    # as with local_scores=True
+    table["n_sample"] = np.where(table["measure"] == "Stress", 3000, 68_000)
+    expected = "compared with X_pca, on all 68,000 cells;\ndistances between 3,000 of them"
+    assert sg.pl.evaluation(stored, show=False).get_xlabel() == expected
 
 
 def test_of_what_was_measured(fitted):

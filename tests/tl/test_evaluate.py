@@ -6,10 +6,12 @@ import anndata
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import sparse
 from sklearn.manifold import trustworthiness
 
 import scgeoae as sg
-from scgeoae.quality import MEASURES, evaluate
+from scgeoae.quality import MEASURES, evaluate, openproblems
+from scgeoae.quality.measures import OPENPROBLEMS
 
 from ..for_each import for_each
 
@@ -30,12 +32,14 @@ def slots(adata):
 
 def test_table(maps):
     table = sg.tl.evaluate(maps, groupby="bulk_labels")
-    assert list(table) == ["basis", "measure", "value", "error", "better", "use_rep", "n_sample"]
-    assert [table[c].dtype for c in ("value", "error", "n_sample")] == [np.float64, np.float64, np.int64]
+    assert list(table) == ["basis", "measure", "value", "error", "better", "use_rep", "n_sample", "n_cells"]
+    assert [table[c].dtype for c in ("value", "error", "n_sample", "n_cells")] == [*[np.float64] * 2, *[np.int64] * 2]
+    assert (table["n_cells"] == 700).all()
     # neither the representation, nor tensors of three columns, nor positions in space
     assert list(table["basis"].unique()) == ["geoae", "umap"]
     for name, part in table.groupby("basis"):
-        known = [m for m, measure in MEASURES.items() if name == "geoae" or measure.about != "decoder"]
+        known = [m for m in MEASURES if m not in OPENPROBLEMS]
+        known = [m for m in known if name == "geoae" or MEASURES[m].about != "decoder"]
         assert list(part["measure"]) == known
         assert list(part["better"]) == [MEASURES[m].better for m in known]
     assert set(table["use_rep"]) == {"X_pca"}
@@ -242,8 +246,18 @@ def test_labels_of_any_kind(maps):
         ({"layer": "spam"}, KeyError, r"Did not find 'spam' in adata\.layers"),
         ({"n_pcs": -1}, ValueError, "`n_pcs`"),
         ({"groupby": "spam"}, KeyError, r"find 'spam' in adata\.obs, which has"),
-        ({"groupby": "one"}, ValueError, r"adata\.obs\['one'\] to have at least two labels .* found a single one, 'a'"),
-        ({"groupby": "each"}, ValueError, "found a different one for each cell"),
+        (
+            {"measures": "spam"},
+            KeyError,
+            r"Did not find 'spam' in scgeoae\.quality\.MEASURES, which has 'kNN', .* stands",
+        ),
+        (
+            {"measures": []},
+            ValueError,
+            "`measures` to be None, 'openproblems' or names of measures, found an empty list",
+        ),
+        ({"measures": 3}, TypeError, "`measures` to be a name or a list of names, found 3"),
+        ({"measures": "openproblems", "n_sample": 5}, ValueError, "`n_sample` to be an integer >= 100, found 5"),
         (
             {"groupby": "holes"},
             ValueError,
@@ -257,8 +271,6 @@ def test_labels_of_any_kind(maps):
 def test_refused_and_nothing_written(maps, kwargs, error, message):
     maps.obsm["X_nans"] = np.where(np.arange(700)[:, None] == 3, np.nan, maps.obsm["X_umap"])
     maps.obsm["X_point"] = np.ones((700, 2))
-    maps.obs["one"] = "a"
-    maps.obs["each"] = np.arange(700)
     maps.obs["holes"] = np.where(np.arange(700) == 3, np.nan, maps.obs["bulk_labels"].cat.codes)
     before = slots(maps)
     with pytest.raises(error, match=message):
@@ -317,3 +329,103 @@ def test_real_cells(reference):
     wide = table.pivot(index="basis", columns="measure", values="value")
     for name in ("kNN", "Trust", "kNN_10", "AUC_RNX", "purity", "silhouette"):
         assert wide.loc["geoae", name] > wide.loc["first", name]
+
+
+def said_of(monkeypatch):
+    said = []
+    monkeypatch.setattr("scanpy.logging.warning", said.append)
+    return said
+
+
+def test_openproblems(maps, monkeypatch):
+    said, maps = said_of(monkeypatch), maps[:150].copy()
+    table = sg.tl.evaluate(maps, groupby="bulk_labels", measures="openproblems", use_rep="X")
+    assert said == []
+    assert list(table["basis"].unique()) == ["geoae", "umap"]
+    found = openproblems(maps.X, {"umap": maps.obsm["X_umap"]}, labels=maps.obs["bulk_labels"])["umap"].scores
+    umap = table[table["basis"] == "umap"]
+    assert list(umap["measure"]) == list(OPENPROBLEMS)
+    assert set(umap["better"]) == {"higher"}
+    assert (umap["n_sample"] == 150).all()
+    assert (umap["error"] == 0).all()
+    assert dict(zip(umap["measure"], umap["value"], strict=True)) == pytest.approx(
+        {name: score.value for name, score in found.items()}, abs=1e-12
+    )
+
+
+def test_named_measures(maps, monkeypatch):
+    said = said_of(monkeypatch)
+    names = ["qnx_auc", "CN", "kNN", "purity"]
+    table = sg.tl.evaluate(maps, groupby="bulk_labels", measures=names, n_sample=100)
+    assert list(table["measure"]) == names * 2
+    value = table.set_index(["basis", "measure"])["value"]
+    everything = sg.tl.evaluate(maps, groupby="bulk_labels", n_sample=100).set_index(["basis", "measure"])["value"]
+    for name in ("CN", "kNN", "purity"):
+        assert value["geoae", name] == everything["geoae", name]
+    assert np.isnan(value["umap", "CN"])
+    assert said == ["CN of umap: it needs a decoder (sg.tl.geoae, sg.tl.distortion)"]
+    said.clear()
+    assert list(sg.tl.evaluate(maps, basis="umap", measures="Spear")["measure"]) == ["Spear"]
+    for measures in ("purity", "adjusted_rand_index"):
+        assert sg.tl.evaluate(maps, basis="umap", measures=measures)["value"].isna().all()
+    assert said == [f"{name} of umap: it needs labels: give `groupby`" for name in ("purity", "adjusted_rand_index")]
+
+
+@for_each("labels, why", [("one", "all cells have the same label"), ("each", "each cell has a label of its own")])
+def test_labels_that_tell_nothing(maps, labels, why, monkeypatch):
+    maps.obs["one"] = "a"
+    maps.obs["each"] = np.arange(700)
+    said = said_of(monkeypatch)
+    expected = sg.tl.evaluate(maps, basis="umap", n_sample=100)
+    for measures in (None, "openproblems"):
+        table = sg.tl.evaluate(maps, basis="umap", groupby=labels, measures=measures, n_sample=100)
+        is_about_labels = table["measure"].map(lambda name: MEASURES[name].about == "labels")
+        names = list(table["measure"][is_about_labels])
+        assert names == [
+            name
+            for name, measure in MEASURES.items()
+            if measure.about == "labels" and (name in OPENPROBLEMS) == (measures is not None)
+        ]
+        assert table.loc[is_about_labels, "value"].isna().all()
+        assert (table.loc[is_about_labels, "n_sample"] == 0).all()
+        assert table.loc[~is_about_labels, "value"].notna().all()
+        assert said == [f"{', '.join(names)} of umap: {why} in adata.obs['{labels}']"]
+        said.clear()
+        if measures is None:
+            rest = table[~is_about_labels].reset_index(drop=True)
+            pd.testing.assert_frame_equal(rest, expected)
+    assert sg.pl.evaluation(maps, show=False).texts
+
+
+def test_few_cells_of_openproblems(maps, monkeypatch):
+    said = said_of(monkeypatch)
+    table = sg.tl.evaluate(maps[:30].copy(), basis="umap", measures="openproblems", use_rep="X_pca")
+    known = table.set_index("measure")["value"].dropna()
+    assert {"waypoint_distance_correlation", "qnx_auc", "spectral_distance_correlation"} <= set(known.index)
+    assert not {"qnx_at_k30", "density_preservation"} & set(known.index)
+    assert [message.split(": ", 1)[1] for message in said] == [
+        "it needs labels: give `groupby`",
+        "it needs at least 32 cells, found 30",
+    ]
+
+
+@for_each("measures", [None, "openproblems"])
+def test_all_genes_of_a_sparse_layer(maps, measures, monkeypatch):
+    maps = maps[:200].copy()
+    maps.layers["normalized"] = np.maximum(maps.X, 0)
+    maps.layers["sparse"] = sparse.csr_matrix(maps.layers["normalized"])
+    kwargs = {"use_rep": "X", "basis": "umap", "groupby": "bulk_labels", "measures": measures, "n_sample": 100}
+    expected = sg.tl.evaluate(maps, layer="normalized", **kwargs)
+    shape, toarray = maps.shape, sparse.csr_matrix.toarray
+
+    def toarray_of_some(self, *args, **kwargs):
+        assert self.shape != shape, "the whole matrix is made dense"
+        return toarray(self, *args, **kwargs)
+
+    for kind in (sparse.csr_array, sparse.csr_matrix):
+        monkeypatch.setattr(kind, "toarray", toarray_of_some)
+    # a block of rows, as where there are more cells
+    monkeypatch.setattr("scgeoae.quality.distances.BLOCK", 200 * 50)
+    found = sg.tl.evaluate(maps, layer="sparse", **kwargs)
+    assert set(found["use_rep"]) == {"layers['sparse']"}
+    np.testing.assert_allclose(found["value"], expected["value"], atol=1e-7)
