@@ -78,6 +78,6 @@ sys.exit(
 )
 PYTHON
 
-"$folder/bin/pip" install -q "phate==2.0.0" "graphtools==2.1.0" "numpy==2.4.6" "scipy==1.17.1" \
-    "scikit-learn==1.9.1" "setuptools==80.9.0"
+"$folder/bin/pip" install -q "phate==2.0.0" "graphtools==2.1.0" "pandas==2.3.3" "numpy==2.4.6" \
+    "scipy==1.17.1" "scikit-learn==1.9.1" "setuptools==80.9.0"
 "$folder/bin/python" "$folder/try.py" || { echo "    NOT AS DESCRIBED"; exit 1; }
