@@ -118,13 +118,15 @@ EVERY |= {f"{name}_scaled": label for name, label in EVERY.items() if name not i
 def read(name: str) -> anndata.AnnData:
     """Read one data set with 50 principal components in ``obsm["X_pca"]``, and its genes as log1p in ``X``.
 
-    A name that ends in ``_scaled`` has the components of genes scaled to unit variance (`scanpy.pp.scale`).
+    Counts are in ``layers["counts"]``, if there are any. A name that ends in ``_scaled`` has the components of genes
+    scaled to unit variance (`scanpy.pp.scale`).
     """
     name, scaled = name.removesuffix("_scaled"), name.endswith("_scaled")
     adata = FURTHER[name]() if name in FURTHER else anndata.read_h5ad(FOLDER / f"{name}.h5ad")
     if "X_pca" not in adata.obsm:
         sc.pp.filter_genes(adata, min_cells=3)
         if "log1p" not in adata.uns:
+            adata.layers["counts"] = adata.X.copy()
             sc.pp.normalize_total(adata, target_sum=1e4)
             sc.pp.log1p(adata)
         sc.pp.highly_variable_genes(adata, n_top_genes=min(2000, adata.n_vars))

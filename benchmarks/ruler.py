@@ -38,8 +38,9 @@ def read_ruler(x: NDArray, z: NDArray, groups: NDArray) -> dict[str, float]:
 
 
 def main() -> None:
-    from compare_embeddings import table, tsne, umap
+    from methods import tsne, umap
     from reference_data import LABELS, read
+    from write_tables import table
 
     from scgeoae.training import Settings, fit
 

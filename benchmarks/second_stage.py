@@ -17,10 +17,10 @@ from unittest.mock import patch
 import numpy as np
 import pandas as pd
 import torch
-from compare_embeddings import table
 from reference_data import LABELS, read
 from ruler import read_ruler
 from sklearn.neighbors import NearestNeighbors
+from write_tables import table
 
 import scgeoae as sg
 from scgeoae.quality import evaluate
