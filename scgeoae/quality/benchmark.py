@@ -32,8 +32,8 @@ N_WAYPOINTS = 10_000
 # Neighbors without the cell itself, which OpenProblems counts as one of 30 and 15.
 N_RADIUS, N_GRAPH = 29, 14
 # Columns of the spectral layout, at most, and the largest number of cells for which more than `MAX_ITERATIVE` columns
-# are computed: in about a minute on one core, which grows as n³.
-N_SPECTRAL, MAX_CELLS_SPECTRAL = 1000, 4000
+# are computed. The time grows as n³: 4,000 cells take 11 s on one core.
+N_SPECTRAL, MAX_CELLS_SPECTRAL = 1000, 6000
 # Size of the neighborhoods.
 K = 30
 # Differences that are rounding errors, as a share of the values.
@@ -100,11 +100,11 @@ def openproblems(
     - umap-learn drops the weakest edges (below 1/700 of the strongest) before it measures the radii of the data.
     - The spectral layout is computed to full precision, and is the layout of the whole graph even if it is in pieces.
 
-    The spectral layout has min(1000, n − 2, D − 2) columns. It is computed for at most 10,000 cells, or 4,000 if it has
-    more than 100 columns, because the time grows as n³ then: 4,000 cells take about a minute on one core. Where the
-    number of columns is nearly the number of cells, the columns are almost a complete basis, and all distances in the
-    layout are nearly equal. The measure is then close to noise: on two data sets of about 1,000 cells, the distances in
-    the data themselves have a correlation of 0.2 and −0.002 with it.
+    The spectral layout has min(1000, n − 2, D − 2) columns. It is computed for at most 10,000 cells, or 6,000 if it has
+    more than 100 columns, because the time grows as n³ then: 4,000 cells take 11 s on one core. Where the number of
+    columns is nearly the number of cells, the columns are almost a complete basis, and all distances in the layout are
+    nearly equal. The measure is then close to noise: on two data sets of about 1,000 cells, the distances in the data
+    themselves have a correlation of 0.2 and −0.002 with it.
 
     Parameters
     ----------

@@ -90,7 +90,7 @@ def evaluate(
     ``waypoint_distance_correlation`` rank correlation of all pairwise distances
     ``spectral_distance_correlation`` the same with the distances in a spectral layout of the data; close to
                                       noise at some 1,000 cells, and missing beyond 10,000
-                                      (beyond 4,000 if the representation has over 100 columns)
+                                      (beyond 6,000 if the representation has over 100 columns)
     ``continuity_at_k30``,            co-ranking measures of the 30 nearest neighbors
     ``trustworthiness_at_k30``,
     ``qnx_at_k30``, ``lcmc_at_k30``
