@@ -44,7 +44,7 @@ def evaluation(
     The arrow in each column label says whether higher or lower is better, and the best value is bold (several, if they
     look the same). The color places each value between the worst and the best of its column. Even a small difference
     can span the full range of colors, so read the numbers too. A measure that only one embedding has, such as those of
-    a decoder, stays white. A dash stands for a missing value.
+    a decoder, stays white, as does a table of a single embedding. A dash stands for a missing value.
 
     Parameters
     ----------
@@ -97,7 +97,8 @@ def evaluation(
         longest = max(map(len, names))
         size = (2.6 + 0.62 * n_columns, 1.6 + 0.42 * n_rows + 0.055 * max(longest - SHORT_NAME, 0))
         _, ax = plt.subplots(figsize=size, layout="constrained")
-    mesh = ax.imshow(_relative(oriented), cmap=COLORS, vmin=0, vmax=1, aspect="auto")
+    relative = _relative(oriented)
+    mesh = ax.imshow(relative, cmap=COLORS, vmin=0, vmax=1, aspect="auto")
     for column, name in enumerate(names):
         _write_column(ax, column, values[name].to_numpy(), oriented[:, column])
     ax.set_xticks(
@@ -112,10 +113,11 @@ def evaluation(
     ax.spines[:].set_visible(False)
     _draw_groups(ax, names)
     ax.set_xlabel(_what_was_compared(table))
-    bar = ax.figure.colorbar(mesh, ax=ax, ticks=[0, 1], fraction=0.03, pad=0.01, aspect=8)
-    bar.ax.set_yticklabels(["worst", "best"])
-    bar.ax.set_ylabel("within a column", fontsize="small")
-    bar.ax.tick_params(length=0)
+    if np.isfinite(relative).any():
+        bar = ax.figure.colorbar(mesh, ax=ax, ticks=[0, 1], fraction=0.03, pad=0.01, aspect=8)
+        bar.ax.set_yticklabels(["worst", "best"])
+        bar.ax.set_ylabel("within a column", fontsize="small")
+        bar.ax.tick_params(length=0)
     return cast("Axes | Figure | None", finish([ax], f"evaluation_{key}", show=show, save=save, return_fig=return_fig))
 
 

@@ -103,8 +103,9 @@ def evaluate(
     ``adjusted_rand_index``           the labels (``pip install leidenalg igraph``)
     ================================= =======================================================================
 
-    `scgeoae.quality` has the formulas. The measures of a decoder exist only for embeddings from
-    `scgeoae.tl.geoae`. The silhouette rewards separation even if the data do not have it.
+    `scgeoae.quality` has the formulas. The measures of a decoder exist only for embeddings that have one:
+    those of `scgeoae.tl.geoae`, and those that `scgeoae.tl.distortion` or `scgeoae.tl.adopt` fitted one to. The
+    silhouette rewards separation even if the data do not have it.
 
     Up to `n_sample` cells, everything is exact. With more cells, a random sample is measured: the neighbors, densities
     and labels of the sampled cells are searched among *all* cells, without approximation; the correlations of distances

@@ -110,6 +110,8 @@ def test_one_embedding_alone(stored):
     ax = sg.pl.evaluation(stored, show=False)
     assert ax.images[0].get_array().mask.all()
     assert {weight for _, weight in written(ax)[0]} == {"normal"}
+    # no color bar where nothing is colored
+    assert ax.figure.axes == [ax]
 
 
 @for_each(
