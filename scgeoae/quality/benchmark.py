@@ -174,7 +174,7 @@ def openproblems(
         if codes is not None and wanted & {"centroid_distance_correlation", "label_distance_correlation"}:
             add(_centroid_correlations(points_x, points, codes))
         if wanted & {"density_preservation", *CLUSTERS, "spectral_distance_correlation"}:
-            add(_graph_measures(points_x, points, codes, wanted))
+            add(_graph_measures(points_x, points, codes, wanted, order))
     doubtful = _doubtful(points_x, n, codes, "the data")
     return {
         name: _quality(values, measures, n, undefined, _doubtful(points[name], n, codes, "the embedding") | doubtful)
@@ -344,10 +344,14 @@ def _centroid_correlations(
 
 
 def _graph_measures(
-    x: Points, embeddings: Mapping[str, Floats], codes: NDArray[np.intp] | None, wanted: Collection[str]
+    x: Points,
+    embeddings: Mapping[str, Floats],
+    codes: NDArray[np.intp] | None,
+    wanted: Collection[str],
+    order: NDArray[np.intp],
 ) -> dict[str, dict[str, float]]:
-    """Return the measures that are taken from neighbor graphs."""
-    k = min(N_RADIUS, x.shape[0] - 1)
+    """Return the measures that are taken from neighbor graphs of cells that came in another order."""
+    k, back = min(N_RADIUS, x.shape[0] - 1), np.argsort(order)
     found: dict[str, dict[str, float]] = {name: {} for name in embeddings}
     if not {"density_preservation", "spectral_distance_correlation"}.isdisjoint(wanted):
         neighbors_x = exact_neighbors(x, k)
@@ -363,5 +367,8 @@ def _graph_measures(
         if "density_preservation" in wanted:
             found[name]["density_preservation"] = _correlation(radii_x, local_radii(neighbors_z))
         if codes is not None and not set(CLUSTERS).isdisjoint(wanted):
-            found[name] |= cluster_agreement(fuzzy_graph(neighbors_z.first(N_GRAPH)), codes)
+            # the clusters depend a little on the order of the cells, so they are put back
+            graph = fuzzy_graph(neighbors_z.first(N_GRAPH))[back][:, back]
+            graph.sort_indices()
+            found[name] |= cluster_agreement(graph, codes[back])
     return found
