@@ -123,7 +123,9 @@ def beside(results: Results, which: str) -> tuple[str, str] | None:
 def wins(every: list[Results], measures: list[str]) -> str:
     """Return our default map and the best rival for each measure and data set; the better of the two is bold."""
     n_rivals = [results.medians.index.isin(RIVALS).sum() for results in every]
-    titles = [f"{title(results.name)}, {n} other methods" for results, n in zip(every, n_rivals, strict=True)]
+    titles = [
+        f"{title(results.name)}, {n} other method{'s' * (n != 1)}" for results, n in zip(every, n_rivals, strict=True)
+    ]
     cells, who = [["measure", "what it is", *titles]], []
     for which in measures:
         found = [beside(results, which) for results in every]

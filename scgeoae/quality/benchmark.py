@@ -225,15 +225,15 @@ def _undefined(shape: tuple[int, int], codes: NDArray[np.intp] | None) -> dict[s
     n, n_features = shape
     notes: dict[str, str] = {}
     if codes is None or codes.max() == 0:
-        why = "it needs labels" if codes is None else "it needs at least two labels, found one"
+        why = "labels are needed" if codes is None else "at least two labels are needed, found one"
         notes |= dict.fromkeys(LABELS, why)
     elif not (find_spec("leidenalg") and find_spec("igraph")):
-        notes |= dict.fromkeys(CLUSTERS, "it needs Leiden clusters: pip install leidenalg igraph")
+        notes |= dict.fromkeys(CLUSTERS, "Leiden clusters are needed; pip install leidenalg igraph")
     if n < MIN_CELLS_K30:
-        why = f"it needs at least {MIN_CELLS_K30} cells, found {n}"
+        why = f"at least {MIN_CELLS_K30} cells are needed, found {n}"
         notes |= dict.fromkeys([*K30, "density_preservation"], why)
     if n_features < 3:
-        notes["spectral_distance_correlation"] = f"it needs at least 3 features, found {n_features}"
+        notes["spectral_distance_correlation"] = f"at least 3 features are needed, found {n_features}"
     n_columns = _n_spectral(shape)
     most = N_WAYPOINTS if n_columns <= MAX_ITERATIVE else MAX_CELLS_SPECTRAL
     if n > most:

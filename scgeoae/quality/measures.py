@@ -19,8 +19,16 @@ class Measure(NamedTuple):
 
 _OURS = {
     "kNN": Measure("higher", "neighbors", "share of the k nearest neighbors kept, mean over k = 10, 20, …, 200"),
-    "Trust": Measure("higher", "neighbors", "trustworthiness, mean over k = 10, 20, …, 200"),
-    "Continuity": Measure("higher", "neighbors", "continuity, mean over k = 10, 20, …, 200"),
+    "Trust": Measure(
+        "higher",
+        "neighbors",
+        "how close the neighbors on the embedding are in the data (trustworthiness), mean over k = 10, 20, …, 200",
+    ),
+    "Continuity": Measure(
+        "higher",
+        "neighbors",
+        "how close the neighbors in the data are on the embedding (continuity), mean over k = 10, 20, …, 200",
+    ),
     "kNN_10": Measure("higher", "neighbors", "share of the 10 nearest neighbors kept"),
     "AUC_RNX": Measure("higher", "neighbors", "neighborhoods of all sizes kept, the small ones above all"),
     "KL_0.1": Measure("lower", "density", "divergence of the densities, kernel of width √0.1"),

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from ..quality.measures import Quality
 
 MISSING = Estimate(float("nan"), float("nan"), 0)
-NO_DECODER = "it needs a decoder (sg.tl.geoae, sg.tl.distortion)"
+NO_DECODER = "a decoder is needed; sg.tl.distortion(adata, basis=...) fits one to an embedding that has none"
 DECODER = [name for name, which in MEASURES.items() if which.about == "decoder"]
 
 
@@ -265,7 +265,7 @@ def evaluate(
             if why is not None and np.isnan(scores.get(which, MISSING).value):
                 scores[which], notes[name][which] = MISSING, why
         all_scores[name] = {which: scores[which] for which in wanted if which in scores}
-    _warn(notes)
+    _warn(notes, all_scores)
     table = _table(all_scores, _described(representation.params), adata.n_obs)
     changes = _computed(representation)
     for of_name in found:
@@ -323,23 +323,25 @@ def _wanted(measures: str | Sequence[str] | None) -> list[str]:
 def _unusable(labels: NDArray[np.intp] | None, groupby: str | None) -> str | None:
     """Return why measures of labels are not defined, or None if they are."""
     if labels is None:
-        return "it needs labels: give `groupby`"
+        return "labels are needed; name a column of adata.obs with `groupby`"
     n_kinds = len(np.unique(labels))
     if 2 <= n_kinds < len(labels):
         return None
     found = "all cells have the same label" if n_kinds == 1 else "each cell has a label of its own"
-    return f"{found} in adata.obs[{groupby!r}]"
+    return f"{found} in adata.obs[{groupby!r}]; choose another column with `groupby`"
 
 
-def _warn(notes: dict[str, dict[str, str]]) -> None:
-    """Say once for each reason which measures of which embeddings it concerns."""
-    concerned: dict[str, tuple[dict[str, None], dict[str, None]]] = {}
+def _warn(notes: dict[str, dict[str, str]], scores: dict[str, dict[str, Estimate]]) -> None:
+    """Say once for each reason which measures of which embeddings have no value, or one that tells little."""
+    concerned: dict[tuple[bool, str], tuple[dict[str, None], dict[str, None]]] = {}
     for name, of_name in notes.items():
         for which, why in of_name.items():
-            bases, measures = concerned.setdefault(why, ({}, {}))
+            is_missing = bool(np.isnan(scores[name][which].value))
+            bases, measures = concerned.setdefault((is_missing, why), ({}, {}))
             bases[name] = measures[which] = None
-    for why, (bases, measures) in concerned.items():
-        logg.warning(f"{', '.join(measures)} of {', '.join(bases)}: {why}")
+    for (is_missing, why), (bases, measures) in concerned.items():
+        what = f"{', '.join(measures)} of {', '.join(bases)}"
+        logg.warning(f"No value for {what}: {why}." if is_missing else f"Of little meaning: {what}, as {why}.")
 
 
 def _labels(adata: AnnData, groupby: str) -> NDArray[np.intp]:

@@ -362,11 +362,11 @@ def missing(x, z, labels=None, **kwargs):
 def test_not_defined(monkeypatch):
     x, z, labels = cloud(n=60)
     assert missing(x, z, labels) == {}
-    assert missing(x, z) == dict.fromkeys(benchmark.LABELS, "it needs labels")
-    assert missing(x, z, np.ones(60)) == dict.fromkeys(benchmark.LABELS, "it needs at least two labels, found one")
-    assert missing(z, z, labels) == {"spectral_distance_correlation": "it needs at least 3 features, found 2"}
+    assert missing(x, z) == dict.fromkeys(benchmark.LABELS, "labels are needed")
+    assert missing(x, z, np.ones(60)) == dict.fromkeys(benchmark.LABELS, "at least two labels are needed, found one")
+    assert missing(z, z, labels) == {"spectral_distance_correlation": "at least 3 features are needed, found 2"}
     few = missing(x[:31], z[:31], labels[:31])
-    assert few == dict.fromkeys([*benchmark.K30, "density_preservation"], "it needs at least 32 cells, found 31")
+    assert few == dict.fromkeys([*benchmark.K30, "density_preservation"], "at least 32 cells are needed, found 31")
     assert missing(x[:32], z[:32], labels[:32]) == {}
     with_half_the_cells = openproblems(x[:40], {"z": z[:40]}, measures=benchmark.K30)["z"]
     assert with_half_the_cells.notes == dict.fromkeys(benchmark.K30, "30 neighbors are more than half of the 40 cells")
@@ -381,7 +381,7 @@ def test_not_defined(monkeypatch):
     assert missing(x, z, labels) == {"spectral_distance_correlation": why}
     monkeypatch.undo()
     monkeypatch.setattr(benchmark, "find_spec", lambda name: None)
-    assert missing(x, z, labels) == dict.fromkeys(CLUSTERS, "it needs Leiden clusters: pip install leidenalg igraph")
+    assert missing(x, z, labels) == dict.fromkeys(CLUSTERS, "Leiden clusters are needed; pip install leidenalg igraph")
 
 
 @for_each("kind", [np.asarray, sparse.csr_array])

@@ -363,12 +363,16 @@ def test_named_measures(maps, monkeypatch):
     for name in ("CN", "kNN", "purity"):
         assert value["geoae", name] == everything["geoae", name]
     assert np.isnan(value["umap", "CN"])
-    assert said == ["CN of umap: it needs a decoder (sg.tl.geoae, sg.tl.distortion)"]
+    why = "a decoder is needed; sg.tl.distortion(adata, basis=...) fits one to an embedding that has none"
+    assert said == [f"No value for CN of umap: {why}."]
     said.clear()
     assert list(sg.tl.evaluate(maps, basis="umap", measures="Spear")["measure"]) == ["Spear"]
     for measures in ("purity", "adjusted_rand_index"):
         assert sg.tl.evaluate(maps, basis="umap", measures=measures)["value"].isna().all()
-    assert said == [f"{name} of umap: it needs labels: give `groupby`" for name in ("purity", "adjusted_rand_index")]
+    assert said == [
+        f"No value for {name} of umap: labels are needed; name a column of adata.obs with `groupby`."
+        for name in ("purity", "adjusted_rand_index")
+    ]
 
 
 @for_each("labels, why", [("one", "all cells have the same label"), ("each", "each cell has a label of its own")])
@@ -389,7 +393,8 @@ def test_labels_that_tell_nothing(maps, labels, why, monkeypatch):
         assert table.loc[is_about_labels, "value"].isna().all()
         assert (table.loc[is_about_labels, "n_sample"] == 0).all()
         assert table.loc[~is_about_labels, "value"].notna().all()
-        assert said == [f"{', '.join(names)} of umap: {why} in adata.obs['{labels}']"]
+        found = f"{why} in adata.obs['{labels}']"
+        assert said == [f"No value for {', '.join(names)} of umap: {found}; choose another column with `groupby`."]
         said.clear()
         if measures is None:
             rest = table[~is_about_labels].reset_index(drop=True)
@@ -404,8 +409,8 @@ def test_few_cells_of_openproblems(maps, monkeypatch):
     assert {"waypoint_distance_correlation", "qnx_auc", "spectral_distance_correlation"} <= set(known.index)
     assert not {"qnx_at_k30", "density_preservation"} & set(known.index)
     assert [message.split(": ", 1)[1] for message in said] == [
-        "it needs at least 32 cells, found 30",
-        "it needs labels: give `groupby`",
+        "at least 32 cells are needed, found 30.",
+        "labels are needed; name a column of adata.obs with `groupby`.",
     ]
 
 
@@ -414,7 +419,7 @@ def test_duplicates_of_openproblems(maps, monkeypatch):
     said = said_of(monkeypatch)
     sg.tl.evaluate(maps, measures=["qnx_auc", "waypoint_distance_correlation"], use_rep="X_pca")
     why = "60 of 700 cells are equal to others in the embedding, so the order of their neighbors is random"
-    assert said == [f"qnx_auc of umap: {why}"]
+    assert said == [f"Of little meaning: qnx_auc of umap, as {why}."]
 
 
 @for_each("measures", [None, "openproblems"])
