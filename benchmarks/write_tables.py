@@ -120,11 +120,25 @@ def beside(results: Results, which: str) -> tuple[str, str] | None:
     return f"{ours}; **{theirs}**", "rival"
 
 
+def won_against(rival: str, every: list[Results], measures: list[str]) -> tuple[int, int]:
+    """Return at how many measures and data sets our default map is better than a rival, as far as it shows."""
+    better = [
+        (ours < theirs) == lower_is_better(which) and number(which, ours) != number(which, theirs)
+        for results in every
+        for which in measures
+        if rival in results.medians.index and which in results.medians
+        for ours, theirs in [results.medians.loc[[DEFAULT, rival], which]]
+        if pd.notna(ours) and pd.notna(theirs)
+    ]
+    return sum(better), len(better)
+
+
 def wins(every: list[Results], measures: list[str]) -> str:
     """Return our default map and the best rival for each measure and data set; the better of the two is bold."""
     n_rivals = [results.medians.index.isin(RIVALS).sum() for results in every]
     titles = [
-        f"{title(results.name)}, {n} other method{'s' * (n != 1)}" for results, n in zip(every, n_rivals, strict=True)
+        f"{title(results.name)}, {n} other method{'' if n == 1 else 's'}"
+        for results, n in zip(every, n_rivals, strict=True)
     ]
     cells, who = [["measure", "what it is", *titles]], []
     for which in measures:
@@ -143,7 +157,10 @@ def wins(every: list[Results], measures: list[str]) -> str:
     count = (
         f"The default map is better than all of these methods in {who.count('ours')} of {len(who)} comparisons{equal}."
     )
-    return f"{rows(cells)}\n\n{count}"
+    one_by_one = "; ".join(
+        f"{rival} in {better} of {n}" for rival in RIVALS for better, n in [won_against(rival, every, measures)] if n
+    )
+    return f"{rows(cells)}\n\n{count} Compared one by one, it is better than {one_by_one}."
 
 
 def named(name: str) -> str:
