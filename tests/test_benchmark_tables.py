@@ -80,8 +80,8 @@ def test_the_winner_is_bold(dots):
         ["| Stress ↓", "**scgeoae 1.0000**; PCA 3.0000 |"],
     ]
     assert text.splitlines()[-1] == (
-        "The default map is better than all of these methods in 1 of 3 comparisons, and equal to the best in 1. Compared "
-        "one by one, it is better than PCA in 1 of 3; t-SNE in 3 of 3."
+        "The default map is better than all of these methods in 1 of 3 comparisons, and equal to the best in 1. "
+        "Compared one by one, it is better than PCA in 1 of 3; t-SNE in 3 of 3."
     )
     assert "in 0 of 1 comparisons. Compared one by one, it is better than PCA in 0 of 1;" in dots.named(
         "wins at Trust: dots"
