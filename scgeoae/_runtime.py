@@ -36,7 +36,10 @@ def default_torch_modes(function: Callable[P, R]) -> Callable[P, R]:
 
     @functools.wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        has_gradients = torch.is_grad_enabled()
         with ExitStack() as modes:
+            # a Ctrl-C at the end of a `torch.no_grad` can leave gradients off
+            modes.callback(torch.set_grad_enabled, has_gradients)
             # a mode costs some microseconds an operation, so none is entered that makes no difference
             if torch.get_default_device().type != "cpu":
                 modes.enter_context(torch.device("cpu"))

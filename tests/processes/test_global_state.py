@@ -22,6 +22,8 @@ import pytest
 import scanpy as sc
 import torch
 
+from scgeoae._runtime import default_torch_modes
+
 from ..checks.calls import ROLES, call, good, placed
 from ..for_each import for_each
 
@@ -131,3 +133,17 @@ def test_importing_it_leaves_the_state_of_the_process():
     run = subprocess.run([sys.executable, "-c", OF_IMPORT], capture_output=True, text=True, check=False, timeout=120)
     assert run.returncode == 0, run.stderr
     assert json.loads(run.stdout.splitlines()[-1]) == []
+
+
+@for_each("before", [True, False])
+def test_gradients_are_as_before_even_if_an_interrupt_left_them_off(before):
+    @default_torch_modes
+    def interrupted():
+        torch.set_grad_enabled(False)
+        raise KeyboardInterrupt
+
+    with torch.set_grad_enabled(before):
+        with pytest.raises(KeyboardInterrupt):
+            interrupted()
+        assert torch.is_grad_enabled() == before
+    assert torch.is_grad_enabled()
