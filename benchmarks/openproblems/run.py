@@ -3,12 +3,12 @@
 Runs the component in ``scgeoae/`` and the methods of OpenProblems' task "dimensionality reduction for visualization" on
 local data, measures the maps with `scgeoae.quality.openproblems` against all genes, and scales the values by the
 controls. Maps are kept in FOLDER, so that a run that was stopped goes on where it was. Written into
-``benchmarks/results/openproblems``:
+``benchmarks/results``:
 
-- ``{data}.csv``: value of each measure of each map
-- ``scores.md``: the scaled scores, medians over the seeds, and where the map loses against another method
+- ``openproblems/{data}.csv``: value of each measure of each map
+- ``openproblems.md``: the scaled scores, medians over the seeds, and where the map loses against another method
 
-``--tables`` only writes ``scores.md`` from the CSV files.
+``--tables`` only writes ``openproblems.md`` from the CSV files.
 """
 
 from __future__ import annotations
@@ -325,7 +325,7 @@ def main() -> None:
     warnings.simplefilter("ignore")
     for name in () if options.tables else options.data or DATA:
         measure(name, options.methods, options.seeds, options.maps)
-    (RESULTS / "scores.md").write_text(report())
+    RESULTS.with_suffix(".md").write_text(report())
     print(report())
 
 

@@ -68,20 +68,20 @@ def openproblems(
     ``centroid_distance_correlation`` the same for the distances from waypoints to the centroids
                                       of the labels, which are the means of their cells
     ``label_distance_correlation``    the same for the distances between the centroids
-    ``continuity_at_k30``,            `scgeoae.quality.coranking.coranking_measures` of the
+    ``continuity_at_k30``,            ``scgeoae.quality.coranking.coranking_measures`` of the
     ``trustworthiness_at_k30``,       waypoints
     ``qnx_at_k30``, ``lcmc_at_k30``,
     ``qnx_auc``, ``qlocal``,
     ``qglobal``
     ``density_preservation``          Pearson correlation of the logarithms of the local radii in
                                       the data and on the embedding
-                                      (`scgeoae.quality.fuzzy_graph.local_radii`, 30 neighbors)
+                                      (``scgeoae.quality.fuzzy_graph.local_radii``, 30 neighbors)
     ``normalized_mutual_information`` agreement of Leiden clusters on the embedding with the
     ``adjusted_rand_index``           labels, at the best of 20 resolutions
-                                      (`scgeoae.quality.clusters.cluster_agreement`, 15 neighbors)
+                                      (``scgeoae.quality.clusters.cluster_agreement``, 15 neighbors)
     ``spectral_distance_correlation`` Spearman correlation of the distances between all cells with
                                       those in a spectral layout of the data
-                                      (`scgeoae.quality.spectral.spectral_layout`, 15 neighbors)
+                                      (``scgeoae.quality.spectral.spectral_layout``, 15 neighbors)
     ================================= ============================================================
 
     1 is best for all of them. The waypoints are all cells, or a random 10,000 of more; their standard error is then
