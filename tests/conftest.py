@@ -1,10 +1,17 @@
 from __future__ import annotations
 
 import os
+import sys
 
 # before torch and numba are imported: threads of the two processes of a run would wait for each other
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-os.environ.setdefault("NUMBA_NUM_THREADS", "1")
+if "numba" not in sys.modules:
+    os.environ.setdefault("NUMBA_NUM_THREADS", "1")
+else:
+    # fast-array-utils has a plugin that imports it first, and numba does not bear the variable after that
+    import numba
+
+    numba.set_num_threads(1)
 
 import warnings
 from pathlib import Path
