@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-import scanpy as sc
+from methods import umap
 from openTSNE import TSNE
 from reference_data import LABELS, read
 from sklearn.decomposition import PCA
@@ -45,13 +45,6 @@ another.
 
 {single}
 """
-
-
-def umap(x: NDArray, seed: int) -> NDArray:
-    adata = sc.AnnData(x)
-    sc.pp.neighbors(adata, use_rep="X", random_state=seed)
-    sc.tl.umap(adata, random_state=seed)
-    return adata.obsm["X_umap"]
 
 
 def tsne(x: NDArray, seed: int) -> NDArray:
