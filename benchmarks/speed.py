@@ -196,12 +196,12 @@ def steps() -> list[str]:
 
         def stepper(settings, batch=batch, generator=generator):
             model = Autoencoder(n_features, d, generator=generator)
-            optimizer = AdamW(model, peak=1e-4, n_steps=10**6)
+            optimizer = AdamW(model, peak=1e-4, n_steps=10_000)
             pairs = min(batch, MAX_ANCHORS) if settings.contrastive else 0
             x = torch.randn(batch, n_features, generator=generator)
             cells = Batch(x, n_metric=METRIC_CELLS, positives=x[:pairs] if pairs else None)
             objective = Objective(settings.terms, settings.contrastive, interval=PENALTY_INTERVAL)
-            run = descend(model, repeat(cells), objective, optimizer, 10**6)
+            run = descend(model, repeat(lambda: cells), objective, optimizer)
             return lambda: next(run)
 
         a, b, out = torch.randn(batch, 128), torch.randn(128, 128), torch.empty(batch, 128)

@@ -37,7 +37,7 @@ def stepper(settings: Settings):
     draw = SAMPLINGS[settings.sampling]
     sample = None if draw is None else lambda z: draw(z, generator)
 
-    steps = descend(model, repeat(batch), Objective(settings.terms, sampler=sample), optimizer, 10**6)
+    steps = descend(model, repeat(lambda: batch), Objective(settings.terms, sampler=sample), optimizer)
     return lambda: next(steps)
 
 

@@ -95,6 +95,10 @@ class Ambient:
         h = self.at(x)
         return float((h if h.ndim == 2 else h.diagonal(dim1=-2, dim2=-1)).mean())
 
+    def on(self, device: torch.device) -> Ambient:
+        """Return H with its tensor on a device, where `at` need not copy it each time."""
+        return Ambient(self.tensor.to(device)) if isinstance(self.tensor, torch.Tensor) else self
+
     def divided_by(self, factor: float) -> Ambient:
         """Return H/factor."""
         if isinstance(self.tensor, torch.Tensor):

@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING, cast
 
 import torch
 
-from .loop import descend
-
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable
+
+    from torch import Tensor
 
     from ..nn import Autoencoder
-    from .loop import Step
-    from .objective import Batch, Objective
+    from .objective import Batch, Loss, Objective
     from .optimizer import AdamW
 
 # Share of the steps after which the autoencoder without penalties branches off from the one with them. Until then the
@@ -43,6 +42,7 @@ SMOOTHING = 0.1
 MIN_ERROR = 1e-4
 # The factor stops here where even a huge weight costs nothing, or the smallest too much.
 MAX_FACTOR = 1e3
+BOUND = math.log(MAX_FACTOR)
 # In a run of fewer steps the factor moves no faster, and stays close to 1.
 MIN_STEPS = 200
 
@@ -63,7 +63,7 @@ class DualAscent:
     still far from converged at the end, as after 200 steps on some hundred cells, the error can end at 1.15 for a
     tolerance of 1.1.
 
-    Everything stays on the device.
+    Everything stays on the device, and a CUDA graph can replay it.
 
     Parameters
     ----------
@@ -77,49 +77,60 @@ class DualAscent:
 
     def __init__(self, tolerance: float, *, n_steps: int, device: torch.device) -> None:
         self.excess = tolerance - 1
-        self.n_steps = n_steps
-        self.branch, self.begin, self.end = (int(share * n_steps) for share in (BRANCH, BEGIN, END))
-        self.log_factor, self.slack = (torch.zeros((), dtype=torch.float32, device=device) for _ in range(2))
-        self.factor = torch.ones((), dtype=torch.float32, device=device)
-        """() what the base weights are multiplied by, between 1/1,000 and 1,000. It changes in place."""
-        self.batch: Batch | None = None
-        self.vanilla: Iterator[Step] | None = None
+        self.branch = max(int(BRANCH * n_steps), 1)
+        self.begin, self.end = max(int(BEGIN * n_steps), self.branch + 1), int(END * n_steps)
 
-    def update(self, step: Step, model: Autoencoder, optimizer: AdamW, objective: Objective) -> None:
-        """Train the autoencoder without penalties for a step, and adapt the factor.
+        def scalar(value: float) -> Tensor:
+            return torch.full((), value, dtype=torch.float32, device=device)
+
+        self.log_factor, self.slack = scalar(0.0), scalar(0.0)
+        self.factor = scalar(1.0)
+        """() what the base weights are multiplied by, between 1/1,000 and 1,000. It changes in place."""
+        first = RATE / max(n_steps, MIN_STEPS)
+        self.rate, self.fall = scalar(first), first / max(self.end - self.begin, 1)
+        self.vanilla: tuple[Autoencoder, Objective, AdamW] | None = None
+
+    def observers(
+        self, step: int, model: Autoencoder, objective: Objective, optimizer: AdamW
+    ) -> tuple[Callable[[Batch, Loss], None], ...]:
+        """Return what also belongs to the step of this number: to train the other autoencoder, and to adapt the factor.
 
         Parameters
         ----------
-        step
-            The step that the regularized autoencoder has just made.
-        model, optimizer, objective
-            The regularized autoencoder, its optimizer, whose schedule is followed, and its objective.
+        model, objective, optimizer
+            The regularized autoencoder before the step, its objective, and its optimizer, whose schedule is followed.
         """
-        if not self.branch <= step.number <= self.end:
-            return
+        if not self.branch < step < self.end:
+            if self.vanilla is not None:
+                self.vanilla = None
+                self.slack.zero_()
+                self._set_factor()
+            return ()
         if self.vanilla is None:
             copy = deepcopy(model)
-            unregularized = replace(objective, terms=(), sampler=None)
-            self.vanilla = descend(
-                copy, self._same_batches(), unregularized, optimizer.continued_on(copy), self.n_steps
-            )
-            return
-        bound = math.log(MAX_FACTOR)
-        if step.number == self.end:
-            self.vanilla = self.batch = None
-            self.slack.zero_()
-        else:
-            self.batch = step.batch
-            error = next(self.vanilla).loss.reconstruction
-            if step.number < self.begin:
-                return
-            allowed = self.excess * error.clamp(min=MIN_ERROR)
-            slack = (1 - (step.loss.reconstruction - error) / allowed).clamp(DEEPEST, 1)
-            rate = RATE / max(self.n_steps, MIN_STEPS) * (self.end - step.number) / (self.end - self.begin)
-            self.slack.lerp_(slack, SMOOTHING)
-            self.log_factor.add_(rate * slack).clamp_(-bound, bound)
-        self.factor.copy_((self.log_factor + GAIN * self.slack).clamp(-bound, bound).exp())
+            self.vanilla = copy, replace(objective, terms=(), sampler=None), optimizer.continued_on(copy)
+        return (self.adapt if step >= self.begin else self.train,)
 
-    def _same_batches(self) -> Iterator[Batch]:
-        while True:
-            yield cast("Batch", self.batch)
+    def train(self, batch: Batch, _loss: Loss) -> None:
+        """Train the autoencoder without penalties on the batch of the step."""
+        self._error_of_vanilla(batch)
+
+    def adapt(self, batch: Batch, loss: Loss) -> None:
+        """Train it, and adapt the factor to the losses of both."""
+        error = self._error_of_vanilla(batch)
+        allowed = self.excess * error.clamp(min=MIN_ERROR)
+        slack = (1 - (loss.reconstruction - error) / allowed).clamp(DEEPEST, 1)
+        self.slack.lerp_(slack, SMOOTHING)
+        self.log_factor.addcmul_(self.rate, slack).clamp_(-BOUND, BOUND)
+        self.rate.sub_(self.fall)
+        self._set_factor()
+
+    def _error_of_vanilla(self, batch: Batch) -> Tensor:
+        model, objective, optimizer = cast("tuple[Autoencoder, Objective, AdamW]", self.vanilla)
+        loss = objective(model, batch)
+        loss.total.backward()
+        optimizer.step()
+        return loss.reconstruction.detach()
+
+    def _set_factor(self) -> None:
+        self.factor.copy_((self.log_factor + GAIN * self.slack).clamp(-BOUND, BOUND).exp())

@@ -65,18 +65,20 @@ def start_from(
     """
     set_linear(setup.model, setup.x[setup.train], y[setup.train])
     objective = replace(objective, sampler=None, factor=1.0, interval=1, layout_variance=y.square().mean())
+    on_device = torch.Generator(device=setup.x.device).manual_seed(settings.seed)
     stream = batches(
         replace(cells, layout=y),
         setup.train,
         objective,
         noise=noise,
         batch_size=settings.batch_size,
+        n_steps=N_WARM_UP_STEPS,
         # of its own, so that the training draws the same batches with a layout and without
         generator=torch.Generator().manual_seed(settings.seed),
-        on_device=torch.Generator(device=setup.x.device).manual_seed(settings.seed),
+        on_device=on_device,
     )
     optimizer = AdamW(setup.model, peak=LEARNING_RATE, n_steps=N_WARM_UP_STEPS)
-    for _ in descend(setup.model, stream, objective, optimizer, N_WARM_UP_STEPS):
+    for _ in descend(setup.model, stream, objective, optimizer, generator=on_device):
         pass
 
 

@@ -8,19 +8,24 @@ from typing import TYPE_CHECKING, NamedTuple, Self
 from tqdm.auto import tqdm
 
 from ..nn.flatten import release
+from .cuda_graph import CudaGraphs, Replayed
 from .objective import Loss
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from types import TracebackType
+
+    import torch
 
     from ..nn import Autoencoder
     from .objective import Batch, Objective
     from .optimizer import AdamW
 
+    Observer = Callable[[Batch, Loss], None]
+
 
 class Step(NamedTuple):
-    """A step that has been made."""
+    """A step that has been made. A later step may overwrite its tensors."""
 
     number: int
     """Its number, from 1."""
@@ -30,17 +35,48 @@ class Step(NamedTuple):
 
 
 def descend(
-    model: Autoencoder, stream: Iterator[Batch], objective: Objective, optimizer: AdamW, n_steps: int
+    model: Autoencoder,
+    stream: Iterable[Callable[[], Batch]],
+    objective: Objective,
+    optimizer: AdamW,
+    *,
+    generator: torch.Generator | None = None,
+    observers: Callable[[int], tuple[Observer, ...]] = lambda _number: (),
 ) -> Iterator[Step]:
-    """Train a model on a stream of batches, and yield each step after it is made."""
+    """Train a model on a stream of batches, and yield each step after it is made.
+
+    On CUDA the steps become graphs, which the device replays, unless the objective needs the host.
+
+    Parameters
+    ----------
+    stream
+        For each step, what draws its batch (``batches.batches``).
+    generator
+        The generator on the device of the model from which batches or objective draw.
+    observers
+        Who sees the loss of a step of this number. What they do is part of the step: it must not need the host.
+    """
+
+    def make(draw: Callable[[], Batch], objective: Objective, seen_by: tuple[Observer, ...]) -> tuple[Batch, Loss]:
+        batch = draw()
+        loss = objective(model, batch)
+        loss.total.backward()
+        optimizer.step()
+        loss = Loss(*(part.detach() for part in loss))
+        for observer in seen_by:
+            observer(batch, loss)
+        return batch, loss
+
+    device = optimizer.flat.device
+    step: Callable[..., tuple[Batch, Loss]] = make
+    if device.type == "cuda" and not objective.needs_host(model):
+        step = Replayed(make, CudaGraphs(device, generator))
     try:
-        for number in range(1, n_steps + 1):
-            batch = next(stream)
-            loss = objective.at_step(number)(model, batch)
-            loss.total.backward()
-            optimizer.step()
-            yield Step(number, batch, Loss(*(part.detach() for part in loss)))
+        for number, draw in enumerate(stream, start=1):
+            yield Step(number, *step(draw, objective.at_step(number), observers(number)))
     finally:
+        if isinstance(step, Replayed):
+            step.close()
         release(optimizer.parameters)
         model.encoder.free_workspaces()
         model.decoder.free_workspaces()

@@ -92,7 +92,7 @@ class Loss(NamedTuple):
     """() the contrastive loss before it is weighted, 0 where there is none."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Objective:
     """The reconstruction error, the penalties of the regularizers, and the contrastive loss.
 
@@ -147,6 +147,17 @@ class Objective:
     def has_metrics(self) -> bool:
         """Whether a term is a function of derivatives at single cells."""
         return self._has_rows or self._order > 0
+
+    def needs_host(self, model: Autoencoder) -> bool:
+        """Return whether the CPU has a part in its computation, so that a CUDA graph cannot replay it.
+
+        Functions as ambient metric may do what they like, and the inverse of a full one is checked on the host.
+        """
+        if model.ambient is not None:
+            tensor = model.ambient.tensor
+            if not isinstance(tensor, torch.Tensor) or (tensor.ndim == 2 and self._has_rows):
+                return True
+        return any(model.n_components > term.regularizer.without_host for term in self.terms)
 
     @property
     def has_neighbors(self) -> bool:

@@ -20,7 +20,7 @@ from .optimizer import AdamW
 from .positions import Jumps, Positions
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from numpy.typing import NDArray
     from torch import Tensor
@@ -126,21 +126,22 @@ class Refinement:
             objective,
             noise=self.noise,
             batch_size=settings.batch_size,
+            n_steps=n_steps,
             generator=generator,
             on_device=generator,
         )
 
-        def moving() -> Iterator[Batch]:
-            while True:
+        def moving() -> Iterator[Callable[[], Batch]]:
+            for draw in stream:
                 positions.step(model)
-                yield next(stream)
+                yield draw
 
         optimizer = AdamW(model, peak=LEARNING_RATE, n_steps=n_steps, climb=CLIMB)
         watch = Watch(f"refining {len(x):,} cells", "second stage", n_steps, progress_bar=self.progress_bar)
         if settings.keeps_interrupted:
             watch.kept = "the positions so far are"
         with watch, training_threads(settings.batch_size, x.device):
-            for _ in descend(model, moving(), objective, optimizer, n_steps):
+            for _ in descend(model, moving(), objective, optimizer, generator=generator):
                 watch.update()
         if not np.isfinite(positions.values).all():
             msg = (

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from ..nn import Autoencoder
     from .batches import Cells
-    from .loop import Step
+    from .loop import Observer
     from .objective import Batch, Loss, Objective
     from .settings import Settings
     from .setup import Setup
@@ -72,28 +72,29 @@ class Assessments:
         self.names = [*self.kinds, *(term.label for term in objective.terms)]
         # one dictionary for each, so that none is incomplete when an interrupt comes
         self.evaluations: list[dict[str, float]] = []
-        self.sums = torch.zeros(len(self.names), dtype=judges.x.dtype, device=judges.x.device)
-        self.n_seen = self.n_penalized = 0
+        # of the losses of the steps, and their number; penalties are not part of every step
+        self.sums = torch.zeros(2, len(self.names), dtype=judges.x.dtype, device=judges.x.device)
         self.best, self.best_step, self.best_state = self._judge()[1], 0, deepcopy(model.state_dict())
 
-    def see(self, step: Step) -> bool:
-        """Count a step, and return whether the model is to be assessed after it."""
-        parts = self._named(step.loss)
-        self.sums[: len(parts)] += parts
-        self.n_seen += 1
-        self.n_penalized += len(parts) == len(self.names)
-        return step.number % self.every == 0 or step.number == self.n_steps
+    def see(self, _batch: Batch, loss: Loss) -> None:
+        """Add up the losses of a step, on the device."""
+        parts = self._named(loss)
+        sums, counts = self.sums[:, : len(parts)]
+        sums.add_(parts)
+        counts.add_(1)
+
+    def is_due(self, step: int) -> bool:
+        """Return whether the model is to be assessed after this step."""
+        return step % self.every == 0 or step == self.n_steps
 
     def assess(self, step: int) -> tuple[float, dict[str, float]]:
         """Assess the model, and return the loss of the validation cells, and its parts by name."""
         factor, total, *judged = self._judge()
-        counts = [self.n_seen] * len(self.kinds) + [self.n_penalized] * len(self.objective.terms)
-        means = [of_steps / n for of_steps, n in zip(self.sums.tolist(), counts, strict=True)]
+        means = [of_steps / n for of_steps, n in zip(*self.sums.tolist(), strict=True)]
         names = ["step", *self.names, *(f"held_out_{name}" for name in self.names)]
         found = dict(zip(names, [step, *means, *judged], strict=True))
         self.evaluations.append(found | {"factor": factor} if self.adapts else found)
         self.sums.zero_()
-        self.n_seen = self.n_penalized = 0
         if total < float("inf"):
             self.best = min(self.best, total)
             if self.adapts or total <= self.best * (1 + TOLERANCE):
@@ -155,24 +156,27 @@ def train(
         objective,
         noise=noise,
         batch_size=settings.batch_size,
+        n_steps=n_steps,
         generator=setup.generator,
         on_device=setup.on_device,
     )
+
+    def observers(step: int) -> tuple[Observer, ...]:
+        return (assessments.see, *(ascent.observers(step, model, objective, optimizer) if ascent is not None else ()))
+
     with Watch("training", "training", n_steps, progress_bar=progress_bar) as watch:
-        for step in descend(model, stream, objective, optimizer, n_steps):
+        for number, *_ in descend(model, stream, objective, optimizer, generator=setup.on_device, observers=observers):
             watch.update()
-            if assessments.see(step):
-                total, parts = assessments.assess(step.number)
+            if assessments.is_due(number):
+                total, parts = assessments.assess(number)
                 shown = {name: f"{value:.3g}" for name, value in parts.items()}
                 watch.bar.set_postfix(shown)
                 if not total < float("inf"):
-                    raise RuntimeError(_diverged(setup, settings, step.number, n_steps, total, shown))
+                    raise RuntimeError(_diverged(setup, settings, number, n_steps, total, shown))
                 if settings.keeps_interrupted and assessments.best_step:
                     watch.kept = f"the state of step {assessments.best_step} is"
-                if assessments.is_over(step.number):
+                if assessments.is_over(number):
                     break
-            if ascent is not None:
-                ascent.update(step, model, optimizer, objective)
     model.load_state_dict(assessments.best_state)
     evaluations = assessments.evaluations
     history = {name: [found[name] for found in evaluations] for name in evaluations[0]}

@@ -653,9 +653,11 @@ def test_cells_at_which_metrics_are_taken_have_no_noise(measured):
     g = torch.Generator().manual_seed(0)
     cells = Cells(torch.randn(200, 3, generator=g))
     objective = Objective([Term("isometric", 0.2)] if measured else [])
-    stream = batches(cells, torch.arange(200), objective, noise=0.5, batch_size=100, generator=g, on_device=g)
-    for _ in range(3):
-        batch = next(stream)
+    stream = batches(
+        cells, torch.arange(200), objective, noise=0.5, batch_size=100, n_steps=3, generator=g, on_device=g
+    )
+    for draw in stream:
+        batch = draw()
         assert batch.n_metric == METRIC_CELLS
         assert (batch.noise[:METRIC_CELLS] == 0).all() == measured
         assert batch.noise[METRIC_CELLS:].std() == pytest.approx(0.5, rel=0.25)

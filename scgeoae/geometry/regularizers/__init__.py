@@ -6,6 +6,7 @@ To add one, write a function and add a line to `REGULARIZERS`; this works from o
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import inf
 from typing import TYPE_CHECKING, Literal
 
 from ._conformal import conformal
@@ -43,6 +44,8 @@ class Regularizer:
     """The networks that it can regularize, the default first."""
     sampling: str = "data"
     """The latent points at which its paper evaluates it."""
+    without_host: float = 0
+    """Dimensions of the map up to which it needs nothing from the host, so that a CUDA graph can replay it."""
     aliases: tuple[str, ...] = ()
     """Its names in papers."""
 
@@ -50,22 +53,30 @@ class Regularizer:
 _EITHER = ("decoder", "encoder", "both")
 # At these weights maps of all three reference data sets nearly satisfy the regularizer, with a reconstruction error of
 # 1.02 to 1.09 times that of the unregularized autoencoder (docs/defaults.md). The baselines gain nothing from a larger
-# weight and have a small one. The weight of denoising is a standard deviation.
+# weight and have a small one. The weight of denoising is a standard deviation. For more than two dimensions, volume and
+# curvature factorize matrices, which is checked on the host.
 REGULARIZERS = {
-    "volume": Regularizer(volume, 0.5, sides=_EITHER, aliases=("geomae",)),
-    "conformal": Regularizer(conformal, 0.5, sides=_EITHER, aliases=("confae",)),
-    "isometric": Regularizer(isometric, 0.2, sides=_EITHER, aliases=("irae",)),
+    "volume": Regularizer(volume, 0.5, sides=_EITHER, without_host=2, aliases=("geomae",)),
+    "conformal": Regularizer(conformal, 0.5, sides=_EITHER, without_host=inf, aliases=("confae",)),
+    "isometric": Regularizer(isometric, 0.2, sides=_EITHER, without_host=inf, aliases=("irae",)),
     "unit_isometric": Regularizer(
-        unit_isometric, 0.1, sides=("both", "decoder", "encoder"), sampling="gaussian", aliases=("iae",)
+        unit_isometric,
+        0.1,
+        sides=("both", "decoder", "encoder"),
+        sampling="gaussian",
+        without_host=inf,
+        aliases=("iae",),
     ),
-    "neighborhood": Regularizer(neighborhood, 0.5, of="neighbors", sides=("both",), aliases=("nrae", "nrae_l")),
+    "neighborhood": Regularizer(
+        neighborhood, 0.5, of="neighbors", sides=("both",), without_host=inf, aliases=("nrae", "nrae_l")
+    ),
     "neighborhood_quadratic": Regularizer(
-        neighborhood, 0.5, of="neighbors", order=2, sides=("both",), aliases=("nrae_q",)
+        neighborhood, 0.5, of="neighbors", order=2, sides=("both",), without_host=inf, aliases=("nrae_q",)
     ),
-    "curvature": Regularizer(curvature, 0.03, of="jet", order=2, aliases=("mecae", "mcae")),
-    "contractive": Regularizer(gradient_penalty, 0.01, sides=("encoder",), aliases=("cae",)),
-    "gradient_penalty": Regularizer(gradient_penalty, 0.01, aliases=("rae_gp",)),
-    "denoising": Regularizer(None, 0.2, of="noise", sides=("both",), aliases=("dae",)),
+    "curvature": Regularizer(curvature, 0.03, of="jet", order=2, without_host=2, aliases=("mecae", "mcae")),
+    "contractive": Regularizer(gradient_penalty, 0.01, sides=("encoder",), without_host=inf, aliases=("cae",)),
+    "gradient_penalty": Regularizer(gradient_penalty, 0.01, without_host=inf, aliases=("rae_gp",)),
+    "denoising": Regularizer(None, 0.2, of="noise", sides=("both",), without_host=inf, aliases=("dae",)),
     "topological": Regularizer(topological, 0.5, of="codes", sides=("encoder",), aliases=("topoae",)),
 }
 """Regularizers by name; `scgeoae.tl.geoae` accepts every name added here."""

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from functools import cache
 from typing import TYPE_CHECKING
 
 import torch
@@ -32,18 +33,20 @@ def unit_isometric(metric: Tensor) -> Tensor:
     metric
         (n, m, m) metric tensors, per unit of latent space.
     """
-    u = _directions(metric.shape[-1]).to(metric)
+    u = _directions(metric.shape[-1], metric.dtype, metric.device)
     squared = torch.einsum("ua,nab,ub->nu", u, metric, u)
     # the square root has no finite slope at 0
     return (squared.clamp(min=1e-12).sqrt() - 1).square().mean()
 
 
-def _directions(m: int) -> Tensor:
-    if m == 1:
-        return torch.ones(1, 1, dtype=torch.float32)
-    if m == 2:
-        angle = torch.arange(N_DIRECTIONS, dtype=torch.float32) * (math.pi / N_DIRECTIONS)
-        return torch.stack([angle.cos(), angle.sin()], dim=1)
-    draw = torch.randn(16, m, m, generator=torch.Generator().manual_seed(0), dtype=torch.float32)
+@cache
+@torch.inference_mode(mode=False)
+def _directions(m: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     # orthonormal bases, so that the mean of uuᵀ is exactly isotropic
-    return torch.linalg.qr(draw).Q.mT.reshape(-1, m)
+    if m == 2:
+        angle = torch.arange(N_DIRECTIONS, dtype=torch.float32, device="cpu") * (math.pi / N_DIRECTIONS)
+        u = torch.stack([angle.cos(), angle.sin()], dim=1)
+    else:
+        draw = torch.randn(16, m, m, generator=torch.Generator().manual_seed(0), dtype=torch.float32, device="cpu")
+        u = torch.linalg.qr(draw).Q.mT.reshape(-1, m)
+    return u.to(device, dtype)
