@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import platform
+import re
 import warnings
 from importlib.metadata import version
 from typing import Any
 
 import torch
 
+# What a device that does not work raises, and what its message then has. Before torch 2.8 most of these errors have no
+# class of their own. A tensor on the wrong device is a mistake of ours, and its message says cuda:0, in small letters.
+DEVICE_ERRORS = (RuntimeError, torch.cuda.DeferredCudaCallError)
+OF_DEVICE = re.compile(r"CUDA|CUBLAS|cuBLAS|CUDNN|cuDNN|CUSOLVER|cuSOLVER|NVIDIA|\bMPS\b")
 PACKAGES = ("scgeoae", "torch", "numpy", "scipy", "scikit-learn", "pynndescent", "scanpy", "anndata")
 
 
@@ -30,19 +35,24 @@ def choose_device(device: str | torch.device = "auto") -> torch.device:
     return device
 
 
-def out_of_memory(error: torch.cuda.OutOfMemoryError, device: str | torch.device, chosen: torch.device) -> None:
-    """Warn that the CPU computes instead of the device that ``"auto"`` has chosen.
+def falls_back(error: Exception, device: str | torch.device, chosen: torch.device) -> bool:
+    """Return whether the CPU has to compute instead, because the device that ``"auto"`` has chosen failed; then warn.
 
     Raises
     ------
     RuntimeError
-        If this device was asked for.
+        If the device that failed was asked for.
     """
-    said = str(error).splitlines()[0]
+    lacks_memory = isinstance(error, torch.cuda.OutOfMemoryError)
+    if not lacks_memory and (chosen.type == "cpu" or not OF_DEVICE.search(str(error))):
+        return False
+    failed = f"{'has too little memory' if lacks_memory else 'failed'} ({str(error).splitlines()[0]})"
     if device != "auto":
-        msg = f"The device {str(chosen)!r} has too little memory ({said}); give device='cpu' or a lower `batch_size`."
+        remedy = "device='cpu' or a lower `batch_size`" if lacks_memory else "device='cpu' or device='auto'"
+        msg = f"The device {str(chosen)!r} {failed}; give {remedy}."
         raise RuntimeError(msg) from error
-    warnings.warn(f"{chosen} has too little memory ({said}): computing on the CPU instead.", stacklevel=3)
+    warnings.warn(f"{chosen} {failed}: computing on the CPU instead.", stacklevel=3)
+    return True
 
 
 def environment(device: str | torch.device, *further: str) -> dict[str, Any]:

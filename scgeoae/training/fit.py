@@ -13,7 +13,7 @@ from ..geometry.chart import fit_chart
 from ..geometry.distortion_measures import chord_ratio
 from .affinities import n_affinities
 from .batches import Cells
-from .device import choose_device, out_of_memory
+from .device import DEVICE_ERRORS, choose_device, falls_back
 from .finalize import evaluate, finalize
 from .initialize import placed, start_from
 from .isomap import isomap
@@ -87,7 +87,7 @@ def fit(
         are not finite (`name` is what the message calls the matrix), or if `init_pos` is neither ``"isomap"`` nor
         (n, d) finite numbers.
     RuntimeError
-        If training diverges, or if the `device` that was asked for has too little memory.
+        If training diverges, or if the `device` that was asked for fails, for example for want of memory.
 
     Examples
     --------
@@ -104,7 +104,8 @@ def fit(
         layout = _layout(setup, settings, init_pos, raw.shape[0], neighbors=neighbors, name=name)
         if ambient is not None:
             # some regularizers depend on the unit of H, and the networks start at a unit of about 1
-            setup.model.ambient = ambient.divided_by(ambient.mean(setup.model.restore(setup.x[:MAX_MEASURED])))
+            unit_of_h = ambient.mean(setup.model.restore(setup.x[:MAX_MEASURED]))
+            setup.model.ambient = ambient.divided_by(unit_of_h).on(chosen)
         all_x, near, pulled_to = None, graph, neighbors
         if settings.refines:
             all_x = setup.x.cpu() if len(setup.x) == raw.shape[0] else _standardized(setup, raw)
@@ -155,8 +156,9 @@ def fit(
         # the metric measures standardized units, each of which is `scale` units of the representation
         chart = chart._replace(unit=(chart.unit if unit is None else unit) * setup.standardization.scale)
         return finalize(setup, evaluation, chart, run, codes=codes, noise=noise, interrupted_at=interrupted_at)
-    except torch.cuda.OutOfMemoryError as error:
-        out_of_memory(error, device, chosen)
+    except DEVICE_ERRORS as error:
+        if not falls_back(error, device, chosen):
+            raise
     return fit(
         raw, settings, init_pos=init_pos, neighbors=neighbors, graph=graph, ambient=ambient, device="cpu",
         progress_bar=progress_bar, name=name,

@@ -10,7 +10,7 @@ from .._arguments import check_flag
 from .._runtime import training_threads
 from ..geometry.chart import Chart, procrustes
 from .batches import Cells
-from .device import choose_device, out_of_memory
+from .device import DEVICE_ERRORS, choose_device, falls_back
 from .finalize import evaluate, finalize
 from .initialize import set_linear
 from .neighbors import MAX_SEARCHED, N_NOISE_CELLS, N_POSITIVES, find_neighbors, suitable_noise
@@ -69,7 +69,7 @@ def fit_decoder(
         If there are more dimensions than features, fewer cells than dimensions + 2, if all cells are equal, or if some
         are not finite.
     RuntimeError
-        If training diverges, or if the `device` that was asked for has too little memory.
+        If training diverges, or if the `device` that was asked for fails, for example for want of memory.
 
     Examples
     --------
@@ -108,6 +108,7 @@ def fit_decoder(
         evaluation = evaluate(setup, raw, codes=codes)
         chart = Chart(unit, -(mean @ rotation) / unit, rotation.T)
         return finalize(setup, evaluation, chart, run, codes=codes)._replace(embedding=positions)
-    except torch.cuda.OutOfMemoryError as error:
-        out_of_memory(error, device, chosen)
+    except DEVICE_ERRORS as error:
+        if not falls_back(error, device, chosen):
+            raise
     return fit_decoder(raw, positions, settings, device="cpu", progress_bar=progress_bar, name=name)
