@@ -66,16 +66,19 @@ class Replayed:
             self._recorded.clear()
 
 
-class CudaGraphs:
-    """Recordings as CUDA graphs, which share their memory.
+def capture_on(device: torch.device, generator: torch.Generator | None) -> Capture | None:
+    """Return how to record on a device, or None where it gains nothing.
 
     Parameters
     ----------
-    device
-        A CUDA device.
     generator
         The random generator, on this device, that the recorded functions use.
     """
+    return CudaGraphs(device, generator) if device.type == "cuda" else None
+
+
+class CudaGraphs:
+    """Recordings as CUDA graphs, which share their memory."""
 
     def __init__(self, device: torch.device, generator: torch.Generator | None) -> None:
         self.device, self.generator = device, generator

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple, Self
 from tqdm.auto import tqdm
 
 from ..nn.flatten import release
-from .cuda_graph import CudaGraphs, Replayed
+from .cuda_graph import Replayed, capture_on
 from .objective import Loss
 
 if TYPE_CHECKING:
@@ -67,16 +67,15 @@ def descend(
             observer(batch, loss)
         return batch, loss
 
-    device = optimizer.flat.device
-    step: Callable[..., tuple[Batch, Loss]] = make
-    if device.type == "cuda" and not objective.needs_host(model):
-        step = Replayed(make, CudaGraphs(device, generator))
+    capture = None if objective.needs_host(model) else capture_on(optimizer.flat.device, generator)
+    replayed = None if capture is None else Replayed(make, capture)
+    step = replayed or make
     try:
         for number, draw in enumerate(stream, start=1):
             yield Step(number, *step(draw, objective.at_step(number), observers(number)))
     finally:
-        if isinstance(step, Replayed):
-            step.close()
+        if replayed is not None:
+            replayed.close()
         release(optimizer.parameters)
         model.encoder.free_workspaces()
         model.decoder.free_workspaces()

@@ -117,7 +117,7 @@ class Objective:
         With an `interval` of k, the first of every k steps sees the penalties with k times their weight, and the others
         do not see them.
         """
-        if self.interval == 1:
+        if self.interval == 1 or not self.terms:
             return self
         return self._penalized if step % self.interval == 1 else self._unpenalized
 

@@ -21,8 +21,9 @@ def mixup(z: Tensor, generator: torch.Generator | None) -> Tensor:
     These are :math:`\alpha z_i + (1 - \alpha) z_j` with :math:`\alpha \sim U(-\eta, 1 + \eta)`, η = 0.2. They reach
     the gaps between the data (Lee, Yoon, Son & Park, ICLR 2022).
     """
-    partner = z[torch.randperm(len(z), generator=generator, device=z.device)]
-    alpha = torch.rand(len(z), 1, generator=generator, dtype=z.dtype, device=z.device) * (1 + 2 * REACH) - REACH
+    # a sort is sure to be possible within a CUDA graph, which `torch.randperm` is not
+    order, alpha = torch.rand(2, len(z), 1, generator=generator, dtype=z.dtype, device=z.device)
+    partner, alpha = z[order[:, 0].argsort()], alpha * (1 + 2 * REACH) - REACH
     return partner + alpha * (z - partner)
 
 
