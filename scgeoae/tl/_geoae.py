@@ -219,7 +219,8 @@ def geoae(
     learning_rate
         Peak of the one-cycle learning-rate schedule.
     device
-        ``"auto"`` (CUDA, else MPS, else CPU) or a torch device.
+        Where to train: ``"auto"`` (CUDA, else MPS, else CPU) or a torch device. If the device that ``"auto"`` has
+        chosen fails, a warning says why, and the CPU computes instead.
     progress_bar
         Show progress and losses if training takes longer than a second.
     on_interrupt
