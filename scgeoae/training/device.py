@@ -5,9 +5,13 @@ from __future__ import annotations
 import platform
 import warnings
 from importlib.metadata import version
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from torch import Tensor
 
 PACKAGES = ("scgeoae", "torch", "numpy", "scipy", "scikit-learn", "pynndescent", "scanpy", "anndata")
 
@@ -28,6 +32,14 @@ def choose_device(device: str | torch.device = "auto") -> torch.device:
         msg = f"The device {str(device)!r} is not available to torch {torch.__version__} here; use device='auto'."
         raise ValueError(msg)
     return device
+
+
+def native(x: Tensor) -> NDArray[Any] | Tensor:
+    """Return a tensor on CUDA as it is, and any other as an array, which on the CPU is a view.
+
+    Given arrays, the functions of refinement use compiled loops, SciPy and scikit-learn; given tensors, PyTorch alone.
+    """
+    return x if x.device.type == "cuda" else x.cpu().numpy()
 
 
 def out_of_memory(error: torch.cuda.OutOfMemoryError, device: str | torch.device, chosen: torch.device) -> None:
