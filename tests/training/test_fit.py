@@ -343,7 +343,7 @@ def test_an_interrupt_can_keep_the_positions(interrupted, monkeypatch, n_coarse,
 def test_number_of_threads_does_not_change_the_positions(monkeypatch, n_coarse):
     x, _ = sheet(300)
     monkeypatch.setattr(refine_module, "N_COARSE", n_coarse)
-    monkeypatch.setattr("scgeoae.training.positions.BLOCK", 70)
+    monkeypatch.setattr("scgeoae.training.pairs.BLOCK", 70)
     found, real = [], refine_module.Positions
     for n_threads in (1, 3):
         monkeypatch.setattr(refine_module, "Positions", lambda *a, n=n_threads, **k: real(*a, **(k | {"n_threads": n})))
