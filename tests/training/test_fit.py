@@ -511,6 +511,10 @@ def test_neighbors_are_the_nearest_others_of_the_training_cells(seed, k):
     train = torch.randperm(20, generator=g)[:12]
     found = find_neighbors(x, train, k)
     assert found.shape == (20, k)
+    with pytest.MonkeyPatch.context() as patch:
+        # as on CUDA, in PyTorch alone
+        patch.setattr("scgeoae.training.neighbors.native", lambda x: x)
+        assert torch.equal(find_neighbors(x, train, k), found)
     distances = torch.cdist(x, x)
     distances.fill_diagonal_(math.inf)
     distances[:, [i for i in range(20) if i not in train.tolist()]] = math.inf
