@@ -71,9 +71,8 @@ class Partition:
         # groups of cells that are compared with the same others, by where they are in `rows`
         groups = self.leaves if cells is None else torch.arange(len(cells), device=self.z.device)[:, None]
         n_leaves, size = self.leaves.shape
-        n_compared = max(N_COMPARED, -(-(k + 1) // size))
+        n_compared = min(max(N_COMPARED, -(-(k + 1) // size)), n_leaves)
         while len(groups):
-            n_compared = min(n_compared, n_leaves)
             left = []
             for group in groups.split(max(TABLE_SIZE // max(groups.shape[1] * n_compared * size, n_leaves), 1)):
                 found, square, is_certain = self._compare(rows[group], k, n_compared)
@@ -81,7 +80,10 @@ class Partition:
                 left.append(group[~is_certain])
             # alone, a cell has nearer leaves than as one of a group
             groups = torch.cat(left)[:, None]
-            n_compared *= WIDENING
+            if n_compared == n_leaves:
+                # only what is not finite has no nearest cells now
+                break
+            n_compared = min(WIDENING * n_compared, n_leaves)
         m = self.n if cells is None else len(cells)
         return near[:m], squares[:m].sqrt()
 
@@ -92,14 +94,13 @@ class Partition:
         another leaf can be nearer.
         """
         points = self.z[rows]
-        low, high = _box(points)
-        gap = points.new_zeros(len(rows), len(self.leaves))
-        for axis in range(points.shape[2]):
-            below, above = (self.low[:, axis] - high[:, axis, None], low[:, axis, None] - self.high[:, axis])
-            gap += torch.maximum(below, above).clamp_(min=0).square_()
-        gap, nearest = gap.topk(min(n_compared + 1, len(self.leaves)), largest=False)
-        # how far the nearest of the other leaves is, if there are any
-        beyond = gap.new_full((len(rows), 1), torch.inf) if n_compared == len(self.leaves) else gap[:, n_compared:]
+        gap = _gap(*_box(points), self.low, self.high)
+        # leaves around those compared are looked at cell by cell, since a cell is further from them than its group is
+        gap, nearest = gap.topk(min(2 * n_compared + 1, len(self.leaves)), largest=False)
+        around = nearest[:, n_compared : 2 * n_compared]
+        beyond = _gap(points, points, self.low[around], self.high[around])
+        beyond = torch.cat([beyond, gap[:, None, 2 * n_compared :].expand(-1, points.shape[1], -1)], dim=2)
+        beyond = torch.nn.functional.pad(beyond, (0, 1), value=torch.inf).amin(2)
         candidates = self.leaves[nearest[:, :n_compared]].flatten(1)
         others = self.z[candidates]
         square = points.new_zeros(*rows.shape, candidates.shape[1])
@@ -109,6 +110,16 @@ class Partition:
         square, columns = square.topk(k, largest=False)
         found = candidates[:, None].expand(-1, rows.shape[1], -1).gather(2, columns)
         return found.int(), square, (square[:, :, -1] <= beyond) | (rows >= self.n)
+
+
+def _gap(low: Tensor, high: Tensor, other_low: Tensor, other_high: Tensor) -> Tensor:
+    """Return the squared distances between boxes, (..., q), and others, (..., l), as (..., q, l)."""
+    gap = low.new_zeros(*low.shape[:-1], other_low.shape[-2])
+    for axis in range(low.shape[-1]):
+        below = other_low[..., None, :, axis] - high[..., None, axis]
+        above = low[..., None, axis] - other_high[..., None, :, axis]
+        gap += torch.maximum(below, above).clamp_(min=0).square_()
+    return gap
 
 
 def _box(points: Tensor) -> tuple[Tensor, Tensor]:
