@@ -6,9 +6,13 @@ import platform
 import re
 import warnings
 from importlib.metadata import version
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from torch import Tensor
 
 # What a device that does not work raises, and what its message then has. Before torch 2.8 most of these errors have no
 # class of their own. A tensor on the wrong device is a mistake of ours, and its message says cuda:0, in small letters.
@@ -33,6 +37,14 @@ def choose_device(device: str | torch.device = "auto") -> torch.device:
         msg = f"The device {str(device)!r} is not available to torch {torch.__version__} here; use device='auto'."
         raise ValueError(msg)
     return device
+
+
+def native(x: Tensor) -> NDArray[Any] | Tensor:
+    """Return a tensor on CUDA as it is, and any other as an array, which on the CPU is a view.
+
+    Given arrays, the functions of refinement use compiled loops, SciPy and scikit-learn; given tensors, PyTorch alone.
+    """
+    return x if x.device.type == "cuda" else x.cpu().numpy()
 
 
 def falls_back(error: Exception, device: str | torch.device, chosen: torch.device) -> bool:

@@ -13,7 +13,7 @@ from ..geometry.chart import fit_chart
 from ..geometry.distortion_measures import chord_ratio
 from .affinities import n_affinities
 from .batches import Cells
-from .device import DEVICE_ERRORS, choose_device, falls_back
+from .device import DEVICE_ERRORS, choose_device, falls_back, native
 from .finalize import evaluate, finalize
 from .initialize import placed, start_from
 from .isomap import isomap
@@ -107,11 +107,13 @@ def fit(
             unit_of_h = ambient.mean(setup.model.restore(setup.x[:MAX_MEASURED]))
             setup.model.ambient = ambient.divided_by(unit_of_h).on(chosen)
         all_x, near, pulled_to = None, graph, neighbors
+        # MPS lacks some of the operations
+        refined_on = chosen if chosen.type == "cuda" else torch.device("cpu")
         if settings.refines:
-            all_x = setup.x.cpu() if len(setup.x) == raw.shape[0] else _standardized(setup, raw)
+            all_x = setup.x.to(refined_on) if len(setup.x) == raw.shape[0] else _standardized(setup, raw, refined_on)
             if near is None:
                 k = min(n_affinities(settings.perplexity), len(all_x) - 1)
-                near = nearest_neighbors(all_x.numpy(), k, seed=settings.seed)
+                near = nearest_neighbors(native(all_x), k, seed=settings.seed)
             if pulled_to is None:
                 # few cells of a sample have their nearest neighbors in it
                 pulled_to = near.indices if len(all_x) > len(setup.x) else near.indices[:, :N_POSITIVES]
@@ -146,11 +148,14 @@ def fit(
                 progress_bar=progress_bar,
                 n_threads=torch.get_num_threads(),
             )
-            setup = setup._replace(model=setup.model.cpu(), x=setup.x.cpu(), axes=setup.axes.cpu())
+            setup = setup._replace(
+                model=setup.model.to(refined_on), x=setup.x.to(refined_on), axes=setup.axes.to(refined_on)
+            )
             codes, interrupted_at = _refined(setup, all_x, near, stage)
             if codes is not None and keeps_chords:
                 # a reader measures distances straight through the representation, not along the surface
-                unit = 1 / chord_ratio(codes, setup.model.decoder).median
+                unit = 1 / chord_ratio(codes, setup.model.decoder).median.cpu()
+            codes = None if codes is None else codes.cpu()
         evaluation = evaluate(setup, raw, codes=codes)
         chart = fit_chart(evaluation.latent if codes is None else codes, evaluation.metric, evaluation.principal)
         # the metric measures standardized units, each of which is `scale` units of the representation
@@ -185,7 +190,7 @@ def _layout(
     return placed(y, setup.x, setup.principal)
 
 
-def _cells(setup: Setup, settings: Settings, neighbors: NDArray[np.integer] | None) -> tuple[Cells, float]:
+def _cells(setup: Setup, settings: Settings, neighbors: NDArray[np.integer] | Tensor | None) -> tuple[Cells, float]:
     """Return the cells to train on with their neighbors, and the standard deviation of the noise on them."""
     x, train = setup.x, setup.train
     around = positives = anchors = None
@@ -204,9 +209,9 @@ def _cells(setup: Setup, settings: Settings, neighbors: NDArray[np.integer] | No
     return Cells(x, neighbors=around, positives=positives, anchors=anchors), noise
 
 
-def _standardized(setup: Setup, raw: Any) -> Tensor:
-    """Return all (n, D) cells of a matrix in standardized units, on the CPU."""
-    x = torch.empty(raw.shape, dtype=torch.float32)
+def _standardized(setup: Setup, raw: Any, device: torch.device) -> Tensor:
+    """Return all (n, D) cells of a matrix in standardized units."""
+    x = torch.empty(raw.shape, dtype=torch.float32, device=device)
     for start, block in blocks(raw):
         x[start : start + len(block)] = torch.from_numpy(setup.standardization.standardize(block))
     return x
@@ -220,13 +225,13 @@ def _refined(setup: Setup, x: Tensor, neighbors: Neighbors, stage: Refinement) -
     """
     model, settings = setup.model, stage.settings
     with torch.no_grad():
-        codes = torch.cat([model.encoder(part) for part in x.split(BLOCK)]).numpy()
+        codes = torch.cat([model.encoder(part) for part in x.split(BLOCK)])
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    train = torch.from_numpy(setup.rows)[setup.train.cpu()]
+    train = torch.from_numpy(setup.rows)[setup.train.cpu()].to(x.device)
     found, interrupted_at = refine(model, x, codes, neighbors, train=train, stage=stage)
     if settings.refine is None and settings.tsne_weight > 0:
         start, end = (share_kept(z, neighbors, seed=settings.seed) for z in (codes, found))
         if start > end:
             model.load_state_dict(before)
             return None, interrupted_at
-    return torch.from_numpy(found), interrupted_at
+    return found, interrupted_at

@@ -7,21 +7,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
-from scipy.spatial import KDTree
+from torch import Tensor
 
-from .._runtime import parallel_blocks
-from ..graphs.neighbors import others_in_tree
-from .affinities import affinities
-from .gradients import gradients
+from .affinities import affinity_edges
+from .device import native
+from .neighbors import Neighbors
+from .pairs import CompiledPairs, Near, Repulsion, TorchPairs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from numpy.typing import NDArray
-    from torch import Tensor
 
     from ..nn import Autoencoder
-    from .neighbors import Neighbors
 
 # Cells near on the map whose repulsion is summed, and others that are drawn in each step for the rest.
 N_NEAR, N_FAR = 40, 10
@@ -47,8 +43,8 @@ LAST_RATE = 0.02
 MEAN, SQUARE = 0.9, 0.99
 # Share of the normalizer that a step renews.
 SMOOTHING = 0.2
-# Cells that a thread takes at a time, and cells whose decoder is evaluated at a time.
-BLOCK, DECODED = 2048, 2048
+# Cells whose decoder is evaluated at a time, on a device at most, and numbers in their decoded points at most.
+DECODED, DECODED_ON_DEVICE, TABLE_SIZE = 2048, 2**15, 2**24
 
 
 class Jumps(NamedTuple):
@@ -66,24 +62,24 @@ class Adam:
     Parameters
     ----------
     values
-        The positions, which change in place.
+        The positions, an array or a tensor, which change in place.
     n_steps
         Number of steps over which the length falls.
     """
 
-    def __init__(self, values: NDArray[np.float32], n_steps: int) -> None:
+    def __init__(self, values: Any, n_steps: int) -> None:
         self.values, self.n_steps, self.n_done = values, n_steps, 0
-        self.mean, self.square = np.zeros_like(values), np.zeros_like(values)
+        self.mean, self.square = 0 * values, 0 * values
 
-    def step(self, gradient: NDArray[np.float32], length: float) -> None:
+    def step(self, gradient: Any, length: float) -> None:
         """Move down a gradient; the first steps have this length."""
         falling = (1 + math.cos(math.pi * self.n_done / self.n_steps)) / 2
         rate = length * (LAST_RATE + (1 - LAST_RATE) * falling)
         self.n_done += 1
         self.mean += (1 - MEAN) * (gradient - self.mean)
-        self.square += (1 - SQUARE) * (np.square(gradient) - self.square)
-        root = np.sqrt(self.square / np.float32(1 - SQUARE**self.n_done))
-        self.values -= np.float32(rate / (1 - MEAN**self.n_done)) * self.mean / (root + np.float32(1e-12))
+        self.square += (1 - SQUARE) * (gradient**2 - self.square)
+        root = (self.square / (1 - SQUARE**self.n_done)) ** 0.5
+        self.values -= rate / (1 - MEAN**self.n_done) * self.mean / (root + 1e-12)
 
 
 class Positions:
@@ -99,12 +95,15 @@ class Positions:
     cells are further apart, so that it sorts cells among their neighbors and leaves the rest to the other terms. The
     third term makes distances straight through the representation true as well; it takes the decoded points as given.
 
+    On the CPU, compiled loops sum over pairs of cells; on CUDA, PyTorch does (``pairs.TorchPairs``). Both draw the same
+    samples, and agree to the rounding of float32.
+
     Parameters
     ----------
     start
         (n, d) positions in latent space.
     x
-        (n, D) standardized cells.
+        (n, D) standardized cells, on the device that computes.
     neighbors, perplexity
         Neighbors of the cells in the representation, and the perplexity of their affinities P.
     n_steps, rate
@@ -116,12 +115,12 @@ class Positions:
     seed
         Seed of the samples.
     n_threads
-        Number of threads. Every number gives the same bits.
+        Number of threads on the CPU. Every number gives the same bits.
     """
 
     def __init__(
         self,
-        start: NDArray[np.float32],
+        start: Tensor,
         x: Tensor,
         neighbors: Neighbors,
         *,
@@ -134,26 +133,26 @@ class Positions:
         seed: int,
         n_threads: int = 1,
     ) -> None:
-        self.values = np.array(start, dtype=np.float32, order="C")
+        self.values = start.clone(memory_format=torch.contiguous_format)
         self.x = x
-        d = self.values.shape[1]
-        self.gradients = gradients(d)
-        self.adam = Adam(self.values, n_steps)
+        n, d = self.values.shape
+        self.adam = Adam(native(self.values), n_steps)
         self.n_steps, self.rate, self.jumps = n_steps, rate, jumps
         self.divergence_weight, self.chord_weight = divergence_weight, chord_weight
-        self.nearest = np.ascontiguousarray(neighbors.indices[:, :N_TOGETHER], dtype=np.int32)
-        graph = affinities(neighbors, perplexity, n_threads=n_threads)
-        self.offsets = graph.indptr.astype(np.int64)
-        self.partners, self.affinity = graph.indices.astype(np.int32, copy=False), graph.data
+        on_device = isinstance(native(x), Tensor)
+        self.n_decoded = max(DECODED, min(DECODED_ON_DEVICE, TABLE_SIZE // x.shape[1])) if on_device else DECODED
+        nearest, distances = (torch.as_tensor(part, device=x.device) for part in neighbors)
+        self.nearest = nearest[:, :N_TOGETHER].contiguous()
+        edges = affinity_edges(Neighbors(native(nearest), native(distances)), perplexity, n_threads=n_threads)
+        self.pairs = TorchPairs(edges) if on_device else CompiledPairs(edges, d, n_threads)
         self.random = np.random.default_rng(seed)
-        self.n_threads = n_threads
-        self.least_width = np.empty(0, dtype=np.float32)
-        self.total = 0.0
-        """Z, the sum of all kernels."""
+        self.least_width = torch.empty(0)
+        self.total = torch.full((), torch.inf, dtype=torch.float64, device=x.device)
+        """Z, the sum of all kernels; while it is infinite there is no repulsion."""
         self.chord_scale: float | None = None
         """c, the least squares scale of chords at the start."""
-        self._gradient = np.zeros_like(self.values)
-        self._totals = np.zeros(len(self.values), dtype=np.float32)
+        self._n = torch.full_like(self.total, n)
+        self._gradient = torch.zeros_like(self.values)
 
     @property
     def n_done(self) -> int:
@@ -169,106 +168,81 @@ class Positions:
         if self.n_done % DECODE_EVERY == 0:
             self.decode(model)
         if not self.n_done:
-            # without it there is no repulsion
             self.total = self.divergence_gradient()
         self.total += (self.divergence_gradient() - self.total) * SMOOTHING
         gradient = self._gradient
         gradient *= 4 * self.divergence_weight
         if self.chord_weight:
-            weight = np.float32(4 * self.chord_weight / self.mean_square_chord)
-            self._in_blocks(
-                lambda a, b: self.gradients.of_chords(a, b, self.values, self.landmarks, self.chords, weight, gradient)
-            )
-        moved = np.einsum("nab,nb->na", self.metric, self.values - self.decoded_at)
-        gradient += (self.slope + moved) * np.float32(2 / self.x.shape[1])
-        self.adam.step(gradient, self.rate * self.median_width)
+            weight = 4 * self.chord_weight / self.mean_square_chord
+            self.pairs.add_chords(self.values, self.landmarks, self.chords, weight, gradient)
+        moved = self.values - self.decoded_at
+        # column by column: a product of many small matrices takes longer, and has few digits on a device
+        steeper = sum(self.metric[:, :, axis] * moved[:, axis, None] for axis in range(moved.shape[1]))
+        gradient += (self.slope + steeper) * (2 / self.x.shape[1])
+        self.adam.step(native(gradient), self.rate * self.median_width)
 
     def jump(self, model: Autoencoder) -> None:
         """Move cells whose neighbors in the representation lie together elsewhere on the map to these."""
-        places, gain = np.empty_like(self.values), np.empty(len(self.values), dtype=np.float32)
-        per_square = np.float32((self.jumps.within * self.median_width) ** -2)
-        self._in_blocks(
-            lambda start, stop: self.gradients.gatherings(
-                start, stop, self.values, self.nearest, per_square, places, gain
-            )
-        )
+        per_square = (self.jumps.within * self.median_width) ** -2
+        places, gain = self.pairs.gatherings(self.values, self.nearest, per_square)
         # all at once, so that it does not matter which cell comes first
-        tempted = np.flatnonzero(gain > self.jumps.gain)
-        for start in range(0, len(tempted), DECODED):
-            cells = tempted[start : start + DECODED]
+        tempted = (gain > self.jumps.gain).nonzero()[:, 0]
+        for cells in tempted.split(self.n_decoded):
             x = self.x[cells]
             here, there = (self._error(model, at[cells], x) for at in (self.values, places))
             jumps = cells[there < MORE_ERROR * here]
             self.values[jumps] = places[jumps]
-            self.adam.mean[jumps] = 0
+            self.adam.mean[native(jumps)] = 0
             # where it lay says nothing of how dense it is here
             self.least_width[jumps] = 0
 
     def renew(self) -> None:
         """Search for the near cells on the map, and set the widths of the kernels."""
-        n = len(self.values)
-        k = min(N_NEAR, n - 1)
-        tree = KDTree(self.values, balanced_tree=False)
-        self.near, distance = np.empty((n, k), dtype=np.int32), np.empty((n, k), dtype=np.float32)
-
-        def search(start: int, stop: int) -> None:
-            cells = tree.indices[start:stop]
-            self.near[cells], distance[cells] = others_in_tree(tree, cells, k)
-
-        self._in_blocks(search)
-        width, self.median_width = kernel_widths(distance[:, min(WIDTH_NEIGHBOR, k) - 1])
+        k = min(N_NEAR, len(self.values) - 1)
+        indices, distance = self.pairs.nearest_others(self.values, k)
+        local, self.median_width = kernel_widths(distance[:, min(WIDTH_NEIGHBOR, k) - 1].cpu().numpy())
+        width = torch.from_numpy(local).to(distance.device)
         if not len(self.least_width):
             self.least_width = LEAST_OF_START * width
-        self.narrowness = 1 / np.maximum(width, self.least_width)
-        self.near_at = self.values.copy()
+        self.narrowness = 1 / torch.maximum(width, self.least_width)
         # somewhat more, so that rounding does not count the last one twice
-        self.reach = (np.square(distance[:, -1]) * (1 + 1e-5)).astype(np.float32)
+        self.near = Near(indices, distance[:, -1] ** 2 * (1 + 1e-5), self.values.clone())
 
     @torch.no_grad()
     def decode(self, model: Autoencoder) -> None:
         """Evaluate the decoder: the slope of the reconstruction error, and the chords of a new sample."""
         n, d = self.values.shape
-        self.decoded_at = self.values.copy()
-        self.slope, self.metric = np.empty((n, d), dtype=np.float32), np.empty((n, d, d), dtype=np.float32)
+        self.decoded_at = self.values.clone()
+        self.slope, self.metric = torch.empty_like(self.values), self.values.new_empty(n, d, d)
         decoded = torch.empty_like(self.x)
-        latent = torch.from_numpy(self.decoded_at)
-        for start in range(0, n, DECODED):
-            rows = slice(start, start + DECODED)
-            jet = model.decoder.jet(latent[rows])
+        for start in range(0, n, self.n_decoded):
+            rows = slice(start, start + self.n_decoded)
+            jet = model.decoder.jet(self.decoded_at[rows])
             decoded[rows] = jet.values
             transposed = jet.first.mT
             self.slope[rows] = (transposed @ (jet.values - self.x[rows])[:, :, None])[:, :, 0]
             self.metric[rows] = transposed @ jet.first
-        sample = torch.from_numpy(self.random.integers(n, size=N_LANDMARKS))
+        sample = torch.from_numpy(self.random.integers(n, size=N_LANDMARKS)).to(decoded.device)
         self.landmarks = self.decoded_at[sample]
-        chords = _distances(decoded, decoded[sample]).numpy()
-        lengths = _distances(latent, latent[sample]).numpy()
+        chords, lengths = (native(_distances(points, points[sample])) for points in (decoded, self.decoded_at))
         if self.chord_scale is None and lengths.any():
-            self.chord_scale = float((chords * lengths).sum() / max(np.square(chords).sum(), 1e-30))
-        self.chords = np.ascontiguousarray((self.chord_scale or 0) * chords, dtype=np.float32)
+            self.chord_scale = float((chords * lengths).sum()) / max(float((chords**2).sum()), 1e-30)
+        self.chords = torch.as_tensor((self.chord_scale or 0) * chords)
         # while all cells lie on one place there is no distance that could be true
-        self.mean_square_chord = float(np.square(lengths).mean()) or math.inf
+        self.mean_square_chord = float((lengths**2).mean()) or math.inf
 
-    def divergence_gradient(self) -> float:
+    def divergence_gradient(self) -> Tensor:
         """Write the gradient of the divergence, times n/4, into the buffer, and return the sum of all kernels."""
         n = len(self.values)
-        n_far = N_FAR if n - 1 > self.near.shape[1] else 0
-        key = self.random.integers(2**63)
-        per_total = np.float32(n / self.total if self.total else 0)
-        self._in_blocks(
-            lambda a, b: self.gradients.of_refined(
-                a, b, self.values, self.narrowness, self.offsets, self.partners, self.affinity, self.near, self.reach,
-                self.near_at, n_far, key, per_total, self._gradient, self._totals,
-            )
-        )  # fmt: skip
-        return float(self._totals.sum(dtype=np.float64))
+        n_far = N_FAR if n - 1 > self.near.indices.shape[1] else 0
+        key = int(self.random.integers(2**63))
+        # no kernel has a strength where all are 0
+        repulsion = Repulsion(n_far, key, self._n / self.total.clamp(min=1e-30))
+        return self.pairs.write_divergence(self.values, self.narrowness, self.near, repulsion, self._gradient)
 
     @torch.no_grad()
-    def _error(self, model: Autoencoder, codes: NDArray[np.float32], x: Tensor) -> NDArray[np.float32]:
-        return (model.decoder(torch.from_numpy(codes)) - x).square().mean(1).numpy()
-
-    def _in_blocks(self, work: Callable[[int, int], None]) -> None:
-        parallel_blocks(work, len(self.values), block=BLOCK, n_threads=self.n_threads)
+    def _error(self, model: Autoencoder, codes: Tensor, x: Tensor) -> Tensor:
+        return (model.decoder(codes) - x).square().mean(1)
 
 
 def kernel_widths(local: NDArray[Any]) -> tuple[NDArray[np.float32], float]:
@@ -281,4 +255,8 @@ def kernel_widths(local: NDArray[Any]) -> tuple[NDArray[np.float32], float]:
 
 
 def _distances(a: Tensor, b: Tensor) -> Tensor:
+    if isinstance(native(a), Tensor):
+        # without products, which have few digits on a device during training
+        parts = a.split(max(TABLE_SIZE // b.numel(), 1))
+        return torch.cat([torch.linalg.vector_norm(part[:, None] - b, dim=2) for part in parts])
     return torch.cdist(a, b, compute_mode="use_mm_for_euclid_dist")

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
 from scipy.spatial import KDTree
+from torch import Tensor
 
 from .._runtime import training_threads
 from ..graphs.neighbors import others_in_tree
+from ..graphs.partition import Partition
 from .affinities import conditional
 from .batches import Cells, batches
+from .device import native
 from .loop import Watch, descend
 from .neighbors import InvertedFile, Neighbors, nearest_neighbors, within
 from .objective import Objective
@@ -23,7 +26,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from numpy.typing import NDArray
-    from torch import Tensor
 
     from ..nn import Autoencoder
     from .objective import Batch
@@ -90,11 +92,11 @@ class Refinement:
         self,
         model: Autoencoder,
         x: Tensor,
-        codes: NDArray[np.float32],
+        codes: Tensor,
         neighbors: Neighbors,
         train: Tensor,
         pace: Pace,
-    ) -> tuple[NDArray[np.float32], str | None]:
+    ) -> tuple[Tensor, str | None]:
         """Move all cells at one pace; the arguments and results are those of `refine`.
 
         In each step all cells move once (`Positions`), and both networks learn from a batch of the cells `train` at
@@ -103,6 +105,9 @@ class Refinement:
         settings, objective = self.settings, self.objective
         n_steps = min(pace.n_steps, settings.n_steps or pace.n_steps)
         generator = torch.Generator().manual_seed(settings.seed)
+        on_device = generator
+        if x.device.type != "cpu":
+            on_device = torch.Generator(device=x.device).manual_seed(settings.seed)
         positions = Positions(
             codes,
             x,
@@ -120,15 +125,15 @@ class Refinement:
         if objective.has_neighbors:
             around = within(neighbors.indices[:, : settings.n_neighbors], np.arange(len(x)), train)
         stream = batches(
-            # a view of the positions, which move
-            Cells(x, neighbors=around, codes=torch.from_numpy(positions.values)),
+            # the positions move
+            Cells(x, neighbors=around, codes=positions.values),
             train,
             objective,
             noise=self.noise,
             batch_size=settings.batch_size,
             n_steps=n_steps,
             generator=generator,
-            on_device=generator,
+            on_device=on_device,
         )
 
         def moving() -> Iterator[Callable[[], Batch]]:
@@ -141,9 +146,9 @@ class Refinement:
         if settings.keeps_interrupted:
             watch.kept = "the positions so far are"
         with watch, training_threads(settings.batch_size, x.device):
-            for _ in descend(model, moving(), objective, optimizer, generator=generator):
+            for _ in descend(model, moving(), objective, optimizer, generator=on_device):
                 watch.update()
-        if not np.isfinite(positions.values).all():
+        if not positions.values.isfinite().all():
             msg = (
                 f"The second stage diverged within {positions.n_done} steps. Lower `tsne_weight` or `strength`, or "
                 "give refine=False for the map of the encoder alone."
@@ -155,12 +160,12 @@ class Refinement:
 def refine(
     model: Autoencoder,
     x: Tensor,
-    codes: NDArray[np.float32],
+    codes: Tensor,
     neighbors: Neighbors,
     *,
     train: Tensor,
     stage: Refinement,
-) -> tuple[NDArray[np.float32], str | None]:
+) -> tuple[Tensor, str | None]:
     """Move each cell among its neighbors, the networks along with it, and return the (n, d) positions.
 
     The second result is the step at which an interrupt ended the stage, in words, if one did and that is kept. Beyond
@@ -169,36 +174,34 @@ def refine(
     Parameters
     ----------
     model
-        A trained model on the CPU; changed in place.
+        A trained model on the CPU or on CUDA, where all is computed; changed in place.
     x, codes
-        (n, D) standardized cells, and the (n, d) latent positions where they start.
+        (n, D) standardized cells, and the (n, d) latent positions where they start, on the device of the model.
     neighbors
         Neighbors of the cells in the representation.
     train
-        Row numbers of the cells that the networks learn from.
+        Row numbers of the cells that the networks learn from, on the device of the model.
     """
     n, seed = len(x), stage.settings.seed
     if n <= N_COARSE:
         return stage.move(model, x, codes, neighbors, train, FEW)
-    rows = np.sort(np.random.default_rng(seed).choice(n, N_COARSE, replace=False))
+    rows = torch.from_numpy(np.sort(np.random.default_rng(seed).choice(n, N_COARSE, replace=False))).to(x.device)
     sample = x[rows]
-    is_train = torch.zeros(n, dtype=torch.bool).index_fill_(0, train, value=True)
-    near = nearest_neighbors(sample.numpy(), min(neighbors.indices.shape[1], N_COARSE - 1), seed=seed)
+    is_train = torch.zeros(n, dtype=torch.bool, device=x.device).index_fill_(0, train, value=True)
+    near = nearest_neighbors(native(sample), min(neighbors.indices.shape[1], N_COARSE - 1), seed=seed)
     moved, interrupted_at = stage.move(model, sample, codes[rows], near, is_train[rows].nonzero()[:, 0], COARSE)
-    codes = among_nearest(x.numpy(), sample.numpy(), moved, seed=seed)
+    codes = torch.as_tensor(among_nearest(native(x), native(sample), native(moved), seed=seed))
     codes[rows] = moved
     if interrupted_at is not None:
         return codes, interrupted_at
     n_steps = max(int(ALL.n_steps * min(MAX_FULL / n, 1)), LEAST_STEPS)
-    # Cells that are near on the map are put near in memory, too, where the loops find them sooner. This is a copy, as
-    # torch warns of arrays that cannot be written to, such as those of the tree.
-    order = KDTree(codes, balanced_tree=False).indices.copy()
-    rank = np.empty(n, dtype=np.int32)
-    rank[order] = np.arange(n, dtype=np.int32)
-    indices = neighbors.indices[order]
-    there = indices >= 0
-    indices[there] = rank[indices[there]]
-    near = Neighbors(indices, neighbors.distances[order])
+    # cells that are near on the map are put near in memory, too, where they are found sooner
+    order = map_order(codes)
+    rank = torch.empty(n, dtype=torch.int32, device=x.device)
+    rank[order] = torch.arange(n, dtype=torch.int32, device=x.device)
+    indices, distances = (torch.as_tensor(part, device=x.device)[order] for part in neighbors)
+    indices = rank.index_select(0, indices.clamp(min=0).flatten()).view_as(indices).where(indices >= 0, -1)
+    near = Neighbors(native(indices), native(distances))
     is_train = is_train[order].nonzero()[:, 0]
     pace = ALL._replace(n_steps=n_steps)
     moved, interrupted_at = stage.move(model, x[order], codes[order], near, is_train, pace)
@@ -206,18 +209,24 @@ def refine(
     return codes, interrupted_at
 
 
-def among_nearest(
-    x: NDArray[np.float32], known: NDArray[np.float32], positions: NDArray[np.float32], *, seed: int = 0
-) -> NDArray[np.float32]:
+def map_order(z: Tensor) -> Tensor:
+    """Return the row numbers of the cells, (n,), in an order in which those near on the map are near each other."""
+    if isinstance(native(z), Tensor):
+        return Partition(z).order
+    # a copy, as torch warns of arrays that cannot be written to, such as those of the tree
+    return torch.from_numpy(KDTree(z.numpy(), balanced_tree=False).indices.copy())
+
+
+def among_nearest(x: Any, known: Any, positions: Any, *, seed: int = 0) -> Any:
     """Return for each of the (n, D) cells the mean position, (n, d), of the nearest of the (m, D) `known` ones.
 
-    They are weighted as t-SNE's affinities are.
+    They are weighted as t-SNE's affinities are. All are arrays or all are tensors.
     """
     near, distances = InvertedFile(known, seed).nearest(min(N_NEAREST, len(known)), of=x)
     return (conditional(distances, N_COUNTED)[:, :, None] * positions[near]).sum(1)
 
 
-def share_kept(z: NDArray[np.float32], neighbors: Neighbors, *, seed: int = 0) -> float:
+def share_kept(z: NDArray[np.float32] | Tensor, neighbors: Neighbors, *, seed: int = 0) -> float:
     """Return the share of the ten nearest cells in the representation that are nearest on the map as well.
 
     Parameters
@@ -230,5 +239,11 @@ def share_kept(z: NDArray[np.float32], neighbors: Neighbors, *, seed: int = 0) -
     n = len(z)
     k = min(N_COMPARED, neighbors.indices.shape[1], n - 1)
     cells = np.random.default_rng(seed).choice(n, min(MAX_COMPARED, n), replace=False)
-    near, _ = others_in_tree(KDTree(z), cells, k)
-    return float((neighbors.indices[cells, :k, None] == near[:, None]).any(2).mean())
+    if isinstance(z, Tensor):
+        z = native(z)
+    if isinstance(z, Tensor):
+        near = Partition(z).nearest_others(k, torch.from_numpy(cells).to(z.device))[0].cpu().numpy()
+    else:
+        near, _ = others_in_tree(KDTree(z), cells, k)
+    expected = torch.as_tensor(neighbors.indices)[cells, :k].cpu().numpy()
+    return float((expected[:, :, None] == near[:, None]).any(2).mean())

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import sparse
@@ -9,7 +10,8 @@ from scipy.special import entr
 from sklearn.manifold._t_sne import _joint_probabilities, _joint_probabilities_nn
 from sklearn.metrics import pairwise_distances
 
-from scgeoae.training.affinities import affinities, conditional
+from scgeoae.training import affinities as module
+from scgeoae.training.affinities import affinities, affinity_edges, conditional
 from scgeoae.training.neighbors import Neighbors, nearest_neighbors
 
 from ..for_each import for_each
@@ -113,3 +115,43 @@ def test_equal_cells_share_the_weight():
 def test_one_neighbor():
     found = Neighbors(np.array([[1], [0], [1]], dtype=np.int32), np.array([[1], [1], [2]], dtype=np.float32))
     np.testing.assert_allclose(affinities(found, 25).toarray(), [[0, 1, 0], [1, 0, 0.5], [0, 0.5, 0]], atol=1e-7)
+
+
+DEVICES = [
+    "cpu",
+    pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")),
+]
+
+
+def hostile():
+    """Neighbors of equal cells and of a far one, and cells that have only some, or none."""
+    x = cells(400)
+    x[:60], x[100] = x[0], x[100] + 1e4
+    found = nearest_neighbors(x, 30)
+    indices, distances = found.indices.copy(), found.distances.copy()
+    indices[50:90, 7:], distances[50:90, 7:] = -1, np.inf
+    indices[5], distances[5] = -1, np.inf
+    # a stored graph may name a neighbor twice
+    indices[200, 3] = indices[200, 4]
+    return Neighbors(indices, distances)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@for_each("perplexity", [1.5, 10.0, 25.0])
+def test_tensors_have_the_affinities_of_arrays(device, perplexity, monkeypatch):
+    monkeypatch.setattr(module, "TABLE_SIZE", 30 * 64)
+    found = hostile()
+    tensors = Neighbors(*(torch.from_numpy(part).to(device) for part in found))
+    p = conditional(tensors.distances, perplexity).cpu().numpy()
+    np.testing.assert_allclose(p, conditional(found.distances, perplexity), rtol=1e-4, atol=1e-7)
+    np.testing.assert_array_equal(p[5], 0)
+    edges = affinity_edges(tensors, perplexity)
+    assert [part.dtype for part in edges] == [torch.int64, torch.int32, torch.float32]
+    offsets, partners, values = (part.cpu().numpy() for part in edges)
+    both = sparse.csr_matrix((values, partners, offsets), shape=(400, 400))
+    expected = affinities(found, perplexity)
+    np.testing.assert_allclose(both.toarray(), expected.toarray(), rtol=1e-4, atol=1e-7)
+    # each pair once, in the order of its cells
+    assert both.has_canonical_format
+    for part, same in zip(edges, affinity_edges(tensors, perplexity), strict=True):
+        assert torch.equal(part, same)

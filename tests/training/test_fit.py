@@ -343,7 +343,7 @@ def test_an_interrupt_can_keep_the_positions(interrupted, monkeypatch, n_coarse,
 def test_number_of_threads_does_not_change_the_positions(monkeypatch, n_coarse):
     x, _ = sheet(300)
     monkeypatch.setattr(refine_module, "N_COARSE", n_coarse)
-    monkeypatch.setattr("scgeoae.training.positions.BLOCK", 70)
+    monkeypatch.setattr("scgeoae.training.pairs.BLOCK", 70)
     found, real = [], refine_module.Positions
     for n_threads in (1, 3):
         monkeypatch.setattr(refine_module, "Positions", lambda *a, n=n_threads, **k: real(*a, **(k | {"n_threads": n})))
@@ -511,6 +511,10 @@ def test_neighbors_are_the_nearest_others_of_the_training_cells(seed, k):
     train = torch.randperm(20, generator=g)[:12]
     found = find_neighbors(x, train, k)
     assert found.shape == (20, k)
+    with pytest.MonkeyPatch.context() as patch:
+        # as on CUDA, in PyTorch alone
+        patch.setattr("scgeoae.training.neighbors.native", lambda x: x)
+        assert torch.equal(find_neighbors(x, train, k), found)
     distances = torch.cdist(x, x)
     distances.fill_diagonal_(math.inf)
     distances[:, [i for i in range(20) if i not in train.tolist()]] = math.inf

@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from scipy.spatial.distance import cdist
 
-from scgeoae.training.neighbors import InvertedFile, nearest_neighbors
+from scgeoae.training import neighbors
+from scgeoae.training.neighbors import InvertedFile, Neighbors, nearest_neighbors, within
 
 
 def clusters(n=4000, n_clusters=30, d=20, apart=4.0, seed=0):
@@ -31,34 +33,61 @@ def share(found, expected):
     return np.mean([len(np.intersect1d(a, b)) / len(b) for a, b in zip(found, expected, strict=True)])
 
 
-def test_few_cells_are_searched_exactly():
+class Search:
+    """The searches of arrays, or of tensors on a device, whose results are arrays."""
+
+    def __init__(self, form):
+        self.form = form
+
+    def given(self, x):
+        return x if self.form == "arrays" else torch.from_numpy(x).to(self.form)
+
+    def found(self, found):
+        if self.form == "arrays":
+            return found
+        assert found.indices.device.type == self.form
+        return Neighbors(*(part.cpu().numpy() for part in found))
+
+    def nearest_neighbors(self, x, k, of=None):
+        return self.found(nearest_neighbors(self.given(x), k, of=None if of is None else self.given(of)))
+
+    def file(self, x):
+        return InvertedFile(self.given(x), 0)
+
+    def inverted(self, x, k, of=None):
+        return self.found(self.file(x).nearest(k, None if of is None else self.given(of)))
+
+
+cuda = pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA"))
+
+
+@pytest.fixture(scope="module", params=["arrays", "cpu", cuda])
+def search(request):
+    return Search(request.param)
+
+
+def test_few_cells_are_searched_exactly(search):
     x = clusters(800)
-    found, (indices, distances) = nearest_neighbors(x, 20), exact(x, 20)
+    found, (indices, distances) = search.nearest_neighbors(x, 20), exact(x, 20)
     np.testing.assert_array_equal(found.indices, indices)
     np.testing.assert_allclose(found.distances, distances, rtol=1e-4)
     others = clusters(50, seed=1)
-    found, (indices, distances) = nearest_neighbors(x, 20, of=others), exact(x, 20, others)
+    found, (indices, distances) = search.nearest_neighbors(x, 20, of=others), exact(x, 20, others)
     np.testing.assert_array_equal(found.indices, indices)
     np.testing.assert_allclose(found.distances, distances, rtol=1e-4)
     assert (found.indices.dtype, found.distances.dtype) == (np.int32, np.float32)
 
 
-def test_a_query_that_is_a_cell_finds_it():
+def test_a_query_that_is_a_cell_finds_it(search):
     x = clusters(400)
-    for found in (nearest_neighbors(x, 5, of=x[30:60]), InvertedFile(x, 0).nearest(5, x[30:60])):
+    for found in (search.nearest_neighbors(x, 5, of=x[30:60]), search.inverted(x, 5, of=x[30:60])):
         np.testing.assert_array_equal(found.indices[:, 0], np.arange(30, 60))
         np.testing.assert_allclose(found.distances[:, 0], 0, atol=1e-3 * found.distances[:, 1].min())
 
 
-@pytest.fixture(scope="module")
-def file():
+def test_the_inverted_file_finds_nearly_all(search):
     x = clusters()
-    return x, InvertedFile(x, 0)
-
-
-def test_the_inverted_file_finds_nearly_all(file):
-    x, lists = file
-    found = lists.nearest(15)
+    found = search.inverted(x, 15)
     indices, distances = exact(x, 15)
     # 0.9999 of them
     assert share(found.indices, indices) > 0.99
@@ -70,16 +99,21 @@ def test_the_inverted_file_finds_nearly_all(file):
     assert all(len(set(row)) == 15 for row in found.indices)
 
 
-def test_what_does_not_fall_into_groups():
+def test_what_does_not_fall_into_groups(search):
     x = np.random.default_rng(0).normal(size=(3000, 8)).astype(np.float32)
-    assert share(InvertedFile(x, 0).nearest(15).indices, exact(x, 15)[0]) > 0.9
+    assert share(search.inverted(x, 15).indices, exact(x, 15)[0]) > 0.9
 
 
-def test_queries_find_the_same_one_by_one(file):
-    x, lists = file
+def test_queries_are_searched_in_the_nearest_lists(search):
+    x, others = clusters(), clusters(60, seed=0) + np.float32(0.01)
+    assert share(search.inverted(x, 15, others).indices, exact(x, 15, others)[0]) > 0.99
+
+
+def test_queries_find_the_same_one_by_one():
+    x = clusters()
+    lists = InvertedFile(x, 0)
     others = clusters(60, seed=0) + np.float32(0.01)
     together = lists.nearest(15, others)
-    assert share(together.indices, exact(x, 15, others)[0]) > 0.99
     for row in range(60):
         alone = lists.nearest(15, others[row : row + 1])
         assert alone.indices.tobytes() == together.indices[row].tobytes()
@@ -95,26 +129,69 @@ def test_queries_below_the_limit_find_the_same_one_by_one():
         assert alone.distances.tobytes() == together.distances[row].tobytes()
 
 
-def test_hundreds_of_equal_cells():
+def test_hundreds_of_equal_cells(search):
     x = clusters(3000)
     x[500:900] = x[500]
-    for found in (InvertedFile(x, 0).nearest(15), nearest_neighbors(x, 15)):
+    for found in (search.inverted(x, 15), search.nearest_neighbors(x, 15)):
         equal = found.indices[500:900]
         assert ((equal >= 500) & (equal < 900)).all()
         assert (equal != np.arange(500, 900)[:, None]).all()
         assert all(len(set(row)) == 15 for row in equal)
         np.testing.assert_allclose(found.distances[500:900], 0, atol=1e-6)
-    all_equal = InvertedFile(np.ones((600, 4), dtype=np.float32), 0).nearest(15)
+    all_equal = search.inverted(np.ones((600, 4), dtype=np.float32), 15)
     assert (all_equal.indices != np.arange(600)[:, None]).all()
     assert all_equal.distances.max() == 0
 
 
-def test_groups_that_are_a_thousand_times_further_apart_than_they_are_wide():
+def test_groups_that_are_a_thousand_times_further_apart_than_they_are_wide(search):
     rng = np.random.default_rng(0)
     centers = 1000 * rng.normal(size=(40, 10))
     x = (np.repeat(centers, 100, axis=0) + rng.normal(size=(4000, 10))).astype(np.float32)
     x /= x.std()
-    for found in (InvertedFile(x, 0).nearest(15), nearest_neighbors(x, 15)):
+    for found in (search.inverted(x, 15), search.nearest_neighbors(x, 15)):
         indices, distances = exact(x, 15)
         assert share(found.indices, indices) > 0.95
         np.testing.assert_allclose(found.distances, distances, rtol=0.02)
+
+
+def test_few_cells_that_are_all_neighbors(search):
+    x = clusters(6)
+    found = search.nearest_neighbors(x, 5)
+    np.testing.assert_array_equal(np.sort(found.indices, axis=1), [np.delete(range(6), i) for i in range(6)])
+
+
+def test_one_far_cell_does_not_blur_the_others(search):
+    x = clusters(2000)
+    x[7] += 1e5
+    assert share(search.nearest_neighbors(x, 15).indices, exact(x, 15)[0]) > 0.99
+
+
+def test_small_blocks_find_the_same_and_so_does_a_second_search(search, monkeypatch):
+    x = clusters(3000)
+    once = search.inverted(x, 15)
+    assert all(np.array_equal(*parts) for parts in zip(once, search.inverted(x, 15), strict=True))
+    monkeypatch.setattr(neighbors, "BLOCK", 16)
+    monkeypatch.setattr(neighbors, "TABLE_SIZE", 5000)
+    # matrix products of another size may round otherwise
+    assert share(search.inverted(x, 15).indices, once.indices) > 0.999
+
+
+def test_no_list_is_much_longer_than_those_of_scikit_learn():
+    x = clusters()
+    sizes = [np.diff(InvertedFile(given, 0).ends) for given in (x, torch.from_numpy(x))]
+    assert all(counts.sum() == len(x) for counts in sizes)
+    assert sizes[1].max() < 2 * sizes[0].max()
+    assert np.mean(sizes[1] == 0) < 0.02
+
+
+def test_neighbors_within_a_sample_are_the_same_from_arrays_and_tensors():
+    rng = np.random.default_rng(0)
+    table = rng.integers(-1, 50, size=(50, 6)).astype(np.int32)
+    rows = np.sort(rng.choice(50, 30, replace=False))
+    among = torch.from_numpy(rng.choice(30, 20, replace=False))
+    found = within(table, rows, among)
+    assert torch.equal(found, within(torch.from_numpy(table), rows, among))
+    allowed = set(rows[among.numpy()])
+    for cell, row in enumerate(found.numpy()):
+        kept = [j for j in table[rows[cell]] if j in allowed]
+        np.testing.assert_array_equal(rows[row], np.resize(kept or rows[cell], 6))

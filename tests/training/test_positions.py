@@ -6,12 +6,22 @@ import numpy as np
 import pytest
 import torch
 
-from scgeoae.training import positions
+from scgeoae.training import pairs, positions
 from scgeoae.training.affinities import affinities
 from scgeoae.training.neighbors import nearest_neighbors
 from scgeoae.training.positions import Jumps, Positions, kernel_widths
 
 from ..for_each import for_each
+
+
+@pytest.fixture(autouse=True, params=["compiled", "torch"])
+def sums(request, monkeypatch):
+    """Sums over pairs by compiled loops, and in PyTorch as on a device, in several blocks."""
+    if request.param == "torch":
+        monkeypatch.setattr(positions, "native", lambda x: x)
+        monkeypatch.setattr(pairs, "N_PAIRS", 128 * 64)
+        monkeypatch.setattr(positions, "TABLE_SIZE", 500)
+    return request.param
 
 
 def surface(a, bend=0.0):
@@ -42,13 +52,14 @@ def data(n=300, d=2, features=6, seed=0):
 def moving(start, x, *, k=30, perplexity=10, **kwargs):
     options = {"n_steps": 100, "rate": 0.5, "divergence_weight": 0.25, "chord_weight": 1.0, "seed": 0} | kwargs
     options.setdefault("jumps", Jumps(within=6, gain=3))
-    return Positions(start, torch.from_numpy(x), nearest_neighbors(x, k), perplexity=perplexity, **options)
+    near = nearest_neighbors(x, k)
+    return Positions(torch.from_numpy(start), torch.from_numpy(x), near, perplexity=perplexity, **options)
 
 
 def run(cells, model, n_steps=100):
     for _ in range(n_steps):
         cells.step(model)
-    return cells.values
+    return cells.values.numpy()
 
 
 @for_each("d", [1, 2, 3])
@@ -63,11 +74,11 @@ def test_the_gradient_is_that_of_what_is_minimized(d, monkeypatch):
     cells = moving(start, x, divergence_weight=0.3, chord_weight=1.5)
     cells.random = SimpleNamespace(integers=lambda n, size=None: np.arange(n) if size else 0)
     found = []
-    cells.adam.step = lambda gradient, _: found.append(gradient.copy())
+    cells.adam.step = lambda gradient, _: found.append(np.asarray(gradient).copy())
     cells.step(model)
 
     p = torch.from_numpy(affinities(nearest_neighbors(x, 30), 10).toarray().astype(np.float64)) / n
-    width = 1 / torch.from_numpy(cells.narrowness).double()
+    width = 1 / cells.narrowness.double()
     at = torch.tensor(start, dtype=torch.float64, requires_grad=True)
     decoded = at @ torch.tensor(a).T
     decoded = torch.cat([decoded[:, :-1], decoded[:, -1:] + 0.7 * at[:, :1].sin()], dim=1)
@@ -91,7 +102,7 @@ def test_between_two_looks_the_decoder_is_a_plane():
     found = []
     step = cells.adam.step
     cells.adam.step = lambda gradient, length: (
-        found.append((cells.values.copy(), gradient.copy())),
+        found.append((np.asarray(cells.values).copy(), np.asarray(gradient).copy())),
         step(gradient, length),
     )
     run(cells, surface(a), 10)
@@ -115,7 +126,7 @@ def test_where_distances_are_true_chords_do_not_move_a_cell():
     flat = (z @ a.T).astype(np.float32)
     cells = moving(z.astype(np.float32), flat, divergence_weight=0)
     found = []
-    cells.adam.step = lambda gradient, _: found.append(gradient.copy())
+    cells.adam.step = lambda gradient, _: found.append(np.asarray(gradient).copy())
     cells.step(surface(a))
     assert cells.chord_scale == pytest.approx(1, rel=1e-6)
     assert np.abs(found[0]).max() < 1e-5
@@ -151,14 +162,15 @@ def test_near_cells_on_the_map():
     y[100:400] = y[100]  # equal places
     cells = moving(y, rng.normal(size=(700, 5)).astype(np.float32))
     cells.renew()
-    assert cells.near.shape == (700, positions.N_NEAR)
-    assert (cells.near != np.arange(700)[:, None]).all()
-    assert all(len(set(row)) == positions.N_NEAR for row in cells.near)
+    near, reach = cells.near.indices.numpy(), cells.near.reach.numpy()
+    assert near.shape == (700, positions.N_NEAR)
+    assert (near != np.arange(700)[:, None]).all()
+    assert all(len(set(row)) == positions.N_NEAR for row in near)
     square = np.square(y[:, None].astype(float) - y).sum(2)
     np.fill_diagonal(square, np.inf)
     expected = np.sort(square, axis=1)[:, : positions.N_NEAR]
-    np.testing.assert_allclose(cells.reach, expected[:, -1], rtol=2e-5)
-    np.testing.assert_allclose(np.take_along_axis(square, cells.near, 1), expected, rtol=1e-6)
+    np.testing.assert_allclose(reach, expected[:, -1], rtol=2e-5)
+    np.testing.assert_allclose(np.take_along_axis(square, near, 1), expected, rtol=1e-6)
     # widths of cells on one place are small, and not nothing
     assert cells.narrowness.max() <= 1 / (positions.LEAST_SHARE**0.5 * cells.median_width) * (1 + 1e-5)
 
@@ -183,9 +195,9 @@ def test_kernel_widths():
 @for_each("block", [64, 2048])
 def test_every_number_of_threads_gives_the_same_bits(block, monkeypatch):
     a, z, x = data(500)
-    monkeypatch.setattr(positions, "BLOCK", 2048)
+    monkeypatch.setattr(pairs, "BLOCK", 2048)
     alone = run(moving(z.astype(np.float32), x), surface(a, 0.5), 45)
-    monkeypatch.setattr(positions, "BLOCK", block)
+    monkeypatch.setattr(pairs, "BLOCK", block)
     for n_threads in (1, 2, 5):
         cells = moving(z.astype(np.float32), x, n_threads=n_threads)
         assert run(cells, surface(a, 0.5), 45).tobytes() == alone.tobytes()
@@ -205,7 +217,7 @@ def test_few_cells_are_all_near(n):
     a, z, x = data(n)
     cells = moving(z.astype(np.float32), x, k=min(5, n - 1), perplexity=3)
     found = run(cells, surface(a))
-    assert cells.near.shape[1] == min(n - 1, positions.N_NEAR)
+    assert cells.near.indices.shape[1] == min(n - 1, positions.N_NEAR)
     assert np.isfinite(found).all()
     assert np.linalg.norm(found - x @ a, axis=1).max() < np.ptp(x @ a, axis=0).max()
 
@@ -229,9 +241,9 @@ def test_a_cell_jumps_to_neighbors_that_lie_together_elsewhere():
     cells = moving(start, x)
     cells.renew()
     cells.jump(surface(a))
-    moved = np.flatnonzero((cells.values != start).any(1))
+    moved = np.flatnonzero((cells.values.numpy() != start).any(1))
     np.testing.assert_array_equal(moved, np.sort(lost))
-    away = np.linalg.norm(cells.values[lost] - right[lost], axis=1)
+    away = np.linalg.norm(cells.values.numpy()[lost] - right[lost], axis=1)
     assert np.median(away) < 0.5
     assert away.max() < 3
     # not where the decoder would reconstruct them worse: here they lie right, and all others beside where they ought to
@@ -240,4 +252,4 @@ def test_a_cell_jumps_to_neighbors_that_lie_together_elsewhere():
     cells = moving(start, x)
     cells.renew()
     cells.jump(surface(a))
-    np.testing.assert_array_equal(cells.values[lost], start[lost])
+    np.testing.assert_array_equal(cells.values.numpy()[lost], start[lost])

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -9,9 +11,11 @@ from scipy.stats import spearmanr
 from sklearn.neighbors import NearestNeighbors
 
 from scgeoae.geometry import chord_ratio
+from scgeoae.nn import Autoencoder
 from scgeoae.training import Settings, fit
 from scgeoae.training.neighbors import Neighbors, nearest_neighbors
-from scgeoae.training.refine import among_nearest
+from scgeoae.training.positions import Jumps, Positions
+from scgeoae.training.refine import among_nearest, share_kept
 
 QUICK = {"hidden": (32,), "batch_size": 64, "n_steps": 200}
 
@@ -98,10 +102,10 @@ def test_what_does_not_matter(cells, change):
 
 @pytest.mark.slow
 def test_positions_move_with_any_number_of_threads_to_the_same_bits(cells, monkeypatch):
-    from scgeoae.training import positions
+    from scgeoae.training import pairs
 
     x, z = cells
-    monkeypatch.setattr(positions, "BLOCK", 50)
+    monkeypatch.setattr(pairs, "BLOCK", 50)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
     assert mapped(x).tobytes() == z.tobytes()
 
@@ -246,20 +250,21 @@ def test_two_batches():
     assert apart[1] / apart[0] == pytest.approx(1, abs=0.3)
 
 
-def test_cells_start_among_the_nearest_of_the_sample():
+@pytest.mark.parametrize("given", [np.asarray, torch.from_numpy])
+def test_cells_start_among_the_nearest_of_the_sample(given):
     rng = np.random.default_rng(0)
     true = rng.uniform(size=(600, 2)).astype(np.float32)
     x = np.c_[true, true[:, :1] * true[:, 1:]].astype(np.float32)
-    found = among_nearest(x, x[:400], true[:400])
+    found = np.asarray(among_nearest(given(x), given(x[:400]), given(true[:400])))
     assert found.shape == (600, 2)
     # in the middle of the square; a mean of neighbors lies inside of an edge
     inner = (np.abs(true - 0.5) < 0.4).all(1)
     assert np.abs(found - true)[inner].max() < 0.06
     # between two cells, and of one the place of this one
     ends, places = np.float32([[0.0], [1.0]]), np.float32([[2.0], [4.0]])
-    both = among_nearest(np.float32([[0.5]]), ends, places)
+    both = among_nearest(given(np.float32([[0.5]])), given(ends), given(places))
     assert both.item() == pytest.approx(3)
-    one = among_nearest(np.float32([[0.5]]), ends[:1], places[:1])
+    one = among_nearest(given(np.float32([[0.5]])), given(ends[:1]), given(places[:1]))
     assert one.item() == pytest.approx(2)
 
 
@@ -272,3 +277,67 @@ def test_a_sample_moves_first(cells, monkeypatch):
     # 0.98 of the neighbors that all at once keep
     assert recall(x, coarse) > 0.9 * recall(x, z)
     assert agreement(coarse, z) > 0.95
+
+
+@pytest.fixture
+def as_on_a_device(monkeypatch):
+    """Refine in PyTorch alone, as on CUDA."""
+    for module in ("fit", "neighbors", "positions", "refine"):
+        monkeypatch.setitem(sys.modules[f"scgeoae.training.{module}"].__dict__, "native", lambda x: x)
+
+
+def test_pytorch_alone_gives_the_same_map(cells, as_on_a_device):
+    x, z = cells
+    found = mapped(x)
+    assert found.tobytes() == mapped(x).tobytes()
+    # 0.99999, another seed 0.995
+    assert np.corrcoef(found.ravel(), z.ravel())[0, 1] > 0.999
+    assert recall(x, found) == pytest.approx(recall(x, z), abs=0.01)
+
+
+def test_pytorch_alone_moves_a_sample_first(cells, as_on_a_device, monkeypatch):
+    x, z = cells
+    monkeypatch.setattr("scgeoae.training.refine.N_COARSE", 175)
+    # the neighbors in lists, too
+    monkeypatch.setattr("scgeoae.training.neighbors.MAX_EXACT", 100)
+    found = mapped(x)
+    check_extent(found)
+    assert recall(x, found) > 0.9 * recall(x, z)
+    assert agreement(found, z) > 0.95
+
+
+def test_the_share_that_is_kept_is_the_same_in_pytorch(cells, monkeypatch):
+    x, z = cells
+    near = nearest_neighbors(x, 15)
+    expected = share_kept(z, near)
+    monkeypatch.setattr("scgeoae.training.refine.native", lambda x: x)
+    tensors = Neighbors(*map(torch.from_numpy, near))
+    assert share_kept(torch.from_numpy(z), tensors) == pytest.approx(expected, abs=1e-3)
+    assert expected == pytest.approx(recall(x, z), abs=1e-3)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
+@pytest.mark.parametrize("n_coarse", [10_000, 175])
+def test_cuda_gives_the_same_map(cells, monkeypatch, n_coarse):
+    x, _ = cells
+    monkeypatch.setattr("scgeoae.training.refine.N_COARSE", n_coarse)
+    # noise is drawn on the device, and differs from that of the CPU
+    found = [fit(x, Settings(noise=0.0, **QUICK), device="cuda").embedding for _ in range(2)]
+    assert found[0].tobytes() == found[1].tobytes()
+    assert np.corrcoef(found[0].ravel(), mapped(x, noise=0.0).ravel())[0, 1] > 0.999
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
+def test_the_memory_of_a_million_cells_on_cuda():
+    n = 1_000_000
+    x = torch.randn(n, 50, device="cuda")
+    torch.cuda.reset_peak_memory_stats()
+    found = nearest_neighbors(x, 50)
+    cells = Positions(
+        x[:, :2], x, found, perplexity=25, n_steps=2, rate=0.5, divergence_weight=0.25, chord_weight=1.5,
+        jumps=Jumps(3, 1.5), seed=0,
+    )  # fmt: skip
+    for _ in range(2):
+        cells.step(Autoencoder(50, 2).cuda())
+    assert cells.values.isfinite().all()
+    assert torch.cuda.max_memory_allocated() < 10e9
