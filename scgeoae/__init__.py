@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from importlib import import_module
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
@@ -16,12 +17,18 @@ __version__ = version("scgeoae")
 
 def __getattr__(name: str) -> Any:
     # torch and scanpy take seconds to import, so each subpackage is imported when it is first used
-    if name == "load":
-        return import_module(".nn.arrays", __name__).load
-    if name in __all__:
-        return import_module(f".{name}", __name__)
-    msg = f"module {__name__!r} has no attribute {name!r}"
-    raise AttributeError(msg)
+    if name not in __all__:
+        msg = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(msg)
+    # Their many new objects make the garbage collector pass over all objects again and again, which would take a third
+    # of the import of torch. Whoever found it enabled enables it again, so imports in several threads end right, too.
+    was_enabled = gc.isenabled()
+    try:
+        gc.disable()
+        return import_module(".nn.arrays", __name__).load if name == "load" else import_module(f".{name}", __name__)
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 def __dir__() -> list[str]:

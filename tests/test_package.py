@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ast
+import gc
 import inspect
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -42,6 +44,26 @@ def test_everything_announced_is_there():
         assert inspect.ismodule(getattr(sg, name)) or name == "load"
     with pytest.raises(AttributeError, match="has no attribute 'spam'"):
         _ = sg.spam
+
+
+@for_each("enabled", [True, False])
+@for_each("fails", [True, False])
+def test_the_garbage_collector_pauses_while_a_subpackage_is_imported(monkeypatch, enabled, fails):
+    seen = []
+
+    def imported(*_):
+        seen.append(gc.isenabled())
+        if fails:
+            raise ImportError
+
+    monkeypatch.setattr(sg, "import_module", imported)
+    try:
+        (gc.enable if enabled else gc.disable)()
+        with pytest.raises(ImportError) if fails else nullcontext():
+            sg.__getattr__("tl")
+        assert (seen, gc.isenabled()) == ([False], enabled)
+    finally:
+        gc.enable()
 
 
 def imports_of(path: Path) -> set[str]:

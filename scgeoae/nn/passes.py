@@ -8,16 +8,13 @@ import torch
 
 from .activations import DERIVATIVES
 from .flatten import gradient_room
+from .products import product
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from torch import Tensor
     from torch.nn import Parameter
-
-
-# With fewer columns than this, a matrix product takes up to five times as long as its transpose.
-NARROW = 8
 
 
 class HiddenLayer(NamedTuple):
@@ -136,15 +133,12 @@ class _FusedPass(torch.autograd.Function):
         workspace = workspaces.take(x, m, layers)
         rows = x
         for i, (hidden, (weight, bias)) in enumerate(zip(workspace.layers, layers, strict=False)):
-            if i == 0 or m == 0:
-                torch.addmm(bias, rows, weight.T, out=hidden.values)
-            else:
-                torch.mm(rows, weight.T, out=hidden.rows)
-                hidden.values.add_(bias)
+            # the tangents of the inputs are the same at all points
+            product(rows, weight.T, out=hidden.values if i == 0 else hidden.rows)
+            hidden.values.add_(bias)
             if m and i:
                 hidden.directions.copy_(hidden.tangents)
             elif m:
-                # the tangents of the inputs are the same at all points
                 hidden.directions[:] = weight.T[:, None]
             _activate(hidden, activation, workspace.one, has_tangents=m > 0)
             if m:
@@ -152,23 +146,16 @@ class _FusedPass(torch.autograd.Function):
             rows = hidden.rows
         # the caller may keep the result for as long as it likes
         weight, bias = layers[-1]
-        n_out = linear.shape[0]
-        if m == 0 and n_out < NARROW:
-            values = torch.mm(weight, rows.T).addmm_(linear, x.T).add_(bias[:, None]).T
-            tangents = x.new_empty(d, 0, n_out)
+        result = product(rows, weight.T)
+        values = result[:n]
+        if m and workspace.layers:
+            tangents = result[n:].view(d, m, -1).add_(linear.T[:, None])
         else:
-            result = x.new_empty(n + d * m, n_out)
-            values, tangents = result[:n], result[n:].view(d, m, n_out)
-            if m and workspace.layers:
-                torch.mm(rows, weight.T, out=result)
-                values.add_(bias)
-                tangents.add_(linear.T[:, None])
-            else:
-                torch.addmm(bias, rows, weight.T, out=values)
-                if m:
-                    # there is no hidden layer
-                    tangents[:] = (weight + linear).T[:, None]
-            values.addmm_(x, linear.T)
+            # without hidden layers the tangents are the same at all points
+            tangents = x.new_empty(d, m, len(linear))
+            if m:
+                tangents[:] = (weight + linear).T[:, None]
+        values.add_(bias).addmm_(x, linear.T)
         ctx.save_for_backward(x)
         ctx.m, ctx.network, ctx.workspace = m, network, workspace
         ctx.set_materialize_grads(False)
@@ -199,7 +186,7 @@ class _FusedPass(torch.autograd.Function):
             _add_product(weight, rows.T, hidden.rows)
             _add_sum(bias, above)
             # in place of the layer, which is not read again
-            rows, above, along = torch.mm(rows, weight, out=hidden.rows), hidden.values, hidden.tangents
+            rows, above, along = product(rows, weight, out=hidden.rows), hidden.values, hidden.tangents
             if m:
                 bent = hidden.directions.mul_(along).sum(0).mul_(hidden.second)
                 along.mul_(hidden.slope_m)
@@ -211,7 +198,7 @@ class _FusedPass(torch.autograd.Function):
         _add_sum(bias, above)
         if m:
             _add(weight, along.sum(1).T)
-        to_x = torch.mm(above, weight).addmm_(to_values, linear) if ctx.needs_input_grad[0] else None
+        to_x = product(above, weight).addmm_(to_values, linear) if ctx.needs_input_grad[0] else None
         workspaces.give_back(x, m, workspace)
         return to_x, None, None, None
 
@@ -219,7 +206,7 @@ class _FusedPass(torch.autograd.Function):
 def _add_product(p: Parameter, a: Tensor, b: Tensor) -> None:
     """Add a matrix product to the gradient of a parameter."""
     if p.grad is None:
-        p.grad = torch.mm(a, b, out=gradient_room(p))
+        p.grad = product(a, b, out=gradient_room(p))
     else:
         p.grad.addmm_(a, b)
 

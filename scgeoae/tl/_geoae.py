@@ -210,8 +210,9 @@ def geoae(
         ``"silu"``, ``"elu"``, ``"tanh"`` or ``"softplus"``.
     n_steps
         Largest number of steps, for training and for refinement. Default: for training, 120 epochs, but at least 200
-        and at most 1,200 steps, so that time does not grow with the number of cells; for refinement, 400 steps. Beyond
-        10,000 cells, training takes half as many steps, and refinement 200 on a sample and 200 or fewer on all cells.
+        and at most 1,200 steps, so that time does not grow with the number of cells; if refinement follows, at most
+        800, or beyond 10,000 cells half as many. For refinement, 400 steps, or beyond 10,000 cells 200 on a sample and
+        200 or fewer on all cells.
         Training ends earlier if the validation loss stops falling. With more than 100,000 cells, it uses a random
         100,000.
     batch_size

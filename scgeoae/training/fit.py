@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from .settings import Settings
     from .setup import Setup
 
+# Steps of the first stage at most, where the second one follows.
+MAX_STEPS_BEFORE_REFINEMENT = 800
 # Cells encoded at a time.
 BLOCK = 4096
 # Cells whose mean ambient metric sets its unit.
@@ -120,9 +122,9 @@ def fit(
         cells, noise = _cells(setup, settings, pulled_to)
 
         n_steps = settings.n_steps or default_steps(len(setup.x), settings.batch_size)
-        if settings.n_steps is None and settings.refines and raw.shape[0] > N_COARSE:
-            # the second half would add less than the refinement adds
-            n_steps //= 2
+        if settings.n_steps is None and settings.refines:
+            # the other steps would add less than the refinement adds (docs/defaults.md)
+            n_steps = n_steps // 2 if raw.shape[0] > N_COARSE else min(n_steps, MAX_STEPS_BEFORE_REFINEMENT)
         draw = SAMPLINGS[settings.sampling or "data"]
         objective = Objective(
             settings.terms,

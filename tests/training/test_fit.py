@@ -369,6 +369,14 @@ def test_step_budget_stops_growing():
     assert [default_steps(n, 256) for n in (10, 800, 2_000, 10**6)] == [200, 375, 937, 1200]
 
 
+def test_the_step_budget_is_smaller_where_refinement_follows(monkeypatch):
+    monkeypatch.setattr(import_module("scgeoae.training.fit"), "MAX_STEPS_BEFORE_REFINEMENT", 30)
+    x, _ = sheet(100)
+    steps = [fit(x, Settings(refine=refine)).history["step"][-1] for refine in (True, False)]
+    assert steps[0] <= 30 < steps[1]
+    assert fit(x, Settings(refine=True, n_steps=40)).history["step"][-1] > 30
+
+
 @for_each("dtype", [np.float32, np.float64, np.int32, np.float16])
 def test_standardization(dtype, monkeypatch):
     monkeypatch.setattr("scgeoae._matrix.BLOCK_SIZE", 64)

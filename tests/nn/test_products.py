@@ -1,0 +1,29 @@
+"""Matrix products against NumPy's, by whichever library they are computed."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from scgeoae.nn.products import product
+
+from ..for_each import for_each
+
+
+@for_each("n, k, m", [(1, 1, 1), (30, 50, 2), (5, 20, 30), (16, 16, 16), (15, 40, 40), (128, 300, 50), (0, 20, 20)])
+@for_each("transposed", ["", "a", "b", "ab"])
+@for_each("dtype", [torch.float32, torch.float64])
+def test_products_are_those_of_numpy(n, k, m, transposed, dtype):
+    rng = np.random.default_rng(0)
+    a, b = rng.normal(size=(n, k)), rng.normal(size=(k, m))
+    given = [
+        torch.from_numpy(x.T if name in transposed else x).to(dtype).contiguous() for name, x in (("a", a), ("b", b))
+    ]
+    left, right = (x.T if name in transposed else x for name, x in zip("ab", given, strict=True))
+    room = torch.full((n, m), torch.nan, dtype=dtype)
+    into = product(left, right, out=room)
+    tolerance = 1e-12 if dtype == torch.float64 else 1e-5
+    for found in (product(left, right), room):
+        assert found.shape == (n, m)
+        np.testing.assert_allclose(found.numpy(), a @ b, atol=tolerance * k**0.5 * 10)
+    assert into is room
