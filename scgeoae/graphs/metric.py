@@ -8,7 +8,7 @@ import numpy as np
 from scipy import sparse
 
 from .._runtime import parallel_blocks
-from .neighbors import BACKWARD, linked, positive, widths
+from .neighbors import BACKWARD, linked, medians, positive
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -61,7 +61,7 @@ def metric_graph(z: NDArray[Any], metric: NDArray[Any], neighbors: NDArray[np.in
         length = np.sqrt(square).mean(axis=0)
         to_neighbor = links.data[edges] != BACKWARD
         squares[start:stop] = square[0, to_neighbor].reshape(-1, k)
-        width[start:stop] = widths(length[to_neighbor].reshape(-1, k))
+        width[start:stop] = medians(length[to_neighbor].reshape(-1, k))
         lengths[edges] = length
 
     parallel_blocks(measure, n, block=block)

@@ -147,13 +147,13 @@ def positive_widths(lengths: NDArray[Any]) -> NDArray[np.float64]:
 
     A cell whose neighbors lie on top of it gets the smallest positive width.
     """
-    return positive(widths(lengths))
+    return positive(medians(lengths))
 
 
-def widths(lengths: NDArray[Any]) -> NDArray[Any]:
-    """Return the median of each row of (n, k) lengths, in a quarter of the time of `numpy.median`."""
-    k = lengths.shape[1]
-    return np.sort(lengths, axis=1)[:, [(k - 1) // 2, k // 2]].mean(axis=1)
+def medians(values: NDArray[Any]) -> NDArray[Any]:
+    """Return the median of each row of (n, k) values, in a quarter of the time of `numpy.median`."""
+    k = values.shape[1]
+    return np.sort(values, axis=1)[:, [(k - 1) // 2, k // 2]].mean(axis=1)
 
 
 def positive(width: NDArray[Any]) -> NDArray[Any]:
