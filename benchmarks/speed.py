@@ -1,4 +1,4 @@
-"""Compare whole processes with UMAP, and a step with its matrix products: ``python benchmarks/speed.py --write``.
+"""Compare whole processes with UMAP: ``python benchmarks/speed.py --write``.
 
 Results are printed; ``--write`` also puts them into ``benchmarks/results/speed.md``. Cells are drawn near those of PBMC
 3k: a cell lies somewhere between one of them and one of its ten nearest neighbors, with noise of half the distance to
@@ -8,7 +8,7 @@ the default map). The two alternate, and ratios are between consecutive runs, be
 both. The quality of each map is measured on the same 2,500
 cells.
 
-``--sizes``, ``--alone`` and ``--repeats`` choose what is run; ``--step`` measures the step alone.
+``--sizes``, ``--alone`` and ``--repeats`` choose what is run. `benchmarks/benchmarks` measures parts of such a process.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import sys
 import tempfile
 import time
 from importlib.metadata import version
-from itertools import pairwise, repeat
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -142,95 +142,11 @@ def processes(sizes: tuple[int, ...], alone: int, repeats: int, folder: Path) ->
     return lines
 
 
-def seconds_of(functions: dict, rounds: int = 15, block: int = 10) -> dict[str, float]:
-    """Return the median seconds of each of some functions, whose blocks take turns."""
-    found = {name: [] for name in functions}
-    for _ in range(rounds):
-        for name, function in functions.items():
-            function()
-            start = time.perf_counter()
-            for _ in range(block):
-                function()
-            found[name].append((time.perf_counter() - start) / block)
-    return {name: float(np.median(values)) for name, values in found.items()}
-
-
-def products(batch: int, pairs: int, points: float, hidden: tuple[int, ...], n_features: int, d: int) -> float:
-    """Count the operations of the matrix products of a step: each pass forward, and twice as many back.
-
-    `points` is the mean over steps of those at which the metric is taken.
-    """
-
-    def network(n: int, widths: tuple[int, ...], tangents: int, *, to_input: bool) -> float:
-        inner = sum(a * b for a, b in pairwise(widths[1:]))
-        first, linear = widths[0] * widths[1], widths[0] * widths[-1]
-        values = n * (3 * inner + (2 + to_input) * (first + linear))
-        return 2 * (values + 3 * tangents * inner)
-
-    encoder = network(batch + pairs, (n_features, *hidden, d), 0, to_input=False)
-    decoder = network(batch, (d, *hidden[::-1], n_features), d * points, to_input=True)
-    kernels = 2 * pairs * (batch + pairs) * (3 * d + 5)
-    return encoder + decoder + kernels
-
-
-def steps() -> list[str]:
-    import torch
-
-    from scgeoae.nn import Autoencoder
-    from scgeoae.training import Batch, Objective, Settings
-    from scgeoae.training.batches import MAX_ANCHORS, METRIC_CELLS
-    from scgeoae.training.loop import descend
-    from scgeoae.training.optimizer import AdamW
-    from scgeoae.training.settings import PENALTY_INTERVAL
-
-    n_features, d = 50, 2
-    threads = torch.get_num_threads()
-    lines = [
-        "| threads | cells | products, ms | default, ms | ratio | pure, ms | ratio | vanilla, ms | pure/vanilla |",
-        "| " + " | ".join(["---"] * 9) + " |",
-    ]
-    hidden = Settings().hidden
-    for n_threads, batch in [(1, 256), (1, 512), (1, 1024), (threads, 512), (threads, 1024), (threads, 4096)]:
-        torch.set_num_threads(n_threads)
-        generator = torch.Generator().manual_seed(0)
-
-        def stepper(settings, batch=batch, generator=generator):
-            model = Autoencoder(n_features, d, generator=generator)
-            optimizer = AdamW(model, peak=1e-4, n_steps=10_000)
-            pairs = min(batch, MAX_ANCHORS) if settings.contrastive else 0
-            x = torch.randn(batch, n_features, generator=generator)
-            cells = Batch(x, n_metric=METRIC_CELLS, positives=x[:pairs] if pairs else None)
-            objective = Objective(settings.terms, settings.contrastive, interval=PENALTY_INTERVAL)
-            run = descend(model, repeat(lambda: cells), objective, optimizer)
-            return lambda: next(run)
-
-        a, b, out = torch.randn(batch, 128), torch.randn(128, 128), torch.empty(batch, 128)
-        found = seconds_of(
-            {
-                "default": stepper(Settings()),
-                "pure": stepper(Settings(neighbors_weight=0)),
-                "vanilla": stepper(Settings(regularizer=None)),
-                "product": lambda a=a, b=b, out=out: torch.mm(a, b, out=out),
-            }
-        )
-        rate = 2 * a.numel() * 128 / found["product"]
-        pairs, points = min(batch, MAX_ANCHORS), METRIC_CELLS / PENALTY_INTERVAL
-        default = products(batch, pairs, points, hidden, n_features, d) / rate
-        pure = products(batch, 0, points, hidden, n_features, d) / rate
-        row = [n_threads, f"{batch:,}", f"{1e3 * default:.2f}", f"{1e3 * found['default']:.2f}"]
-        row += [f"{found['default'] / default:.2f}", f"{1e3 * found['pure']:.2f}", f"{found['pure'] / pure:.2f}"]
-        row += [f"{1e3 * found['vanilla']:.2f}", f"{found['pure'] / found['vanilla']:.2f}"]
-        lines.append("| " + " | ".join(map(str, row)) + " |")
-    torch.set_num_threads(threads)
-    return lines
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", type=int, nargs="*", default=SIZES)
     parser.add_argument("--alone", type=int, default=ALONE, help="size without UMAP, 0 for none")
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--step", action="store_true")
     parser.add_argument("--write", action="store_true")
     parser.add_argument("--embed", nargs=3, help=argparse.SUPPRESS)
     parser.add_argument("--embed-whole", nargs=3, help=argparse.SUPPRESS)
@@ -248,9 +164,7 @@ def main() -> None:
         "",
     ]
     with tempfile.TemporaryDirectory() as folder:
-        if not args.step:
-            lines += [*processes(tuple(args.sizes), args.alone, args.repeats, Path(folder)), ""]
-    lines += steps()
+        lines += processes(tuple(args.sizes), args.alone, args.repeats, Path(folder))
     print("\n".join(lines))
     if args.write:
         (RESULTS / "speed.md").write_text("\n".join(lines) + "\n")

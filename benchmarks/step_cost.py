@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import time
 from itertools import repeat
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -17,27 +18,32 @@ import torch
 from scgeoae.geometry.regularizers import REGULARIZERS
 from scgeoae.nn import Autoencoder
 from scgeoae.training import Batch, Objective, Settings
-from scgeoae.training.batches import METRIC_CELLS, NEIGHBORS_PER_STEP
+from scgeoae.training.batches import MAX_ANCHORS, METRIC_CELLS, NEIGHBORS_PER_STEP
 from scgeoae.training.loop import descend
 from scgeoae.training.optimizer import AdamW
 from scgeoae.training.sampling import SAMPLINGS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 N_CELLS, N_FEATURES = 128, 50
 WARM_UP, BLOCK = 3, 20
 
 
-def stepper(settings: Settings):
+def stepper(settings: Settings, n_cells: int = N_CELLS, *, interval: int = 1) -> Callable[[], object]:
+    """Return a function that takes a step of `n_cells`; the penalties are evaluated every `interval` steps."""
     generator = torch.Generator().manual_seed(0)
     model = Autoencoder(N_FEATURES, 2, generator=generator)
     optimizer = AdamW(model, peak=1e-3, n_steps=10_000)
-    x = torch.randn(N_CELLS, N_FEATURES, generator=generator)
-    neighbors = x[:, None] + 0.1 * torch.randn(N_CELLS, NEIGHBORS_PER_STEP, N_FEATURES, generator=generator)
+    x = torch.randn(n_cells, N_FEATURES, generator=generator)
+    neighbors = x[:, None] + 0.1 * torch.randn(n_cells, NEIGHBORS_PER_STEP, N_FEATURES, generator=generator)
     noise = 0.1 * torch.randn(x.shape, generator=generator) if settings.regularizer == "denoising" else None
-    batch = Batch(x, noise=noise, n_metric=METRIC_CELLS, neighbors=neighbors)
-    draw = SAMPLINGS[settings.sampling]
+    positives = None if settings.contrastive is None else x[:MAX_ANCHORS]
+    batch = Batch(x, noise=noise, n_metric=METRIC_CELLS, neighbors=neighbors, positives=positives)
+    draw = SAMPLINGS[settings.sampling or "data"]
     sample = None if draw is None else lambda z: draw(z, generator)
-
-    steps = descend(model, repeat(lambda: batch), Objective(settings.terms, sampler=sample), optimizer)
+    objective = Objective(settings.terms, settings.contrastive, sampler=sample, interval=interval)
+    steps = descend(model, repeat(lambda: batch), objective, optimizer)
     return lambda: next(steps)
 
 
@@ -50,7 +56,7 @@ def main() -> None:
     for name, regularizer in REGULARIZERS.items():
         for side in regularizer.sides:
             label = f"{name}, {side}" if len(regularizer.sides) > 1 else name
-            steps[label] = stepper(Settings(regularizer=name, side=side))
+            steps[label] = stepper(Settings(regularizer=name, side=side, neighbors_weight=0))
     seconds = {label: [] for label in steps}
     for _ in range(rounds):
         for label, step in steps.items():

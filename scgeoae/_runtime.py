@@ -60,14 +60,16 @@ def default_torch_modes(function: Callable[P, R]) -> Callable[P, R]:
 PAUSE = 1e-3
 
 
-def parallel_blocks(work: Callable[[int, int], None], n: int, *, block: int, n_threads: int) -> None:
+def parallel_blocks(work: Callable[[int, int], None], n: int, *, block: int, n_threads: int | None = None) -> None:
     """Call ``work(start, stop)`` for each block of the rows 0 to n on several threads, and wait for all of them.
+
+    By default these are as many as PyTorch uses.
 
     A Ctrl-C can leave a lock of a `concurrent.futures` pool taken, and its shutdown then waits forever. Here only the
     calling thread waits for locks, and after a Ctrl-C it waits for none.
     """
     starts = list(range(0, n, block))
-    n_threads = min(n_threads, len(starts))
+    n_threads = min(torch.get_num_threads() if n_threads is None else n_threads, len(starts))
     if n_threads <= 1:
         for start in starts:
             work(start, min(start + block, n))

@@ -9,7 +9,8 @@ import numpy as np
 from scanpy import logging as logg
 
 from .._arguments import check_name
-from ..training.neighbors import Neighbors
+from .._runtime import parallel_blocks
+from ..training.neighbors import MAX_EXACT, Neighbors, nearest_neighbors
 from .representation import real_graph, representation_of_graph
 
 if TYPE_CHECKING:
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
     from scipy import sparse
 
     from .representation import Representation
+
+# Cells whose neighbors are measured at a time.
+BLOCK = 1024
 
 
 def choose_neighbors(
@@ -57,6 +61,32 @@ def choose_graph(adata: AnnData, representation: Representation, *, key: str | N
         ):
             return None
     return _nearest(_distances(adata, entry), k)
+
+
+def neighbors_of(adata: AnnData, representation: Representation, *, k: int) -> Neighbors:
+    """Return the k nearest others of each cell in the representation, and their Euclidean distances.
+
+    Up to 20,000 cells, they are found exactly. Beyond, they are those of ``uns["neighbors"]`` if this graph was made
+    from the same representation and has at least k − 1 of each cell (Scanpy counts the cell itself), or are searched
+    for.
+    """
+    x = representation.dense()
+    if len(x) <= MAX_EXACT:
+        return nearest_neighbors(x, k)
+    # a small variation on a large offset survives in float32
+    x = (x - x.mean(0)).astype(np.float32, copy=False)
+    stored = choose_neighbors(adata, representation, key=None, k=k)
+    n_stored = 0 if stored is None else int((stored >= 0).sum(1).min())
+    if stored is None or n_stored < k - 1:
+        return nearest_neighbors(x, k)
+    indices = stored[:, :n_stored]
+    distances = np.empty(indices.shape, dtype=np.float32)
+
+    def measure(start: int, stop: int) -> None:
+        distances[start:stop] = np.linalg.norm(x[indices[start:stop]] - x[start:stop, None], axis=2)
+
+    parallel_blocks(measure, len(x), block=BLOCK)
+    return Neighbors(indices, distances)
 
 
 def _entry(adata: AnnData, key: str | None) -> Mapping[str, Any] | None:

@@ -89,6 +89,8 @@ def distortion(metric: Tensor, *, keep: float = 1.0) -> Distortion:
 
 def _middle(values: Tensor, keep: float) -> Tensor:
     cut = int(len(values) * (1 - keep) / 2)
+    if not cut:
+        return values
     return values.sort().values[cut : len(values) - cut]
 
 

@@ -7,15 +7,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from scipy import sparse
 
-from .neighbors import BACKWARD, linked, positive, widths
+from .._runtime import parallel_blocks
+from .neighbors import BACKWARD, linked, medians, positive
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from numpy.typing import NDArray
 
-# Numbers in the metric tensors at the ends of the edges that are measured at a time. They fit into the cache of a core,
-# and take negligible memory beside a million cells.
+# Numbers in the metric tensors at the ends of the edges that a thread measures at a time. They fit into the cache of a
+# core, and take negligible memory beside a million cells.
 BLOCK = 2**17
 
 
@@ -51,23 +50,30 @@ def metric_graph(z: NDArray[Any], metric: NDArray[Any], neighbors: NDArray[np.in
     """
     n, k = neighbors.shape
     links = linked(neighbors)
-    size = max(BLOCK // (k * z.shape[1] ** 2), 1)
+    block = max(BLOCK // (k * z.shape[1] ** 2), 1)
     squares, width = np.empty((n, k), dtype=np.float32), np.empty(n)
     lengths, weights = np.empty(links.nnz, dtype=np.float32), np.empty(links.nnz, dtype=np.float32)
-    for cells, edges, i, j in _blocks(links, size):
+
+    def measure(start: int, stop: int) -> None:
+        edges, i, j = _edges(links, start, stop)
         delta = z.take(j, axis=0).astype(np.float64) - z.take(i, axis=0)
         square = _squared_length(delta, metric.take([i, j], axis=0))
         length = np.sqrt(square).mean(axis=0)
         to_neighbor = links.data[edges] != BACKWARD
-        squares[cells] = square[0, to_neighbor].reshape(-1, k)
-        width[cells] = widths(length[to_neighbor].reshape(-1, k))
+        squares[start:stop] = square[0, to_neighbor].reshape(-1, k)
+        width[start:stop] = medians(length[to_neighbor].reshape(-1, k))
         lengths[edges] = length
 
+    parallel_blocks(measure, n, block=block)
     width = positive(width)
-    for _, edges, i, j in _blocks(links, size):
+
+    def weigh(start: int, stop: int) -> None:
+        edges, i, j = _edges(links, start, stop)
         a, b = width.take(i), width.take(j)
         spread = a**2 + b**2
         weights[edges] = np.sqrt(2 * a * b / spread) * np.exp(-(lengths[edges].astype(np.float64) ** 2) / spread)
+
+    parallel_blocks(weigh, n, block=block)
 
     def matrix(values: NDArray[Any], columns: NDArray[Any], ends: NDArray[Any]) -> sparse.csr_matrix:
         return sparse.csr_matrix((values, columns, ends), shape=(n, n))
@@ -80,14 +86,11 @@ def metric_graph(z: NDArray[Any], metric: NDArray[Any], neighbors: NDArray[np.in
     )
 
 
-def _blocks(links: sparse.csr_matrix, size: int) -> Iterator[tuple[slice, slice, NDArray[Any], NDArray[Any]]]:
-    """Yield the cells of each block of `size` rows, where their edges are, and from which i to which j these go."""
-    n = links.shape[0]
-    for start in range(0, n, size):
-        cells = slice(start, min(start + size, n))
-        ends = links.indptr[cells.start : cells.stop + 1]
-        edges = slice(ends[0], ends[-1])
-        yield cells, edges, np.repeat(np.arange(cells.start, cells.stop), np.diff(ends)), links.indices[edges]
+def _edges(links: sparse.csr_matrix, start: int, stop: int) -> tuple[slice, NDArray[Any], NDArray[Any]]:
+    """Return where the edges of a block of cells are, and from which i to which j these go."""
+    ends = links.indptr[start : stop + 1]
+    edges = slice(ends[0], ends[-1])
+    return edges, np.repeat(np.arange(start, stop), np.diff(ends)), links.indices[edges]
 
 
 def _squared_length(delta: NDArray[Any], metric: NDArray[Any]) -> NDArray[Any]:

@@ -10,6 +10,8 @@ from scipy.sparse.csgraph import connected_components
 from scipy.spatial import KDTree, cKDTree
 from sklearn.neighbors import NearestNeighbors
 
+from .._runtime import parallel_blocks
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -17,8 +19,8 @@ if TYPE_CHECKING:
 
 # With more dimensions a tree may visit almost every cell, so comparing all with all in blocks is faster.
 DEEPEST_TREE = 15
-# Cells queried at a time: their distances, which are not needed, take 8 MB for 15 neighbors.
-BLOCK = 2**16
+# Cells that a thread takes at a time.
+BLOCK = 2**13
 # Neighbors of each cell of a piece among which the first cell outside is searched.
 N_ASKED = 16
 # Values of `linked` for an edge i → j: j is a neighbor of i, i is a neighbor of j, or both (their sum).
@@ -53,16 +55,19 @@ def nearest_others(z: NDArray[Any], k: int) -> NDArray[np.integer]:
     # splitting at midpoints takes half the time of medians and does not slow down the search
     tree = KDTree(z, balanced_tree=False)
     neighbors = np.empty((n, k), dtype=np.int32)
-    # in the order of the tree's leaves, cells share what is in the cache, which halves the time
-    for start in range(0, n, BLOCK):
-        cells = tree.indices[start : start + BLOCK]
+
+    def search(start: int, stop: int) -> None:
+        # in the order of the tree's leaves, cells share what is in the cache, which halves the time
+        cells = tree.indices[start:stop]
         neighbors[cells] = others_in_tree(tree, cells, k)[0]
+
+    parallel_blocks(search, n, block=BLOCK)
     return neighbors
 
 
 def others_in_tree(tree: KDTree, cells: NDArray[np.integer], k: int) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
     """Return the `k` nearest others of m cells of a tree, (m, k), nearest first, and their distances."""
-    # on one thread: after a Ctrl-C other threads would write into freed memory, which crashes the process
+    # without SciPy's threads: after a Ctrl-C they would write into freed memory, which crashes the process
     distance, found = tree.query(tree.data[cells], k + 1)
     itself = found == cells[:, None]
     # where more than k others lie at the cell's position they may be found instead of it
@@ -90,20 +95,29 @@ def linked(neighbors: NDArray[np.integer]) -> sparse.csr_matrix:
         (n, k) neighbors of each cell, without itself.
     """
     n, k = neighbors.shape
-
-    def matrix(value: int, columns: NDArray[Any], ends: NDArray[Any]) -> sparse.csr_matrix:
-        return sparse.csr_matrix((np.full(n * k, value, dtype=np.int8), columns, ends), shape=(n, n))
-
-    forward = matrix(FORWARD, np.sort(neighbors.astype(np.int32), axis=1).ravel(), np.arange(0, n * k + 1, k))
+    forward, backward = np.empty((n, k), dtype=np.int32), np.empty((n, k), dtype=np.int32)
     # the transpose: sorting one number per edge takes a quarter of the time of `forward.T.tocsr()`, which writes to
     # random places in memory if the cells are in random order
-    reversed_edges = neighbors.ravel().astype(np.int64)
-    ends = np.concatenate([[0], np.bincount(reversed_edges, minlength=n).cumsum()])
-    reversed_edges *= n
-    reversed_edges += np.repeat(np.arange(n, dtype=np.int32), k)
-    reversed_edges.sort()
-    reversed_edges %= n
-    return forward + matrix(BACKWARD, reversed_edges.astype(np.int32), ends)
+    reversed_edges = np.empty((n, k), dtype=np.int64)
+
+    def start_sorting(start: int, stop: int) -> None:
+        rows = slice(start, stop)
+        forward[rows] = np.sort(neighbors[rows], axis=1)
+        np.multiply(neighbors[rows], n, out=reversed_edges[rows], dtype=np.int64)
+        reversed_edges[rows] += np.arange(start, stop)[:, None]
+
+    def end_sorting(start: int, stop: int) -> None:
+        np.remainder(reversed_edges[start:stop], n, out=backward[start:stop], casting="unsafe")
+
+    parallel_blocks(start_sorting, n, block=BLOCK)
+    reversed_edges.ravel().sort()
+    parallel_blocks(end_sorting, n, block=BLOCK)
+    ends = np.concatenate([[0], np.bincount(neighbors.ravel(), minlength=n).cumsum()])
+
+    def matrix(value: int, columns: NDArray[Any], ends: NDArray[Any]) -> sparse.csr_matrix:
+        return sparse.csr_matrix((np.full(n * k, value, dtype=np.int8), columns.ravel(), ends), shape=(n, n))
+
+    return matrix(FORWARD, forward, np.arange(0, n * k + 1, k)) + matrix(BACKWARD, backward, ends)
 
 
 def both_ways(neighbors: NDArray[np.integer], lengths: NDArray[Any]) -> Edges:
@@ -133,13 +147,13 @@ def positive_widths(lengths: NDArray[Any]) -> NDArray[np.float64]:
 
     A cell whose neighbors lie on top of it gets the smallest positive width.
     """
-    return positive(widths(lengths))
+    return positive(medians(lengths))
 
 
-def widths(lengths: NDArray[Any]) -> NDArray[Any]:
-    """Return the median of each row of (n, k) lengths, in a quarter of the time of `numpy.median`."""
-    k = lengths.shape[1]
-    return np.sort(lengths, axis=1)[:, [(k - 1) // 2, k // 2]].mean(axis=1)
+def medians(values: NDArray[Any]) -> NDArray[Any]:
+    """Return the median of each row of (n, k) values, in a quarter of the time of `numpy.median`."""
+    k = values.shape[1]
+    return np.sort(values, axis=1)[:, [(k - 1) // 2, k // 2]].mean(axis=1)
 
 
 def positive(width: NDArray[Any]) -> NDArray[Any]:

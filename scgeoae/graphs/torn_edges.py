@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from scipy import sparse
 
-from .neighbors import both_ways, positive, positive_widths
+from .neighbors import both_ways, medians, positive, positive_widths
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -87,8 +87,8 @@ def tears(z: NDArray[Any], neighbors: NDArray[np.integer], lengths: NDArray[Any]
     def ratio(i: NDArray[Any], j: NDArray[Any], length: NDArray[Any]) -> NDArray[Any]:
         return np.linalg.norm(z[j] - z[i], axis=-1) / np.maximum(length, (width[i] + width[j]) / 2)
 
-    own = np.median(ratio(np.arange(n)[:, None], neighbors, lengths), axis=1)
-    typical = np.median(np.concatenate([own[:, None], own[neighbors]], axis=1), axis=1)
+    own = medians(ratio(np.arange(n)[:, None], neighbors, lengths))
+    typical = medians(np.concatenate([own[:, None], own[neighbors]], axis=1))
     # where cells lie at one position the embedding has no unit of its own
     typical = positive(typical)
 

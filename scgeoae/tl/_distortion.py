@@ -3,8 +3,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 from scanpy import logging as logg
-from sklearn.neighbors import NearestNeighbors
 
+from .._anndata.neighbors import neighbors_of
 from .._anndata.params import without_none
 from .._anndata.representation import choose_representation
 from .._anndata.results import changes_of_map, changes_of_tears, results_of_estimate
@@ -83,7 +83,9 @@ def distortion(
         else the default of `scgeoae.tl.geoae`, first of all the one of the neighbor graph.
     n_neighbors
         Number k of neighbors of each cell, without the cell itself: in the embedding, for the metric graph; and in the
-        representation, for the tears and the graph Laplacian.
+        representation, for the tears and the graph Laplacian. Up to 20,000 cells, the latter are exact. Beyond, the
+        graph of `scanpy.pp.neighbors` is used if it is of the same representation and has k − 1 neighbors of each cell
+        or more; else nearly all of them are found.
     hidden, activation, batch_size, learning_rate, device, progress_bar, on_interrupt
         Settings of the networks and their training, as in `scgeoae.tl.geoae`.
     n_steps
@@ -190,7 +192,7 @@ def distortion(
     check_writable(adata, copy=copy)
     start = logg.info(f"computing distortion of adata.obsm[{slot!r}] as a map of {representation.name}")
     k = min(settings.n_neighbors, n - 1)
-    lengths, neighbors = NearestNeighbors(n_neighbors=k).fit(representation.dense()).kneighbors()
+    neighbors, lengths = neighbors_of(adata, representation, k=k)
     found = tears(positions, neighbors, lengths)
     changes, entry, stored = Changes(), m.entry, adata.uns.get(m.entry, {})
     if m.is_own:
@@ -208,5 +210,6 @@ def distortion(
             )
         changes, entry = changes_of_map(adata, m.key, results), m.slots.distortion
         stored = changes.slots["uns", entry]
-    changes += changes_of_tears(m.key, found, {"n_neighbors": k, **representation.params}, entry, stored)
+    torn_params = {"n_neighbors": neighbors.shape[1], **representation.params}
+    changes += changes_of_tears(m.key, found, torn_params, entry, stored)
     return write(adata, changes, start=start, copy=copy)

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+from contextlib import contextmanager
+
 import numpy as np
 import pytest
 import scanpy as sc
 from sklearn.neighbors import NearestNeighbors
 
-from scgeoae._anndata.neighbors import choose_neighbors
+from scgeoae._anndata.neighbors import choose_neighbors, neighbors_of
 from scgeoae._anndata.representation import choose_representation
 
 from ..for_each import for_each
@@ -98,3 +100,47 @@ def test_cells_that_lost_neighbors(adata):
         distances = np.linalg.norm(some.obsm["X_pca"][kept] - some.obsm["X_pca"][i], axis=1)
         assert (np.diff(distances) > -1e-4).all()
         assert i not in kept
+
+
+@contextmanager
+def few_are_exact():
+    """Treat 700 cells as too many for an exact search."""
+    with pytest.MonkeyPatch.context() as patch:
+        for module in ("scgeoae._anndata.neighbors", "scgeoae.training.neighbors"):
+            patch.setattr(f"{module}.MAX_EXACT", 100)
+        yield
+
+
+def distances_to(x, indices):
+    return np.linalg.norm(x[indices].astype(np.float64) - x[:, None], axis=2)
+
+
+@for_each("metric", ["euclidean", "cosine"])
+def test_beyond_an_exact_search_the_graph_of_scanpy_is_used(adata, metric):
+    x = adata.obsm["X_pca"]
+    representation = choose_representation(adata, use_rep="X_pca", n_pcs=None, layer=None)
+    # Scanpy counts the cell itself
+    sc.pp.neighbors(adata, n_neighbors=15, use_rep="X_pca", metric=metric)
+    exact = neighbors_of(adata, representation, k=15)
+    np.testing.assert_array_equal(exact.indices, nearest(x, 15))
+
+    with few_are_exact():
+        found = neighbors_of(adata, representation, k=15)
+    expected = NearestNeighbors(n_neighbors=14, metric=metric).fit(x).kneighbors(return_distance=False)
+    np.testing.assert_array_equal(found.indices, expected)
+    # lengths are those of the representation, whatever the graph was made with
+    np.testing.assert_allclose(found.distances, distances_to(x, expected), rtol=1e-5)
+
+
+@for_each("offset", [0, 1e6])
+def test_a_graph_that_does_not_fit_is_not_used(adata, offset):
+    x = adata.obsm["X_pca"].astype(np.float64) + offset
+    adata.obsm["X_pca"] = x
+    representation = choose_representation(adata, use_rep="X_pca", n_pcs=None, layer=None)
+    for made_from in ({"n_neighbors": 14, "use_rep": "X_pca"}, {"use_rep": "X_umap"}):
+        sc.pp.neighbors(adata, **made_from)
+        with few_are_exact():
+            found = neighbors_of(adata, representation, k=15)
+        kept = [np.isin(a, b).mean() for a, b in zip(found.indices, nearest(x, 15), strict=True)]
+        assert np.mean(kept) > 0.98
+        np.testing.assert_allclose(found.distances, distances_to(x, found.indices), rtol=1e-4)

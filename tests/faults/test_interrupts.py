@@ -301,7 +301,10 @@ def test_interrupts_while_neighbors_are_searched_for_do_not_end_the_process():
     code = """
 import random, signal, time
 import numpy as np
+import torch
 from scgeoae.graphs import nearest_others
+
+torch.set_num_threads(3)
 
 def interrupt(*_):
     raise KeyboardInterrupt

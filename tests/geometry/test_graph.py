@@ -119,6 +119,8 @@ def test_blocks_join(monkeypatch):
     z, metric, neighbors = example(n=100)
     at_once = metric_graph(z, metric, neighbors)
     monkeypatch.setattr("scgeoae.graphs.metric.BLOCK", 7 * 5 * 2**2)
+    monkeypatch.setattr("scgeoae.graphs.neighbors.BLOCK", 7)
+    monkeypatch.setattr("torch.get_num_threads", lambda: 3)
     for one, other in zip(at_once, metric_graph(z, metric, neighbors), strict=True):
         np.testing.assert_array_equal(one.toarray(), other.toarray())
 

@@ -43,6 +43,7 @@ def test_blocks_join(monkeypatch):
     z = np.random.default_rng(0).normal(size=(100, 2))
     at_once = nearest_others(z, 5)
     monkeypatch.setattr("scgeoae.graphs.neighbors.BLOCK", 7)
+    monkeypatch.setattr("torch.get_num_threads", lambda: 3)
     np.testing.assert_array_equal(nearest_others(z, 5), at_once)
 
 

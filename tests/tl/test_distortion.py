@@ -333,3 +333,22 @@ def test_estimators_agree_on_umap(reference, name, least):
     assert spearmanr(*areas)[0] > least
     assert set(adata.uns["umap"]) == {"params"}
     assert 0 < adata.obsp["umap_torn"].nnz < 0.05 * 15 * adata.n_obs
+
+
+def test_tears_are_those_of_the_graph_beyond_an_exact_search(reduced, monkeypatch):
+    adata = reduced.copy()
+    sc.pp.neighbors(adata, n_neighbors=16, use_rep="X_pca")
+    exact = sg.tl.distortion(adata, method="laplacian", use_rep="X_pca", copy=True)
+    monkeypatch.setattr("scgeoae._anndata.neighbors.MAX_EXACT", 100)
+    same = sg.tl.distortion(adata, method="laplacian", use_rep="X_pca", copy=True)
+    assert same.uns["umap_distortion"]["torn"]["n_neighbors"] == 15
+    np.testing.assert_array_equal(same.obsp["umap_torn"].indices, exact.obsp["umap_torn"].indices)
+    np.testing.assert_allclose(same.obsp["umap_torn"].data, exact.obsp["umap_torn"].data, rtol=1e-5)
+    np.testing.assert_allclose(same.obsm["umap_metric"], exact.obsm["umap_metric"], rtol=1e-4)
+    # without the last neighbor of each cell, as by default in Scanpy
+    sc.pp.neighbors(adata, n_neighbors=15, use_rep="X_pca")
+    fewer = sg.tl.distortion(adata, method="laplacian", use_rep="X_pca", copy=True)
+    monkeypatch.undo()
+    expected = sg.tl.distortion(adata, method="laplacian", use_rep="X_pca", n_neighbors=14, copy=True)
+    assert fewer.uns["umap_distortion"]["torn"]["n_neighbors"] == 14
+    np.testing.assert_allclose(fewer.obs["umap_torn"], expected.obs["umap_torn"])
