@@ -34,7 +34,7 @@ def stepper(settings: Settings, n_cells: int = N_CELLS, *, interval: int = 1) ->
     """Return a function that takes a step of `n_cells`; the penalties are evaluated every `interval` steps."""
     generator = torch.Generator().manual_seed(0)
     model = Autoencoder(N_FEATURES, 2, generator=generator)
-    optimizer = AdamW(model, peak=1e-3, n_steps=10_000)
+    optimizer = AdamW(model, peak=1e-3, n_steps=10**5)
     x = torch.randn(n_cells, N_FEATURES, generator=generator)
     neighbors = x[:, None] + 0.1 * torch.randn(n_cells, NEIGHBORS_PER_STEP, N_FEATURES, generator=generator)
     noise = 0.1 * torch.randn(x.shape, generator=generator) if settings.regularizer == "denoising" else None
