@@ -111,7 +111,7 @@ class InvertedFile:
             points = torch.from_numpy(of[order])
         indices, distances = np.empty((len(points), k), dtype=np.int32), np.empty((len(points), k), dtype=np.float32)
         for own in np.flatnonzero(np.diff(ends)):
-            candidates = self._candidates(int(own), k + 1 + N_SPARE)
+            candidates = self.candidates(int(own), k + 1 + N_SPARE)
             # from the middle of the list, as squares of long vectors leave no digits to distances between near cells
             middle = self.centers[own]
             compared = self.cells[candidates] - middle
@@ -130,7 +130,7 @@ class InvertedFile:
                 distances[order[asked]] = distance
         return Neighbors(indices, distances)
 
-    def _candidates(self, own: int, least: int) -> Tensor:
+    def candidates(self, own: int, least: int) -> Tensor:
         """Return the positions of the cells in the lists nearest to one of them."""
         n_lists = len(self.nearest_lists)
         enough = max(N_PROBED * len(self.cells) // n_lists, LEAST_COMPARED, least)
