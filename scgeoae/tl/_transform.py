@@ -314,13 +314,14 @@ def _place(representation: Representation, m: Map, labels: dict[str, pd.Categori
         codes = None
         if field is not None:
             # what float32 does not hold has no place, and no error either
-            fits = np.isfinite(np.square(x).sum(1))
+            fits = torch.from_numpy(x).square().sum(1).isfinite().numpy()
             codes = torch.full((len(x), model.n_components), torch.nan)
             codes[fits] = torch.from_numpy(field.place(x[fits]))
         found = evaluate_model(model, x, np.asarray, codes=codes)
         of_map = on_map(model, found.latent if codes is None else codes, found.metric, found.encoder_metric)
-        error = found.error.numpy() * np.float32(x.shape[1] * float(model.scale) ** 2)
-        parts.append((*of_map, error, detector.find(block).score))
+        error = (found.error * (x.shape[1] * float(model.scale) ** 2)).numpy()
+        score = detector.find(block).score if np.isfinite(error).all() else np.full(len(x), np.nan)
+        parts.append((*of_map, error, score))
         votes.append({} if vote is None else vote(x))
     embedding, metric, encoder_metric, error, score = map(np.concatenate, zip(*parts, strict=True))
     of_labels = {

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 # How often the near cells are searched for and the decoder is evaluated, the steps in between, and their length at
 # most, in median widths. Places are then 0.001 widths (median) from where ten times as many steps lead.
-N_RENEWALS, N_STEPS, LONGEST = 4, 10, 2.0
+N_RENEWALS, N_STEPS, LONGEST = 4, 10, 5.0
 # Cells of the reference that stand for all that are not near.
 N_FAR = 400
 # A new cell is the same as a cell of the reference if it is so much nearer to it than this one's neighbors are.

@@ -39,15 +39,18 @@ def loops(d: int) -> Loops:
         Those whose squared distance is beyond ``reach`` count `per_far` times each.
         """
         for i in range(start, stop):
-            for a in range(d):
-                gradient[i, a] = float32(0)
-            for column in range(len(far)):
-                j = far[column]
-                if squared_distance(z, i, y, j, d) > reach[i]:
-                    per_square = narrowness_z[i] * narrowness_y[j]
-                    strength = repulsion(z, i, y, j, per_square, per_total * per_far, d)[1]
-                    for a in range(d):
-                        gradient[i, a] -= strength * (z[i, a] - y[j, a])
+            # two dimensions at a time, whose sums stay in registers
+            for a in range(0, d, 2):
+                b = min(a + 1, d - 1)
+                of_a = of_b = float32(0)
+                for column in range(len(far)):
+                    j = far[column]
+                    if squared_distance(z, i, y, j, d) > reach[i]:
+                        per_square = narrowness_z[i] * narrowness_y[j]
+                        strength = repulsion(z, i, y, j, per_square, per_total * per_far, d)[1]
+                        of_a -= strength * (z[i, a] - y[j, a])
+                        of_b -= strength * (z[i, b] - y[j, b])
+                gradient[i, a], gradient[i, b] = of_a, of_b
 
     @njit(**COMPILED)
     def settle(
@@ -84,20 +87,21 @@ def loops(d: int) -> Loops:
             for a in range(d):
                 trace += metric[i, a, a]
             for _ in range(n_steps):
-                curvature = float32(0)
-                for a in range(d):
-                    step[a] = of_far[i, a]
-                for column in range(partners.shape[1]):
-                    j = partners[i, column]
-                    strength = attraction(z, i, y, j, narrowness_z[i] * narrowness_y[j], affinity[i, column], d)
-                    curvature += strength
-                    for a in range(d):
-                        step[a] += strength * (z[i, a] - y[j, a])
-                for column in range(near.shape[1]):
-                    j = near[i, column]
-                    strength = repulsion(z, i, y, j, narrowness_z[i] * narrowness_y[j], per_total, d)[1]
-                    for a in range(d):
-                        step[a] -= strength * (z[i, a] - y[j, a])
+                for a in range(0, d, 2):
+                    b = min(a + 1, d - 1)
+                    of_a, of_b, curvature = of_far[i, a], of_far[i, b], float32(0)
+                    for column in range(partners.shape[1]):
+                        j = partners[i, column]
+                        strength = attraction(z, i, y, j, narrowness_z[i] * narrowness_y[j], affinity[i, column], d)
+                        curvature += strength
+                        of_a += strength * (z[i, a] - y[j, a])
+                        of_b += strength * (z[i, b] - y[j, b])
+                    for column in range(near.shape[1]):
+                        j = near[i, column]
+                        strength = repulsion(z, i, y, j, narrowness_z[i] * narrowness_y[j], per_total, d)[1]
+                        of_a -= strength * (z[i, a] - y[j, a])
+                        of_b -= strength * (z[i, b] - y[j, b])
+                    step[a], step[b] = of_a, of_b
                 bound = max(4 * divergence_weight * curvature + error_weight * trace, LEAST_CURVATURE)
                 length = float32(0)
                 for a in range(d):
