@@ -4,7 +4,7 @@ New cells and the 100,000 of the reference are drawn near those of PBMC 3k, as `
 without refinement and once with the defaults. A process then reads both AnnDatas and calls `scgeoae.tl.transform`;
 time and memory are those of the call alone: processor seconds, which other work on the machine changes less, wall
 seconds, and the peak of resident memory above that before the call. The encoder's matrix products alone, on as many
-threads, say what the machine could do. The table goes into ``benchmarks/results/new_cells.md``.
+threads, say what the machine could do. The table goes into ``benchmarks/results/using_new_cells.md``.
 """
 
 from __future__ import annotations
@@ -122,7 +122,7 @@ def main() -> None:
     ]
     print("\n".join(lines))
     if args.write:
-        (RESULTS / "new_cells.md").write_text("\n".join(lines) + "\n")
+        (RESULTS / "using_new_cells.md").write_text("\n".join(lines) + "\n")
 
 
 if __name__ == "__main__":
