@@ -241,7 +241,7 @@ def transform(
     check_adata(adata_new)
     m = read_map(adata, key)
     labels = labels_to_carry(adata, adata_new, obs)
-    model = m.autoencoder
+    model, positions = m.autoencoder, m.positions
     representation = incoming_representation(
         adata_new, m, use_rep=use_rep, layer=layer, units=units, impute=missing == "mean"
     )
@@ -250,7 +250,7 @@ def transform(
     representation.check_finite()
     if not allow_subset:
         m.check_whole()
-    placed = _place(representation, m, labels)
+    placed = _place(representation, m, positions, labels)
     n, n_features = representation.matrix.shape
     if bad := np.count_nonzero(~np.isfinite(placed.error)):
         msg = (
@@ -303,11 +303,14 @@ class Placed(NamedTuple):
     """Codes of labels and shares of the votes by column of `obs`."""
 
 
-def _place(representation: Representation, m: Map, labels: dict[str, pd.Categorical]) -> Placed:
+def _place(
+    representation: Representation, m: Map, positions: NDArray[Any], labels: dict[str, pd.Categorical]
+) -> Placed:
     """Place new cells block by block."""
     model, matrix = m.autoencoder, representation.matrix
+    m.representation.check_finite()
     detector = Detector(m.representation.matrix, _made_of(model.genes, m.representation.matrix))
-    field, vote = _field_and_vote(m, labels)
+    field, vote = _field_and_vote(m, positions, labels)
     parts, votes = [], []
     for _, block in blocks(matrix):
         x = model.standardize(block).numpy()
@@ -331,7 +334,9 @@ def _place(representation: Representation, m: Map, labels: dict[str, pd.Categori
     return Placed(embedding, metric, encoder_metric, error, score, of_labels)
 
 
-def _field_and_vote(m: Map, labels: dict[str, pd.Categorical]) -> tuple[Field | None, Vote | None]:
+def _field_and_vote(
+    m: Map, positions: NDArray[Any], labels: dict[str, pd.Categorical]
+) -> tuple[Field | None, Vote | None]:
     """Return what settles new cells, None where the encoder places them, and what gives them labels."""
     model, params = m.autoencoder, m.params
     is_refined = params.get("refine", False)
@@ -347,7 +352,7 @@ def _field_and_vote(m: Map, labels: dict[str, pd.Categorical]) -> tuple[Field | 
     field = Field(
         model,
         search,
-        model.to_latent(m.positions).numpy(),
+        model.to_latent(positions).numpy(),
         perplexity=float(params.get("perplexity", Settings.perplexity)),
         divergence_weight=float(params.get("tsne_weight", Settings.tsne_weight)),
     )
