@@ -144,14 +144,15 @@ def training_threads(batch_size: int, device: torch.device) -> Iterator[None]:
         with _tf32():
             yield
     elif device.type == "cpu" and batch_size <= MAX_SINGLE_THREADED_BATCH:
-        with _one_thread():
+        with one_torch_thread():
             yield
     else:
         yield
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
+def one_torch_thread() -> Iterator[None]:
+    """Let PyTorch use a single thread in the calling one, for work that is itself spread over threads."""
     threads = torch.get_num_threads()
     if threads == 1:
         yield

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
 import numpy as np
 import torch
 
-from ..geometry import relative_log_area
+from ..geometry.distortion_measures import log_area
 from ..nn import Autoencoder
 from ..nn.arrays import NewerFormatError, from_arrays
 from .columns import obs_numbers
@@ -149,11 +149,10 @@ class Map:
 
     def relative_log_area(self, side: Side = "decoder") -> Callable[[Tensor], Tensor]:
         """Return a function from (m, d, d) tensors to their log area relative to the mean over the whole run."""
-        reference = torch.from_numpy(self.metric(side))
         # the mean is over all cells of the run, and `adata` may have only some of them
         column = self.column(Slots(self.key, side).log_area)
-        shift = float(np.median(column - relative_log_area(reference).numpy()))
-        return lambda metric: relative_log_area(metric, reference=reference) + shift
+        shift = float(np.median(column - log_area(torch.from_numpy(self.metric(side))).numpy()))
+        return lambda metric: (log_area(metric) + shift).to(metric.dtype)
 
     @cached_property
     def graph(self) -> sparse.csr_matrix:

@@ -14,7 +14,7 @@ from scanpy import logging as logg
 from scipy import sparse
 
 from .._arguments import check_adata, check_found, check_name, checked_integer, known
-from .._matrix import dense, in_memory
+from .._matrix import blocks, dense, in_memory
 from .columns import obs_numbers
 
 if TYPE_CHECKING:
@@ -40,6 +40,16 @@ class Representation:
     def dense(self, *, may_be_equal: bool = False) -> NDArray[Any]:
         """Return a NumPy array, or raise if it has NaN or, unless `may_be_equal`, all cells are equal."""
         return _checked(dense(self.matrix), self.name, may_be_equal=may_be_equal)
+
+    def check_finite(self) -> None:
+        """Raise if there is NaN, or a value that float32 does not hold, in a matrix that is read block by block."""
+        n_bad, is_finite = 0, True
+        for _, block in blocks(self.matrix):
+            bad = _beyond_float32(block).any(axis=1)
+            n_bad += int(np.count_nonzero(bad))
+            is_finite &= bool(np.isfinite(block[bad]).all())
+        if n_bad:
+            raise _not_finite(n_bad, self.matrix.shape[0], self.name, is_finite=is_finite)
 
     def in_memory(self) -> Any:
         """Return a NumPy array or a CSR matrix, or raise if it has NaN or, unless sparse, all cells are equal."""
@@ -298,9 +308,12 @@ def _check_finite(matrix: Any, name: str) -> None:
         values, bad = matrix, np.flatnonzero(_beyond_float32(matrix).any(axis=1))
     if not len(bad):
         return
-    what = "values beyond float32" if np.isfinite(values).all() else "NaN or infinite values"
-    msg = f"{len(bad)} of {matrix.shape[0]} cells have {what} in {name}; drop these cells or recompute it."
-    raise ValueError(msg)
+    raise _not_finite(len(bad), matrix.shape[0], name, is_finite=bool(np.isfinite(values).all()))
+
+
+def _not_finite(n_bad: int, n: int, name: str, *, is_finite: bool) -> ValueError:
+    what = "values beyond float32" if is_finite else "NaN or infinite values"
+    return ValueError(f"{n_bad} of {n} cells have {what} in {name}; drop these cells or recompute it.")
 
 
 def _beyond_float32(values: NDArray[Any]) -> NDArray[np.bool_]:

@@ -34,6 +34,11 @@ def anisotropy(metric: Tensor) -> Tensor:
     return 1 - sigma[..., 0] / largest
 
 
+def log_area(metric: Tensor) -> Tensor:
+    """Return log10 of the area element, in float64, (n,)."""
+    return log_det(metric.double()) / (2 * math.log(10))
+
+
 def relative_log_area(metric: Tensor, *, reference: Tensor | None = None) -> Tensor:
     r"""Return how much each place is magnified: log10 of the area element relative to its mean, (n,).
 
@@ -46,11 +51,11 @@ def relative_log_area(metric: Tensor, *, reference: Tensor | None = None) -> Ten
     reference
         Tensors over which the mean is taken; `metric` by default.
     """
-    log_area = log_det(metric.double()) / 2
-    log_reference = log_area if reference is None else log_det(reference.double()) / 2
+    area = log_area(metric)
+    of_reference = area if reference is None else log_area(reference)
     # through logsumexp, because areas can overflow or underflow
-    log_mean = torch.logsumexp(log_reference, 0) - math.log(len(log_reference))
-    return ((log_area - log_mean) / math.log(10)).to(metric.dtype)
+    log_mean = torch.logsumexp(of_reference * math.log(10), 0) - math.log(len(of_reference))
+    return (area - log_mean / math.log(10)).to(metric.dtype)
 
 
 def distortion(metric: Tensor, *, keep: float = 1.0) -> Distortion:

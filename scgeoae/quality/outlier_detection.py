@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from scipy.optimize import brentq
+from scipy.spatial import KDTree
 from scipy.special import beta
-from sklearn.neighbors import NearestNeighbors
 from sklearn.random_projection import GaussianRandomProjection
+
+from .._matrix import blocks, dense
+from .._runtime import one_blas_thread, parallel_blocks
+from .._search import BLOCK, Search, nearest
+from .distances import thread_count
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -31,8 +36,32 @@ LEAST_VARIANCE = 1e-9
 N_ROOTS = 128
 
 
+class Moments(NamedTuple):
+    """What all cells of a reference are like."""
+
+    n: int
+    """Number of cells."""
+    mean: NDArray[np.float64]
+    """(D,)"""
+    covariance: NDArray[np.float64]
+    """(D, D) with n in the denominator."""
+
+
+def moments(matrix: Any) -> Moments:
+    """Return the moments of any (n, D) matrix, from those of its `blocks` (Chan, Golub & LeVeque 1979)."""
+    n, d = matrix.shape
+    mean, covariance = np.zeros(d), np.zeros((d, d))
+    for start, block in blocks(matrix):
+        here = block.mean(0, dtype=np.float64)
+        centered, away, share = block - here, here - mean, len(block) / (start + len(block))
+        covariance += (centered.T @ centered / len(block) - covariance) * share
+        covariance += np.outer(away, away) * (share * (1 - share))
+        mean += away * share
+    return Moments(n, mean, covariance)
+
+
 def leave_one_out_scores(
-    scores: NDArray[np.float64], total_variance: float, n_features: int, *, step: int = 1
+    scores: NDArray[np.floating], whole: Moments, total_variance: float, n_features: int
 ) -> NDArray[np.float32]:
     r"""Return where each cell would lie on principal components computed without it.
 
@@ -47,23 +76,22 @@ def leave_one_out_scores(
     Parameters
     ----------
     scores
-        (n, d) principal components of all n cells that they were computed from.
+        (m, d) principal components of some of the cells that they were computed from.
+    whole
+        Moments of the components of all n cells.
     total_variance
         Sum of the variances of the features, with n - 1 in the denominator.
     n_features
         Number of features that the components were computed from.
-    step
-        Return every so many cells.
 
     Returns
     -------
-    (⌈n / step⌉, d) positions around the mean of `scores`.
+    (m, d) positions around the mean of all cells.
     """
-    n, d = scores.shape
-    mean = scores.mean(0, dtype=np.float64)
-    variance = scores.var(0, dtype=np.float64)
+    n, mean, variance = whole.n, whole.mean, whole.covariance.diagonal()
+    d = len(mean)
     order = np.argsort(-variance)
-    centered = (scores[::step] - mean)[:, order]
+    centered = (scores - mean)[:, order]
     known = variance[order]
     left = total_variance * (n - 1) / n - known.sum()
     nodes, weight = _rest(known, left, min(n - 1, n_features) - d)
@@ -178,75 +206,119 @@ def outliers(x: Floats, reference: Floats, *, made_of: tuple[float, int] | None 
     >>> outliers(np.array([[9.0, 0, 0, 0], [-9, 0, 0, 0]]), reference).is_outlier
     array([False,  True])
     """
-    step = -(-len(reference) // MAX_REFERENCE)
-    if reference.shape[1] > 2 * N_PROJECTED and made_of is None:
-        project = GaussianRandomProjection(N_PROJECTED, random_state=0)
-        reference, x = project.fit_transform(reference[::step]), project.transform(x)
-        step = 1
-    seen = np.asarray(reference[::step], dtype=np.float64)
-    known = seen if made_of is None else leave_one_out_scores(reference, *made_of, step=step).astype(np.float64)
-    center = known.mean(0)
-    size = np.sqrt(known.var(0).sum()) or 1.0
-    seen, known, x = ((cells - center) / size for cells in (seen, known, x))
-    noise = _noise(known)
-    variance, axes = np.linalg.eigh(known.T @ known / len(known))
-    shared = 1 - (axes * (noise @ axes)).sum(0) / np.maximum(variance, TINY)
-    along = axes * np.maximum(shared, LEAST_SHARED)
-    extent, white = np.linalg.eigh(noise)
-    white /= np.sqrt(np.maximum(extent, max(LEAST_NOISE * extent[-1], TINY**2)))
-    far, far_known = _surprise(*_distances(x @ along, known @ along))
-    apart, apart_known = _surprise(*_directions(_unit(x @ white), _unit(known @ white)))
-    surprise, surprise_known = far + apart, far_known + apart_known
-    # a cell of the reference is not compared with itself
-    gap, nearest = NearestNeighbors(n_neighbors=1).fit(seen).kneighbors(x)
-    surprise = np.where(gap[:, 0] <= SAME, surprise_known[nearest[:, 0]], surprise)
-    share = SHARE_KNOWN if made_of is None else SHARE
-    middle, high = np.quantile(surprise_known, [0.5, 1 - share])
-    score = np.clip((surprise - middle) / max(high - middle, TINY), -MAX_SCORE, MAX_SCORE).astype(np.float32)
-    return Outliers(score, score > 1)
+    return Detector(reference, None if made_of is None else (moments(reference), *made_of)).find(x)
+
+
+class Detector:
+    """Scores cells by a reference, as `outliers` does. A cell gets the same score whatever others are asked for.
+
+    Parameters
+    ----------
+    reference
+        Any (m, D) matrix that can be read in `blocks`; only the cells in use are read.
+    made_of
+        Moments of the reference, and what `outliers` takes, if it is all cells that components were computed from.
+    """
+
+    def __init__(self, reference: Any, made_of: tuple[Moments, float, int] | None) -> None:
+        n, d = reference.shape
+        seen = dense(reference[:: -(-n // MAX_REFERENCE)])
+        self.project = None
+        if d > 2 * N_PROJECTED and made_of is None:
+            self.project = GaussianRandomProjection(N_PROJECTED, random_state=0).fit(seen)
+            seen = self.project.transform(seen)
+        seen = seen.astype(np.float64)
+        known = seen if made_of is None else leave_one_out_scores(seen, *made_of).astype(np.float64)
+        self.center = known.mean(0)
+        self.size = np.sqrt(known.var(0).sum()) or 1.0
+        seen, known = ((cells - self.center) / self.size for cells in (seen, known))
+        self.seen = KDTree(seen)
+        noise = _noise(known)
+        variance, axes = np.linalg.eigh(known.T @ known / len(known))
+        shared = 1 - (axes * (noise @ axes)).sum(0) / np.maximum(variance, TINY)
+        self.along = axes * np.maximum(shared, LEAST_SHARED)
+        extent, self.white = np.linalg.eigh(noise)
+        self.white /= np.sqrt(np.maximum(extent, max(LEAST_NOISE * extent[-1], TINY**2)))
+        with one_blas_thread():
+            self.near = Search((known @ self.along).astype(np.float32))
+            self.toward = Search(_unit(known @ self.white).astype(np.float32))
+            near, distance = _nearest_others(self.near, N_DISTANCES)
+            self.own = _log_mean(distance)
+            self.far = Tail(self.own - self.own[near].mean(1))
+            self.apart = Tail(_log_mean(_nearest_others(self.toward, N_DIRECTIONS)[1]))
+        self.surprise = self.far.known + self.apart.known
+        self.middle, high = np.quantile(self.surprise, [0.5, 1 - (SHARE_KNOWN if made_of is None else SHARE)])
+        self.unit = max(high - self.middle, TINY)
+
+    def find(self, x: NDArray[Any]) -> Outliers:
+        """Return the scores of (n, D) cells."""
+        score = np.empty(len(x), dtype=np.float32)
+
+        def find(start: int, stop: int) -> None:
+            score[start:stop] = self._score(x[start:stop])
+
+        with one_blas_thread():
+            parallel_blocks(find, len(x), block=BLOCK, n_threads=thread_count())
+        return Outliers(score, score > 1)
+
+    def _score(self, x: NDArray[Any]) -> NDArray[np.float32]:
+        x = (x if self.project is None else self.project.transform(x)) - self.center
+        x /= self.size
+        near, distance = self.near.nearest((x @ self.along).astype(np.float32), _k(self.near, N_DISTANCES))
+        far = self.far(_log_mean(distance) - self.own[near].mean(1))
+        toward = _unit(x @ self.white).astype(np.float32)
+        apart = self.apart(_log_mean(self.toward.nearest(toward, _k(self.toward, N_DIRECTIONS))[1]))
+        # a cell of the reference is not compared with itself
+        gap, same = self.seen.query(x, distance_upper_bound=SAME)
+        surprise = np.where(np.isfinite(gap), np.append(self.surprise, 0)[same], far + apart)
+        return np.clip((surprise - self.middle) / self.unit, -MAX_SCORE, MAX_SCORE).astype(np.float32)
+
+
+class Tail:
+    """How unusual values are among (n,) of a reference: -log p."""
+
+    def __init__(self, values: Floats) -> None:
+        self.ordered = np.sort(values)
+        n = len(values)
+        self.known = np.log(n / (n - np.searchsorted(self.ordered, values)))
+        """(n,) of these values themselves."""
+        # p cannot fall below 1/n, so beyond the farthest value -log p is extrapolated from its growth in the tail
+        ninety, high = np.quantile(self.ordered, [0.9, 0.99])
+        self.growth = np.log(10) / max(high - ninety, TINY)
+
+    def __call__(self, values: Floats) -> Floats:
+        """Return -log p of other values, each of which counts itself as well."""
+        n = len(self.ordered)
+        at_least = n - np.searchsorted(self.ordered, values)
+        return np.log((n + 1) / (at_least + 1)) + self.growth * np.maximum(values - self.ordered[-1], 0)
 
 
 def _noise(x: Floats) -> Floats:
     """Return the covariance, (D, D), of cells around the mean of their neighbors."""
     k = min(N_DIRECTIONS, len(x) - 1)
     some = x[:: -(-len(x) // MAX_NEIGHBORHOODS)]
-    near = NearestNeighbors(n_neighbors=k + 1).fit(x).kneighbors(some, return_distance=False)[:, 1:]
+    cells = x.astype(np.float32)
+    near = nearest(Search(cells), some.astype(np.float32), k + 1)[0][:, 1:]
     away = some - x[near].mean(1)
     return away.T @ away / len(away) * k / (k + 1)
 
 
-def _near(x: Floats, reference: Floats, k: int) -> tuple[tuple[Floats, Floats], tuple[Floats, Floats]]:
-    """Return distances and indices of the k nearest reference cells for x, and for the reference without itself."""
-    index = NearestNeighbors(n_neighbors=min(k, len(reference) - 1)).fit(reference.astype(np.float32))
-    return index.kneighbors(x.astype(np.float32)), index.kneighbors()
+def _k(search: Search, k: int) -> int:
+    return min(k, len(search.cells) - 1)
 
 
-def _distances(x: Floats, reference: Floats) -> tuple[Floats, Floats]:
-    """Return the log mean distance to the nearest cells, relative to the mean of these cells' own."""
-    (far, near), (own_far, own_near) = _near(x, reference, N_DISTANCES)
-    own = _log_mean(own_far)
-    return _log_mean(far) - own[near].mean(1), own - own[own_near].mean(1)
+def _nearest_others(search: Search, k: int) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+    """Return rows and distances of the k nearest others of each of the cells, (m, k)."""
+    indices, distances = nearest(search, search.cells, _k(search, k) + 1)
+    # the cell itself goes last; among many equal ones it may be missing
+    order = np.argsort(indices == np.arange(len(indices))[:, None], axis=1, kind="stable")[:, :-1]
+    return np.take_along_axis(indices, order, axis=1), np.take_along_axis(distances, order, axis=1)
 
 
-def _directions(x: Floats, reference: Floats) -> tuple[Floats, Floats]:
-    (far, _), (own, _) = _near(x, reference, N_DIRECTIONS)
-    return _log_mean(far), _log_mean(own)
-
-
-def _log_mean(distances: Floats) -> Floats:
+def _log_mean(distances: NDArray[np.floating]) -> Floats:
     # duplicates of a cell are at distance 0
-    return np.log(np.maximum(distances.mean(1), TINY))
+    return np.log(np.maximum(distances.mean(1, dtype=np.float64), TINY))
 
 
 def _unit(x: Floats) -> Floats:
     return x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), np.finfo(np.float64).tiny)
-
-
-def _surprise(values: Floats, reference: Floats) -> tuple[Floats, Floats]:
-    """Return -log p of both. Each value counts itself, once among the reference values."""
-    n, ordered = len(reference), np.sort(reference)
-    at_least, at_least_known = (n - np.searchsorted(ordered, v) for v in (values, reference))
-    # p cannot fall below 1/n, so beyond the farthest reference value -log p is extrapolated from its growth in the tail
-    ninety, high = np.quantile(ordered, [0.9, 0.99])
-    beyond = np.log(10) * np.maximum(values - ordered[-1], 0) / max(high - ninety, TINY)
-    return np.log((n + 1) / (at_least + 1)) + beyond, np.log(n / at_least_known)

@@ -1,13 +1,12 @@
 from __future__ import annotations
 
 from copy import copy
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
 import torch
 from scanpy import logging as logg
-from sklearn.neighbors import KNeighborsClassifier
 
 from .._anndata.columns import obs_labels
 from .._anndata.incoming import incoming_representation
@@ -16,11 +15,14 @@ from .._anndata.params import without_none
 from .._anndata.results import Results, Tensors, changes_of_map, distortion_scores
 from .._anndata.write import check_writable, write
 from .._arguments import check_adata, check_option, checked_names
+from .._matrix import blocks
 from .._runtime import default_torch_modes
 from ..geometry import anisotropy
-from ..quality import outliers
+from ..quality.outlier_detection import Detector, Moments, moments
 from ..training import Settings
-from ..training.placement import Reference, place, placement
+from ..training.finalize import evaluate_model, on_map
+from ..training.placement import Field
+from ..training.search import NeighborSearch
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,9 +30,9 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from numpy.typing import NDArray
 
-    from .._anndata.params import Params
+    from .._anndata.map import Map
+    from .._anndata.representation import Representation
     from .._anndata.slots import Side
-    from ..nn import Autoencoder
     from ..nn.genes import Genes
 
 # Nearest reference cells that vote, as many as in Scanpy's neighbor graph by default.
@@ -57,22 +59,53 @@ def labels_to_carry(adata: AnnData, adata_new: AnnData, obs: str | Sequence[str]
     return found
 
 
-def carry(
-    labels: dict[str, pd.Categorical], reference: NDArray[Any], x: NDArray[Any], adata: AnnData
-) -> dict[str, dict[str, Any]]:
-    """Return label slots for (n, D) new cells from (m, D) reference cells, by attribute and key.
+class Vote:
+    """Gives new cells the label that most of their nearest labeled cells of the reference have.
 
-    Each new cell gets the label that most of its 15 nearest reference cells in the representation have, and the share
-    of these cells that have it.
+    Parameters
+    ----------
+    labels
+        Labels of the reference by name of their column.
+    x
+        (m, D) standardized cells of the reference.
+    search
+        Searches all of them.
     """
+
+    def __init__(self, labels: dict[str, pd.Categorical], x: NDArray[np.float32], search: NeighborSearch) -> None:
+        self.labels = labels
+        # columns that lack the same labels share a search
+        self.searches: dict[bytes, tuple[NeighborSearch, NDArray[np.intp], list[str]]] = {}
+        for name, known in labels.items():
+            has_label = known.codes >= 0
+            if (mask := has_label.tobytes()) not in self.searches:
+                of_these = search if has_label.all() else NeighborSearch(x[has_label])
+                self.searches[mask] = of_these, np.flatnonzero(has_label), []
+            self.searches[mask][2].append(name)
+
+    def __call__(self, x: NDArray[np.float32]) -> dict[str, tuple[NDArray[Any], NDArray[np.float32]]]:
+        """Return by name the codes of the labels of (n, D) cells, (n,), and the shares that have them, (n,)."""
+        found = {}
+        for search, rows, names in self.searches.values():
+            voters = rows[search.nearest(x, min(N_VOTERS, len(rows))).indices]
+            for name in names:
+                votes = self.labels[name].codes[voters]
+                counts = (votes[:, :, None] == votes[:, None]).sum(2)
+                # of equally frequent labels the first
+                counts = counts * (len(self.labels[name].categories) + 1) - votes
+                winner = votes[np.arange(len(votes)), counts.argmax(1)]
+                found[name] = winner, (votes == winner[:, None]).mean(1, dtype=np.float32)
+        return found
+
+
+def carried(
+    labels: dict[str, pd.Categorical], votes: dict[str, tuple[NDArray[Any], NDArray[np.float32]]], adata: AnnData
+) -> dict[str, dict[str, Any]]:
+    """Return the slots of the labels of new cells, by attribute and key, with the colors that `adata` has for them."""
     columns, colors = {}, {}
     for name, known in labels.items():
-        has_label = known.codes >= 0
-        voters = KNeighborsClassifier(min(N_VOTERS, int(has_label.sum())))
-        shares = voters.fit(reference[has_label], known.codes[has_label]).predict_proba(x)
-        codes = voters.classes_[shares.argmax(1)]
+        codes, columns[_confidence(name)] = votes[name]
         columns[name] = pd.Categorical.from_codes(codes, categories=known.categories, ordered=known.ordered)
-        columns[_confidence(name)] = shares.max(1).astype(np.float32)
         if f"{name}_colors" in adata.uns:
             colors[f"{name}_colors"] = copy(adata.uns[f"{name}_colors"])
     return {"obs": columns, "uns": colors}
@@ -208,34 +241,32 @@ def transform(
     check_adata(adata_new)
     m = read_map(adata, key)
     labels = labels_to_carry(adata, adata_new, obs)
-    model, z = m.autoencoder, m.positions
+    model, positions = m.autoencoder, m.positions
     representation = incoming_representation(
         adata_new, m, use_rep=use_rep, layer=layer, units=units, impute=missing == "mean"
     )
     check_writable(adata_new, copy=copy)
     start = logg.info(f"placing {adata_new.n_obs} cells on the map in adata.obsm[{m.slot!r}]")
-    x = representation.dense(may_be_equal=True)
+    representation.check_finite()
     if not allow_subset:
         m.check_whole()
-    known = m.representation.dense()
-    is_refined = m.params.get("refine", False)
-    placed = placement(model, x, positions=_refined(model, x, known, z, m.params) if is_refined else None)
+    placed = _place(representation, m, positions, labels)
+    n, n_features = representation.matrix.shape
     if bad := np.count_nonzero(~np.isfinite(placed.error)):
         msg = (
-            f"{bad} of {len(x)} cells in {representation.name} are too far from the cells of the map for float32; "
+            f"{bad} of {n} cells in {representation.name} are too far from the cells of the map for float32; "
             "do they have other units? Preprocess them as the reference was."
         )
         raise ValueError(msg)
-    found = outliers(x, known, made_of=_made_of(model.genes, known))
 
     metrics: dict[Side, NDArray[np.float32]] = {"decoder": placed.metric, "encoder": placed.encoder_metric}
-    scores = {"MSE": float(placed.error.mean(dtype=np.float64) / (x.shape[1] * float(model.scale) ** 2))}
+    scores = {"MSE": float(placed.error.mean(dtype=np.float64) / (n_features * float(model.scale) ** 2))}
     tensors = {}
     for side, metric in metrics.items():
         tensor = torch.from_numpy(metric)
         area = m.relative_log_area(side)(tensor)
         tensors[side] = Tensors(metric, area.numpy(), anisotropy(tensor).numpy())
-        if len(x) > 1:
+        if n > 1:
             scores |= distortion_scores(metric, side)
     kept = {name: value for name, value in m.params.items() if name not in OF_REFERENCE}
     results = Results(
@@ -247,39 +278,99 @@ def transform(
         is_own=m.is_own,
         reconstruction_error=placed.error,
         model=model.to_arrays(),
-        outlier_score=found.score,
-        outlier=found.is_outlier,
-        computed=representation.computed | carry(labels, known, x, adata),
+        outlier_score=placed.score,
+        outlier=placed.score > 1,
+        computed=representation.computed | carried(labels, placed.labels, adata),
     )
-    done = f"{int(found.is_outlier.sum())} of {len(x)} cells are outliers"
+    done = f"{np.count_nonzero(placed.score > 1)} of {n} cells are outliers"
     return write(adata_new, changes_of_map(adata_new, m.key, results), start=start, copy=copy, done=done)
 
 
-def _made_of(genes: Genes | None, reference: NDArray[Any]) -> tuple[float, int] | None:
-    """Return the total variance and number of genes of a PCA, or None if it was not computed from just these cells."""
-    if genes is None or genes.offset is None or genes.statistics is None or len(reference) < 3:
-        return None
-    # components are uncorrelated only on the cells that they were computed from
-    scores = reference - reference.mean(0)
-    covariance = scores.T @ scores / (len(reference) - 1)
-    variance = np.diag(covariance)
-    size = np.sqrt(np.maximum(np.outer(variance, variance), np.finfo(np.float32).tiny))
-    if (np.abs(covariance - np.diag(variance)) > MAX_CORRELATION * size).any():
-        return None
-    total = np.square(genes.statistics.std[: genes.n_projected], dtype=np.float64).sum()
-    return float(total * len(reference) / (len(reference) - 1)), genes.n_projected
+class Placed(NamedTuple):
+    """What is found for n new cells, in units of the representation and of the map."""
+
+    embedding: NDArray[np.float32]
+    """(n, d)"""
+    metric: NDArray[np.float32]
+    """(n, d, d) of the decoder there."""
+    encoder_metric: NDArray[np.float32]
+    """(n, d, d) pushed forward from the cells."""
+    error: NDArray[np.float32]
+    """(n,) squared distance between each cell and its reconstruction."""
+    score: NDArray[np.float32]
+    """(n,) outlier score."""
+    labels: dict[str, tuple[NDArray[Any], NDArray[np.float32]]]
+    """Codes of labels and shares of the votes by column of `obs`."""
 
 
-def _refined(
-    model: Autoencoder, x: NDArray[Any], known: NDArray[Any], z: NDArray[Any], params: Params
-) -> NDArray[np.float32]:
-    """Return the optimized positions of new cells among those of the reference, which stay fixed."""
-    reference = Reference(model.standardize(known).numpy(), model.to_latent(z).numpy())
-    codes = place(
+def _place(
+    representation: Representation, m: Map, positions: NDArray[Any], labels: dict[str, pd.Categorical]
+) -> Placed:
+    """Place new cells block by block."""
+    model, matrix = m.autoencoder, representation.matrix
+    m.representation.check_finite()
+    detector = Detector(m.representation.matrix, _made_of(model.genes, m.representation.matrix))
+    field, vote = _field_and_vote(m, positions, labels)
+    parts, votes = [], []
+    for _, block in blocks(matrix):
+        x = model.standardize(block).numpy()
+        codes = None
+        if field is not None:
+            # what float32 does not hold has no place, and no error either
+            fits = torch.from_numpy(x).square().sum(1).isfinite().numpy()
+            codes = torch.full((len(x), model.n_components), torch.nan)
+            codes[fits] = torch.from_numpy(field.place(x[fits]))
+        found = evaluate_model(model, x, np.asarray, codes=codes)
+        of_map = on_map(model, found.latent if codes is None else codes, found.metric, found.encoder_metric)
+        error = (found.error * (x.shape[1] * float(model.scale) ** 2)).numpy()
+        score = detector.find(block).score if np.isfinite(error).all() else np.full(len(x), np.nan)
+        parts.append((*of_map, error, score))
+        votes.append({} if vote is None else vote(x))
+    embedding, metric, encoder_metric, error, score = map(np.concatenate, zip(*parts, strict=True))
+    of_labels = {
+        name: (np.concatenate([vote[name][0] for vote in votes]), np.concatenate([vote[name][1] for vote in votes]))
+        for name in labels
+    }
+    return Placed(embedding, metric, encoder_metric, error, score, of_labels)
+
+
+def _field_and_vote(
+    m: Map, positions: NDArray[Any], labels: dict[str, pd.Categorical]
+) -> tuple[Field | None, Vote | None]:
+    """Return what settles new cells, None where the encoder places them, and what gives them labels."""
+    model, params = m.autoencoder, m.params
+    is_refined = params.get("refine", False)
+    if not (is_refined or labels):
+        return None, None
+    x = np.empty((m.adata.n_obs, model.n_features), dtype=np.float32)
+    for start, block in blocks(m.representation.matrix):
+        x[start : start + len(block)] = model.standardize(block).numpy()
+    search = NeighborSearch(x)
+    vote = Vote(labels, x, search) if labels else None
+    if not is_refined:
+        return None, vote
+    field = Field(
         model,
-        model.standardize(x).numpy(),
-        reference,
+        search,
+        model.to_latent(positions).numpy(),
         perplexity=float(params.get("perplexity", Settings.perplexity)),
         divergence_weight=float(params.get("tsne_weight", Settings.tsne_weight)),
     )
-    return model.to_map(torch.from_numpy(codes)).numpy()
+    return field, vote
+
+
+def _made_of(genes: Genes | None, reference: Any) -> tuple[Moments, float, int] | None:
+    """Return the moments, total variance and number of genes of a PCA, or None if it was not computed from these cells.
+
+    Its components are uncorrelated only on the cells that they were computed from.
+    """
+    n = reference.shape[0]
+    if genes is None or genes.offset is None or genes.statistics is None or n < 3:
+        return None
+    found = moments(reference)
+    variance = found.covariance.diagonal()
+    size = np.sqrt(np.maximum(np.outer(variance, variance), np.finfo(np.float32).tiny))
+    if (np.abs(found.covariance - np.diag(variance)) > MAX_CORRELATION * size).any():
+        return None
+    total = np.square(genes.statistics.std[: genes.n_projected], dtype=np.float64).sum()
+    return found, float(total * n / (n - 1)), genes.n_projected

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
 
 from .._matrix import blocks
+from .._runtime import one_torch_thread, parallel_blocks
 from ..geometry.metric import cometric, inverse
 from .device import environment
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
     from torch import Tensor
 
@@ -20,8 +24,9 @@ if TYPE_CHECKING:
     from .setup import Setup
     from .train import Run
 
-# Cells at a time, whose layers then fit into the cache.
-BATCH_SIZE = 1024
+# Cells at a time, whose layers then fit into the cache; on a device, starting an operation takes longer than computing
+# so few.
+BATCH_SIZE, BATCH_SIZE_ON_DEVICE = 1024, 65536
 
 
 class Fit(NamedTuple):
@@ -72,36 +77,81 @@ class Evaluation(NamedTuple):
     error: Tensor
     """(n,) mean squared error over the features."""
     principal: Tensor
-    """(n, d) first principal components."""
+    """(n, d) first principal components, if these were asked for."""
 
 
-@torch.no_grad()
 def evaluate(setup: Setup, raw: Any, *, codes: Tensor | None = None) -> Evaluation:
+    """Evaluate a trained model at all cells of the (n, D) matrix `raw`; see `evaluate_model`."""
+    return evaluate_model(setup.model, raw, setup.standardization.standardize, codes=codes, axes=setup.axes)
+
+
+def evaluate_model(
+    model: Autoencoder,
+    raw: Any,
+    standardize: Callable[[NDArray[Any]], NDArray[np.float32]],
+    *,
+    codes: Tensor | None = None,
+    axes: Tensor | None = None,
+) -> Evaluation:
     """Encode all cells of the (n, D) matrix `raw`, block by block, and evaluate both networks there.
 
-    The decoder starts at the (n, d) `codes` if they are given, else at the codes of the encoder.
+    On the CPU, each thread takes one batch of fixed size after the other: what is found for a cell does not depend on
+    the number of threads, nor on the cells around it.
+
+    Parameters
+    ----------
+    model
+        On any device.
+    raw
+        Any matrix that can be read in `blocks`.
+    standardize
+        Brings rows of it to the units of the networks.
+    codes
+        (n, d) where the decoder starts, by default at the codes of the encoder.
+    axes
+        (d, D) first principal axes. Without them there are no principal components.
     """
-    model, device = setup.model, setup.x.device
+    device = model.center.device
     n, d = raw.shape[0], model.n_components
-    shapes = {"latent": (n, d), "metric": (n, d, d), "encoder_metric": (n, d, d), "error": (n,), "principal": (n, d)}
+    shapes = {"latent": (n, d), "metric": (n, d, d), "encoder_metric": (n, d, d), "error": (n,)}
+    shapes["principal"] = (0 if axes is None else n, d)
     found = Evaluation(**{name: torch.empty(shape, dtype=torch.float32) for name, shape in shapes.items()})
-    for start, block in blocks(raw):
-        cells = torch.from_numpy(setup.standardization.standardize(block))
-        if device.type == "cuda":
-            cells = cells.pin_memory()
-        cells = cells.to(device, non_blocking=True)
-        parts = []
-        for first in range(0, len(cells), BATCH_SIZE):
-            x = cells[first : first + BATCH_SIZE]
-            rows = model.encoder.rows(x)
-            at = start + first
-            jet = model.decoder.jet(rows.values if codes is None else codes[at : at + len(x)].to(device))
-            pushed = inverse(cometric(rows.first, model.ambient, model.restore(x)))
-            error = (jet.values - x).square().mean(1)
-            parts.append((rows.values, model.pullback(jet), pushed, error, x @ setup.axes.T))
-        for whole, part in zip(found, zip(*parts, strict=True), strict=True):
-            whole[start : start + len(cells)] = torch.cat(part).cpu()
+    on_cpu = device.type == "cpu"
+    batch_size = BATCH_SIZE if on_cpu else BATCH_SIZE_ON_DEVICE
+    for at, block in blocks(raw):
+
+        def work(start: int, stop: int, at: int = at, block: NDArray[Any] = block) -> None:
+            cells = torch.from_numpy(standardize(block[start:stop]))
+            rows = slice(at + start, at + stop)
+            given = None if codes is None else codes[rows]
+            if on_cpu:
+                # a matrix product of another size may round otherwise
+                filled = torch.arange(batch_size).clamp(max=stop - start - 1)
+                cells, given = cells[filled], None if given is None else given[filled]
+            elif device.type == "cuda":
+                cells = cells.pin_memory()
+            # both modes belong to the thread
+            with torch.no_grad(), one_torch_thread() if on_cpu else nullcontext():
+                x = cells.to(device, non_blocking=True)
+                encoded = model.encoder.rows(x)
+                jet = model.decoder.jet(encoded.values if given is None else given.to(device))
+                found.latent[rows] = encoded.values[: stop - start].cpu()
+                found.metric[rows] = model.pullback(jet)[: stop - start].cpu()
+                pushed = inverse(cometric(encoded.first, model.ambient, model.restore(x)))
+                found.encoder_metric[rows] = pushed[: stop - start].cpu()
+                found.error[rows] = (jet.values - x).square().mean(1)[: stop - start].cpu()
+                if axes is not None:
+                    found.principal[rows] = (x @ axes.T)[: stop - start].cpu()
+
+        parallel_blocks(work, len(block), block=batch_size, n_threads=torch.get_num_threads() if on_cpu else 1)
     return found
+
+
+def on_map(model: Autoencoder, latent: Tensor, *metrics: Tensor) -> tuple[NDArray[np.float32], ...]:
+    """Return (n, d) codes and (n, d, d) metric tensors in units of the map."""
+    # how latent space changes along the map, in units of the representation
+    jacobian = model.rotation * (model.scale / model.unit)
+    return model.to_map(latent).numpy(), *((jacobian.T @ metric @ jacobian).numpy() for metric in metrics)
 
 
 def finalize(
@@ -121,13 +171,12 @@ def finalize(
         displacement = (evaluation.latent - codes).square().mean(1) / codes.var(0, correction=0).mean()
     model = setup.model.cpu().eval().requires_grad_(requires_grad=False)
     model.set_chart(chart)
-    # how latent space changes along the map, in units of the representation
-    jacobian = model.rotation * (model.scale / model.unit)
+    embedding, metric, encoder_metric = on_map(model, latent, evaluation.metric, evaluation.encoder_metric)
     return Fit(
         model=model,
-        embedding=model.to_map(latent).numpy(),
-        metric=(jacobian.T @ evaluation.metric @ jacobian).numpy(),
-        encoder_metric=(jacobian.T @ evaluation.encoder_metric @ jacobian).numpy(),
+        embedding=embedding,
+        metric=metric,
+        encoder_metric=encoder_metric,
         error=evaluation.error.numpy(),
         trained=setup.rows[setup.train.cpu().numpy()],
         held_out=setup.rows[setup.validation.cpu().numpy()],

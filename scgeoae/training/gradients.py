@@ -24,7 +24,6 @@ class Gradients(NamedTuple):
 
     of_refined: Callable[..., None]
     of_chords: Callable[..., None]
-    of_placed: Callable[..., None]
     gatherings: Callable[..., None]
 
 
@@ -37,7 +36,7 @@ def _mixed(x):
 
 
 @njit(inline="always")
-def _square(z, i, y, j, d):
+def squared_distance(z, i, y, j, d):
     """Return the squared distance between z_i and y_j."""
     square = float32(0)
     for c in range(d):
@@ -46,15 +45,15 @@ def _square(z, i, y, j, d):
 
 
 @njit(inline="always")
-def _attraction(z, i, y, j, per_square, affinity, d):
+def attraction(z, i, y, j, per_square, affinity, d):
     """Return the strength with which y_j attracts z_i."""
-    return affinity * per_square / (1 + _square(z, i, y, j, d) * per_square)
+    return affinity * per_square / (1 + squared_distance(z, i, y, j, d) * per_square)
 
 
 @njit(inline="always")
-def _repulsion(z, i, y, j, per_square, per_total, d):
+def repulsion(z, i, y, j, per_square, per_total, d):
     """Return the kernel of a pair, and the strength with which y_j repels z_i."""
-    kernel = 1 / (1 + _square(z, i, y, j, d) * per_square)
+    kernel = 1 / (1 + squared_distance(z, i, y, j, d) * per_square)
     return kernel, per_total * kernel * kernel * per_square
 
 
@@ -64,12 +63,12 @@ def _of_neighbors(i, a, b, z, narrowness_z, y, narrowness_y, offsets, partners, 
     of_a = of_b = kernels = float32(0)
     for edge in range(offsets[i], offsets[i + 1]):
         j = partners[edge]
-        strength = _attraction(z, i, y, j, narrowness_z[i] * narrowness_y[j], affinity[edge], d)
+        strength = attraction(z, i, y, j, narrowness_z[i] * narrowness_y[j], affinity[edge], d)
         of_a += strength * (z[i, a] - y[j, a])
         of_b += strength * (z[i, b] - y[j, b])
     for column in range(near.shape[1]):
         j = near[i, column]
-        kernel, strength = _repulsion(z, i, y, j, narrowness_z[i] * narrowness_y[j], per_total, d)
+        kernel, strength = repulsion(z, i, y, j, narrowness_z[i] * narrowness_y[j], per_total, d)
         kernels += kernel
         of_a -= strength * (z[i, a] - y[j, a])
         of_b -= strength * (z[i, b] - y[j, b])
@@ -123,9 +122,9 @@ def gradients(d: int) -> Gradients:
                     state += uint64(0xD1342543DE82EF95)
                     j = np.int64(((_mixed(state) >> uint64(32)) * uint64(n)) >> uint64(32))
                     # the near ones, and the cell itself, are counted already
-                    if _square(y_near, i, y_near, j, d) > reach[i]:
+                    if squared_distance(y_near, i, y_near, j, d) > reach[i]:
                         per_square = narrowness[i] * narrowness[j]
-                        kernel, strength = _repulsion(y, i, y, j, per_square, per_total * per_far, d)
+                        kernel, strength = repulsion(y, i, y, j, per_square, per_total * per_far, d)
                         kernels += per_far * kernel
                         of_a -= strength * (y[i, a] - y[j, a])
                         of_b -= strength * (y[i, b] - y[j, b])
@@ -142,7 +141,7 @@ def gradients(d: int) -> Gradients:
                 b = min(a + 1, d - 1)
                 of_a = of_b = float32(0)
                 for column in range(n_landmarks):
-                    square = _square(y, i, landmarks, column, d)
+                    square = squared_distance(y, i, landmarks, column, d)
                     if square > 0:
                         # two cells on one place that ought to be far apart are pushed by at most a multiple of the
                         # distance between them
@@ -152,47 +151,6 @@ def gradients(d: int) -> Gradients:
                 gradient[i, a] += of_a
                 if b > a:
                     gradient[i, b] += of_b
-
-    @njit(**COMPILED)
-    def of_placed(
-        start,
-        stop,
-        z,
-        narrowness_z,
-        y,
-        narrowness_y,
-        offsets,
-        partners,
-        affinity,
-        near,
-        far,
-        is_far,
-        per_far,
-        per_total,
-        gradient,
-        total,
-    ):
-        """Write the gradient that `of_refined` does, of cells at z among others at y, which stay.
-
-        The cells that are near, and a sample `far`, repel each cell. Those in row i of `is_far` count `per_far` times
-        each.
-        """
-        for i in range(start, stop):
-            for a in range(0, d, 2):
-                b = min(a + 1, d - 1)
-                of_a, of_b, kernels = _of_neighbors(
-                    i, a, b, z, narrowness_z, y, narrowness_y, offsets, partners, affinity, near, per_total, d
-                )
-                for column in range(len(far)):
-                    if is_far[i, column]:
-                        j = far[column]
-                        per_square = narrowness_z[i] * narrowness_y[j]
-                        kernel, strength = _repulsion(z, i, y, j, per_square, per_total * per_far, d)
-                        kernels += per_far * kernel
-                        of_a -= strength * (z[i, a] - y[j, a])
-                        of_b -= strength * (z[i, b] - y[j, b])
-                gradient[i, a], gradient[i, b] = of_a, of_b
-                total[i] = kernels
 
     @njit(**COMPILED)
     def gatherings(start, stop, y, neighbors, per_square, place, gain):
@@ -214,7 +172,7 @@ def gradients(d: int) -> Gradients:
                 for column in range(n_neighbors):
                     j = neighbors[i, column]
                     if j >= 0 and j != c:
-                        votes += 1 / (1 + _square(y, c, y, j, d) * per_square)
+                        votes += 1 / (1 + squared_distance(y, c, y, j, d) * per_square)
                 if candidate < 0:
                     own = votes
                 elif votes > most:
@@ -227,11 +185,11 @@ def gradients(d: int) -> Gradients:
                 j = neighbors[i, column]
                 if j < 0 or j == middle:
                     continue
-                square = _square(y, middle, y, j, d)
+                square = squared_distance(y, middle, y, j, d)
                 if square * per_square < 1:
                     weight = 1 / (1 + square * per_square)
                     total += weight
                     for a in range(d):
                         place[i, a] += weight * (y[j, a] - place[i, a]) / total
 
-    return Gradients(of_refined, of_chords, of_placed, gatherings)
+    return Gradients(of_refined, of_chords, gatherings)

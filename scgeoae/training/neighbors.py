@@ -121,7 +121,7 @@ class InvertedFile:
         if self.is_on_device:
             block = max(BLOCK, min(BLOCK_ON_DEVICE, TABLE_SIZE // ((k + N_SPARE) * points.shape[1])))
         for own in np.flatnonzero(np.diff(ends)):
-            candidates = self._candidates(int(own), k + 1 + N_SPARE)
+            candidates = self.candidates(int(own), k + 1 + N_SPARE)
             # from the middle of the list, as squares of long vectors leave no digits to distances between near cells
             middle = self.centers[own]
             compared = self.cells[candidates] - middle
@@ -148,7 +148,7 @@ class InvertedFile:
         # pair by pair, so that a point gets into the same list whatever others are asked for
         return torch.cdist(points, self.centers, compute_mode="donot_use_mm_for_euclid_dist").argmin(1)
 
-    def _candidates(self, own: int, least: int) -> Tensor:
+    def candidates(self, own: int, least: int) -> Tensor:
         """Return the positions of the cells in the lists nearest to one of them."""
         n_lists = len(self.nearest_lists)
         enough = max(N_PROBED * len(self.cells) // n_lists, LEAST_COMPARED, least)

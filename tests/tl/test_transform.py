@@ -5,13 +5,18 @@ import sys
 
 import anndata
 import numpy as np
+import pandas as pd
 import pytest
 import scanpy as sc
 from anndata import AnnData
 from scipy import sparse
 from sklearn.metrics import roc_auc_score
+from sklearn.neighbors import KNeighborsClassifier
 
 import scgeoae as sg
+from scgeoae import _matrix
+from scgeoae._matrix import dense
+from scgeoae.quality import outlier_detection
 
 from ..for_each import for_each
 
@@ -384,3 +389,64 @@ def test_the_layer_of_the_reference_is_looked_for(pair):
     sg.tl.transform(new, known)
     expected = new.layers["log"] @ known.varm["PCs"] - known.layers["log"].mean(0) @ known.varm["PCs"]
     np.testing.assert_allclose(new.obsm["X_pca"], expected, atol=1e-3)
+
+
+@for_each("refine", [False, None])
+def test_neither_the_reference_nor_the_new_cells_are_dense_as_a_whole(pair, monkeypatch, refine):
+    known, new = pair
+    known = known.copy()
+    sg.tl.geoae(known, refine=refine, n_steps=20, progress_bar=False)
+    monkeypatch.setattr(outlier_detection, "MAX_REFERENCE", 60)
+    expected = sg.tl.transform(new, known, copy=True)
+    read = []
+
+    def counted(matrix):
+        found = dense(matrix)
+        read.append(len(found))
+        return found
+
+    for module in (_matrix, outlier_detection):
+        monkeypatch.setattr(module, "dense", counted)
+    # 40 cells of ten components, or five of 80 genes
+    monkeypatch.setattr(_matrix, "BLOCK_SIZE", 400)
+    found = sg.tl.transform(new, known, copy=True)
+    assert len(read) > 20
+    # a fifth of the reference is in use for the outlier score
+    assert max(read) == 60
+    for name in ("X_geoae", "geoae_metric", "geoae_metric_encoder"):
+        np.testing.assert_allclose(found.obsm[name], expected.obsm[name], rtol=1e-4, atol=1e-5)
+    for name in ("geoae_outlier_score", "geoae_reconstruction_error", "geoae_log_area"):
+        np.testing.assert_allclose(found.obs[name], expected.obs[name], rtol=1e-4, atol=1e-4)
+
+
+@for_each("form", ["sparse", "dask", "backed"])
+def test_forms_of_the_reference(tmp_path, form):
+    adata = counts(200, 30)
+    known, new = adata[:150].copy(), adata[150:].copy()
+    sg.tl.geoae(known, use_rep="X", refine=False, n_steps=20, progress_bar=False)
+    expected = sg.tl.transform(new, known, copy=True)
+    if form == "dask":
+        known.X = pytest.importorskip("dask.array").from_array(known.X.toarray(), chunks=(40, 30))
+    elif form == "backed":
+        known.write_h5ad(tmp_path / "known.h5ad")
+        known = anndata.read_h5ad(tmp_path / "known.h5ad", backed="r")
+    found = sg.tl.transform(new, known, copy=True)
+    np.testing.assert_array_equal(found.obsm["X_geoae"], expected.obsm["X_geoae"])
+    np.testing.assert_allclose(
+        found.obs["geoae_outlier_score"], expected.obs["geoae_outlier_score"], rtol=1e-4, atol=1e-4
+    )
+
+
+def test_labels_of_several_columns_some_of_which_lack_cells(pair):
+    known, new = (adata.copy() for adata in pair)
+    rng = np.random.default_rng(0)
+    for name, n_missing in {"a": 0, "b": 100, "c": 100}.items():
+        known.obs[name] = pd.Categorical(rng.choice(["x", "y", "z"], size=known.n_obs))
+        known.obs.iloc[:n_missing, known.obs.columns.get_loc(name)] = np.nan
+    sg.tl.transform(new, known, obs=["a", "b", "c"])
+    for name in "abc":
+        known_labels = known.obs[name].cat.codes.to_numpy()
+        voter = KNeighborsClassifier(15).fit(known.obsm["X_pca"][known_labels >= 0], known_labels[known_labels >= 0])
+        shares = voter.predict_proba(new.obsm["X_pca"])
+        np.testing.assert_array_equal(new.obs[name].cat.codes, shares.argmax(1))
+        np.testing.assert_allclose(new.obs[f"{name}_confidence"], shares.max(1), rtol=1e-6)

@@ -13,6 +13,7 @@ from scgeoae.training.affinities import conditional
 from scgeoae.training.neighbors import nearest_neighbors
 from scgeoae.training.placement import Field, Reference, place
 from scgeoae.training.positions import N_NEAR
+from scgeoae.training.search import NeighborSearch
 
 from ..for_each import for_each
 
@@ -35,7 +36,7 @@ def sheet(n=300, m=60, features=6, seed=0):
 
 
 def field(model, reference, weight=0.25):
-    return Field(model, reference, weight)
+    return Field(model, NeighborSearch(reference.x), reference.codes, perplexity=10, divergence_weight=weight)
 
 
 def kernels(z, width, others, widths):
@@ -61,16 +62,36 @@ def test_the_field_is_that_of_all_cells_where_these_are_few():
     z = (x @ a).astype(np.float32)
     distance, near = of.tree.query(z, N_NEAR)
     width = of.width_at(distance)
-    partners = np.random.default_rng(0).integers(n, size=(len(z), 7))
+    partners = np.random.default_rng(0).integers(n, size=(len(z), 7)).astype(np.int32)
     affinity = np.random.default_rng(1).random((len(z), 7)).astype(np.float32)
-    force, total = of.divergence_gradient(z, width, near, of.is_far(z, distance[:, -1]), partners, affinity)
+    of_far = of.repulsion_of_far(z, 1 / width, distance[:, -1])
+    slope, metric = (
+        np.random.default_rng(2).normal(size=z.shape).astype(np.float32),
+        np.tile(2 * np.eye(2), (len(z), 1, 1)),
+    )
+    moved, kappa, per_feature = z.copy(), np.float32(0.25), np.float32(0.1)
+    of.loops.settle(
+        0, len(z), moved, 1 / width, reference.codes, of.narrowness, partners, affinity, near, of_far, slope,
+        metric.astype(np.float32), z, kappa, per_feature, np.float32(of.per_total), 1, np.float32(1e9),
+    )  # fmt: skip
     delta, per_square, w = kernels(z, width, reference.codes, of.width)
-    np.testing.assert_allclose(total, w.sum(1), rtol=1e-4)
-    expected = -of.per_total * np.einsum("mn,mnd->md", w**2 * per_square, delta)
+    gradient = -of.per_total * np.einsum("mn,mnd->md", w**2 * per_square, delta)
+    bound = np.empty(len(z))
     for i in range(len(z)):
         share = affinity[i] * (w * per_square)[i, partners[i]]
-        expected[i] += share @ delta[i, partners[i]]
-    np.testing.assert_allclose(force, expected, rtol=1e-3, atol=1e-4)
+        gradient[i] += share @ delta[i, partners[i]]
+        bound[i] = share.sum()
+    expected = (4 * kappa * gradient + per_feature * slope) / (4 * kappa * bound + 4 * per_feature)[:, None]
+    np.testing.assert_allclose(z - moved, expected, rtol=1e-3, atol=1e-4)
+    # shorter steps point the same way
+    at_most = np.median(np.linalg.norm(expected, axis=1))
+    again = z.copy()
+    of.loops.settle(
+        0, len(z), again, 1 / width, reference.codes, of.narrowness, partners, affinity, near, of_far, slope,
+        metric.astype(np.float32), z, kappa, per_feature, np.float32(of.per_total), 1, np.float32(at_most),
+    )  # fmt: skip
+    length = np.linalg.norm(expected, axis=1, keepdims=True)
+    np.testing.assert_allclose(z - again, expected * np.minimum(at_most / length, 1), rtol=1e-3, atol=1e-4)
 
 
 def test_a_sample_of_far_cells_stands_for_all_of_them():
@@ -79,10 +100,13 @@ def test_a_sample_of_far_cells_stands_for_all_of_them():
     z = (x @ a).astype(np.float32)
     distance, near = of.tree.query(z, N_NEAR)
     width = of.width_at(distance)
-    total = of.divergence_gradient(z, width, near, of.is_far(z, distance[:, -1]))[1]
-    expected = kernels(z, width, reference.codes, of.width)[2].sum(1)
+    found = of.repulsion_of_far(z, 1 / width, distance[:, -1])
+    delta, per_square, w = kernels(z, width, reference.codes, of.width)
+    np.put_along_axis(w, near, 0, axis=1)
+    expected = -of.per_total * np.einsum("mn,mnd->md", w**2 * per_square, delta)
     # 400 of 1,200
-    assert np.mean(total / expected) == pytest.approx(1, abs=0.05)
+    assert (found * expected).sum() / (expected**2).sum() == pytest.approx(1, abs=0.1)
+    assert np.corrcoef(found.ravel(), expected.ravel())[0, 1] > 0.9
     w = kernels(reference.codes, of.width, reference.codes, of.width)[2]
     np.fill_diagonal(w, 0)
     assert of.per_total == pytest.approx(len(w) / w.sum(), rel=0.1)
