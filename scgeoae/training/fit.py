@@ -109,7 +109,7 @@ def fit(
             unit_of_h = ambient.mean(setup.model.restore(setup.x[:MAX_MEASURED]))
             setup.model.ambient = ambient.divided_by(unit_of_h).on(chosen)
         all_x, near, pulled_to = None, graph, neighbors
-        # MPS lacks some of the operations
+        # MPS lacks some of the operations of what follows the first stage
         refined_on = chosen if chosen.type == "cuda" else torch.device("cpu")
         if settings.refines:
             all_x = setup.x.to(refined_on) if len(setup.x) == raw.shape[0] else _standardized(setup, raw, refined_on)
@@ -137,7 +137,10 @@ def fit(
                 start_from(setup, cells, layout, objective, settings, noise=noise)
             run = train(setup, cells, objective, settings, noise=noise, n_steps=n_steps, progress_bar=progress_bar)
 
-        setup.model.ambient = ambient
+        setup = setup._replace(
+            model=setup.model.to(refined_on), x=setup.x.to(refined_on), axes=setup.axes.to(refined_on)
+        )
+        setup.model.ambient = None if ambient is None else ambient.on(refined_on)
         codes, unit, interrupted_at = None, None, None
         if all_x is not None and near is not None and run.interrupted_at is None:
             # a layout to start at may have unrolled the data, and chords would roll them up again
@@ -150,9 +153,6 @@ def fit(
                 progress_bar=progress_bar,
                 n_threads=torch.get_num_threads(),
             )
-            setup = setup._replace(
-                model=setup.model.to(refined_on), x=setup.x.to(refined_on), axes=setup.axes.to(refined_on)
-            )
             codes, interrupted_at = _refined(setup, all_x, near, stage)
             if codes is not None and keeps_chords:
                 # a reader measures distances straight through the representation, not along the surface
@@ -162,6 +162,7 @@ def fit(
         chart = fit_chart(evaluation.latent if codes is None else codes, evaluation.metric, evaluation.principal)
         # the metric measures standardized units, each of which is `scale` units of the representation
         chart = chart._replace(unit=(chart.unit if unit is None else unit) * setup.standardization.scale)
+        setup.model.ambient = ambient
         return finalize(setup, evaluation, chart, run, codes=codes, noise=noise, interrupted_at=interrupted_at)
     except DEVICE_ERRORS as error:
         if not falls_back(error, device, chosen):
