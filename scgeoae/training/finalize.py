@@ -184,7 +184,7 @@ def finalize(
         step=run.step,
         factor=run.factor,
         digest=setup.standardization.digest,
-        environment=environment(setup.x.device),
+        environment=environment(setup.on_device.device),
         noise=noise,
         displacement=None if displacement is None else displacement.numpy(),
         interrupted_at=interrupted_at or run.interrupted_at,
