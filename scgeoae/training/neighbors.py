@@ -13,6 +13,7 @@ from sklearn.neighbors import NearestNeighbors
 from torch import Tensor
 
 from .._matrix import spread_rows
+from .._runtime import one_torch_thread, parallel_blocks
 from .device import native
 
 if TYPE_CHECKING:
@@ -43,6 +44,8 @@ N_PROBED, LEAST_COMPARED = 32, 2000
 # Cells compared at a time; on a device, where starting an operation takes as long as comparing some thousands; and
 # numbers in a table of points there, at most.
 BLOCK, BLOCK_ON_DEVICE, TABLE_SIZE = 1024, 8192, 2**26
+# Lists that a thread takes at a time.
+N_LISTS = 8
 # So many more are found by matrix products, whose rounding depends on how many cells are asked for, before their
 # distances are computed one by one.
 N_SPARE = 8
@@ -120,8 +123,9 @@ class InvertedFile:
         block = BLOCK
         if self.is_on_device:
             block = max(BLOCK, min(BLOCK_ON_DEVICE, TABLE_SIZE // ((k + N_SPARE) * points.shape[1])))
-        for own in np.flatnonzero(np.diff(ends)):
-            candidates = self.candidates(int(own), k + 1 + N_SPARE)
+
+        def compare(own: int) -> None:
+            candidates = self.candidates(own, k + 1 + N_SPARE)
             # from the middle of the list, as squares of long vectors leave no digits to distances between near cells
             middle = self.centers[own]
             compared = self.cells[candidates] - middle
@@ -139,6 +143,16 @@ class InvertedFile:
                 near, distance = self._nearest(points[asked], candidates[columns], k)
                 indices[order[asked]] = near
                 distances[order[asked]] = distance
+
+        lists = np.flatnonzero(np.diff(ends))
+
+        def compare_some(first: int, last: int) -> None:
+            with one_torch_thread():
+                for own in lists[first:last]:
+                    compare(int(own))
+
+        n_threads = 1 if self.is_on_device else torch.get_num_threads()
+        parallel_blocks(compare_some, len(lists), block=N_LISTS, n_threads=n_threads)
         return Neighbors(indices, distances) if self.is_on_device else Neighbors(indices.numpy(), distances.numpy())
 
     def _lists_of(self, points: Tensor) -> Tensor:

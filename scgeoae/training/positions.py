@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .._runtime import one_torch_thread, parallel_blocks
 from .affinities import affinity_edges
 from .device import native
 from .neighbors import Neighbors
@@ -140,6 +141,7 @@ class Positions:
         self.n_steps, self.rate, self.jumps = n_steps, rate, jumps
         self.divergence_weight, self.chord_weight = divergence_weight, chord_weight
         on_device = isinstance(native(x), Tensor)
+        self.n_threads = 1 if on_device else n_threads
         self.n_decoded = max(DECODED, min(DECODED_ON_DEVICE, TABLE_SIZE // x.shape[1])) if on_device else DECODED
         nearest, distances = (torch.as_tensor(part, device=x.device) for part in neighbors)
         self.nearest = nearest[:, :N_TOGETHER].contiguous()
@@ -208,20 +210,24 @@ class Positions:
         # somewhat more, so that rounding does not count the last one twice
         self.near = Near(indices, distance[:, -1] ** 2 * (1 + 1e-5), self.values.clone())
 
-    @torch.no_grad()
     def decode(self, model: Autoencoder) -> None:
         """Evaluate the decoder: the slope of the reconstruction error, and the chords of a new sample."""
         n, d = self.values.shape
         self.decoded_at = self.values.clone()
         self.slope, self.metric = torch.empty_like(self.values), self.values.new_empty(n, d, d)
         decoded = torch.empty_like(self.x)
-        for start in range(0, n, self.n_decoded):
-            rows = slice(start, start + self.n_decoded)
-            jet = model.decoder.jet(self.decoded_at[rows])
-            decoded[rows] = jet.values
-            transposed = jet.first.mT
-            self.slope[rows] = (transposed @ (jet.values - self.x[rows])[:, :, None])[:, :, 0]
-            self.metric[rows] = transposed @ jet.first
+
+        def evaluate(start: int, stop: int) -> None:
+            rows = slice(start, stop)
+            # both modes belong to the thread
+            with torch.no_grad(), one_torch_thread():
+                jet = model.decoder.jet(self.decoded_at[rows])
+                decoded[rows] = jet.values
+                transposed = jet.first.mT
+                self.slope[rows] = (transposed @ (jet.values - self.x[rows])[:, :, None])[:, :, 0]
+                self.metric[rows] = transposed @ jet.first
+
+        parallel_blocks(evaluate, n, block=self.n_decoded, n_threads=self.n_threads)
         sample = torch.from_numpy(self.random.integers(n, size=N_LANDMARKS)).to(decoded.device)
         self.landmarks = self.decoded_at[sample]
         chords, lengths = (native(_distances(points, points[sample])) for points in (decoded, self.decoded_at))

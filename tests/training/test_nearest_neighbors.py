@@ -195,3 +195,11 @@ def test_neighbors_within_a_sample_are_the_same_from_arrays_and_tensors():
     for cell, row in enumerate(found.numpy()):
         kept = [j for j in table[rows[cell]] if j in allowed]
         np.testing.assert_array_equal(rows[row], np.resize(kept or rows[cell], 6))
+
+
+def test_every_number_of_threads_finds_the_same(monkeypatch):
+    x = clusters()
+    alone = InvertedFile(x, 0).nearest(10)
+    monkeypatch.setattr("torch.get_num_threads", lambda: 3)
+    for one, other in zip(InvertedFile(x, 0).nearest(10), alone, strict=True):
+        np.testing.assert_array_equal(one, other)
