@@ -83,7 +83,7 @@ def imports_of(path: Path) -> set[str]:
     return found
 
 
-FLOORS = dict.fromkeys(("_arguments", "_files", "_matrix", "_runtime", "_search"), 0)
+FLOORS = dict.fromkeys(("_arguments", "_files", "_matrix", "_runtime"), 0)
 FLOORS |= {"nn": 1, "geometry": 1, "graphs": 1, "quality": 1, "training": 2, "_anndata": 3}
 FLOORS |= dict.fromkeys(("tl", "pl", "get", "datasets", "model"), 4)
 

@@ -8,12 +8,10 @@ import numpy as np
 from scipy.optimize import brentq
 from scipy.spatial import KDTree
 from scipy.special import beta
+from sklearn.neighbors import NearestNeighbors
 from sklearn.random_projection import GaussianRandomProjection
 
 from .._matrix import blocks, dense
-from .._runtime import one_blas_thread, parallel_blocks
-from .._search import BLOCK, Search, nearest
-from .distances import thread_count
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -239,39 +237,29 @@ class Detector:
         self.along = axes * np.maximum(shared, LEAST_SHARED)
         extent, self.white = np.linalg.eigh(noise)
         self.white /= np.sqrt(np.maximum(extent, max(LEAST_NOISE * extent[-1], TINY**2)))
-        with one_blas_thread():
-            self.near = Search((known @ self.along).astype(np.float32))
-            self.toward = Search(_unit(known @ self.white).astype(np.float32))
-            near, distance = _nearest_others(self.near, N_DISTANCES)
-            self.own = _log_mean(distance)
-            self.far = Tail(self.own - self.own[near].mean(1))
-            self.apart = Tail(_log_mean(_nearest_others(self.toward, N_DIRECTIONS)[1]))
+        self.near = _index(known @ self.along, N_DISTANCES)
+        self.toward = _index(_unit(known @ self.white), N_DIRECTIONS)
+        # without the cell itself
+        distance, near = self.near.kneighbors()
+        self.own = _log_mean(distance)
+        self.far = Tail(self.own - self.own[near].mean(1))
+        self.apart = Tail(_log_mean(self.toward.kneighbors()[0]))
         self.surprise = self.far.known + self.apart.known
         self.middle, high = np.quantile(self.surprise, [0.5, 1 - (SHARE_KNOWN if made_of is None else SHARE)])
         self.unit = max(high - self.middle, TINY)
 
     def find(self, x: NDArray[Any]) -> Outliers:
         """Return the scores of (n, D) cells."""
-        score = np.empty(len(x), dtype=np.float32)
-
-        def find(start: int, stop: int) -> None:
-            score[start:stop] = self._score(x[start:stop])
-
-        with one_blas_thread():
-            parallel_blocks(find, len(x), block=BLOCK, n_threads=thread_count())
-        return Outliers(score, score > 1)
-
-    def _score(self, x: NDArray[Any]) -> NDArray[np.float32]:
         x = (x if self.project is None else self.project.transform(x)) - self.center
         x /= self.size
-        near, distance = self.near.nearest((x @ self.along).astype(np.float32), _k(self.near, N_DISTANCES))
+        distance, near = self.near.kneighbors((x @ self.along).astype(np.float32))
         far = self.far(_log_mean(distance) - self.own[near].mean(1))
-        toward = _unit(x @ self.white).astype(np.float32)
-        apart = self.apart(_log_mean(self.toward.nearest(toward, _k(self.toward, N_DIRECTIONS))[1]))
+        apart = self.apart(_log_mean(self.toward.kneighbors(_unit(x @ self.white).astype(np.float32))[0]))
         # a cell of the reference is not compared with itself
         gap, same = self.seen.query(x, distance_upper_bound=SAME)
         surprise = np.where(np.isfinite(gap), np.append(self.surprise, 0)[same], far + apart)
-        return np.clip((surprise - self.middle) / self.unit, -MAX_SCORE, MAX_SCORE).astype(np.float32)
+        score = np.clip((surprise - self.middle) / self.unit, -MAX_SCORE, MAX_SCORE).astype(np.float32)
+        return Outliers(score, score > 1)
 
 
 class Tail:
@@ -297,22 +285,14 @@ def _noise(x: Floats) -> Floats:
     """Return the covariance, (D, D), of cells around the mean of their neighbors."""
     k = min(N_DIRECTIONS, len(x) - 1)
     some = x[:: -(-len(x) // MAX_NEIGHBORHOODS)]
-    cells = x.astype(np.float32)
-    near = nearest(Search(cells), some.astype(np.float32), k + 1)[0][:, 1:]
+    near = NearestNeighbors(n_neighbors=k + 1).fit(x).kneighbors(some, return_distance=False)[:, 1:]
     away = some - x[near].mean(1)
     return away.T @ away / len(away) * k / (k + 1)
 
 
-def _k(search: Search, k: int) -> int:
-    return min(k, len(search.cells) - 1)
-
-
-def _nearest_others(search: Search, k: int) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-    """Return rows and distances of the k nearest others of each of the cells, (m, k)."""
-    indices, distances = nearest(search, search.cells, _k(search, k) + 1)
-    # the cell itself goes last; among many equal ones it may be missing
-    order = np.argsort(indices == np.arange(len(indices))[:, None], axis=1, kind="stable")[:, :-1]
-    return np.take_along_axis(indices, order, axis=1), np.take_along_axis(distances, order, axis=1)
+def _index(x: Floats, k: int) -> NearestNeighbors:
+    """Return what finds the `k` nearest of (n, D) cells, or as many as a cell has others."""
+    return NearestNeighbors(n_neighbors=min(k, len(x) - 1)).fit(x.astype(np.float32))
 
 
 def _log_mean(distances: NDArray[np.floating]) -> Floats:

@@ -21,8 +21,8 @@ from ..geometry import anisotropy
 from ..quality.outlier_detection import Detector, Moments, moments
 from ..training import Settings
 from ..training.finalize import evaluate_model, on_map
+from ..training.neighbors import NeighborSearch
 from ..training.placement import Field
-from ..training.search import NeighborSearch
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -82,6 +82,22 @@ def nearest_neighbors(
     return InvertedFile(x, seed).nearest(k, of) if len(x) > MAX_EXACT else _compare_all(x, k, of)
 
 
+class NeighborSearch:
+    """Finds neighbors of points as `nearest_neighbors` does, among (n, D) cells that stay the same from call to call.
+
+    A point has the same neighbors whatever others are asked for.
+    """
+
+    def __init__(self, x: NDArray[np.float32], seed: int = 0) -> None:
+        self.cells = InvertedFile(x, seed) if len(x) > MAX_EXACT else x
+
+    def nearest(self, points: NDArray[np.float32], k: int) -> Neighbors:
+        """Return the `k` nearest cells to each of the (m, D) points."""
+        if isinstance(self.cells, InvertedFile):
+            return self.cells.nearest(k, points)
+        return _compare_all(self.cells, k, points)
+
+
 def _compare_all(x: NDArray[np.float32] | Tensor, k: int, of: NDArray[np.float32] | Tensor | None) -> Neighbors:
     if isinstance(x, Tensor):
         return InvertedFile(x, 0, compares_all=True).nearest(k, of)

@@ -10,8 +10,8 @@ from scipy.spatial import KDTree
 
 from .._runtime import one_torch_thread, parallel_blocks
 from .affinities import conditional, n_affinities
+from .neighbors import NeighborSearch
 from .positions import LEAST_SHARE, N_NEAR, SHARED, WIDTH_NEIGHBOR, kernel_widths
-from .search import NeighborSearch
 from .settling import loops
 
 if TYPE_CHECKING:

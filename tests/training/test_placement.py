@@ -10,10 +10,9 @@ from sklearn.neighbors import NearestNeighbors
 
 from scgeoae.training import Settings, fit, placement
 from scgeoae.training.affinities import conditional
-from scgeoae.training.neighbors import nearest_neighbors
+from scgeoae.training.neighbors import NeighborSearch, nearest_neighbors
 from scgeoae.training.placement import Field, Reference, place
 from scgeoae.training.positions import N_NEAR
-from scgeoae.training.search import NeighborSearch
 
 from ..for_each import for_each
 
