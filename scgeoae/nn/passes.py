@@ -206,7 +206,9 @@ class _FusedPass(torch.autograd.Function):
 def _add_product(p: Parameter, a: Tensor, b: Tensor) -> None:
     """Add a matrix product to the gradient of a parameter."""
     if p.grad is None:
-        p.grad = product(a, b, out=gradient_room(p))
+        # in the order of the parameter in memory, which autograd expects of a gradient
+        room = gradient_room(p)
+        p.grad = product(a, b, out=torch.empty_like(p) if room is None else room)
     else:
         p.grad.addmm_(a, b)
 
