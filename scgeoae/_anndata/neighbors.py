@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 # Cells whose neighbors are measured at a time.
 BLOCK = 1024
+# Share by which a stored length may differ from the distance in the representation: some programs compute in half
+# precision.
+SAME_LENGTH = 0.01
 
 
 def choose_neighbors(
@@ -66,27 +69,38 @@ def choose_graph(adata: AnnData, representation: Representation, *, key: str | N
 def neighbors_of(adata: AnnData, representation: Representation, *, k: int) -> Neighbors:
     """Return the k nearest others of each cell in the representation, and their Euclidean distances.
 
-    Up to 20,000 cells, they are found exactly. Beyond, they are those of ``uns["neighbors"]`` if this graph was made
-    from the same representation and has at least k − 1 of each cell (Scanpy counts the cell itself), or are searched
-    for.
+    Up to 20,000 cells, they are found exactly. Beyond, they are those of ``uns["neighbors"]`` if this graph has at
+    least k − 1 of each cell (Scanpy counts the cell itself) and its distances are the Euclidean ones in the
+    representation as it is now, or are searched for.
     """
     x = representation.dense()
     if len(x) <= MAX_EXACT:
         return nearest_neighbors(x, k)
     # a small variation on a large offset survives in float32
     x = (x - x.mean(0)).astype(np.float32, copy=False)
-    stored = choose_neighbors(adata, representation, key=None, k=k)
-    n_stored = 0 if stored is None else int((stored >= 0).sum(1).min())
-    if stored is None or n_stored < k - 1:
-        return nearest_neighbors(x, k)
-    indices = stored[:, :n_stored]
+    stored = _stored(adata, representation, x, k)
+    return nearest_neighbors(x, k) if stored is None else stored
+
+
+def _stored(adata: AnnData, representation: Representation, x: NDArray[np.float32], k: int) -> Neighbors | None:
+    """Return the neighbors in ``uns["neighbors"]`` of (n, D) cells, None if `neighbors_of` cannot use them."""
+    entry = _entry(adata, None)
+    if entry is None or not _is_of(entry.get("params", {}), representation, adata):
+        return None
+    indices, lengths = _nearest(_graph(adata, entry), k)
+    n_stored = int((indices >= 0).sum(1).min())
+    if n_stored < k - 1:
+        return None
+    indices, lengths = indices[:, :n_stored], lengths[:, :n_stored]
     distances = np.empty(indices.shape, dtype=np.float32)
 
     def measure(start: int, stop: int) -> None:
         distances[start:stop] = np.linalg.norm(x[indices[start:stop]] - x[start:stop, None], axis=2)
 
     parallel_blocks(measure, len(x), block=BLOCK)
-    return Neighbors(indices, distances)
+    # a graph of another metric, or of what the representation was before, has other lengths
+    is_same = np.allclose(lengths, distances, rtol=SAME_LENGTH, atol=SAME_LENGTH * float(np.median(distances)))
+    return Neighbors(indices, distances) if is_same else None
 
 
 def _entry(adata: AnnData, key: str | None) -> Mapping[str, Any] | None:
@@ -103,10 +117,15 @@ def _entry(adata: AnnData, key: str | None) -> Mapping[str, Any] | None:
     raise KeyError(msg)
 
 
-def _distances(adata: AnnData, entry: Mapping[str, Any]) -> sparse.csr_matrix:
+def _graph(adata: AnnData, entry: Mapping[str, Any]) -> sparse.csr_matrix:
     slot = entry.get("distances_key", "distances")
-    distances = real_graph(adata.obsp[slot], f"adata.obsp[{slot!r}]")
+    return real_graph(adata.obsp[slot], f"adata.obsp[{slot!r}]")
+
+
+def _distances(adata: AnnData, entry: Mapping[str, Any]) -> sparse.csr_matrix:
+    distances = _graph(adata, entry)
     if not (np.isfinite(distances.data) & (distances.data >= 0)).all():
+        slot = entry.get("distances_key", "distances")
         msg = f"adata.obsp[{slot!r}] has distances that are negative or not finite; run sc.pp.neighbors again."
         raise ValueError(msg)
     return distances

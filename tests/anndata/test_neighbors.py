@@ -9,6 +9,7 @@ from sklearn.neighbors import NearestNeighbors
 
 from scgeoae._anndata.neighbors import choose_neighbors, neighbors_of
 from scgeoae._anndata.representation import choose_representation
+from scgeoae.training.neighbors import nearest_neighbors
 
 from ..for_each import for_each
 
@@ -115,21 +116,34 @@ def distances_to(x, indices):
     return np.linalg.norm(x[indices].astype(np.float64) - x[:, None], axis=2)
 
 
-@for_each("metric", ["euclidean", "cosine"])
-def test_beyond_an_exact_search_the_graph_of_scanpy_is_used(adata, metric):
+def test_beyond_an_exact_search_the_graph_of_scanpy_is_used(adata):
     x = adata.obsm["X_pca"]
     representation = choose_representation(adata, use_rep="X_pca", n_pcs=None, layer=None)
     # Scanpy counts the cell itself
-    sc.pp.neighbors(adata, n_neighbors=15, use_rep="X_pca", metric=metric)
+    sc.pp.neighbors(adata, n_neighbors=15, use_rep="X_pca")
     exact = neighbors_of(adata, representation, k=15)
     np.testing.assert_array_equal(exact.indices, nearest(x, 15))
 
     with few_are_exact():
         found = neighbors_of(adata, representation, k=15)
-    expected = NearestNeighbors(n_neighbors=14, metric=metric).fit(x).kneighbors(return_distance=False)
-    np.testing.assert_array_equal(found.indices, expected)
-    # lengths are those of the representation, whatever the graph was made with
-    np.testing.assert_allclose(found.distances, distances_to(x, expected), rtol=1e-5)
+    np.testing.assert_array_equal(found.indices, nearest(x, 15)[:, :14])
+    np.testing.assert_allclose(found.distances, distances_to(x, found.indices), rtol=1e-5)
+
+
+@for_each("how", ["another metric", "another representation since", "a missing length"])
+def test_a_graph_of_other_distances_is_not_used(adata, how):
+    representation = choose_representation(adata, use_rep="X_pca", n_pcs=None, layer=None)
+    with few_are_exact():
+        expected = neighbors_of(adata, representation, k=14)
+        sc.pp.neighbors(adata, use_rep="X_pca", metric="cosine" if how == "another metric" else "euclidean")
+        if how == "another representation since":
+            adata.obsm["X_pca"] = np.ascontiguousarray(adata.obsm["X_pca"][::-1])
+            representation = choose_representation(adata, use_rep="X_pca", n_pcs=None, layer=None)
+            expected = nearest_neighbors(adata.obsm["X_pca"] - adata.obsm["X_pca"].mean(0), 14)
+        elif how == "a missing length":
+            adata.obsp["distances"].data[5] = np.nan
+        found = neighbors_of(adata, representation, k=14)
+    np.testing.assert_array_equal(found.indices, expected.indices)
 
 
 @for_each("offset", [0, 1e6])
