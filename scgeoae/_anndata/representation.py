@@ -41,15 +41,18 @@ class Representation:
         """Return a NumPy array, or raise if it has NaN or, unless `may_be_equal`, all cells are equal."""
         return _checked(dense(self.matrix), self.name, may_be_equal=may_be_equal)
 
-    def check_finite(self) -> None:
-        """Raise if there is NaN, or a value that float32 does not hold, in a matrix that is read block by block."""
-        n_bad, is_finite = 0, True
+    def check(self, *, may_be_equal: bool = False) -> None:
+        """Raise as `dense` does, for a matrix that is read block by block."""
+        n_bad, is_finite, low, high = 0, True, np.inf, -np.inf
         for _, block in blocks(self.matrix):
             bad = _beyond_float32(block).any(axis=1)
             n_bad += int(np.count_nonzero(bad))
             is_finite &= bool(np.isfinite(block[bad]).all())
+            low, high = np.minimum(low, block.min(0)), np.maximum(high, block.max(0))
         if n_bad:
             raise _not_finite(n_bad, self.matrix.shape[0], self.name, is_finite=is_finite)
+        if not may_be_equal:
+            _check_varies(low, high, self.matrix.shape[0], self.name)
 
     def in_memory(self) -> Any:
         """Return a NumPy array or a CSR matrix, or raise if it has NaN or, unless sparse, all cells are equal."""
@@ -282,12 +285,17 @@ def _checked(matrix: NDArray[Any], name: str, *, may_be_equal: bool = False) -> 
     _check_finite(matrix, name)
     if matrix.dtype == bool:
         matrix = matrix.astype(np.float32)
-    # models compute in float32, where smaller differences vanish
-    varies = np.subtract(matrix.max(0), matrix.min(0), dtype=np.float64) > np.finfo(np.float32).tiny
-    if not (may_be_equal or varies.any()):
-        msg = f"All {len(matrix)} cells are equal in {name}, so there is no structure in it."
-        raise ValueError(msg)
+    if not may_be_equal:
+        _check_varies(matrix.min(0), matrix.max(0), len(matrix), name)
     return matrix
+
+
+def _check_varies(low: Any, high: Any, n: int, name: str) -> None:
+    """Raise if the least and the largest values of each column of n cells are the same."""
+    # models compute in float32, where smaller differences vanish
+    if not (np.subtract(high, low, dtype=np.float64) > np.finfo(np.float32).tiny).any():
+        msg = f"All {n} cells are equal in {name}, so there is no structure in it."
+        raise ValueError(msg)
 
 
 def check_real(matrix: Any, name: str) -> None:

@@ -247,7 +247,7 @@ def transform(
     )
     check_writable(adata_new, copy=copy)
     start = logg.info(f"placing {adata_new.n_obs} cells on the map in adata.obsm[{m.slot!r}]")
-    representation.check_finite()
+    representation.check(may_be_equal=True)
     if not allow_subset:
         m.check_whole()
     placed = _place(representation, m, positions, labels)
@@ -308,7 +308,7 @@ def _place(
 ) -> Placed:
     """Place new cells block by block."""
     model, matrix = m.autoencoder, representation.matrix
-    m.representation.check_finite()
+    m.representation.check()
     detector = Detector(m.representation.matrix, _made_of(model.genes, m.representation.matrix))
     field, vote = _field_and_vote(m, positions, labels)
     parts, votes = [], []
@@ -318,8 +318,9 @@ def _place(
         if field is not None:
             # what float32 does not hold has no place, and no error either
             fits = torch.from_numpy(x).square().sum(1).isfinite().numpy()
-            codes = torch.full((len(x), model.n_components), torch.nan)
-            codes[fits] = torch.from_numpy(field.place(x[fits]))
+            codes = torch.full((len(x), model.n_components), torch.nan, dtype=torch.float32)
+            if fits.any():
+                codes[fits] = torch.from_numpy(field.place(x[fits]))
         found = evaluate_model(model, x, np.asarray, codes=codes)
         of_map = on_map(model, found.latent if codes is None else codes, found.metric, found.encoder_metric)
         error = (found.error * (x.shape[1] * float(model.scale) ** 2)).numpy()

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import scanpy as sc
+import torch
 from anndata import AnnData
 from scipy import sparse
 from sklearn.metrics import roc_auc_score
@@ -450,3 +451,27 @@ def test_labels_of_several_columns_some_of_which_lack_cells(pair):
         shares = voter.predict_proba(new.obsm["X_pca"])
         np.testing.assert_array_equal(new.obs[name].cat.codes, shares.argmax(1))
         np.testing.assert_allclose(new.obs[f"{name}_confidence"], shares.max(1), rtol=1e-6)
+
+
+def test_cells_all_too_far_for_float32_say_so(pair):
+    known, new = (adata.copy() for adata in pair)
+    new.obsm["X_far"] = np.full((new.n_obs, 10), 1e20, dtype=np.float32)
+    with pytest.raises(ValueError, match=r"100 of 100 cells .* too far"):
+        sg.tl.transform(new, known, use_rep="X_far")
+
+
+def test_a_subset_of_one_cell_has_no_structure(pair):
+    known, new = (adata.copy() for adata in pair)
+    with pytest.raises(ValueError, match="All 1 cells are equal"):
+        sg.tl.transform(new, known[:1].copy(), allow_subset=True)
+
+
+def test_the_default_type_of_torch_does_not_matter(pair):
+    known, new = (adata.copy() for adata in pair)
+    placed = sg.tl.transform(new, known, copy=True)
+    torch.set_default_dtype(torch.float64)
+    try:
+        again = sg.tl.transform(new, known, copy=True)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    np.testing.assert_array_equal(again.obsm["X_geoae"], placed.obsm["X_geoae"])
