@@ -9,6 +9,7 @@ import numpy as np
 from scanpy import logging as logg
 
 from .._arguments import check_name
+from .._matrix import spread_rows
 from .._runtime import parallel_blocks
 from ..training.neighbors import MAX_EXACT, Neighbors, nearest_neighbors
 from .representation import real_graph, representation_of_graph
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 # Cells whose neighbors are measured at a time.
 BLOCK = 1024
+# Cells whose median is the origin.
+N_CENTER = 1000
 # Share by which a stored length may differ from the distance in the representation: some programs compute in half
 # precision.
 SAME_LENGTH = 0.01
@@ -76,8 +79,9 @@ def neighbors_of(adata: AnnData, representation: Representation, *, k: int) -> N
     x = representation.dense()
     if len(x) <= MAX_EXACT:
         return nearest_neighbors(x, k)
-    # a small variation on a large offset survives in float32
-    x = (x - x.mean(0)).astype(np.float32, copy=False)
+    # a small variation on a large offset survives in float32, also beside a cell that is far from all others
+    center = np.median(x[spread_rows(len(x), N_CENTER)], axis=0)
+    x = (x - center).astype(np.float32, copy=False)
     stored = _stored(adata, representation, x, k)
     return nearest_neighbors(x, k) if stored is None else stored
 
