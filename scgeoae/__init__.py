@@ -28,6 +28,10 @@ def __getattr__(name: str) -> Any:
         return import_module(".nn.arrays", __name__).load if name == "load" else import_module(f".{name}", __name__)
     finally:
         if was_enabled:
+            if not gc.get_freeze_count():
+                # this moves them to the oldest generation; as young ones they would all be searched at once
+                gc.freeze()
+                gc.unfreeze()
             gc.enable()
 
 
