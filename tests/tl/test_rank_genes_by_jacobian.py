@@ -16,7 +16,7 @@ from ..for_each import for_each
 
 @pytest.fixture(scope="module")
 def plane():
-    """A flat sheet of two directions; along the first "a" rises and "d" falls, along the second "b" falls; "c" is noise."""
+    """A flat sheet: along the first direction "a" rises and "d" falls, along the second "b" falls; "c" is noise."""
     rng = np.random.default_rng(0)
     t = rng.uniform(-1, 1, size=(400, 2)) * [3, 1]
     x = np.column_stack([2 * t[:, 0], -t[:, 1], 0.01 * rng.normal(size=400), -0.5 * t[:, 0]])
