@@ -29,7 +29,7 @@ def find_onednn() -> Callable[[Tensor, Tensor], Tensor] | None:
         operator = torch.ops.mkldnn._linear_pointwise.default  # noqa: SLF001
 
         def multiply(a: Tensor, b: Tensor) -> Tensor:
-            return operator(a, b.T, None, "none", [], "")  # type: ignore[no-any-return]
+            return operator(a, b.T, None, "none", [], "")
 
         a, b = torch.arange(18, dtype=torch.float32, device="cpu").view(6, 3).split([2, 4])
         return multiply if torch.equal(multiply(a, b.T), torch.mm(a, b.T)) else None

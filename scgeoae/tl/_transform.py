@@ -87,7 +87,7 @@ class Vote:
         """Return by name the codes of the labels of (n, D) cells, (n,), and the shares that have them, (n,)."""
         found = {}
         for search, rows, names in self.searches.values():
-            voters = rows[search.nearest(x, min(N_VOTERS, len(rows))).indices]
+            voters = rows[search.nearest(min(N_VOTERS, len(rows)), of=x).indices]
             for name in names:
                 votes = self.labels[name].codes[voters]
                 counts = (votes[:, :, None] == votes[:, None]).sum(2)

@@ -60,17 +60,8 @@ class Neighbors(NamedTuple):
     """(n, k) float32; infinite where a cell has fewer."""
 
 
-def nearest_neighbors(
-    x: NDArray[np.float32] | Tensor, k: int, *, of: NDArray[np.float32] | Tensor | None = None, seed: int = 0
-) -> Neighbors:
-    """Return the `k` nearest others of each of the (n, D) cells, or the `k` nearest of them to each of the (m, D) `of`.
-
-    Exact up to 20,000 cells. Beyond, the cells are sorted into 4 √n lists around the centers of a k-means clustering,
-    and each cell is compared with those in the lists nearest to its own (an inverted file; Jégou, Douze & Schmid 2011).
-    This finds nearly all neighbors in time proportional to n √n, and consists of matrix products.
-
-    Arrays are searched with scikit-learn and give arrays. Tensors are searched on their device, in PyTorch alone, and
-    give tensors.
+def nearest_neighbors(x: NDArray[np.float32] | Tensor, k: int, *, seed: int = 0) -> Neighbors:
+    """Return the `k` nearest others of each of the (n, D) cells, as `NeighborSearch` finds them.
 
     Examples
     --------
@@ -79,23 +70,28 @@ def nearest_neighbors(
     >>> nearest_neighbors(np.array([[0.0], [1.0], [3.0]], dtype=np.float32), 1).indices.ravel()
     array([1, 0, 1], dtype=int32)
     """
-    return InvertedFile(x, seed).nearest(k, of) if len(x) > MAX_EXACT else _compare_all(x, k, of)
+    return NeighborSearch(x, seed).nearest(k)
 
 
 class NeighborSearch:
-    """Finds neighbors of points as `nearest_neighbors` does, among (n, D) cells that stay the same from call to call.
+    """A search among (n, D) cells, which stay the same from call to call. Arrays give arrays, and tensors give tensors.
 
-    A point has the same neighbors whatever others are asked for.
+    It is exact up to 20,000 cells. Beyond, the cells are sorted into 4 √n lists around the centers of a k-means
+    clustering, and each cell is compared with those in the lists nearest to its own (an inverted file; Jégou, Douze &
+    Schmid 2011). This finds nearly all neighbors in time proportional to n √n, by matrix products.
+
+    Among arrays, a point has the same neighbors whatever others are asked for. Tensors are searched on their device, in
+    PyTorch alone.
     """
 
-    def __init__(self, x: NDArray[np.float32], seed: int = 0) -> None:
+    def __init__(self, x: NDArray[np.float32] | Tensor, seed: int = 0) -> None:
         self.cells = InvertedFile(x, seed) if len(x) > MAX_EXACT else x
 
-    def nearest(self, points: NDArray[np.float32], k: int) -> Neighbors:
-        """Return the `k` nearest cells to each of the (m, D) points."""
+    def nearest(self, k: int, of: NDArray[np.float32] | Tensor | None = None) -> Neighbors:
+        """Return the `k` nearest others of each cell, or the `k` nearest cells to each of the (m, D) points `of`."""
         if isinstance(self.cells, InvertedFile):
-            return self.cells.nearest(k, points)
-        return _compare_all(self.cells, k, points)
+            return self.cells.nearest(k, of)
+        return _compare_all(self.cells, k, of)
 
 
 def _compare_all(x: NDArray[np.float32] | Tensor, k: int, of: NDArray[np.float32] | Tensor | None) -> Neighbors:

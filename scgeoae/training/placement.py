@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -10,7 +10,6 @@ from scipy.spatial import KDTree
 
 from .._runtime import one_torch_thread, parallel_blocks
 from .affinities import conditional, n_affinities
-from .neighbors import NeighborSearch
 from .positions import LEAST_SHARE, N_NEAR, SHARED, WIDTH_NEIGHBOR, kernel_widths
 from .settling import loops
 
@@ -18,6 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ..nn import Autoencoder
+    from .neighbors import NeighborSearch
 
 # How often the near cells are searched for and the decoder is evaluated, the steps in between, and their length at
 # most, in median widths. Places are then 0.001 widths (median) from where ten times as many steps lead.
@@ -29,28 +29,6 @@ SAME = 1e-3
 # Cells that a thread takes at a time. Blocks for the decoder are filled up, because a matrix product of another size
 # may round otherwise.
 BLOCK = 512
-
-
-class Reference(NamedTuple):
-    """The cells of a map, in standardized units and latent space."""
-
-    x: NDArray[np.float32]
-    """(n, D)"""
-    codes: NDArray[np.float32]
-    """(n, d)"""
-
-
-def place(
-    model: Autoencoder,
-    x: NDArray[np.float32],
-    reference: Reference,
-    *,
-    perplexity: float,
-    divergence_weight: float,
-) -> NDArray[np.float32]:
-    """Return the (m, d) codes of the (m, D) cells, which are placed among those of the `reference` (`Field`)."""
-    search = NeighborSearch(reference.x)
-    return Field(model, search, reference.codes, perplexity=perplexity, divergence_weight=divergence_weight).place(x)
 
 
 class Field:
@@ -99,7 +77,7 @@ class Field:
 
     def place(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the (m, d) codes of (m, D) standardized cells."""
-        neighbors = self.search.nearest(x, self.n_partners)
+        neighbors = self.search.nearest(self.n_partners, of=x)
         same = neighbors.distances[:, 0] <= SAME * neighbors.distances[:, -1]
         placed = np.ascontiguousarray(self.codes[neighbors.indices[:, 0]])
         new = np.flatnonzero(~same)
