@@ -66,9 +66,9 @@ def choose_graph(adata: AnnData, representation: Representation, *, key: str | N
 def neighbors_of(adata: AnnData, representation: Representation, *, k: int) -> Neighbors:
     """Return the k nearest others of each cell in the representation, and their Euclidean distances.
 
-    Up to 20,000 cells, they are found exactly. Beyond, they are those of ``uns["neighbors"]`` if this graph was made
-    from the same representation and has at least k − 1 of each cell (Scanpy counts the cell itself), or are searched
-    for.
+    Up to 20,000 cells, the search is exact. Beyond, the neighbors are those of ``uns["neighbors"]`` if this graph was
+    made from the same representation and has at least k − 1 of each cell (Scanpy counts the cell itself); otherwise, a
+    search finds nearly all of them.
     """
     x = representation.dense()
     if len(x) <= MAX_EXACT:

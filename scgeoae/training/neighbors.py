@@ -33,7 +33,7 @@ NOISE = 0.25
 MAX_NOISE_LENGTH = 2 / 3
 # Number of cells from which this distance is taken.
 N_NOISE_CELLS = 1000
-# Up to so many cells all pairs are compared, which takes two seconds on two cores.
+# Up to so many cells the search is exact: comparing all pairs takes two seconds on two cores.
 MAX_EXACT = 20_000
 # Lists for each root of the number of cells.
 LISTS_PER_ROOT = 4
@@ -41,13 +41,13 @@ LISTS_PER_ROOT = 4
 SAMPLE_PER_LIST, N_ITERATIONS = 30, 8
 # Lists that a cell is compared with, and cells in them at least: 200,000 cells take 11 s on two cores for 75 neighbors.
 N_PROBED, LEAST_COMPARED = 32, 2000
-# Cells compared at a time; on a device, where starting an operation takes as long as comparing some thousands; and
-# numbers in a table of points there, at most.
+# Cells compared at a time: more on a device, where starting an operation takes as long as comparing thousands of them,
+# but not with a table of neighbors that holds more numbers than this.
 BLOCK, BLOCK_ON_DEVICE, TABLE_SIZE = 1024, 8192, 2**26
 # Lists that a thread takes at a time.
 N_LISTS = 8
-# So many more are found by matrix products, whose rounding depends on how many cells are asked for, before their
-# distances are computed one by one.
+# The rounding of matrix products depends on how many cells are compared at once. They find so many more neighbors than
+# asked for, and exact distances then choose among these.
 N_SPARE = 8
 
 
@@ -104,8 +104,15 @@ def _compare_all(x: NDArray[np.float32] | Tensor, k: int, of: NDArray[np.float32
 class InvertedFile:
     """Cells in lists of near ones: arrays, or tensors on a device.
 
-    With `compares_all`, each cell is compared with all others. There are fewer lists then, around whose centers the
-    distances are computed.
+    Parameters
+    ----------
+    x
+        (n, D) cells.
+    seed
+        Seed of the k-means clustering.
+    compares_all
+        Compare each cell with all others. The lists, of which there are fewer then, only say around which center
+        distances are computed.
     """
 
     def __init__(self, x: NDArray[np.float32] | Tensor, seed: int, *, compares_all: bool = False) -> None:
@@ -175,7 +182,7 @@ class InvertedFile:
         return torch.cdist(points, self.centers, compute_mode="donot_use_mm_for_euclid_dist").argmin(1)
 
     def candidates(self, own: int, least: int) -> Tensor:
-        """Return the positions of the cells in the lists nearest to one of them."""
+        """Return where the cells of the lists nearest to list `own` are, at least so many if there are."""
         n_lists = len(self.nearest_lists)
         enough = max(N_PROBED * len(self.cells) // n_lists, LEAST_COMPARED, least)
         if self.compares_all:
@@ -185,7 +192,7 @@ class InvertedFile:
         return torch.cat([self.rows[self.ends[which] : self.ends[which + 1]] for which in probed])
 
     def _nearest(self, points: Tensor, found: Tensor, k: int) -> tuple[Tensor, Tensor]:
-        """Return row numbers and distances of the k nearest to each of m points among those found, (m, k + spare)."""
+        """Return row numbers and distances of the k nearest to each of m points among `found`, (m, k + spare)."""
         distance = torch.linalg.vector_norm(points[:, None] - self.cells[found], dim=2)
         distance, nearest = distance.sort(dim=1, stable=True)
         return self.order[found.gather(1, nearest[:, :k])].int(), distance[:, :k]

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 # Cells that a thread takes at a time.
 BLOCK = 2048
-# Pairs that a device takes at a time, whose positions and intermediate results take some 2 GB. A cell has at least so
-# many pairs: the votes among its neighbors (`gatherings`).
+# Pairs that a device takes at a time: with their positions and intermediate results, these take some 2 GB. Each cell
+# counts as so many pairs at least, those of the votes among its neighbors (`gatherings`).
 N_PAIRS, LEAST_PAIRS = 2**25, 128
 # The constants of `gradients`, as signed integers, whose products wrap around in the same way.
 MULTIPLIERS = 0xBF58476D1CE4E5B9 - 2**64, 0x94D049BB133111EB - 2**64

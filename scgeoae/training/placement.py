@@ -24,10 +24,11 @@ if TYPE_CHECKING:
 N_RENEWALS, N_STEPS, LONGEST = 4, 10, 5.0
 # Cells of the reference that stand for all that are not near.
 N_FAR = 400
-# A new cell is the same as a cell of the reference if it is so much nearer to it than this one's neighbors are.
+# A new cell is a cell of the reference if the distance between them is at most this share of the distance to its last
+# partner.
 SAME = 1e-3
-# Cells that a thread takes at a time. Blocks for the decoder are filled up, because a matrix product of another size
-# may round otherwise.
+# Cells that a thread takes at a time. The decoder always gets blocks of this size, since a matrix product of another
+# size may round differently.
 BLOCK = 512
 
 
@@ -41,9 +42,9 @@ class Field:
     Parameters
     ----------
     model
-        Of the map.
+        The networks of the map.
     search
-        Searches the (n, D) standardized cells of the map.
+        A search among the (n, D) standardized cells of the map.
     codes
         (n, d) in latent space.
     perplexity, divergence_weight
@@ -66,7 +67,7 @@ class Field:
         self.loops = loops(d)
         self.n_partners = min(n_affinities(perplexity), n)
         self.tree = KDTree(self.codes)
-        # a list says which neighbors are asked for, since a number of 1 would give no column
+        # as a list, since the number 1 would give no column
         self.which = [*range(1, min(N_NEAR, n) + 1)]
         # the nearest is the cell itself
         distance, _ = self.tree.query(self.codes, [min(WIDTH_NEIGHBOR + 1, n)])
