@@ -143,7 +143,7 @@ def evaluate_model(
                 if axes is not None:
                     found.principal[rows] = (x @ axes.T)[: stop - start].cpu()
 
-        parallel_blocks(work, len(block), block=batch_size, n_threads=torch.get_num_threads() if on_cpu else 1)
+        parallel_blocks(work, len(block), block=batch_size, n_threads=None if on_cpu else 1)
     return found
 
 

@@ -170,8 +170,7 @@ class InvertedFile:
                 for own in lists[first:last]:
                     compare(int(own))
 
-        n_threads = 1 if self.is_on_device else torch.get_num_threads()
-        parallel_blocks(compare_some, len(lists), block=N_LISTS, n_threads=n_threads)
+        parallel_blocks(compare_some, len(lists), block=N_LISTS, n_threads=1 if self.is_on_device else None)
         return Neighbors(indices, distances) if self.is_on_device else Neighbors(indices.numpy(), distances.numpy())
 
     def _lists_of(self, points: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from scipy.spatial import KDTree
 
 from .._runtime import one_torch_thread, parallel_blocks
 from .affinities import conditional, n_affinities
-from .positions import LEAST_SHARE, N_NEAR, SHARED, WIDTH_NEIGHBOR, kernel_widths
+from .positions import LEAST_SHARE, N_NEAR, SHARED, WIDTH_NEIGHBOR, kernel_widths, linearized, squared_reach
 from .settling import loops
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ class Field:
             affinity = conditional(neighbors.distances[rows], self.perplexity)
             placed[rows] = self.settle(x[rows], neighbors.indices[rows], affinity)
 
-        parallel_blocks(settle, len(new), block=BLOCK, n_threads=torch.get_num_threads())
+        parallel_blocks(settle, len(new), block=BLOCK)
         return placed
 
     def settle(
@@ -103,7 +103,7 @@ class Field:
             slope, metric = self._reconstruction(z, x)
             self.loops.settle(
                 0, m, z, narrowness, self.codes, self.narrowness, partners, affinity, near,
-                self.repulsion_of_far(z, narrowness, distance[:, -1]), slope, metric, z.copy(),
+                self.repulsion_of_far(z, narrowness, distance), slope, metric, z.copy(),
                 np.float32(self.divergence_weight), np.float32(2 / d), np.float32(self.per_total),
                 N_STEPS, np.float32(LONGEST * self.median_width),
             )  # fmt: skip
@@ -116,12 +116,15 @@ class Field:
         return (local ** (1 - SHARED) * self.median_width**SHARED).astype(np.float32)
 
     def repulsion_of_far(
-        self, z: NDArray[np.float32], narrowness: NDArray[np.float32], reach: NDArray[Any]
+        self, z: NDArray[np.float32], narrowness: NDArray[np.float32], distance: NDArray[Any]
     ) -> NDArray[np.float32]:
-        """Return the gradient, divided by 4, of the repulsion of (m, d) codes by the cells beyond their `reach`."""
+        """Return the gradient, divided by 4, of the repulsion of (m, d) codes by cells that are not near.
+
+        The (m, k) `distance` is that to the near ones.
+        """
         gradient = np.empty_like(z)
         self.loops.of_far(
-            0, len(z), z, narrowness, self.codes, self.narrowness, self.far, _beyond(reach),
+            0, len(z), z, narrowness, self.codes, self.narrowness, self.far, squared_reach(distance).astype(np.float32),
             np.float32(len(self.codes) / len(self.far)), np.float32(self.per_total), gradient,
         )  # fmt: skip
         return gradient
@@ -132,24 +135,18 @@ class Field:
         distance, near = self.tree.query(own, [*range(1, min(N_NEAR + 1, n) + 1)])
         near_kernels = 1 / (1 + np.square(distance) / (width[:, None] * self.width[near]))
         square = np.square(own[:, None] - own).sum(2)
-        far_kernels = 1 / (1 + square / np.outer(width, width)) * (square > _beyond(distance[:, -1])[:, None])
+        far_kernels = 1 / (1 + square / np.outer(width, width)) * (square > squared_reach(distance)[:, None])
         total = near_kernels[:, 1:].sum(1) + far_kernels.sum(1) * n / len(self.far)
         return 1 / max(float(total.mean()), 1e-12)
 
-    @torch.no_grad()
     def _reconstruction(
         self, z: NDArray[np.float32], x: NDArray[np.float32]
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Return the slope of half the squared error at (m, d) codes, and the metric, by which it changes."""
         m = len(z)
         filled = torch.arange(BLOCK).clamp(max=m - 1)
-        with one_torch_thread():
-            jet = self.model.decoder.jet(torch.from_numpy(z)[filled])
-            transposed = jet.first.mT
-            slope = (transposed @ (jet.values - torch.from_numpy(x)[filled])[:, :, None])[:m, :, 0]
-            return slope.contiguous().numpy(), (transposed @ jet.first)[:m].contiguous().numpy()
-
-
-def _beyond(reach: NDArray[Any]) -> NDArray[np.float32]:
-    """Return squared distances somewhat beyond the last near cell, so that rounding does not count it twice."""
-    return (np.square(reach) * (1 + 1e-5)).astype(np.float32)
+        # both modes belong to the thread
+        with torch.no_grad(), one_torch_thread():
+            _, *found = linearized(self.model, torch.from_numpy(z)[filled], torch.from_numpy(x)[filled])
+        slope, metric = (part[:m].contiguous().numpy() for part in found)
+        return slope, metric

@@ -76,7 +76,7 @@ def test_the_field_is_that_of_all_cells_where_these_are_few():
     width = of.width_at(distance)
     partners = np.random.default_rng(0).integers(n, size=(len(z), 7)).astype(np.int32)
     affinity = np.random.default_rng(1).random((len(z), 7)).astype(np.float32)
-    of_far = of.repulsion_of_far(z, 1 / width, distance[:, -1])
+    of_far = of.repulsion_of_far(z, 1 / width, distance)
     slope, metric = (
         np.random.default_rng(2).normal(size=z.shape).astype(np.float32),
         np.tile(2 * np.eye(2), (len(z), 1, 1)),
@@ -112,7 +112,7 @@ def test_a_sample_of_far_cells_stands_for_all_of_them():
     z = (x @ a).astype(np.float32)
     distance, near = of.tree.query(z, N_NEAR)
     width = of.width_at(distance)
-    found = of.repulsion_of_far(z, 1 / width, distance[:, -1])
+    found = of.repulsion_of_far(z, 1 / width, distance)
     delta, per_square, w = kernels(z, width, reference.codes, of.width)
     np.put_along_axis(w, near, 0, axis=1)
     expected = -of.per_total * np.einsum("mn,mnd->md", w**2 * per_square, delta)
