@@ -20,14 +20,18 @@ def __getattr__(name: str) -> Any:
     if name not in __all__:
         msg = f"module {__name__!r} has no attribute {name!r}"
         raise AttributeError(msg)
-    # Their many new objects make the garbage collector pass over all objects again and again, which would take a third
-    # of the import of torch. Whoever found it enabled enables it again, so imports in several threads end right, too.
+    # Imports make many objects, over which the garbage collector would pass again and again: a third of the import of
+    # torch. Each call restores what it found, so the collector is also enabled after imports in several threads.
     was_enabled = gc.isenabled()
     try:
         gc.disable()
         return import_module(".nn.arrays", __name__).load if name == "load" else import_module(f".{name}", __name__)
     finally:
         if was_enabled:
+            if not gc.get_freeze_count():
+                # this moves them to the oldest generation; as young ones they would all be searched at once
+                gc.freeze()
+                gc.unfreeze()
             gc.enable()
 
 

@@ -111,6 +111,13 @@ def _close_figures():
     plt.close("all")
 
 
+@pytest.fixture(autouse=True)
+def _numpy_printing():
+    # sc.tl.diffmap sets how many digits NumPy prints (findings/scanpy_diffmap_printing.sh)
+    with np.printoptions():
+        yield
+
+
 @pytest.fixture(scope="session")
 def reference():
     """Read one of the reference data sets, preprocessed to 50 PCs, or skip."""

@@ -72,9 +72,9 @@ def choose_graph(adata: AnnData, representation: Representation, *, key: str | N
 def neighbors_of(adata: AnnData, representation: Representation, *, k: int) -> Neighbors:
     """Return the k nearest others of each cell in the representation, and their Euclidean distances.
 
-    Up to 20,000 cells, they are found exactly. Beyond, they are those of ``uns["neighbors"]`` if this graph has at
-    least k − 1 of each cell (Scanpy counts the cell itself) and its distances are the Euclidean ones in the
-    representation as it is now, or are searched for.
+    Up to 20,000 cells, the search is exact. Beyond, the neighbors are those of ``uns["neighbors"]`` if this graph has
+    at least k − 1 of each cell (Scanpy counts the cell itself) and its lengths are the Euclidean distances in the
+    representation as it is now; otherwise, a search finds nearly all of them.
     """
     x = representation.dense()
     if len(x) <= MAX_EXACT:

@@ -1,4 +1,4 @@
-"""Neighbor graphs of a map, on NumPy arrays alone."""
+"""Neighbor graphs of a map."""
 
 from .laplacian import laplacian_metric
 from .metric import metric_graph

@@ -9,8 +9,8 @@ import torch
 if TYPE_CHECKING:
     from torch import Tensor
 
-# Cells in a leaf at most, and leaves with which a group of cells is compared at first. Where these are not enough, the
-# cell is compared with so many times as many, and so on.
+# Cells in a leaf at most, and leaves with which a group of cells is compared at first. A cell for which these are not
+# enough is compared again, each time with so many times as many leaves.
 LEAF_SIZE, N_COMPARED, WIDENING = 64, 16, 4
 # Numbers in a table of distances: 0.5 GB in float32.
 TABLE_SIZE = 2**27
@@ -20,8 +20,8 @@ class Partition:
     """The cells of a map in boxes that hold equally many: the leaves of a balanced k-d tree.
 
     Each level of the tree is one sort of a table. A search compares all cells of a leaf with those of the nearest
-    leaves at once, and makes sure that no other leaf is near enough. This takes regular operations only, which run on
-    any device of torch and give the same bits each time.
+    leaves at once, and then checks whether a cell of another leaf could be nearer. All operations are regular: they run
+    on any device of torch and give the same bits each time.
 
     Parameters
     ----------
@@ -68,7 +68,7 @@ class Partition:
         rows = torch.arange(len(self.z), device=self.z.device) if cells is None else cells
         near = torch.empty(len(rows), k, dtype=torch.int32, device=self.z.device)
         squares = self.z.new_empty(len(rows), k)
-        # groups of cells that are compared with the same others, by where they are in `rows`
+        # positions in `rows` of groups of cells that are compared with the same others
         groups = self.leaves if cells is None else torch.arange(len(cells), device=self.z.device)[:, None]
         n_leaves, size = self.leaves.shape
         n_compared = min(max(N_COMPARED, -(-(k + 1) // size)), n_leaves)

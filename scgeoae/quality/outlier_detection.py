@@ -215,7 +215,8 @@ class Detector:
     reference
         Any (m, D) matrix that can be read in `blocks`; only the cells in use are read.
     made_of
-        Moments of the reference, and what `outliers` takes, if it is all cells that components were computed from.
+        Moments of the reference, and the two numbers that `outliers` takes, if the reference is all cells that
+        principal components were computed from.
     """
 
     def __init__(self, reference: Any, made_of: tuple[Moments, float, int] | None) -> None:

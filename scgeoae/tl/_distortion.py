@@ -83,9 +83,9 @@ def distortion(
         else the default of `scgeoae.tl.geoae`, first of all the one of the neighbor graph.
     n_neighbors
         Number k of neighbors of each cell, without the cell itself: in the embedding, for the metric graph; and in the
-        representation, for the tears and the graph Laplacian. Up to 20,000 cells, the latter are exact. Beyond, the
-        graph of `scanpy.pp.neighbors` is used if its lengths are Euclidean distances in the same representation and it
-        has k − 1 neighbors of each cell or more; else nearly all of them are found.
+        representation, for the tears and the graph Laplacian. Up to 20,000 cells, the search in the representation is
+        exact. Beyond, the graph of `scanpy.pp.neighbors` is used if its lengths are Euclidean distances in the same
+        representation and it has at least k − 1 neighbors of each cell; otherwise, a search finds nearly all of them.
     hidden, activation, batch_size, learning_rate, device, progress_bar, on_interrupt
         Settings of the networks and their training, as in `scgeoae.tl.geoae`.
     n_steps

@@ -166,6 +166,7 @@ class _Numbers:
             yield from repeat(None, len(rows))
 
     def of_next_step(self) -> dict[str, Tensor]:
+        """Return the numbers of the next step by name, on the device."""
         row = self.table.index_select(0, self.at)[0]
         self.at.add_(1)
         return dict(zip(self.names, row.split(self.sizes), strict=True))

@@ -26,10 +26,10 @@ class Capture(Protocol):
     """How to record what a function does on a device."""
 
     def eager(self, call: Callable[[], Any]) -> Any:
-        """Call, as a preparation to record the same call."""
+        """Do the call, in preparation for recording it."""
 
     def record(self, call: Callable[[], Any]) -> tuple[Callable[[], None], Any]:
-        """Return what does the call again, and its result, whose tensors are overwritten each time."""
+        """Return a function that repeats the call, and the result, whose tensors each repetition overwrites."""
 
     def end(self) -> None:
         """Wait until all that was recorded has run."""
@@ -94,7 +94,7 @@ class CudaGraphs:
         return result
 
     def record(self, call: Callable[[], Any]) -> tuple[Callable[[], None], Any]:
-        """Record a graph; nothing is computed yet."""
+        """Record a graph. The recording itself computes nothing."""
         graph = torch.cuda.CUDAGraph()
         if self.generator is not None:
             graph.register_generator_state(self.generator)

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-# What a device that does not work raises, and what its message then has. Before torch 2.8 most of these errors have no
-# class of their own. A tensor on the wrong device is a mistake of ours, and its message says cuda:0, in small letters.
+# What is raised when a device fails, and a word that the message then has. Before torch 2.8, most of these errors have
+# no class of their own. A tensor on the wrong device is a mistake of ours; its message says cuda:0, in lower case.
 DEVICE_ERRORS = (RuntimeError, torch.cuda.DeferredCudaCallError)
 OF_DEVICE = re.compile(r"CUDA|CUBLAS|cuBLAS|CUDNN|cuDNN|CUSOLVER|cuSOLVER|NVIDIA|\bMPS\b")
 PACKAGES = ("scgeoae", "torch", "numpy", "scipy", "scikit-learn", "pynndescent", "scanpy", "anndata")
@@ -48,7 +48,7 @@ def native(x: Tensor) -> NDArray[Any] | Tensor:
 
 
 def falls_back(error: Exception, device: str | torch.device, chosen: torch.device) -> bool:
-    """Return whether the CPU has to compute instead, because the device that ``"auto"`` has chosen failed; then warn.
+    """Return whether the device that ``"auto"`` chose has failed, and warn that the CPU computes instead.
 
     Raises
     ------

@@ -125,7 +125,7 @@ def evaluate_model(
             rows = slice(at + start, at + stop)
             given = None if codes is None else codes[rows]
             if on_cpu:
-                # a matrix product of another size may round otherwise
+                # a matrix product of another size may round differently
                 filled = torch.arange(batch_size).clamp(max=stop - start - 1)
                 cells, given = cells[filled], None if given is None else given[filled]
             elif device.type == "cuda":
@@ -143,7 +143,7 @@ def evaluate_model(
                 if axes is not None:
                     found.principal[rows] = (x @ axes.T)[: stop - start].cpu()
 
-        parallel_blocks(work, len(block), block=batch_size, n_threads=torch.get_num_threads() if on_cpu else 1)
+        parallel_blocks(work, len(block), block=batch_size, n_threads=None if on_cpu else 1)
     return found
 
 

@@ -66,17 +66,17 @@ def fit(
     """Fit a geometric autoencoder to an (n, D) matrix of finite numbers.
 
     The matrix is standardized. Training starts at PCA, or at the (n, d) positions `init_pos`, whose unit and pose do
-    not matter, or with ``"isomap"`` at those of landmark Isomap. Then all cells are evaluated, and
-    latent space gets its chart. A twentieth of the cells, at most 1,000, are validation cells, which choose the
-    state that is kept and which no gradient sees; below 20 cells there are none. Batches are drawn from the other
-    cells, or from a random 100,000 of these.
+    not matter, or with ``"isomap"`` at those of landmark Isomap. Then all cells are evaluated, and latent space gets
+    its chart. A twentieth of the cells, at most 1,000, are validation cells, which choose the state that is kept and
+    which no gradient sees; below 20 cells there are none. Batches are drawn from the other cells, or from a random
+    100,000 of these.
 
     The contrastive loss pulls each cell to those in its row of the (n, k) row numbers `neighbors`, −1 for none, by
     default to the ten nearest. Isomap follows them as well.
 
-    With `refine`, each cell then gets a position of its own, which follows the neighbors
-    in `graph`, by default the nearest in the representation. An interrupt is raised. With ``on_interrupt="keep"`` it
-    ends training with what was reached; after an interrupt of the first stage there is no second one.
+    With `refine`, each cell then gets a position of its own, which follows the neighbors in `graph`, by default the
+    nearest in the representation. An interrupt is raised. With ``on_interrupt="keep"`` it ends training with what was
+    reached; after an interrupt of the first stage there is no second one.
 
     The matrix is read block by block: besides arrays of NumPy and SciPy it may be a Dask array or a dataset on disk.
     With ``refine=False`` it is read twice and never held as a whole. The second stage holds all (n, D) cells as

@@ -57,24 +57,6 @@ def repulsion(z, i, y, j, per_square, per_total, d):
     return kernel, per_total * kernel * kernel * per_square
 
 
-@njit(inline="always")
-def _of_neighbors(i, a, b, z, narrowness_z, y, narrowness_y, offsets, partners, affinity, near, per_total, d):
-    """Return both components of the gradient, and the sum of kernels, of the pairs that are neighbors somewhere."""
-    of_a = of_b = kernels = float32(0)
-    for edge in range(offsets[i], offsets[i + 1]):
-        j = partners[edge]
-        strength = attraction(z, i, y, j, narrowness_z[i] * narrowness_y[j], affinity[edge], d)
-        of_a += strength * (z[i, a] - y[j, a])
-        of_b += strength * (z[i, b] - y[j, b])
-    for column in range(near.shape[1]):
-        j = near[i, column]
-        kernel, strength = repulsion(z, i, y, j, narrowness_z[i] * narrowness_y[j], per_total, d)
-        kernels += kernel
-        of_a -= strength * (z[i, a] - y[j, a])
-        of_b -= strength * (z[i, b] - y[j, b])
-    return of_a, of_b, kernels
-
-
 @cache
 def gradients(d: int) -> Gradients:
     """Compile the loops for d dimensions: with a known d the compiler unrolls the loops over it."""
@@ -114,9 +96,18 @@ def gradients(d: int) -> Gradients:
             # two dimensions at a time, whose sums stay in registers
             for a in range(0, d, 2):
                 b = min(a + 1, d - 1)
-                of_a, of_b, kernels = _of_neighbors(
-                    i, a, b, y, narrowness, y, narrowness, offsets, partners, affinity, near, per_total, d
-                )
+                of_a = of_b = kernels = float32(0)
+                for edge in range(offsets[i], offsets[i + 1]):
+                    j = partners[edge]
+                    strength = attraction(y, i, y, j, narrowness[i] * narrowness[j], affinity[edge], d)
+                    of_a += strength * (y[i, a] - y[j, a])
+                    of_b += strength * (y[i, b] - y[j, b])
+                for column in range(near.shape[1]):
+                    j = near[i, column]
+                    kernel, strength = repulsion(y, i, y, j, narrowness[i] * narrowness[j], per_total, d)
+                    kernels += kernel
+                    of_a -= strength * (y[i, a] - y[j, a])
+                    of_b -= strength * (y[i, b] - y[j, b])
                 state = uint64(key) + uint64(i) * uint64(0x9E3779B97F4A7C15)
                 for _ in range(n_far):
                     state += uint64(0xD1342543DE82EF95)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from typing import TYPE_CHECKING, NamedTuple, Self
+from typing import TYPE_CHECKING, Self
 
 from tqdm.auto import tqdm
 
@@ -24,16 +24,6 @@ if TYPE_CHECKING:
     Observer = Callable[[Batch, Loss], None]
 
 
-class Step(NamedTuple):
-    """A step that has been made. A later step may overwrite its tensors."""
-
-    number: int
-    """Its number, from 1."""
-    batch: Batch
-    loss: Loss
-    """The loss before the step, detached."""
-
-
 def descend(
     model: Autoencoder,
     stream: Iterable[Callable[[], Batch]],
@@ -42,8 +32,8 @@ def descend(
     *,
     generator: torch.Generator | None = None,
     observers: Callable[[int], tuple[Observer, ...]] = lambda _number: (),
-) -> Iterator[Step]:
-    """Train a model on a stream of batches, and yield each step after it is made.
+) -> Iterator[int]:
+    """Train a model on a stream of batches, and yield the number of each step, from 1, after it is made.
 
     On CUDA the steps become graphs, which the device replays, unless the objective needs the host.
 
@@ -54,10 +44,11 @@ def descend(
     generator
         The generator on the device of the model from which batches or objective draw.
     observers
-        Who sees the loss of a step of this number. What they do is part of the step: it must not need the host.
+        Functions that see the batch of a step of this number, and its loss before the step, detached. They are part of
+        the step: they must not need the host, and a later step may overwrite the tensors.
     """
 
-    def make(draw: Callable[[], Batch], objective: Objective, seen_by: tuple[Observer, ...]) -> tuple[Batch, Loss]:
+    def make(draw: Callable[[], Batch], objective: Objective, seen_by: tuple[Observer, ...]) -> None:
         batch = draw()
         loss = objective(model, batch)
         loss.total.backward()
@@ -65,14 +56,14 @@ def descend(
         loss = Loss(*(part.detach() for part in loss))
         for observer in seen_by:
             observer(batch, loss)
-        return batch, loss
 
     capture = None if objective.needs_host(model) else capture_on(optimizer.flat.device, generator)
     replayed = None if capture is None else Replayed(make, capture)
     step = replayed or make
     try:
         for number, draw in enumerate(stream, start=1):
-            yield Step(number, *step(draw, objective.at_step(number), observers(number)))
+            step(draw, objective.at_step(number), observers(number))
+            yield number
     finally:
         if replayed is not None:
             replayed.close()

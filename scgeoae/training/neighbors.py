@@ -33,7 +33,7 @@ NOISE = 0.25
 MAX_NOISE_LENGTH = 2 / 3
 # Number of cells from which this distance is taken.
 N_NOISE_CELLS = 1000
-# Up to so many cells all pairs are compared, which takes two seconds on two cores.
+# Up to so many cells the search is exact: comparing all pairs takes two seconds on two cores.
 MAX_EXACT = 20_000
 # Lists for each root of the number of cells.
 LISTS_PER_ROOT = 4
@@ -41,13 +41,13 @@ LISTS_PER_ROOT = 4
 SAMPLE_PER_LIST, N_ITERATIONS = 30, 8
 # Lists that a cell is compared with, and cells in them at least: 200,000 cells take 11 s on two cores for 75 neighbors.
 N_PROBED, LEAST_COMPARED = 32, 2000
-# Cells compared at a time; on a device, where starting an operation takes as long as comparing some thousands; and
-# numbers in a table of points there, at most.
+# Cells compared at a time: more on a device, where starting an operation takes as long as comparing thousands of them,
+# but not with a table of neighbors that holds more numbers than this.
 BLOCK, BLOCK_ON_DEVICE, TABLE_SIZE = 1024, 8192, 2**26
 # Lists that a thread takes at a time.
 N_LISTS = 8
-# So many more are found by matrix products, whose rounding depends on how many cells are asked for, before their
-# distances are computed one by one.
+# The rounding of matrix products depends on how many cells are compared at once. They find so many more neighbors than
+# asked for, and exact distances then choose among these.
 N_SPARE = 8
 
 
@@ -60,17 +60,8 @@ class Neighbors(NamedTuple):
     """(n, k) float32; infinite where a cell has fewer."""
 
 
-def nearest_neighbors(
-    x: NDArray[np.float32] | Tensor, k: int, *, of: NDArray[np.float32] | Tensor | None = None, seed: int = 0
-) -> Neighbors:
-    """Return the `k` nearest others of each of the (n, D) cells, or the `k` nearest of them to each of the (m, D) `of`.
-
-    Exact up to 20,000 cells. Beyond, the cells are sorted into 4 √n lists around the centers of a k-means clustering,
-    and each cell is compared with those in the lists nearest to its own (an inverted file; Jégou, Douze & Schmid 2011).
-    This finds nearly all neighbors in time proportional to n √n, and consists of matrix products.
-
-    Arrays are searched with scikit-learn and give arrays. Tensors are searched on their device, in PyTorch alone, and
-    give tensors.
+def nearest_neighbors(x: NDArray[np.float32] | Tensor, k: int, *, seed: int = 0) -> Neighbors:
+    """Return the `k` nearest others of each of the (n, D) cells, as `NeighborSearch` finds them.
 
     Examples
     --------
@@ -79,23 +70,28 @@ def nearest_neighbors(
     >>> nearest_neighbors(np.array([[0.0], [1.0], [3.0]], dtype=np.float32), 1).indices.ravel()
     array([1, 0, 1], dtype=int32)
     """
-    return InvertedFile(x, seed).nearest(k, of) if len(x) > MAX_EXACT else _compare_all(x, k, of)
+    return NeighborSearch(x, seed).nearest(k)
 
 
 class NeighborSearch:
-    """Finds neighbors of points as `nearest_neighbors` does, among (n, D) cells that stay the same from call to call.
+    """A search among (n, D) cells, which stay the same from call to call. Arrays give arrays, and tensors give tensors.
 
-    A point has the same neighbors whatever others are asked for.
+    It is exact up to 20,000 cells. Beyond, the cells are sorted into 4 √n lists around the centers of a k-means
+    clustering, and each cell is compared with those in the lists nearest to its own (an inverted file; Jégou, Douze &
+    Schmid 2011). This finds nearly all neighbors in time proportional to n √n, by matrix products.
+
+    Among arrays, a point has the same neighbors whatever others are asked for. Tensors are searched on their device, in
+    PyTorch alone.
     """
 
-    def __init__(self, x: NDArray[np.float32], seed: int = 0) -> None:
+    def __init__(self, x: NDArray[np.float32] | Tensor, seed: int = 0) -> None:
         self.cells = InvertedFile(x, seed) if len(x) > MAX_EXACT else x
 
-    def nearest(self, points: NDArray[np.float32], k: int) -> Neighbors:
-        """Return the `k` nearest cells to each of the (m, D) points."""
+    def nearest(self, k: int, of: NDArray[np.float32] | Tensor | None = None) -> Neighbors:
+        """Return the `k` nearest others of each cell, or the `k` nearest cells to each of the (m, D) points `of`."""
         if isinstance(self.cells, InvertedFile):
-            return self.cells.nearest(k, points)
-        return _compare_all(self.cells, k, points)
+            return self.cells.nearest(k, of)
+        return _compare_all(self.cells, k, of)
 
 
 def _compare_all(x: NDArray[np.float32] | Tensor, k: int, of: NDArray[np.float32] | Tensor | None) -> Neighbors:
@@ -108,8 +104,15 @@ def _compare_all(x: NDArray[np.float32] | Tensor, k: int, of: NDArray[np.float32
 class InvertedFile:
     """Cells in lists of near ones: arrays, or tensors on a device.
 
-    With `compares_all`, each cell is compared with all others. There are fewer lists then, around whose centers the
-    distances are computed.
+    Parameters
+    ----------
+    x
+        (n, D) cells.
+    seed
+        Seed of the k-means clustering.
+    compares_all
+        Compare each cell with all others. The lists, of which there are fewer then, only say around which center
+        distances are computed.
     """
 
     def __init__(self, x: NDArray[np.float32] | Tensor, seed: int, *, compares_all: bool = False) -> None:
@@ -167,8 +170,7 @@ class InvertedFile:
                 for own in lists[first:last]:
                     compare(int(own))
 
-        n_threads = 1 if self.is_on_device else torch.get_num_threads()
-        parallel_blocks(compare_some, len(lists), block=N_LISTS, n_threads=n_threads)
+        parallel_blocks(compare_some, len(lists), block=N_LISTS, n_threads=1 if self.is_on_device else None)
         return Neighbors(indices, distances) if self.is_on_device else Neighbors(indices.numpy(), distances.numpy())
 
     def _lists_of(self, points: Tensor) -> Tensor:
@@ -179,7 +181,7 @@ class InvertedFile:
         return torch.cdist(points, self.centers, compute_mode="donot_use_mm_for_euclid_dist").argmin(1)
 
     def candidates(self, own: int, least: int) -> Tensor:
-        """Return the positions of the cells in the lists nearest to one of them."""
+        """Return where the cells of the lists nearest to list `own` are, at least so many if there are."""
         n_lists = len(self.nearest_lists)
         enough = max(N_PROBED * len(self.cells) // n_lists, LEAST_COMPARED, least)
         if self.compares_all:
@@ -189,7 +191,7 @@ class InvertedFile:
         return torch.cat([self.rows[self.ends[which] : self.ends[which + 1]] for which in probed])
 
     def _nearest(self, points: Tensor, found: Tensor, k: int) -> tuple[Tensor, Tensor]:
-        """Return row numbers and distances of the k nearest to each of m points among those found, (m, k + spare)."""
+        """Return row numbers and distances of the k nearest to each of m points among `found`, (m, k + spare)."""
         distance = torch.linalg.vector_norm(points[:, None] - self.cells[found], dim=2)
         distance, nearest = distance.sort(dim=1, stable=True)
         return self.order[found.gather(1, nearest[:, :k])].int(), distance[:, :k]

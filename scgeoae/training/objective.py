@@ -58,8 +58,6 @@ class Batch:
 
     x: Tensor
     """(n, D) standardized cells to reconstruct."""
-    rows: Tensor | None = None
-    """(n,) their row numbers."""
     noise: Tensor | None = None
     """(n, D), added to `x` before it is encoded."""
     n_metric: int | None = None

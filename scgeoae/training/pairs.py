@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
-from scipy.spatial import KDTree
 from torch import Tensor
 
 from .._runtime import parallel_blocks
-from ..graphs.neighbors import others_in_tree
+from ..graphs.neighbors import search_tree
 from ..graphs.partition import Partition
 from .gradients import gradients
 
@@ -22,8 +21,8 @@ if TYPE_CHECKING:
 
 # Cells that a thread takes at a time.
 BLOCK = 2048
-# Pairs that a device takes at a time, whose positions and intermediate results take some 2 GB. A cell has at least so
-# many pairs: the votes among its neighbors (`gatherings`).
+# Pairs that a device takes at a time: with their positions and intermediate results, these take some 2 GB. Each cell
+# counts as so many pairs at least, those of the votes among its neighbors (`gatherings`).
 N_PAIRS, LEAST_PAIRS = 2**25, 128
 # The constants of `gradients`, as signed integers, whose products wrap around in the same way.
 MULTIPLIERS = 0xBF58476D1CE4E5B9 - 2**64, 0x94D049BB133111EB - 2**64
@@ -71,14 +70,7 @@ class CompiledPairs:
 
     def nearest_others(self, y: Tensor, k: int) -> tuple[Tensor, Tensor]:
         """Return the `k` nearest others of each cell at (n, d) positions, (n, k) int32, and their distances."""
-        tree = KDTree(y.numpy(), balanced_tree=False)
-        near, distance = np.empty((len(y), k), dtype=np.int32), np.empty((len(y), k), dtype=np.float32)
-
-        def search(start: int, stop: int) -> None:
-            cells = tree.indices[start:stop]
-            near[cells], distance[cells] = others_in_tree(tree, cells, k)
-
-        self._in_blocks(search, len(y))
+        near, distance = search_tree(y.numpy(), k, n_threads=self.n_threads)
         return torch.from_numpy(near), torch.from_numpy(distance)
 
     def write_divergence(

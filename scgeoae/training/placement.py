@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -10,47 +10,26 @@ from scipy.spatial import KDTree
 
 from .._runtime import one_torch_thread, parallel_blocks
 from .affinities import conditional, n_affinities
-from .neighbors import NeighborSearch
-from .positions import LEAST_SHARE, N_NEAR, SHARED, WIDTH_NEIGHBOR, kernel_widths
+from .positions import LEAST_SHARE, N_NEAR, SHARED, WIDTH_NEIGHBOR, kernel_widths, linearized, squared_reach
 from .settling import loops
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ..nn import Autoencoder
+    from .neighbors import NeighborSearch
 
 # How often the near cells are searched for and the decoder is evaluated, the steps in between, and their length at
 # most, in median widths. Places are then 0.001 widths (median) from where ten times as many steps lead.
 N_RENEWALS, N_STEPS, LONGEST = 4, 10, 5.0
 # Cells of the reference that stand for all that are not near.
 N_FAR = 400
-# A new cell is the same as a cell of the reference if it is so much nearer to it than this one's neighbors are.
+# A new cell is a cell of the reference if the distance between them is at most this share of the distance to its last
+# partner.
 SAME = 1e-3
-# Cells that a thread takes at a time. Blocks for the decoder are filled up, because a matrix product of another size
-# may round otherwise.
+# Cells that a thread takes at a time. The decoder always gets blocks of this size, since a matrix product of another
+# size may round differently.
 BLOCK = 512
-
-
-class Reference(NamedTuple):
-    """The cells of a map, in standardized units and latent space."""
-
-    x: NDArray[np.float32]
-    """(n, D)"""
-    codes: NDArray[np.float32]
-    """(n, d)"""
-
-
-def place(
-    model: Autoencoder,
-    x: NDArray[np.float32],
-    reference: Reference,
-    *,
-    perplexity: float,
-    divergence_weight: float,
-) -> NDArray[np.float32]:
-    """Return the (m, d) codes of the (m, D) cells, which are placed among those of the `reference` (`Field`)."""
-    search = NeighborSearch(reference.x)
-    return Field(model, search, reference.codes, perplexity=perplexity, divergence_weight=divergence_weight).place(x)
 
 
 class Field:
@@ -63,9 +42,9 @@ class Field:
     Parameters
     ----------
     model
-        Of the map.
+        The networks of the map.
     search
-        Searches the (n, D) standardized cells of the map.
+        A search among the (n, D) standardized cells of the map.
     codes
         (n, d) in latent space.
     perplexity, divergence_weight
@@ -88,7 +67,7 @@ class Field:
         self.loops = loops(d)
         self.n_partners = min(n_affinities(perplexity), n)
         self.tree = KDTree(self.codes)
-        # a list says which neighbors are asked for, since a number of 1 would give no column
+        # as a list, since the number 1 would give no column
         self.which = [*range(1, min(N_NEAR, n) + 1)]
         # the nearest is the cell itself
         distance, _ = self.tree.query(self.codes, [min(WIDTH_NEIGHBOR + 1, n)])
@@ -99,7 +78,7 @@ class Field:
 
     def place(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the (m, d) codes of (m, D) standardized cells."""
-        neighbors = self.search.nearest(x, self.n_partners)
+        neighbors = self.search.nearest(self.n_partners, of=x)
         same = neighbors.distances[:, 0] <= SAME * neighbors.distances[:, -1]
         placed = np.ascontiguousarray(self.codes[neighbors.indices[:, 0]])
         new = np.flatnonzero(~same)
@@ -109,7 +88,7 @@ class Field:
             affinity = conditional(neighbors.distances[rows], self.perplexity)
             placed[rows] = self.settle(x[rows], neighbors.indices[rows], affinity)
 
-        parallel_blocks(settle, len(new), block=BLOCK, n_threads=torch.get_num_threads())
+        parallel_blocks(settle, len(new), block=BLOCK)
         return placed
 
     def settle(
@@ -124,7 +103,7 @@ class Field:
             slope, metric = self._reconstruction(z, x)
             self.loops.settle(
                 0, m, z, narrowness, self.codes, self.narrowness, partners, affinity, near,
-                self.repulsion_of_far(z, narrowness, distance[:, -1]), slope, metric, z.copy(),
+                self.repulsion_of_far(z, narrowness, distance), slope, metric, z.copy(),
                 np.float32(self.divergence_weight), np.float32(2 / d), np.float32(self.per_total),
                 N_STEPS, np.float32(LONGEST * self.median_width),
             )  # fmt: skip
@@ -137,12 +116,15 @@ class Field:
         return (local ** (1 - SHARED) * self.median_width**SHARED).astype(np.float32)
 
     def repulsion_of_far(
-        self, z: NDArray[np.float32], narrowness: NDArray[np.float32], reach: NDArray[Any]
+        self, z: NDArray[np.float32], narrowness: NDArray[np.float32], distance: NDArray[Any]
     ) -> NDArray[np.float32]:
-        """Return the gradient, divided by 4, of the repulsion of (m, d) codes by the cells beyond their `reach`."""
+        """Return the gradient, divided by 4, of the repulsion of (m, d) codes by cells that are not near.
+
+        The (m, k) `distance` is that to the near ones.
+        """
         gradient = np.empty_like(z)
         self.loops.of_far(
-            0, len(z), z, narrowness, self.codes, self.narrowness, self.far, _beyond(reach),
+            0, len(z), z, narrowness, self.codes, self.narrowness, self.far, squared_reach(distance).astype(np.float32),
             np.float32(len(self.codes) / len(self.far)), np.float32(self.per_total), gradient,
         )  # fmt: skip
         return gradient
@@ -153,24 +135,18 @@ class Field:
         distance, near = self.tree.query(own, [*range(1, min(N_NEAR + 1, n) + 1)])
         near_kernels = 1 / (1 + np.square(distance) / (width[:, None] * self.width[near]))
         square = np.square(own[:, None] - own).sum(2)
-        far_kernels = 1 / (1 + square / np.outer(width, width)) * (square > _beyond(distance[:, -1])[:, None])
+        far_kernels = 1 / (1 + square / np.outer(width, width)) * (square > squared_reach(distance)[:, None])
         total = near_kernels[:, 1:].sum(1) + far_kernels.sum(1) * n / len(self.far)
         return 1 / max(float(total.mean()), 1e-12)
 
-    @torch.no_grad()
     def _reconstruction(
         self, z: NDArray[np.float32], x: NDArray[np.float32]
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Return the slope of half the squared error at (m, d) codes, and the metric, by which it changes."""
         m = len(z)
         filled = torch.arange(BLOCK).clamp(max=m - 1)
-        with one_torch_thread():
-            jet = self.model.decoder.jet(torch.from_numpy(z)[filled])
-            transposed = jet.first.mT
-            slope = (transposed @ (jet.values - torch.from_numpy(x)[filled])[:, :, None])[:m, :, 0]
-            return slope.contiguous().numpy(), (transposed @ jet.first)[:m].contiguous().numpy()
-
-
-def _beyond(reach: NDArray[Any]) -> NDArray[np.float32]:
-    """Return squared distances somewhat beyond the last near cell, so that rounding does not count it twice."""
-    return (np.square(reach) * (1 + 1e-5)).astype(np.float32)
+        # both modes belong to the thread
+        with torch.no_grad(), one_torch_thread():
+            _, *found = linearized(self.model, torch.from_numpy(z)[filled], torch.from_numpy(x)[filled])
+        slope, metric = (part[:m].contiguous().numpy() for part in found)
+        return slope, metric

@@ -207,8 +207,7 @@ class Positions:
         if not len(self.least_width):
             self.least_width = LEAST_OF_START * width
         self.narrowness = 1 / torch.maximum(width, self.least_width)
-        # somewhat more, so that rounding does not count the last one twice
-        self.near = Near(indices, distance[:, -1] ** 2 * (1 + 1e-5), self.values.clone())
+        self.near = Near(indices, squared_reach(distance), self.values.clone())
 
     def decode(self, model: Autoencoder) -> None:
         """Evaluate the decoder: the slope of the reconstruction error, and the chords of a new sample."""
@@ -221,11 +220,8 @@ class Positions:
             rows = slice(start, stop)
             # both modes belong to the thread
             with torch.no_grad(), one_torch_thread():
-                jet = model.decoder.jet(self.decoded_at[rows])
-                decoded[rows] = jet.values
-                transposed = jet.first.mT
-                self.slope[rows] = (transposed @ (jet.values - self.x[rows])[:, :, None])[:, :, 0]
-                self.metric[rows] = transposed @ jet.first
+                found = linearized(model, self.decoded_at[rows], self.x[rows])
+                decoded[rows], self.slope[rows], self.metric[rows] = found
 
         parallel_blocks(evaluate, n, block=self.n_decoded, n_threads=self.n_threads)
         sample = torch.from_numpy(self.random.integers(n, size=N_LANDMARKS)).to(decoded.device)
@@ -249,6 +245,27 @@ class Positions:
     @torch.no_grad()
     def _error(self, model: Autoencoder, codes: Tensor, x: Tensor) -> Tensor:
         return (model.decoder(codes) - x).square().mean(1)
+
+
+def linearized(model: Autoencoder, z: Tensor, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Evaluate the decoder at (n, d) codes `z` of (n, D) cells `x`.
+
+    Returns
+    -------
+    The decoded points, (n, D); the slope of half the squared error of each, (n, d); and the metric tensors, (n, d, d),
+    by which the slope changes around `z`.
+    """
+    jet = model.decoder.jet(z)
+    transposed = jet.first.mT
+    return jet.values, (transposed @ (jet.values - x)[:, :, None])[:, :, 0], transposed @ jet.first
+
+
+def squared_reach(distance: Any) -> Any:
+    """Return the squared distances, (n,), up to which cells are near, from the (n, k) distances to the near ones.
+
+    They are somewhat longer than the last of these, so that rounding does not count it twice.
+    """
+    return distance[:, -1] ** 2 * (1 + 1e-5)
 
 
 def kernel_widths(local: NDArray[Any]) -> tuple[NDArray[np.float32], float]:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-# So that a cell which nothing moves is not divided by zero.
+# Keeps the step finite where nothing acts on a cell.
 LEAST_CURVATURE = np.float32(1e-30)
 
 

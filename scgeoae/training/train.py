@@ -165,7 +165,7 @@ def train(
         return (assessments.see, *(ascent.observers(step, model, objective, optimizer) if ascent is not None else ()))
 
     with Watch("training", "training", n_steps, progress_bar=progress_bar) as watch:
-        for number, *_ in descend(model, stream, objective, optimizer, generator=setup.on_device, observers=observers):
+        for number in descend(model, stream, objective, optimizer, generator=setup.on_device, observers=observers):
             watch.update()
             if assessments.is_due(number):
                 total, parts = assessments.assess(number)

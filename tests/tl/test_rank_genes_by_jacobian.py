@@ -16,10 +16,10 @@ from ..for_each import for_each
 
 @pytest.fixture(scope="module")
 def plane():
-    """A flat sheet of two directions; gene "a" rises along the first, "b" falls along the second, "c" is noise."""
+    """A flat sheet: along the first direction "a" rises and "d" falls, along the second "b" falls; "c" is noise."""
     rng = np.random.default_rng(0)
     t = rng.uniform(-1, 1, size=(400, 2)) * [3, 1]
-    x = np.column_stack([2 * t[:, 0], -t[:, 1], 0.01 * rng.normal(size=400), 0.5 * t[:, 0]])
+    x = np.column_stack([2 * t[:, 0], -t[:, 1], 0.01 * rng.normal(size=400), -0.5 * t[:, 0]])
     adata = AnnData(x.astype(np.float32))
     adata.var_names = ["a", "b", "c", "d"]
     adata.obs["side"] = np.where(t[:, 0] > 0, "right", "left")

@@ -157,7 +157,14 @@ def test_steps_are_those_of_torch(names):
     optimizer = torch.optim.AdamW(theirs.parameters(), lr=0.03)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.03, total_steps=6)
     draws = [lambda batch=batch: batch for batch in stream]
-    steps = descend(ours, draws, objective, AdamW(ours, peak=0.03, n_steps=6))
+    seen = []
+    steps = descend(
+        ours,
+        draws,
+        objective,
+        AdamW(ours, peak=0.03, n_steps=6),
+        observers=lambda number: (lambda batch, loss: seen.append((number, batch, loss.total)),),
+    )
     for number, (batch, step) in enumerate(zip(stream, steps, strict=True), start=1):
         optimizer.zero_grad()
         with pytest.MonkeyPatch.context() as patched:
@@ -166,9 +173,11 @@ def test_steps_are_those_of_torch(names):
         expected.total.backward()
         optimizer.step()
         schedule.step()
-        assert (step.number, step.batch) == (number, batch)
-        torch.testing.assert_close(step.loss.total, expected.total.detach())
-        assert not step.loss.total.requires_grad
+        assert step == number
+        *of_step, loss = seen.pop()
+        assert of_step == [number, batch]
+        torch.testing.assert_close(loss, expected.total.detach())
+        assert not loss.requires_grad
     torch.testing.assert_close(list(ours.parameters()), list(theirs.parameters()))
     assert all(p.grad is None for p in ours.parameters())
 

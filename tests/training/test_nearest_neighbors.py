@@ -6,7 +6,9 @@ import torch
 from scipy.spatial.distance import cdist
 
 from scgeoae.training import neighbors
-from scgeoae.training.neighbors import InvertedFile, Neighbors, nearest_neighbors, within
+from scgeoae.training.neighbors import InvertedFile, Neighbors, NeighborSearch, within
+
+from ..for_each import for_each
 
 
 def clusters(n=4000, n_clusters=30, d=20, apart=4.0, seed=0):
@@ -48,8 +50,8 @@ class Search:
         assert found.indices.device.type == self.form
         return Neighbors(*(part.cpu().numpy() for part in found))
 
-    def nearest_neighbors(self, x, k, of=None):
-        return self.found(nearest_neighbors(self.given(x), k, of=None if of is None else self.given(of)))
+    def nearest(self, x, k, of=None):
+        return self.found(NeighborSearch(self.given(x)).nearest(k, None if of is None else self.given(of)))
 
     def file(self, x):
         return InvertedFile(self.given(x), 0)
@@ -68,11 +70,11 @@ def search(request):
 
 def test_few_cells_are_searched_exactly(search):
     x = clusters(800)
-    found, (indices, distances) = search.nearest_neighbors(x, 20), exact(x, 20)
+    found, (indices, distances) = search.nearest(x, 20), exact(x, 20)
     np.testing.assert_array_equal(found.indices, indices)
     np.testing.assert_allclose(found.distances, distances, rtol=1e-4)
     others = clusters(50, seed=1)
-    found, (indices, distances) = search.nearest_neighbors(x, 20, of=others), exact(x, 20, others)
+    found, (indices, distances) = search.nearest(x, 20, of=others), exact(x, 20, others)
     np.testing.assert_array_equal(found.indices, indices)
     np.testing.assert_allclose(found.distances, distances, rtol=1e-4)
     assert (found.indices.dtype, found.distances.dtype) == (np.int32, np.float32)
@@ -80,7 +82,7 @@ def test_few_cells_are_searched_exactly(search):
 
 def test_a_query_that_is_a_cell_finds_it(search):
     x = clusters(400)
-    for found in (search.nearest_neighbors(x, 5, of=x[30:60]), search.inverted(x, 5, of=x[30:60])):
+    for found in (search.nearest(x, 5, of=x[30:60]), search.inverted(x, 5, of=x[30:60])):
         np.testing.assert_array_equal(found.indices[:, 0], np.arange(30, 60))
         np.testing.assert_allclose(found.distances[:, 0], 0, atol=1e-3 * found.distances[:, 1].min())
 
@@ -109,30 +111,22 @@ def test_queries_are_searched_in_the_nearest_lists(search):
     assert share(search.inverted(x, 15, others).indices, exact(x, 15, others)[0]) > 0.99
 
 
-def test_queries_find_the_same_one_by_one():
-    x = clusters()
-    lists = InvertedFile(x, 0)
-    others = clusters(60, seed=0) + np.float32(0.01)
-    together = lists.nearest(15, others)
-    for row in range(60):
-        alone = lists.nearest(15, others[row : row + 1])
-        assert alone.indices.tobytes() == together.indices[row].tobytes()
-        assert alone.distances.tobytes() == together.distances[row].tobytes()
-
-
-def test_queries_below_the_limit_find_the_same_one_by_one():
-    x, others = clusters(1500), clusters(60, seed=1)
-    together = nearest_neighbors(x, 30, of=others)
-    for row in range(60):
-        alone = nearest_neighbors(x, 30, of=others[row : row + 1])
-        assert alone.indices.tobytes() == together.indices[row].tobytes()
-        assert alone.distances.tobytes() == together.distances[row].tobytes()
+@for_each("max_exact", [500, 10_000])
+def test_company_and_calls_do_not_matter(max_exact, monkeypatch):
+    monkeypatch.setattr(neighbors, "MAX_EXACT", max_exact)
+    asked = clusters(60, seed=0) + np.float32(0.01)
+    search = NeighborSearch(clusters())
+    together = search.nearest(15, asked)
+    for rows in (np.random.default_rng(0).permutation(60)[:50], *np.arange(60)[:, None]):
+        found = search.nearest(15, asked[rows])
+        assert found.indices.tobytes() == together.indices[rows].tobytes()
+        assert found.distances.tobytes() == together.distances[rows].tobytes()
 
 
 def test_hundreds_of_equal_cells(search):
     x = clusters(3000)
     x[500:900] = x[500]
-    for found in (search.inverted(x, 15), search.nearest_neighbors(x, 15)):
+    for found in (search.inverted(x, 15), search.nearest(x, 15)):
         equal = found.indices[500:900]
         assert ((equal >= 500) & (equal < 900)).all()
         assert (equal != np.arange(500, 900)[:, None]).all()
@@ -148,7 +142,7 @@ def test_groups_that_are_a_thousand_times_further_apart_than_they_are_wide(searc
     centers = 1000 * rng.normal(size=(40, 10))
     x = (np.repeat(centers, 100, axis=0) + rng.normal(size=(4000, 10))).astype(np.float32)
     x /= x.std()
-    for found in (search.inverted(x, 15), search.nearest_neighbors(x, 15)):
+    for found in (search.inverted(x, 15), search.nearest(x, 15)):
         indices, distances = exact(x, 15)
         assert share(found.indices, indices) > 0.95
         np.testing.assert_allclose(found.distances, distances, rtol=0.02)
@@ -156,14 +150,14 @@ def test_groups_that_are_a_thousand_times_further_apart_than_they_are_wide(searc
 
 def test_few_cells_that_are_all_neighbors(search):
     x = clusters(6)
-    found = search.nearest_neighbors(x, 5)
+    found = search.nearest(x, 5)
     np.testing.assert_array_equal(np.sort(found.indices, axis=1), [np.delete(range(6), i) for i in range(6)])
 
 
 def test_one_far_cell_does_not_blur_the_others(search):
     x = clusters(2000)
     x[7] += 1e5
-    assert share(search.nearest_neighbors(x, 15).indices, exact(x, 15)[0]) > 0.99
+    assert share(search.nearest(x, 15).indices, exact(x, 15)[0]) > 0.99
 
 
 def test_small_blocks_find_the_same_and_so_does_a_second_search(search, monkeypatch):

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -10,11 +11,18 @@ from sklearn.neighbors import NearestNeighbors
 
 from scgeoae.training import Settings, fit, placement
 from scgeoae.training.affinities import conditional
-from scgeoae.training.neighbors import NeighborSearch, nearest_neighbors
-from scgeoae.training.placement import Field, Reference, place
+from scgeoae.training.neighbors import NeighborSearch
+from scgeoae.training.placement import Field
 from scgeoae.training.positions import N_NEAR
 
 from ..for_each import for_each
+
+
+class Reference(NamedTuple):
+    """The cells of a map, in standardized units and latent space."""
+
+    x: np.ndarray
+    codes: np.ndarray
 
 
 def plane(a):
@@ -34,8 +42,13 @@ def sheet(n=300, m=60, features=6, seed=0):
     return a, Reference(x[:n], (x[:n] @ a).astype(np.float32)), x[n:]
 
 
-def field(model, reference, weight=0.25):
-    return Field(model, NeighborSearch(reference.x), reference.codes, perplexity=10, divergence_weight=weight)
+def field(model, reference, *, perplexity=10, divergence_weight=0.25):
+    search = NeighborSearch(reference.x)
+    return Field(model, search, reference.codes, perplexity=perplexity, divergence_weight=divergence_weight)
+
+
+def place(model, x, reference, **weights):
+    return field(model, reference, **weights).place(x)
 
 
 def kernels(z, width, others, widths):
@@ -46,7 +59,7 @@ def kernels(z, width, others, widths):
 
 def test_with_the_reconstruction_alone_a_cell_goes_to_its_projection():
     a, reference, x = sheet()
-    found = place(plane(a), x, reference, perplexity=10, divergence_weight=0)
+    found = place(plane(a), x, reference, divergence_weight=0)
     np.testing.assert_allclose(found, x @ a, atol=0.02)
 
 
@@ -63,7 +76,7 @@ def test_the_field_is_that_of_all_cells_where_these_are_few():
     width = of.width_at(distance)
     partners = np.random.default_rng(0).integers(n, size=(len(z), 7)).astype(np.int32)
     affinity = np.random.default_rng(1).random((len(z), 7)).astype(np.float32)
-    of_far = of.repulsion_of_far(z, 1 / width, distance[:, -1])
+    of_far = of.repulsion_of_far(z, 1 / width, distance)
     slope, metric = (
         np.random.default_rng(2).normal(size=z.shape).astype(np.float32),
         np.tile(2 * np.eye(2), (len(z), 1, 1)),
@@ -99,7 +112,7 @@ def test_a_sample_of_far_cells_stands_for_all_of_them():
     z = (x @ a).astype(np.float32)
     distance, near = of.tree.query(z, N_NEAR)
     width = of.width_at(distance)
-    found = of.repulsion_of_far(z, 1 / width, distance[:, -1])
+    found = of.repulsion_of_far(z, 1 / width, distance)
     delta, per_square, w = kernels(z, width, reference.codes, of.width)
     np.put_along_axis(w, near, 0, axis=1)
     expected = -of.per_total * np.einsum("mn,mnd->md", w**2 * per_square, delta)
@@ -116,7 +129,7 @@ def test_a_cell_comes_to_rest_in_a_minimum():
     model, weight, perplexity = plane(a), 0.25, 10
     found = place(model, x, reference, perplexity=perplexity, divergence_weight=weight)
     of = field(model, reference)
-    near = nearest_neighbors(reference.x, 30, of=x)
+    near = NeighborSearch(reference.x).nearest(30, of=x)
     p = conditional(near.distances, perplexity)
     width = of.width_at(of.tree.query(found, N_NEAR)[0])
     moved = []
@@ -208,23 +221,20 @@ def test_hundreds_of_equal_cells_and_a_cell_like_them():
     codes = reference.codes.copy()
     cells = reference.x.copy()
     cells[100:250], codes[100:250] = cells[100], codes[100]
-    found = place(plane(a), cells[100:101], Reference(cells, codes), perplexity=10, divergence_weight=0.25)
+    found = place(plane(a), cells[100:101], Reference(cells, codes))
     np.testing.assert_array_equal(found, codes[100:101])
     # others are placed beside them
-    beside = place(plane(a), x, Reference(cells, codes), perplexity=10, divergence_weight=0.25)
-    expected = place(plane(a), x, reference, perplexity=10, divergence_weight=0)
+    beside = place(plane(a), x, Reference(cells, codes))
+    expected = place(plane(a), x, reference, divergence_weight=0)
     assert np.median(np.linalg.norm(beside - expected, axis=1)) < 0.5
 
 
 def test_a_cell_far_away_stays_on_the_map():
     a, reference, x = sheet()
     far = np.float32(100) * x[:10]
-    found = place(plane(a), far, reference, perplexity=10, divergence_weight=0.25)
-    start = np.einsum(
-        "mk,mkd->md",
-        conditional(nearest_neighbors(reference.x, 30, of=far).distances, 10),
-        reference.codes[nearest_neighbors(reference.x, 30, of=far).indices],
-    )
+    found = place(plane(a), far, reference)
+    near = NeighborSearch(reference.x).nearest(30, of=far)
+    start = np.einsum("mk,mkd->md", conditional(near.distances, 10), reference.codes[near.indices])
     # it goes towards its projection as far as the steps reach, and not further than that
     toward = far @ a - start
     assert ((found - start) * toward).sum(1).min() > 0
@@ -235,9 +245,9 @@ def test_a_cell_far_away_stays_on_the_map():
 @for_each("n", [4, 30, 41])
 def test_small_references(n):
     a, reference, x = sheet(n)
-    found = place(plane(a), x, reference, perplexity=10, divergence_weight=0)
+    found = place(plane(a), x, reference, divergence_weight=0)
     assert found.shape == (60, 2)
     # steps are as long as a width, and few cells are far apart
     assert np.median(np.linalg.norm(found - x @ a, axis=1)) < 0.1
-    both = place(plane(a), x, reference, perplexity=10, divergence_weight=0.25)
+    both = place(plane(a), x, reference)
     assert np.linalg.norm(both - x @ a, axis=1).max() < 3 * np.ptp(reference.codes, axis=0).max()
