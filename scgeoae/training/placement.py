@@ -20,8 +20,9 @@ if TYPE_CHECKING:
     from .neighbors import NeighborSearch
 
 # How often the near cells are searched for and the decoder is evaluated, the steps in between, and their length at
-# most, in median widths. Places are then 0.001 widths (median) from where ten times as many steps lead.
-N_RENEWALS, N_STEPS, LONGEST = 4, 10, 5.0
+# most, in median widths. Most cells are then at rest. Longer steps would bring the others a little closer to
+# their neighbors, and carry outliers several times as far from the map.
+N_RENEWALS, N_STEPS, LONGEST = 4, 10, 1.0
 # Cells of the reference that stand for all that are not near.
 N_FAR = 400
 # A new cell is a cell of the reference if the distance between them is at most this share of the distance to its last
