@@ -144,7 +144,7 @@ class InvertedFile:
             block = max(BLOCK, min(BLOCK_ON_DEVICE, TABLE_SIZE // ((k + N_SPARE) * points.shape[1])))
 
         def compare(own: int) -> None:
-            candidates = self.candidates(own, k + 1 + N_SPARE)
+            candidates = self._candidates(own, k + 1 + N_SPARE)
             # from the middle of the list, as squares of long vectors leave no digits to distances between near cells
             middle = self.centers[own]
             compared = self.cells[candidates] - middle
@@ -180,7 +180,7 @@ class InvertedFile:
         # pair by pair, so that a point gets into the same list whatever others are asked for
         return torch.cdist(points, self.centers, compute_mode="donot_use_mm_for_euclid_dist").argmin(1)
 
-    def candidates(self, own: int, least: int) -> Tensor:
+    def _candidates(self, own: int, least: int) -> Tensor:
         """Return where the cells of the lists nearest to list `own` are, at least so many if there are."""
         n_lists = len(self.nearest_lists)
         enough = max(N_PROBED * len(self.cells) // n_lists, LEAST_COMPARED, least)

@@ -96,14 +96,14 @@ class Field:
         self, x: NDArray[np.float32], partners: NDArray[np.int32], affinity: NDArray[np.float32]
     ) -> NDArray[np.float32]:
         """Return the (m, d) codes of at most `BLOCK` cells, (m, D), from the affinities to their partners, (m, k)."""
-        m, d = len(x), x.shape[1]
+        d = x.shape[1]
         z = np.einsum("mk,mkd->md", affinity, self.codes[partners]).astype(np.float32)
         for _ in range(N_RENEWALS):
             distance, near = self.tree.query(z, self.which)
             narrowness = np.float32(1) / self.width_at(distance)
             slope, metric = self._reconstruction(z, x)
             self.loops.settle(
-                0, m, z, narrowness, self.codes, self.narrowness, partners, affinity, near,
+                z, narrowness, self.codes, self.narrowness, partners, affinity, near,
                 self.repulsion_of_far(z, narrowness, distance), slope, metric, z.copy(),
                 np.float32(self.divergence_weight), np.float32(2 / d), np.float32(self.per_total),
                 N_STEPS, np.float32(LONGEST * self.median_width),
@@ -125,7 +125,7 @@ class Field:
         """
         gradient = np.empty_like(z)
         self.loops.of_far(
-            0, len(z), z, narrowness, self.codes, self.narrowness, self.far, squared_reach(distance).astype(np.float32),
+            z, narrowness, self.codes, self.narrowness, self.far, squared_reach(distance).astype(np.float32),
             np.float32(len(self.codes) / len(self.far)), np.float32(self.per_total), gradient,
         )  # fmt: skip
         return gradient

@@ -1,7 +1,4 @@
-"""Compiled loops that move new cells to rest among the cells of a map, which stay.
-
-Each function is given a slice of the new cells and writes the rows of these alone.
-"""
+"""Compiled loops that move new cells to rest among the cells of a map, which stay."""
 
 from __future__ import annotations
 
@@ -33,12 +30,12 @@ def loops(d: int) -> Loops:
     """Compile the loops for d dimensions: with a known d the compiler unrolls the loops over it."""
 
     @njit(**COMPILED)
-    def of_far(start, stop, z, narrowness_z, y, narrowness_y, far, reach, per_far, per_total, gradient):
+    def of_far(z, narrowness_z, y, narrowness_y, far, reach, per_far, per_total, gradient):
         """Write the gradient of the repulsion of cells at z by the sample `far` of the cells at y, divided by 4.
 
         Those whose squared distance is beyond ``reach`` count `per_far` times each.
         """
-        for i in range(start, stop):
+        for i in range(len(z)):
             # two dimensions at a time, whose sums stay in registers
             for a in range(0, d, 2):
                 b = min(a + 1, d - 1)
@@ -54,8 +51,6 @@ def loops(d: int) -> Loops:
 
     @njit(**COMPILED)
     def settle(
-        start,
-        stop,
         z,
         narrowness_z,
         y,
@@ -82,7 +77,7 @@ def loops(d: int) -> Loops:
         overshoot (majorization; de Leeuw 1977). Repulsion flattens the objective further. Steps are at most `longest`.
         """
         step = np.empty(d, np.float32)
-        for i in range(start, stop):
+        for i in range(len(z)):
             trace = float32(0)
             for a in range(d):
                 trace += metric[i, a, a]

@@ -83,7 +83,7 @@ def test_the_field_is_that_of_all_cells_where_these_are_few():
     )
     moved, kappa, per_feature = z.copy(), np.float32(0.25), np.float32(0.1)
     of.loops.settle(
-        0, len(z), moved, 1 / width, reference.codes, of.narrowness, partners, affinity, near, of_far, slope,
+        moved, 1 / width, reference.codes, of.narrowness, partners, affinity, near, of_far, slope,
         metric.astype(np.float32), z, kappa, per_feature, np.float32(of.per_total), 1, np.float32(1e9),
     )  # fmt: skip
     delta, per_square, w = kernels(z, width, reference.codes, of.width)
@@ -99,7 +99,7 @@ def test_the_field_is_that_of_all_cells_where_these_are_few():
     at_most = np.median(np.linalg.norm(expected, axis=1))
     again = z.copy()
     of.loops.settle(
-        0, len(z), again, 1 / width, reference.codes, of.narrowness, partners, affinity, near, of_far, slope,
+        again, 1 / width, reference.codes, of.narrowness, partners, affinity, near, of_far, slope,
         metric.astype(np.float32), z, kappa, per_feature, np.float32(of.per_total), 1, np.float32(at_most),
     )  # fmt: skip
     length = np.linalg.norm(expected, axis=1, keepdims=True)
