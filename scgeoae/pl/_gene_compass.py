@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import matplotlib.pyplot as plt
 import numpy as np
 import torch
 
@@ -11,6 +12,8 @@ from .._matrix import spread_rows
 from .._runtime import default_torch_modes
 from ..geometry import inverse
 from ._canvas import box_of, draw_cells, finish, read_flat_map
+from ._labels import add_labels, halo
+from ._view import Box
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,6 +24,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MAX_CELLS = 500
+# At 20 degrees, the tips of two long arrows are one line of text apart in a panel of 3 inches.
+SAME_DIRECTION = np.cos(np.radians(20))
+# length of the dashes, as a share of the arrow
+TAIL = 0.6
 
 
 @default_torch_modes
@@ -35,7 +42,7 @@ def gene_compass(
     basis: str = "geoae",
     color: str | Sequence[str] | None = None,
     scale: float = 1.0,
-    arrow_color: Any = "black",
+    arrow_color: Any = None,
     ruler: bool = True,
     outliers: bool = False,
     ax: Axes | None = None,
@@ -46,9 +53,13 @@ def gene_compass(
 ) -> Axes | list[Axes] | Figure | None:
     """Draw the genes that change most around a group of cells as arrows on the map.
 
-    An arrow points in the direction in which its gene rises most steeply. The longer it is, the more the gene rises per
-    unit of distance. It is the mean of :math:`G^{-1} w` over the cells of the group, where G is the metric tensor of
-    the decoder and w is the derivative of the gene along the map.
+    An arrow points in the direction in which its gene rises most steeply, and the dashes behind it point in the
+    direction in which the gene falls. To see what falls in a direction, look for dashes that point there and read the
+    name at the other end of the line. The longer the arrow is, the more the gene rises per unit of distance.
+
+    The arrow is the mean of :math:`G^{-1} w` over the cells of the group, where G is the metric tensor of the decoder
+    and w is the derivative of the gene along the map. Genes whose arrows are less than 20 degrees apart share the arrow
+    of the strongest one, which comes first among their names.
 
     Parameters
     ----------
@@ -69,9 +80,9 @@ def gene_compass(
     scale
         Factor for the length of the arrows. At 1, the longest arrow is a fifth of the map.
     arrow_color
-        Color of the arrows.
+        Color of the arrows. Default: the color of text.
     ruler, outliers, ax, show, save, return_fig, **kwargs
-        As in `scgeoae.pl.indicatrices`.
+        As in `scgeoae.pl.indicatrices`. Cells are drawn pale, which `alpha` changes.
 
     Returns
     -------
@@ -107,42 +118,40 @@ def gene_compass(
     length = np.linalg.norm(arrows, axis=1)
     longest = np.argsort(-length, kind="stable")[: n_genes if genes is None else None]
 
-    box = box_of(m, outliers=outliers)
     start = np.median(z[rows], axis=0)
-    drawn_arrows = arrows[longest] * (scale * 0.2 * box.longest / max(length.max(), np.finfo(np.float32).tiny))
+    box = box_of(m, outliers=outliers)
+    vectors = arrows[longest] * (scale * 0.2 * box.longest / max(length.max(), np.finfo(np.float32).tiny))
     names = shown_names(adata, expression.genes[longest], gene_symbols)
-    drawn = draw_cells(m, box, ax=ax, ruler=ruler, color=groupby if color is None else color, **kwargs)
+    directions = _directions(vectors)
+    leading = np.array([i for i, *_ in directions])
+    vectors = vectors[leading]
+    labels = ["\n".join(names[i] for i in members) for members in directions]
+    # the arrows of a group at the edge of the map and their names need room, too
+    tips, room = start + vectors, np.array([0.2, 0.1]) * box.longest
+    box = Box(np.minimum(box.low, (tips - room).min(0)), np.maximum(box.high, (tips + room).max(0)))
+    color = groupby if color is None else color
+    drawn = draw_cells(m, box, ax=ax, ruler=ruler, color=color, **({"alpha": 0.3} | kwargs))
+    ink = plt.rcParams["text.color"] if arrow_color is None else arrow_color
+    needles = start + np.linspace(-TAIL, 1, 40)[:, None, None] * vectors
     for panel in drawn:
-        for arrow in drawn_arrows:
-            style = {"arrowstyle": "-|>", "color": arrow_color, "linewidth": 1.2, "shrinkA": 0, "shrinkB": 0}
-            panel.annotate("", start + arrow, start, arrowprops=style, zorder=6)
-        for tip, at_label, name in zip(
-            start + drawn_arrows, _labels(start, drawn_arrows, box.longest), names, strict=True
-        ):
-            panel.annotate(
-                name,
-                tip,
-                xytext=at_label,
-                ha="left" if at_label[0] >= start[0] else "right",
-                va="center",
-                fontsize="small",
-                arrowprops={"arrowstyle": "-", "linewidth": 0.4, "color": "0.4"},
-                bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.75, "pad": 0.8},
-                zorder=7,
-            )
+        style = {"arrowstyle": "-|>", "mutation_scale": 9, "color": ink, "linewidth": 1.4, "path_effects": halo(panel)}
+        for tip, end in zip(tips, needles[0], strict=True):
+            panel.plot(*np.stack([start, end]).T, color=ink, linewidth=1, linestyle=(0, (2, 1.5)), alpha=0.6, zorder=5)
+            panel.annotate("", tip, start, arrowprops={"shrinkA": 0, "shrinkB": 0} | style, zorder=6)
+        panel.set_xlabel(f"{panel.get_xlabel()}\narrow: gene rises, dashes: it falls")
+        add_labels(panel, labels, tips, vectors, needles.reshape(-1, 2))
     return finish(drawn, f"gene_compass_{m.key}", show=show, save=save, return_fig=return_fig)
 
 
-def _labels(start: np.ndarray, arrows: np.ndarray, longest: float) -> np.ndarray:
-    """Return label positions: beside the tips of the arrows, moved up or down so that they do not overlap."""
-    line = 0.04 * longest
-    positions = start + arrows * (1 + 0.06 * longest / np.maximum(np.linalg.norm(arrows, axis=1), 1e-12))[:, None]
-    for side in (positions[:, 0] >= start[0], positions[:, 0] < start[0]):
-        rows = np.flatnonzero(side)
-        rows = rows[np.argsort(positions[rows, 1])]
-        heights = positions[rows, 1]
-        middle = heights.mean() if len(rows) else 0.0
-        for i in range(1, len(rows)):
-            heights[i] = max(heights[i], heights[i - 1] + line)
-        positions[rows, 1] = heights - (heights.mean() - middle if len(rows) else 0.0)
-    return positions
+
+def _directions(vectors: np.ndarray) -> list[list[int]]:
+    """Return groups of (n, 2) vectors that cannot be told apart by their directions, each led by its first vector."""
+    unit = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), np.finfo(np.float32).tiny)
+    groups: list[list[int]] = []
+    for i in range(len(vectors)):
+        near = [group for group in groups if unit[i] @ unit[group[0]] > SAME_DIRECTION]
+        if near:
+            max(near, key=lambda group: unit[i] @ unit[group[0]]).append(i)
+        else:
+            groups.append([i])
+    return groups

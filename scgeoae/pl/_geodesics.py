@@ -1,11 +1,14 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+import matplotlib.pyplot as plt
 import numpy as np
+from scipy.spatial import cKDTree
 
 from .._arguments import as_list
 from ._canvas import box_of, draw_cells, finish, read_flat_map
+from ._labels import add_labels, halo
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,6 +20,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
+    from .._anndata.map import Unit
+
     class Path2D(Protocol):
         """A result of `scgeoae.tl.geodesic`."""
 
@@ -24,6 +29,7 @@ if TYPE_CHECKING:
         target: str
         coordinates: NDArray[Any]
         length: float
+        straight_length: float
 
 
 def geodesics(
@@ -32,7 +38,7 @@ def geodesics(
     *,
     basis: str = "geoae",
     color: str | Sequence[str] | None = None,
-    line_color: Any = "black",
+    line_color: Any = None,
     straight: bool = True,
     ruler: bool = True,
     outliers: bool = False,
@@ -44,7 +50,8 @@ def geodesics(
 ) -> Axes | list[Axes] | Figure | None:
     """Draw geodesics, the shortest paths along the decoder's surface, on the map.
 
-    Each curve is labeled with its length, in units of the representation.
+    Each curve is labeled with its length in units of the representation, with that of the straight line on the map
+    between its ends in parentheses. The ends have their names.
 
     Parameters
     ----------
@@ -57,11 +64,11 @@ def geodesics(
     color
         Column of `obs` or gene to color the cells by. A list draws one panel for each.
     line_color
-        Color of the curves.
+        Color of the curves. Default: the color of text.
     straight
-        Also draw a dotted straight line between the ends of each curve.
+        Also draw the straight line between the ends of each curve, dotted, and write its length.
     ruler, outliers, ax, show, save, return_fig, **kwargs
-        As in `scgeoae.pl.indicatrices`.
+        As in `scgeoae.pl.indicatrices`. Cells are drawn pale, which `alpha` changes.
 
     Returns
     -------
@@ -87,28 +94,54 @@ def geodesics(
     if not several or not all(hasattr(path, "coordinates") for path in several):
         msg = "Expected `paths` to be a result of sg.tl.geodesic, or a list of results."
         raise ValueError(msg)
-    drawn = draw_cells(m, box_of(m, outliers=outliers), ax=ax, ruler=ruler, color=color, **kwargs)
+    box = box_of(m, outliers=outliers)
+    drawn = draw_cells(m, box, ax=ax, ruler=ruler, color=color, **({"alpha": 0.4} | kwargs))
+    ink = plt.rcParams["text.color"] if line_color is None else line_color
+    lines = [path.coordinates for path in several]
+    if straight:
+        lines += [np.linspace(*path.coordinates[[0, -1]]) for path in several]
+    labels = [*_ends(several), *_lengths(several, m.unit, straight=straight)]
     for panel in drawn:
         for path in several:
-            curve = path.coordinates
-            # the curve crosses cells of all colors, so it gets a white margin
-            panel.plot(*curve.T, color="white", linewidth=3.2, alpha=0.8, zorder=4)
-            panel.plot(*curve.T, color=line_color, linewidth=1.4, zorder=5)
-            x, y = curve[[0, -1]].T
-            panel.scatter(x, y, s=18, color=[line_color], edgecolors="white", linewidths=0.8, zorder=6)
+            x, y = path.coordinates[[0, -1]].T
+            panel.plot(*path.coordinates.T, color=ink, linewidth=1.4, path_effects=halo(panel, 3.2), zorder=5)
+            panel.scatter(x, y, s=18, color=[ink], edgecolors=[panel.get_facecolor()], linewidths=0.8, zorder=6)
             if straight:
-                panel.plot(x, y, color=line_color, linewidth=0.8, linestyle=":", zorder=4)
-            middle = np.linalg.norm(np.diff(curve, axis=0), axis=1).cumsum()
-            at = curve[int(np.searchsorted(middle, middle[-1] / 2))]
-            panel.annotate(
-                f"{path.length:.3g}",
-                at,
-                xytext=(0, 5),
-                textcoords="offset points",
-                ha="center",
-                fontsize="small",
-                zorder=7,
-                bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.7, "pad": 1},
-            )
-        panel.set_xlabel(f"{panel.get_xlabel()}     (lengths in {m.unit.name})")
+                panel.plot(x, y, color=ink, linewidth=0.8, linestyle=":", zorder=4)
+        panel.set_xlabel(f"{panel.get_xlabel()}\nlengths in {m.unit.name}")
+        names, targets, away = zip(*labels, strict=True)
+        add_labels(panel, names, np.array(targets), away, np.concatenate(lines))
     return finish(drawn, f"geodesics_{m.key}", show=show, save=save, return_fig=return_fig)
+
+
+class _Label(NamedTuple):
+    name: str
+    target: NDArray[Any]
+    away: NDArray[Any]
+
+
+def _ends(paths: Sequence[Path2D]) -> list[_Label]:
+    """Return the names of the ends, to be written beyond the curves; ends that are shared are named once."""
+    labels: dict[tuple[str, bytes], _Label] = {}
+    for path in paths:
+        start, end = path.coordinates[[0, -1]]
+        for label in (_Label(path.source, start, start - end), _Label(path.target, end, end - start)):
+            labels.setdefault((label.name, label.target.tobytes()), label)
+    return list(labels.values())
+
+
+def _lengths(paths: Sequence[Path2D], unit: Unit, *, straight: bool) -> list[_Label]:
+    """Return the lengths, each where its curve is farthest from all others, or else at the middle of the curve."""
+    labels = []
+    for i, path in enumerate(paths):
+        share = np.linspace(0, 1, len(path.coordinates))
+        inner = np.flatnonzero((share >= 0.2) & (share <= 0.8))
+        others = [other.coordinates for k, other in enumerate(paths) if k != i]
+        apart = cKDTree(np.concatenate(others)).query(path.coordinates[inner])[0] if others else np.zeros(len(inner))
+        at = inner[np.lexsort([np.abs(share[inner] - 0.5), -apart])[0]]
+        step = path.coordinates[at + 1] - path.coordinates[at - 1]
+        name = f"{path.length:.3g} {unit.name.split(' of ')[0]}"
+        if straight:
+            name += f"\n(straight: {path.straight_length:.3g})"
+        labels.append(_Label(name, path.coordinates[at], np.array([-step[1], step[0]])))
+    return labels
