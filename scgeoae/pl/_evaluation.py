@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
-SHORT_NAME = 17
 ARROWS = {"higher": "↑", "lower": "↓"}
 # pale enough for black numbers
 COLORS = LinearSegmentedColormap.from_list("worst to best", ["#f6e0c8", "#f4f1e6", "#66c2a5"])
@@ -93,10 +92,7 @@ def evaluation(
 
     n_rows, n_columns = values.shape
     if ax is None:
-        # the slanted names of OpenProblems' measures are longer than those that 1.6 inches have room for
-        longest = max(map(len, names))
-        size = (2.6 + 0.62 * n_columns, 1.6 + 0.42 * n_rows + 0.055 * max(longest - SHORT_NAME, 0))
-        _, ax = plt.subplots(figsize=size, layout="constrained")
+        _, ax = plt.subplots(figsize=_size(list(values.index), names), layout="constrained")
     relative = _relative(oriented)
     mesh = ax.imshow(relative, cmap=COLORS, vmin=0, vmax=1, aspect="auto")
     for column, name in enumerate(names):
@@ -107,18 +103,39 @@ def evaluation(
         rotation=45,
         ha="right",
         rotation_mode="anchor",
+        fontsize="small",
     )
-    ax.set_yticks(range(n_rows), list(values.index))
-    ax.tick_params(length=0)
+    ax.set_yticks(range(n_rows), list(values.index), fontsize="small")
+    ax.tick_params(length=0, pad=2)
     ax.spines[:].set_visible(False)
     _draw_groups(ax, names)
-    ax.set_xlabel(_what_was_compared(table))
+    ax.set_xlabel(_what_was_compared(table), fontsize="small")
     if np.isfinite(relative).any():
-        bar = ax.figure.colorbar(mesh, ax=ax, ticks=[0, 1], fraction=0.03, pad=0.01, aspect=8)
-        bar.ax.set_yticklabels(["worst", "best"])
-        bar.ax.set_ylabel("within a column", fontsize="small")
+        bar = ax.figure.colorbar(mesh, ax=ax, ticks=[0, 1], fraction=0.03, pad=0.01, shrink=0.7, aspect=8)
+        bar.ax.set_yticklabels(["worst", "best"], fontsize="small")
+        bar.ax.set_ylabel("within a column", fontsize="x-small")
         bar.ax.tick_params(length=0)
     return cast("Axes | Figure | None", finish([ax], f"evaluation_{key}", show=show, save=save, return_fig=return_fig))
+
+
+def _size(rows: list[str], names: list[str]) -> tuple[float, float]:
+    """Return the width and height of the figure, in inches, from what is written in it and the size of the font."""
+    groups = [(len(about), len(group)) for about, group in _groups(names)]
+    # in units of the size of the font, of which a character of a small font is about half as wide
+    column = max(3.1, *(0.5 * (length + 2) / n for length, n in groups))
+    width = 5 + 0.5 * max(map(len, rows)) + column * len(names)
+    # the names of measures are slanted
+    height = 4.5 + 0.37 * (max(map(len, names)) + 2) + 2 * len(rows)
+    em = plt.rcParams["font.size"] / 72
+    return width * em, height * em
+
+
+def _groups(names: list[str]) -> list[tuple[str, list[str]]]:
+    """Return runs of measures with what they are about."""
+    return [
+        (about, list(group))
+        for about, group in groupby(names, key=lambda name: MEASURES[name].about if name in MEASURES else "")
+    ]
 
 
 def _measures(table: pd.DataFrame, measures: Sequence[str] | None, key: str) -> list[str]:
@@ -167,13 +184,14 @@ def _relative(oriented: NDArray[np.float64]) -> NDArray[np.float64]:
 def _write_column(ax: Axes, column: int, values: NDArray[np.float64], oriented: NDArray[np.float64]) -> None:
     there = np.flatnonzero(np.isfinite(values))
     style = _format(values[there])
-    texts = {row: format(values[row], style) for row in there.tolist()}
+    # 1e-7, as people write it, is narrower than 1e-07
+    texts = {row: format(values[row], style).replace("e-0", "e-") for row in there.tolist()}
     best = texts[there[np.argmax(oriented[there])]] if len(there) > 1 else None
     for row in np.flatnonzero(~np.isfinite(values)).tolist():
         ax.text(column, row, "–", ha="center", va="center", color="0.7")
     for row, text in texts.items():
         weight = "bold" if text == best else "normal"
-        ax.text(column, row, text, ha="center", va="center", fontsize="small", fontweight=weight)
+        ax.text(column, row, text, ha="center", va="center", fontsize="x-small", fontweight=weight)
 
 
 def _format(values: NDArray[np.float64]) -> str:
@@ -192,11 +210,11 @@ def _format(values: NDArray[np.float64]) -> str:
 def _draw_groups(ax: Axes, names: list[str]) -> None:
     """Write above the columns what they measure, with a gap between the groups."""
     start = 0
-    for about, group in groupby(names, key=lambda name: MEASURES[name].about if name in MEASURES else ""):
-        stop = start + len(list(group))
+    for about, group in _groups(names):
+        stop = start + len(group)
         if start:
             ax.axvline(start - 0.5, color="white", linewidth=5)
-        ax.text((start + stop - 1) / 2, -0.6, about, ha="center", va="bottom", color="0.35")
+        ax.text((start + stop - 1) / 2, -0.6, about, ha="center", va="bottom", color="0.35", fontsize="small")
         start = stop
 
 

@@ -12,7 +12,8 @@ from .._matrix import spread_rows
 from .._runtime import default_torch_modes
 from ..geometry import inverse
 from ._canvas import box_of, draw_cells, finish, read_flat_map
-from ._labels import add_labels, halo
+from ._labels import Label, add_labels, halo
+from ._spacing import space_columns
 from ._view import Box
 
 if TYPE_CHECKING:
@@ -122,13 +123,17 @@ def gene_compass(
     box = box_of(m, outliers=outliers)
     vectors = arrows[longest] * (scale * 0.2 * box.longest / max(length.max(), np.finfo(np.float32).tiny))
     names = shown_names(adata, expression.genes[longest], gene_symbols)
-    directions = _directions(vectors)
+    # the tallest labels choose their places first
+    directions = sorted(_directions(vectors), key=len, reverse=True)
     leading = np.array([i for i, *_ in directions])
     vectors = vectors[leading]
-    labels = ["\n".join(names[i] for i in members) for members in directions]
     # the arrows of a group at the edge of the map and their names need room, too
-    tips, room = start + vectors, np.array([0.2, 0.1]) * box.longest
+    tips, room = start + vectors, np.array([0.3, 0.15]) * box.longest
     box = Box(np.minimum(box.low, (tips - room).min(0)), np.maximum(box.high, (tips + room).max(0)))
+    labels = [
+        Label("\n".join(names[k] for k in members), tips[i], vectors[i], np.delete(tips, i, axis=0))
+        for i, members in enumerate(directions)
+    ]
     color = groupby if color is None else color
     drawn = draw_cells(m, box, ax=ax, ruler=ruler, color=color, **({"alpha": 0.3} | kwargs))
     ink = plt.rcParams["text.color"] if arrow_color is None else arrow_color
@@ -139,9 +144,10 @@ def gene_compass(
             panel.plot(*np.stack([start, end]).T, color=ink, linewidth=1, linestyle=(0, (2, 1.5)), alpha=0.6, zorder=5)
             panel.annotate("", tip, start, arrowprops={"shrinkA": 0, "shrinkB": 0} | style, zorder=6)
         panel.set_xlabel(f"{panel.get_xlabel()}\narrow: gene rises, dashes: it falls")
-        add_labels(panel, labels, tips, vectors, needles.reshape(-1, 2))
+        add_labels(panel, labels, needles.reshape(-1, 2))
+    if ax is None and "wspace" not in kwargs:
+        space_columns(drawn)
     return finish(drawn, f"gene_compass_{m.key}", show=show, save=save, return_fig=return_fig)
-
 
 
 def _directions(vectors: np.ndarray) -> list[list[int]]:

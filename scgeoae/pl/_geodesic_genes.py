@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.font_manager import FontProperties
 
 from .._anndata.columns import find_genes, shown_names
 from .._arguments import check_adata, checked_integer
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from numpy.typing import NDArray
 
     class PathWithGenes(Protocol):
         """A result of `scgeoae.tl.geodesic`."""
@@ -46,8 +48,8 @@ def geodesic_genes(
     """Draw how genes change along a geodesic: trends of up to eight genes, and a heatmap of all.
 
     A geodesic is the shortest path along the decoder's surface. In the heatmap, each gene is scaled from its lowest to
-    its highest value on the curve. Genes that fall come first, then genes that rise, both in the order in which they
-    cross the midpoint of their range.
+    its highest value on the curve, and genes are in the order in which they are high: those that are high at the start
+    of the curve come first, and those that are high at its end come last.
 
     Parameters
     ----------
@@ -68,8 +70,8 @@ def geodesic_genes(
 
     Returns
     -------
-    The axes of the trends and of the heatmap if ``show=False``, or the figure if ``return_fig=True``. Trends show the
-    first eight genes.
+    The axes of the trends and of the heatmap if ``show=False``, or the figure if ``return_fig=True``. The trends are
+    those of the first eight of `genes`, or of the eight genes that change most.
 
     Raises
     ------
@@ -108,37 +110,45 @@ def geodesic_genes(
     shown = shown_names(adata, genes, gene_symbols)
     distance, values = table.index.to_numpy(), table[genes].to_numpy()
 
+    low, high = values.min(0), values.max(0)
+    scaled = (values - low) / np.maximum(high - low, np.finfo(np.float32).tiny)
+    order = np.argsort(_centers(distance, scaled), kind="stable")
+    in_trends = [i for i in order if i < N_TRENDS]
+
     width, height = plt.rcParams["figure.figsize"]
-    rows = max(0.16 * len(genes), 0.6)
+    line = 1.3 * FontProperties(size="x-small").get_size() / 72
+    rows = max(line * len(genes), 0.6)
     figure, (trends, heat) = plt.subplots(
         2,
         1,
         figsize=(width, 0.6 * height + rows),
         sharex=True,
-        height_ratios=[0.6 * height, rows],
+        height_ratios=[0.5 * height, rows],
         layout="constrained",
     )
-    for name, line in zip(shown[:N_TRENDS], values.T, strict=False):
-        trends.plot(distance, line, label=name, linewidth=1.4)
-    trends.set_ylabel("expression, in units of X")
+    for i in in_trends:
+        trends.plot(distance, values[:, i], label=shown[i], linewidth=1.4)
+    trends.set_ylabel("expression\n(units of X)")
     trends.set_title(f"{path.source} → {path.target}", fontsize="medium")
-    trends.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False, fontsize="small")
+    trends.legend(
+        loc="center left", bbox_to_anchor=(1, 0.5), frameon=False, fontsize="x-small", handlelength=1, labelspacing=0.3
+    )
     trends.spines[["top", "right"]].set_visible(False)
 
-    low, high = values.min(0), values.max(0)
-    scaled = (values - low) / np.maximum(high - low, np.finfo(np.float32).tiny)
-    order = np.lexsort([_middle(scaled), scaled[-1] > scaled[0]])
     image = heat.pcolormesh(
         distance, np.arange(len(genes)), scaled[:, order].T, cmap=cmap, shading="nearest", rasterized=True
     )
     heat.set_yticks(np.arange(len(genes)), [shown[i] for i in order], fontsize="x-small")
+    heat.tick_params(axis="y", length=0, pad=2)
     heat.invert_yaxis()
-    heat.set_xlabel("distance along the curve, in units of the representation")
-    figure.colorbar(image, cax=heat.inset_axes([1.03, 0, 0.03, 1]), label="lowest to highest")
+    heat.set_xlabel("distance along the curve\n(units of the representation)")
+    bar = figure.colorbar(image, cax=heat.inset_axes([1.03, 0, 0.03, min(1.0, 1.2 / rows)]), ticks=[0, 1])
+    bar.ax.set_yticklabels(["lowest", "highest"], fontsize="x-small")
+    bar.ax.tick_params(length=0, pad=2)
     found = finish([trends, heat], "geodesic_genes", show=show, save=save, return_fig=return_fig)
     return cast("list[Axes] | Figure | None", found)
 
 
-def _middle(scaled: np.ndarray) -> np.ndarray:
-    """Return the point at which each gene first crosses 0.5, given (m, g) values between 0 and 1."""
-    return (np.diff(scaled > 0.5, axis=0) != 0).argmax(0)
+def _centers(distance: NDArray[Any], scaled: NDArray[Any]) -> NDArray[Any]:
+    """Return the mean distance at which each gene is high, (g,), given its (m, g) values between 0 and 1."""
+    return distance @ scaled / np.maximum(scaled.sum(0), np.finfo(np.float32).tiny)

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -8,7 +8,8 @@ from scipy.spatial import cKDTree
 
 from .._arguments import as_list
 from ._canvas import box_of, draw_cells, finish, read_flat_map
-from ._labels import add_labels, halo
+from ._labels import Label, add_labels, halo
+from ._spacing import space_columns
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -109,39 +110,34 @@ def geodesics(
             if straight:
                 panel.plot(x, y, color=ink, linewidth=0.8, linestyle=":", zorder=4)
         panel.set_xlabel(f"{panel.get_xlabel()}\nlengths in {m.unit.name}")
-        names, targets, away = zip(*labels, strict=True)
-        add_labels(panel, names, np.array(targets), away, np.concatenate(lines))
+        add_labels(panel, labels, np.concatenate(lines))
+    if ax is None and "wspace" not in kwargs:
+        space_columns(drawn)
     return finish(drawn, f"geodesics_{m.key}", show=show, save=save, return_fig=return_fig)
 
 
-class _Label(NamedTuple):
-    name: str
-    target: NDArray[Any]
-    away: NDArray[Any]
-
-
-def _ends(paths: Sequence[Path2D]) -> list[_Label]:
+def _ends(paths: Sequence[Path2D]) -> list[Label]:
     """Return the names of the ends, to be written beyond the curves; ends that are shared are named once."""
-    labels: dict[tuple[str, bytes], _Label] = {}
+    found: dict[tuple[str, bytes], tuple[NDArray[Any], NDArray[Any]]] = {}
     for path in paths:
         start, end = path.coordinates[[0, -1]]
-        for label in (_Label(path.source, start, start - end), _Label(path.target, end, end - start)):
-            labels.setdefault((label.name, label.target.tobytes()), label)
-    return list(labels.values())
+        found.setdefault((path.source, start.tobytes()), (start, start - end))
+        found.setdefault((path.target, end.tobytes()), (end, end - start))
+    points = np.array([point for point, _ in found.values()])
+    return [Label(name, *places, points) for (name, _), places in found.items()]
 
 
-def _lengths(paths: Sequence[Path2D], unit: Unit, *, straight: bool) -> list[_Label]:
+def _lengths(paths: Sequence[Path2D], unit: Unit, *, straight: bool) -> list[Label]:
     """Return the lengths, each where its curve is farthest from all others, or else at the middle of the curve."""
     labels = []
     for i, path in enumerate(paths):
         share = np.linspace(0, 1, len(path.coordinates))
         inner = np.flatnonzero((share >= 0.2) & (share <= 0.8))
-        others = [other.coordinates for k, other in enumerate(paths) if k != i]
-        apart = cKDTree(np.concatenate(others)).query(path.coordinates[inner])[0] if others else np.zeros(len(inner))
+        others = np.concatenate([np.empty((0, 2)), *(other.coordinates for k, other in enumerate(paths) if k != i)])
+        apart = cKDTree(others).query(path.coordinates[inner])[0]
         at = inner[np.lexsort([np.abs(share[inner] - 0.5), -apart])[0]]
-        step = path.coordinates[at + 1] - path.coordinates[at - 1]
         name = f"{path.length:.3g} {unit.name.split(' of ')[0]}"
         if straight:
             name += f"\n(straight: {path.straight_length:.3g})"
-        labels.append(_Label(name, path.coordinates[at], np.array([-step[1], step[0]])))
+        labels.append(Label(name, path.coordinates[at], np.zeros(2), others))
     return labels

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from matplotlib.patheffects import withStroke
@@ -13,15 +13,28 @@ if TYPE_CHECKING:
 
     from matplotlib.axes import Axes
     from matplotlib.patheffects import AbstractPathEffect
-    from numpy.typing import ArrayLike, NDArray
+    from numpy.typing import NDArray
 
 # Gap between a label and everything else, in points.
 GAP = 2.0
 # A label that is farther away from what it names gets a line to it, in points.
 FAR = 8.0
-# What it costs a label, in points of distance, if its line crosses something, or if it covers something itself.
+# What it costs a label, in points of distance, if its line crosses something or it is nearer to what another names, and
+# if it covers something itself.
 CROSSING, FAULT = 40, 1000
 ANGLES = np.radians(np.arange(-180, 180, 15))
+
+
+class Label(NamedTuple):
+    """A text and where to write it."""
+
+    name: str
+    target: NDArray[Any]
+    """(2,) point that it names."""
+    away: NDArray[Any]
+    """(2,) direction from the target in which it is put if there is room. 0 means any."""
+    rivals: NDArray[Any]
+    """(k, 2) points that it should not be nearer to than to its target."""
 
 
 def halo(ax: Axes, width: float = 2.0) -> list[AbstractPathEffect]:
@@ -29,9 +42,7 @@ def halo(ax: Axes, width: float = 2.0) -> list[AbstractPathEffect]:
     return [withStroke(linewidth=width, foreground=ax.get_facecolor())]
 
 
-def add_labels(
-    ax: Axes, names: Sequence[str], targets: NDArray[Any], away: ArrayLike, avoid: NDArray[Any], **style: Any
-) -> None:
+def add_labels(ax: Axes, labels: Sequence[Label], avoid: NDArray[Any]) -> None:
     """Write each name at the nearest place to its target that is free and inside the axes.
 
     The first names choose first. Pushing labels apart, as adjustText does, gets stuck in a panel of 3 inches: of 98
@@ -41,50 +52,49 @@ def add_labels(
     ----------
     ax
         The panel, with all else drawn and its limits set.
-    names, targets
-        n texts and the (n, 2) points that they name.
-    away
-        (n, 2) directions from the targets in which the texts are put if there is room.
+    labels
+        What to write.
     avoid
         (m, 2) points, such as those of a curve, that no text should cover.
-    **style
-        Style of the text.
     """
-    style = {"fontsize": "small", "linespacing": 1.0, "zorder": 8, "path_effects": halo(ax)} | style
     figure = ax.figure.figure
     if figure.get_layout_engine() is not None:
         figure.draw_without_rendering()
     ax.apply_aspect()
     point = figure.dpi / 72
-    taken = [
-        artist.get_window_extent().extents for artist in (*ax.artists, *ax.texts) if artist.get_window_extent().width
-    ]
+    # an arrow is an annotation without text
+    others = [*ax.artists, *(text for text in ax.texts if text.get_text())]
+    taken = [artist.get_window_extent().extents for artist in others if artist.get_visible()]
     # every four points as far as half the panel
     turn, far = np.meshgrid(ANGLES, np.arange(0, max(ax.bbox.width, ax.bbox.height) / 2, 4 * point))
     turn, far = turn.ravel(), far.ravel()
     curves = ax.transData.transform(avoid)
-    for name, target, direction in zip(names, targets, np.asarray(away, dtype=float), strict=True):
-        text = ax.text(*target, name, ha="center", va="center", **style)
-        half = np.array([text.get_window_extent().width, text.get_window_extent().height]) / 2
+    for name, target, away, rivals in labels:
         at = ax.transData.transform(target)
-        angle = turn + np.arctan2(direction[1], direction[0])
+        text = ax.text(0, 0, name, ha="center", va="center", size="small", path_effects=halo(ax), zorder=8)
+        text.set_linespacing(1.0)
+        half = np.array([text.get_window_extent().width, text.get_window_extent().height]) / 2
+        angle = turn + np.arctan2(away[1], away[0])
         # the edge of the text, not its middle, is next to the target
         centers = at + np.stack([np.cos(angle), np.sin(angle)], axis=1) * (half + GAP * point + far[:, None])
         boxes = np.hstack([centers - half, centers + half])
         edges = np.clip(at, boxes[:, :2], boxes[:, 2:])
         has_line = far > FAR * point
-        others = np.reshape(taken, (-1, 4))
-        cost = far / point + 10 * np.abs(turn)
-        cost[has_line] += CROSSING * _is_crossed(at, edges[has_line], curves, others, GAP * point)
-        cost += FAULT * (_overlaps(boxes, others, GAP * point) + _covered(boxes, curves, GAP * point))
+        blocked = np.reshape(taken, (-1, 4))
+        cost = far / point + 20 * np.abs(turn) * np.any(away)
+        cost += CROSSING * _is_nearer(boxes, at, ax.transData.transform(rivals))
+        cost[has_line] += CROSSING * _is_crossed(at, edges[has_line], curves, blocked, GAP * point)
+        cost += FAULT * (_overlaps(boxes, blocked, GAP * point) + _covered(boxes, curves, GAP * point))
         # nothing helps a reader of a text that is cut off
         cost += FAULT**2 * ((boxes[:, :2] < ax.bbox.min) | (boxes[:, 2:] > ax.bbox.max)).any(1)
         best = np.argmin(cost)
         taken.append(boxes[best])
-        text.set_position(ax.transData.inverted().transform(centers[best]))
+        x, y = ax.transData.inverted().transform(centers[best])
+        text.set_position((x, y))
         if has_line[best]:
-            line = ax.transData.inverted().transform([at, edges[best]])
-            ax.plot(*line.T, color=text.get_color(), linewidth=0.5, zorder=7)
+            line = np.linspace(at, edges[best], 24)
+            ax.plot(*ax.transData.inverted().transform(line).T, color=text.get_color(), linewidth=0.5, zorder=7)
+            curves = np.concatenate([curves, line])
 
 
 def _overlaps(boxes: NDArray[Any], others: NDArray[Any], gap: float) -> NDArray[np.intp]:
@@ -109,3 +119,10 @@ def _is_crossed(
     along = (start + np.linspace(0.25, 1, 24)[:, None, None] * (ends - start)).reshape(-1, 2)
     is_hit = (cKDTree(points).query(along)[0] < gap) | (_overlaps(np.hstack([along, along]), boxes, 0) > 0)
     return is_hit.reshape(24, -1).any(0)
+
+
+def _is_nearer(boxes: NDArray[Any], target: NDArray[Any], others: NDArray[Any]) -> NDArray[np.bool_]:
+    """Return which of the (n, 4) boxes are nearer to one of the (k, 2) others than to the target."""
+    points = np.concatenate([[target], others])
+    distance = np.linalg.norm(points - np.clip(points, boxes[:, None, :2], boxes[:, None, 2:]), axis=2)
+    return distance[:, 0] > distance.min(1)

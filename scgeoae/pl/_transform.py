@@ -6,6 +6,7 @@ import numpy as np
 
 from ._canvas import finish, read_flat_map
 from ._scanpy import scatter
+from ._spacing import space_columns
 from ._view import add_ruler, data_box, set_view
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ def transform(
     is_outlier = new.column(m.slots.outlier, call).astype(bool)
     both = np.concatenate([z, z_new])
     box = data_box(both, outliers=outliers)
-    kwargs = {"size": min(120_000 / len(z_new), 60)} | kwargs
+    kwargs = {"size": min(120_000 / len(z_new), 30)} | kwargs
     unit = m.unit if ruler else None
     drawn = scatter(new, ax=ax, color=color, **kwargs)
     for panel in drawn:
@@ -94,9 +95,9 @@ def transform(
         if outlier_color is not None:
             x, y = z_new[is_outlier].T
             panel.scatter(x, y, s=30, facecolors="none", edgecolors=[outlier_color], linewidths=0.6, zorder=3)
-            panel.set_xlabel(
-                f"{panel.get_xlabel()}     ○ {is_outlier.sum():,} of {len(z_new):,} new cells are outliers"
-            )
+            panel.set_xlabel(f"{panel.get_xlabel()}\n○ {is_outlier.sum():,} of {len(z_new):,} new cells are outliers")
         if unit is not None:
             add_ruler(panel, unit, both)
+    if ax is None and "wspace" not in kwargs:
+        space_columns(drawn)
     return finish(drawn, f"transform_{m.key}", show=show, save=save, return_fig=return_fig)

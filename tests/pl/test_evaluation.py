@@ -7,6 +7,8 @@ import pytest
 from anndata import AnnData
 
 import scgeoae as sg
+from scgeoae.quality import MEASURES
+from scgeoae.quality.measures import OPENPROBLEMS
 
 from ..for_each import for_each
 
@@ -117,7 +119,7 @@ def test_one_embedding_alone(stored):
 @for_each(
     "values, texts",
     [
-        ([1.3e-8, 4.26e-9], ["1.3e-08", "4.3e-09"]),
+        ([1.3e-8, 4.26e-9], ["1.3e-8", "4.3e-9"]),
         ([0.0, 0.0], ["0", "0"]),
         ([-0.2, 0.5], ["-0.200", "0.500"]),
         ([12345.6, 1.0], ["12346", "1"]),
@@ -129,6 +131,27 @@ def test_numbers_of_a_column_look_alike(stored, values, texts):
     stored.uns["evaluation"] = table[(table["measure"] == "kNN") & (table["basis"] != "pca")].assign(value=values)
     ax = sg.pl.evaluation(stored, sort=None, show=False)
     assert [text for text, _ in written(ax)[:, 0]] == texts
+
+
+@for_each(
+    "font_size, n_rows, names",
+    [(10, 15, [name for name in MEASURES if name not in OPENPROBLEMS]), (14, 2, ["Stress", "kNN"])],
+)
+def test_a_table_has_room_for_its_numbers_and_headings(stored, font_size, n_rows, names):
+    values = {"KL_100": 1e-8, "Stress": 12.5, "silhouette": -0.1234}
+    rows = [
+        (f"embedding {i}", name, values.get(name, 0.5) + i / 100, 0, MEASURES[name].better, "X_pca", 700, 700)
+        for i in range(n_rows)
+        for name in names
+    ]
+    stored.uns["evaluation"] = pd.DataFrame(rows, columns=stored.uns["evaluation"].columns)
+    with plt.rc_context({"font.size": font_size}):
+        ax = sg.pl.evaluation(stored, show=False)
+        ax.figure.canvas.draw()
+    boxes = [text.get_window_extent() for text in ax.texts]
+    assert not any(box.overlaps(other) for i, box in enumerate(boxes) for other in boxes[:i])
+    # 20 measures took 15 inches
+    assert ax.figure.get_figwidth() < 11 * font_size / 10
 
 
 def test_a_sample_is_told(stored):
