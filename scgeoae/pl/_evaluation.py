@@ -108,6 +108,8 @@ def evaluation(
     ax.set_yticks(range(n_rows), list(values.index), fontsize="small")
     ax.tick_params(length=0, pad=2)
     ax.spines[:].set_visible(False)
+    # which sc.set_figure_params turns on
+    ax.grid(visible=False)
     _draw_groups(ax, names)
     ax.set_xlabel(_what_was_compared(table), fontsize="small")
     if np.isfinite(relative).any():

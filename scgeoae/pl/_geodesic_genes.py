@@ -141,6 +141,8 @@ def geodesic_genes(
     heat.set_yticks(np.arange(len(genes)), [shown[i] for i in order], fontsize="x-small")
     heat.tick_params(axis="y", length=0, pad=2)
     heat.invert_yaxis()
+    # which sc.set_figure_params turns on
+    heat.grid(visible=False)
     heat.set_xlabel("distance along the curve\n(units of the representation)")
     bar = figure.colorbar(image, cax=heat.inset_axes([1.03, 0, 0.03, min(1.0, 1.2 / rows)]), ticks=[0, 1])
     bar.ax.set_yticklabels(["lowest", "highest"], fontsize="x-small")

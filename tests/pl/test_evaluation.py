@@ -145,11 +145,13 @@ def test_a_table_has_room_for_its_numbers_and_headings(stored, font_size, n_rows
         for name in names
     ]
     stored.uns["evaluation"] = pd.DataFrame(rows, columns=stored.uns["evaluation"].columns)
-    with plt.rc_context({"font.size": font_size}):
+    # as after sc.set_figure_params
+    with plt.rc_context({"font.size": font_size, "axes.grid": True}):
         ax = sg.pl.evaluation(stored, show=False)
         ax.figure.canvas.draw()
     boxes = [text.get_window_extent() for text in ax.texts]
     assert not any(box.overlaps(other) for i, box in enumerate(boxes) for other in boxes[:i])
+    assert not any(line.get_visible() for line in (*ax.get_xgridlines(), *ax.get_ygridlines()))
     # 20 measures took 15 inches
     assert ax.figure.get_figwidth() < 11 * font_size / 10
 

@@ -277,6 +277,9 @@ def test_plots_and_get_work_on_new_cells(pair):
     assert f"{new.obs['geoae_outlier'].sum()} of 100 new cells are outliers" in ax.get_xlabel()
     drawn = [len(collection.get_offsets()) for collection in ax.collections]
     assert {new.n_obs, known.n_obs, new.obs["geoae_outlier"].sum()} <= set(drawn)
+    new.obs["long"] = "a label that is longer than the gap that Scanpy leaves"
+    left, right = sg.pl.transform(new, known, color=["long", "kind"], show=False)
+    assert left.get_tightbbox().x1 < right.get_tightbbox().x0
     with pytest.raises(KeyError, match=r"run sg.tl.transform\(adata_new, adata, key='geoae'\) first"):
         sg.pl.transform(known, known, show=False)
 
