@@ -46,7 +46,7 @@ def add_labels(ax: Axes, labels: Sequence[Label], avoid: NDArray[Any]) -> None:
     """Write each name at the nearest place to its target that is free and inside the axes.
 
     The first names choose first. Pushing labels apart, as adjustText does, gets stuck in a panel of 3 inches: of 98
-    labels of gene compasses there, it left 23 on arrows and 11 on the ruler; this leaves none.
+    labels of gene compasses of three data sets, it left 23 on arrows and 11 on the ruler. This leaves none.
 
     Parameters
     ----------
@@ -73,7 +73,8 @@ def add_labels(ax: Axes, labels: Sequence[Label], avoid: NDArray[Any]) -> None:
         at = ax.transData.transform(target)
         text = ax.text(0, 0, name, ha="center", va="center", size="small", path_effects=halo(ax), zorder=8)
         text.set_linespacing(1.0)
-        half = np.array([text.get_window_extent().width, text.get_window_extent().height]) / 2
+        text.set_parse_math(False)
+        half = np.array(text.get_window_extent().size) / 2
         angle = turn + np.arctan2(away[1], away[0])
         # the edge of the text, not its middle, is next to the target
         centers = at + np.stack([np.cos(angle), np.sin(angle)], axis=1) * (half + GAP * point + far[:, None])
