@@ -116,9 +116,9 @@ def embedding(
         )
         raise ValueError(msg)
     factor = kwargs.get("scale_factor") or 1
-    box = data_box(factor * z, outliers=outliers)
     # axes in three dimensions do not cut off what lies beyond their limits
-    hidden = ~box.holds(factor * z) if is_solid else None
+    solid_box = data_box(z, outliers=outliers) if is_solid else None
+    hidden = None if solid_box is None else ~solid_box.holds(z)
     unit, rulers = None, []
     # on a projection, distances are too short
     if ruler and m.kind is not None and m.n_components == least:
@@ -128,8 +128,8 @@ def embedding(
     for panel, dimensions in zip(panels, drawn_dimensions(len(panels), m.n_components, **chosen), strict=True):
         _fit_sizes(panel, len(z), kwargs)
         at = factor * z[:, dimensions]
-        if is_solid:
-            set_view_3d(panel, at, Box(box.low[dimensions], box.high[dimensions]), unit)
+        if solid_box is not None:
+            set_view_3d(panel, at, Box(*(end[dimensions] for end in solid_box)), unit)
             continue
         set_view(panel, at, data_box(at, outliers=outliers), fit=True)
         keep_labels_inside(panel)

@@ -17,6 +17,7 @@ from scipy import sparse
 
 import scgeoae as sg
 from scgeoae._anndata import map as maps
+from scgeoae.pl import _scanpy
 
 from ..checks.slots import fingerprints
 from ..for_each import for_each
@@ -434,6 +435,12 @@ def test_vector_files_stay_small(n, is_image, tmp_path):
         assert (path.read_text().count("<use") < 200) == given.get("rasterized", is_image)
         if not given:
             assert path.stat().st_size <= 1e6
+
+
+def test_many_cells_are_an_image_in_other_plots_too(fitted, monkeypatch):
+    assert not sg.pl.indicatrices(fitted, show=False).collections[0].get_rasterized()
+    monkeypatch.setattr(_scanpy, "MAX_VECTOR_MARKS", 699)
+    assert sg.pl.indicatrices(fitted, show=False).collections[0].get_rasterized()
 
 
 @pytest.mark.slow
