@@ -39,8 +39,8 @@ function nearestInData(scatter, row, neighbors) {
   const at = (cell) => scatter.toScreen(scatter.cells.at(cell));
   return [
     svg('path', { class: 'link', d: neighbors.map((cell) => segment(scatter, row, cell)).join('') }),
-    ...neighbors.map((cell) => svg('circle', { class: 'neighbor', cx: at(cell)[0], cy: at(cell)[1], r: 4.5 })),
-    svg('circle', { class: 'hovered', cx: at(row)[0], cy: at(row)[1], r: 6 }),
+    ...neighbors.map((cell) => svg('circle', { class: 'neighbor', cx: at(cell)[0], cy: at(cell)[1], r: 3 })),
+    svg('circle', { class: 'hovered', cx: at(row)[0], cy: at(row)[1], r: 5.5 }),
   ];
 }
 

@@ -8,6 +8,8 @@ const CLICK = 4;
 // Pixels around the mouse in which the nearest cell counts as under it.
 const REACH = 12;
 const MARGIN = 1.06;
+// Indices of the opacities: of cells that are not selected while others are, and of all others.
+const [FADED, FULL] = [0, 1];
 
 export class Scatter {
   /**
@@ -24,16 +26,14 @@ export class Scatter {
     this.element = document.createElement('div');
     this.element.className = 'view';
     this.element.append(this.canvas, this.overlay);
-    this.points = Array.from({ length: this.cells.size }, (_, i) => [...this.cells.toPlot(this.cells.at(i)), 0]);
+    this.points = Array.from({ length: this.cells.size }, (_, i) => [...this.cells.toPlot(this.cells.at(i)), 0, FULL]);
     this.plot = createScatterplot({
       renderer,
       canvas: this.canvas,
       width: 100,
       height: 100,
       colorBy: 'valueZ',
-      pointOutlineWidth: 0,
-      pointSizeSelected: 0,
-      opacityInactiveScale: 0.12,
+      opacityBy: 'valueW',
       // keys, clicks and the lasso are ours
       actionKeyMap: {},
       lassoMinDist: 0,
@@ -49,28 +49,43 @@ export class Scatter {
     this.#listen();
   }
 
-  /** Draw the cells with colors: `codes` (n) are indices of `palette`, and cells of higher `order` lie on top. */
-  async color({ codes, palette, order }) {
+  /** Color the cells: `codes` (n) are indices of `palette`, and `order` (n rows), if any, says which lie on top. */
+  color({ codes, palette, order }) {
     for (let i = 0; i < codes.length; i++) this.points[i][2] = codes[i];
-    this.plot.set({ pointColor: palette, pointColorActive: palette, pointColorHover: palette, pointOrder: order });
-    await this.#queue(() =>
-      this.plot.draw(this.points, {
+    this.order = order;
+    this.plot.set({ pointColor: palette, pointColorActive: palette, pointColorHover: palette });
+    return this.#draw();
+  }
+
+  /** Let all cells fade but some, which then lie on top; none to end that. */
+  select(rows) {
+    for (const point of this.points) point[3] = rows.length ? FADED : FULL;
+    for (const row of rows) this.points[row][3] = FULL;
+    this.isFaded = rows.length > 0;
+    return this.#draw();
+  }
+
+  #draw() {
+    let { order } = this;
+    if (this.isFaded) {
+      order ??= Array.from(this.points.keys());
+      order = [FADED, FULL].flatMap((opacity) => order.filter((row) => this.points[row][3] === opacity));
+    }
+    return this.#queue(() => {
+      this.plot.set({ pointOrder: order });
+      return this.plot.draw(this.points, {
         spatialIndex: this.cells.index.data,
         preventFilterReset: true,
         zDataType: 'categorical',
-      }),
-    );
+        wDataType: 'categorical',
+      });
+    });
   }
 
   /** Show only some cells, or all for null. */
   async show(rows, isShown) {
     this.isShown = isShown;
     await this.#queue(() => (rows ? this.plot.filter(rows) : this.plot.unfilter()));
-  }
-
-  select(rows) {
-    if (rows.length) this.plot.select(Array.from(rows), { preventEvent: true });
-    else this.plot.deselect({ preventEvent: true });
   }
 
   /** The library allows one drawing at a time. */
@@ -202,5 +217,5 @@ function wheelOf({ deltaX, deltaY, deltaMode, clientX, clientY }) {
 function pointStyle({ width, height, cells }) {
   const size = Math.min(Math.max(Math.sqrt((width * height) / cells.size) * 0.42, 1.4), 7);
   const opacity = Math.min(Math.max(0.95 - 0.16 * Math.max(Math.log10(cells.size) - 3.2, 0), 0.4), 0.9);
-  return { pointSize: size, opacity };
+  return { pointSize: size, opacity: [0.12 * opacity, opacity] };
 }

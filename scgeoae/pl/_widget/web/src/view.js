@@ -18,9 +18,9 @@ import { isDark, onThemeChange } from './theme.js';
 import { TornEdges } from './torn.js';
 
 const MODES = {
-  move: ['Move', 'Drag to move, scroll to zoom, double-click to see all'],
-  lasso: ['Lasso', 'Draw around cells to select them; Shift adds, Alt removes'],
-  path: ['Path', 'Click two cells, or draw around two groups, for the shortest path between them'],
+  move: ['Move', 'Drag to move, scroll to zoom'],
+  lasso: ['Lasso', 'Draw around cells; Shift adds, Alt removes'],
+  path: ['Path', 'Click two cells or draw around two groups'],
 };
 const MISSING = { light: '#c8ccd1', dark: '#4b5058' };
 const PLAIN = { light: '#7d8793', dark: '#98a2ae' };
@@ -28,6 +28,10 @@ const PLAIN = { light: '#7d8793', dark: '#98a2ae' };
 const NEAR = 40;
 // Milliseconds that the mouse rests on a cell before the kernel is asked for its neighbors.
 const REST = 150;
+// Longest ruler in pixels.
+const LONGEST = 90;
+// Up to this quotient of its axes, an ellipse is called a circle.
+const ROUND = 1.05;
 const NOBODY = 0xffffffff;
 
 /**
@@ -442,7 +446,7 @@ class View {
     const { scatter } = this.map;
     if (!scatter.width) return;
     const { unit } = this.manifest;
-    const length = roundLength((scatter.width / 6 / scatter.pixelsPerUnit) * unit.per_length);
+    const length = roundLength((Math.min(scatter.width / 5, LONGEST) / scatter.pixelsPerUnit) * unit.per_length);
     this.here = this.#measureHere();
     for (const view of this.views) {
       const isMap = view === this.map;
@@ -487,18 +491,23 @@ class View {
     const { here, hovered } = this;
     const { unit, notes = [] } = this.manifest;
     if (!here) {
-      const hint = hovered && !hovered.position && hovered.scatter === this.map.scatter ? 'No cells here.' : 'Point at the map to see what a circle of the data becomes there.';
-      this.sections.here.replaceChildren(section('Under the mouse', html('p', { class: 'note' }, hint), ...notes.map((note) => html('p', { class: 'note' }, note))));
+      // what was read stays, so that its genes can be clicked
+      if (this.isRead) return;
+      const hint = 'Point at the map to see what a circle of the data becomes there.';
+      this.sections.here.replaceChildren(section('Under the mouse', ...[hint, ...notes].map((note) => html('p', { class: 'note' }, note))));
       return;
     }
+    this.isRead = true;
     const [long, wide] = indicatrixAxes(here.metric).map((axis) => axis.length * unit.per_length);
+    const shape = long / wide < ROUND ? 'stays a circle' : `becomes an ellipse, ${(long / wide).toFixed(2)} : 1,`;
     const sides = here.jet && this.genes?.fastest(here.jet, here.metric);
     this.sections.here.replaceChildren(
       section(
         hovered.row >= 0 ? `Cell ${hovered.row}${this.#valueAt(hovered.row)}` : 'Under the mouse',
-        html('p', {}, `A circle ${number(length)} ${unit.name} across is drawn ${long.toFixed(2)} × as long and ${wide.toFixed(2)} × as wide as on average.`),
+        html('p', {}, `A circle ${number(length)} ${unit.name} across ${shape} here, ${Math.sqrt(long * wide).toFixed(2)} × its average size.`),
         sides ? html('h3', {}, `Genes that rise fastest, over ${number(length)} units`) : null,
         sides ? compass(sides, length, (name) => this.colorBy(name, 'gene')) : null,
+        ...notes.map((note) => html('p', { class: 'note' }, note)),
       ),
     );
   }
