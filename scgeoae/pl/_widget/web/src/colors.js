@@ -11,6 +11,8 @@ const VIRIDIS = [
   [-5.4355, 4.6459, 26.3124],
 ];
 const LEVELS = 256;
+// Enough values for quantiles.
+const SAMPLE = 20_000;
 
 export const viridis = Array.from({ length: LEVELS }, (_, i) => {
   const t = i / (LEVELS - 1);
@@ -40,7 +42,7 @@ function encodeCategories(values, categories, palette, missing) {
 }
 
 function encodeNumbers(values, range, missing) {
-  const [low, high] = range ?? extent(values);
+  const [low, high] = range ?? quantiles(values);
   const codes = new Uint16Array(values.length);
   const counts = new Uint32Array(LEVELS + 2);
   for (let i = 0; i < values.length; i++) {
@@ -55,11 +57,10 @@ function encodeNumbers(values, range, missing) {
   return { codes, palette: [...viridis, missing], order, range: [low, high] };
 }
 
-function extent(values) {
-  let [low, high] = [Infinity, -Infinity];
-  for (const value of values) {
-    if (value < low) low = value;
-    if (value > high) high = value;
-  }
-  return low <= high ? [low, high] : [0, 1];
+/** Return the 1% and 99% quantiles, or the extremes where these are equal. */
+function quantiles(values) {
+  const step = Math.ceil(values.length / SAMPLE);
+  const known = values.filter((value, i) => i % step === 0 && !Number.isNaN(value)).sort();
+  const at = (share) => known[Math.round(share * (known.length - 1))] ?? 0;
+  return at(0.01) < at(0.99) ? [at(0.01), at(0.99)] : [at(0), at(1)];
 }

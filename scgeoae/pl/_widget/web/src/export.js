@@ -8,6 +8,9 @@ const LINE = 18;
 const MARGIN = 14;
 
 export async function exportPng(view) {
+  // the mouse has left the views, and what was under it goes with the next frame
+  await new Promise(requestAnimationFrame);
+  await new Promise(requestAnimationFrame);
   const ratio = window.devicePixelRatio || 1;
   const scatters = view.views.map(({ scatter }) => scatter);
   const width = scatters.reduce((sum, scatter) => sum + scatter.width + MARGIN, 0) + LEGEND;

@@ -152,13 +152,13 @@ export class Scatter {
     let pressed = null;
     // the canvas itself gets no events, so that the library neither selects nor highlights
     element.addEventListener('mousedown', (event) => {
-      if (this.mode === 'move') this.canvas.dispatchEvent(new MouseEvent('mousedown', event));
+      if (this.mode === 'move') forward(event, this.canvas);
     });
     element.addEventListener(
       'wheel',
       (event) => {
         event.preventDefault();
-        this.canvas.dispatchEvent(new WheelEvent('wheel', { ...wheelOf(event), bubbles: false, cancelable: true }));
+        forward(event, this.canvas);
       },
       { passive: false },
     );
@@ -208,14 +208,17 @@ export class Scatter {
   }
 }
 
-/** A spread of the event itself would be empty: its fields are accessors. */
-function wheelOf({ deltaX, deltaY, deltaMode, clientX, clientY }) {
-  return { deltaX, deltaY, deltaMode, clientX, clientY };
+/** Repeat an event of the mouse on an element below; its fields are accessors, which a spread would not copy. */
+function forward(event, element) {
+  const { clientX, clientY, button, buttons, deltaX, deltaY, deltaMode } = event;
+  element.dispatchEvent(
+    new event.constructor(event.type, { clientX, clientY, button, buttons, deltaX, deltaY, deltaMode, cancelable: true }),
+  );
 }
 
 /** Return the size and opacity that suit the number of cells and the size of the view. */
 function pointStyle({ width, height, cells }) {
-  const size = Math.min(Math.max(Math.sqrt((width * height) / cells.size) * 0.42, 1.4), 7);
+  const size = Math.min(Math.max(Math.sqrt((width * height) / cells.size) * 0.42, 1.6), 7);
   const opacity = Math.min(Math.max(0.95 - 0.16 * Math.max(Math.log10(cells.size) - 3.2, 0), 0.4), 0.9);
   return { pointSize: size, opacity: [0.12 * opacity, opacity] };
 }

@@ -102,7 +102,7 @@ class View {
     this.hint = html('span', { class: 'hint' });
     this.status = html('span', { class: 'status', role: 'status' });
     this.viewsElement = html('div', { class: 'views' });
-    this.sections = Object.fromEntries(['legend', 'here', 'selected', 'path'].map((name) => [name, html('div', { class: name })]));
+    this.sections = Object.fromEntries(['legend', 'selected', 'path', 'here'].map((name) => [name, html('div', { class: name })]));
     this.root = html(
       'div',
       { class: 'scgeoae', tabindex: '0', role: 'application', 'aria-label': title ?? 'Map of cells' },
