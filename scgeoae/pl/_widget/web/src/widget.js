@@ -1,0 +1,28 @@
+/** The widget of a notebook, as anywidget calls it; a page without a kernel calls `mount`. */
+import { toNumbers } from './arrays.js';
+import { askKernel } from './kernel.js';
+import { mount } from './view.js';
+
+export { mount };
+
+export default {
+  render({ model, el }) {
+    const { ask, stop } = askKernel(model);
+    const view = mount(el, model.get('_manifest'), model.get('_buffer'), ask);
+    view.onSelect = (rows) => {
+      model.set('selection', new DataView(rows.slice().buffer));
+      model.save_changes();
+    };
+    const selectFromPython = () => {
+      const rows = toNumbers(model.get('selection'), 'uint32');
+      if (String(rows) !== String(view.selection)) view.select(rows, { isOwn: false });
+    };
+    model.on('change:selection', selectFromPython);
+    view.ready?.then(selectFromPython);
+    return () => {
+      model.off('change:selection', selectFromPython);
+      stop();
+      view.destroy();
+    };
+  },
+};
