@@ -54,6 +54,11 @@ def metric(manifest, arrays, z, step=1e-4):
     return jacobian.swapaxes(1, 2) @ h.astype(np.float64) @ jacobian
 
 
+def stored_metric(adata):
+    """The entries 00, 01 and 11 of the tensors of a UMAP."""
+    return sg.get.metric_tensors(adata, key="umap")[:, [0, 0, 1], [0, 1, 1]]
+
+
 def expression(arrays, x):
     if "loadings" in arrays:
         y = x @ arrays["loadings"].T.astype(np.float64) + arrays["gene_means"]
@@ -147,9 +152,7 @@ def test_tears_and_tensors_of_a_umap_beside_the_map(small):
     found = list(zip(*(arrays[second["torn"][end]].tolist() for end in ("row", "col")), strict=True))
     assert len(found) == len(edges)
     assert {tuple(sorted(edge)) for edge in found} == edges
-    np.testing.assert_allclose(
-        arrays[second["metric"]], sg.get.metric_tensors(small, key="umap")[:, [0, 0, 1], [0, 1, 1]]
-    )
+    np.testing.assert_allclose(arrays[second["metric"]], stored_metric(small))
 
 
 def test_a_map_of_adopt_is_the_only_view(small):
@@ -166,7 +169,7 @@ def test_an_estimate_has_tensors_and_no_decoder(small):
     manifest, arrays = payload(small, basis="umap")
     assert manifest["decoder"] is None
     assert "no decoder" in manifest["notes"][0]
-    np.testing.assert_allclose(arrays["metric"], sg.get.metric_tensors(small, key="umap")[:, [0, 0, 1], [0, 1, 1]])
+    np.testing.assert_allclose(arrays["metric"], stored_metric(small))
 
 
 def test_an_embedding_that_was_not_measured_is_refused(fitted):
@@ -241,6 +244,6 @@ def test_where_measured_expression_comes_from(tmp_path):
             (None, "counts", "0"): [5] * 4,
         }.items():
             assert Measured(given, use_raw, layer).expression(gene).tolist() == expected
-        assert Measured(given, True, None).genes() == ["0", "more"]
+        assert Measured(given, use_raw=True, layer=None).genes() == ["0", "more"]
         with pytest.raises(KeyError, match=r"among the genes of adata\.raw"):
-            Measured(given, True, None).expression("1")
+            Measured(given, use_raw=True, layer=None).expression("1")
