@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -82,11 +83,10 @@ class Scene:
         if not self.map.has_model or self.map.model.genes is None:
             return None
         known = self.map.genes
-        if self.genes is not None:
-            names = [gene for gene in self.genes if gene in known.names]
-        else:
-            names = _default_genes(self.map)
-        return self.map.expression(names) if names else None
+        if self.genes is None:
+            return _default_genes(self.map)
+        named = [gene for gene in self.genes if gene in known.names]
+        return self.map.expression(named) if named else None
 
     def check_genes(self) -> None:
         """Raise if a named gene is neither one of the map nor measured."""
@@ -173,7 +173,10 @@ class Scene:
             if size > MAX_SEARCHED and not kernel:
                 return [f"A page of {n:,} cells has no nearest cells in the data."]
             if not kernel or n * size <= MAX_COMPARED:
-                buffer.add("neighbors", self.neighbors)
+                with warnings.catch_warnings():
+                    # of numbers that are not those of the map
+                    warnings.simplefilter("ignore", RuntimeWarning)
+                    buffer.add("neighbors", self.neighbors)
         except (KeyError, TypeError, ValueError) as error:
             return [f"Nearest cells in the data are not shown. {error.args[0]}"]
         return []
@@ -185,15 +188,11 @@ class Scene:
         return f"The decoder of this map runs in Python only: {rest}."
 
 
-def _default_genes(m: Map) -> list[str]:
+def _default_genes(m: Map) -> Expression:
     """Return the genes that the representation is computed from, the most variable ones if there are too many."""
-    found = m.expression(None)
-    if len(found.genes) <= MAX_GENES:
-        return list(dict.fromkeys(found.genes.tolist()))
-    known = m.genes.statistics
+    found, known = m.expression(None), m.genes.statistics
     std = np.zeros(len(found.genes)) if known is None else known.std[found.columns]
-    most = np.sort(np.argsort(-std, kind="stable")[:MAX_GENES])
-    return list(dict.fromkeys(found.genes[most].tolist()))
+    return found.of_genes(np.sort(np.argsort(-std, kind="stable")[:MAX_GENES]))
 
 
 def _unit(m: Map) -> dict[str, Any]:
