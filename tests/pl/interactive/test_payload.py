@@ -72,6 +72,8 @@ def test_positions_and_colors_are_those_of_the_data(fitted):
     for view, slot in zip(manifest["views"], ("X_geoae", "X_umap"), strict=True):
         np.testing.assert_array_equal(arrays[view["array"]], fitted.obsm[slot].astype(np.float32))
     assert manifest["unit"] == manifest["views"][0]["unit"]
+    determinants = np.linalg.det(sg.get.metric_tensors(fitted))
+    assert manifest["unit"]["local"] == pytest.approx(np.median(determinants ** (1 / 4)), rel=1e-4)
     assert manifest["views"][1]["unit"] is None  # nobody measured it
     labels, gene, number = manifest["colors"]
     column = fitted.obs["bulk_labels"]
