@@ -18,9 +18,13 @@ export function svg(tag, attributes = {}, ...children) {
   return fill(document.createElementNS('http://www.w3.org/2000/svg', tag), attributes, children);
 }
 
-const plain = new Intl.NumberFormat('en-US', { maximumSignificantDigits: 3 });
 const whole = new Intl.NumberFormat('en-US');
 
-/** Return a number with three digits. */
-export const number = (value) => (Math.abs(value) >= 1e6 || (value && Math.abs(value) < 1e-3) ? value.toPrecision(3) : plain.format(value));
+/** Return a number with a few significant digits. */
+export function number(value, digits = 3) {
+  if (Math.abs(value) >= 1e6 || (value && Math.abs(value) < 1e-3)) return value.toPrecision(digits);
+  return new Intl.NumberFormat('en-US', { maximumSignificantDigits: digits }).format(value);
+}
+
+/** Return a whole number with commas. */
 export const count = (value) => whole.format(value);

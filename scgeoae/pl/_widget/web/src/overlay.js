@@ -1,5 +1,5 @@
 /** What is drawn over the cells: indicatrix and ruler, neighbors, torn edges, and the geodesic. */
-import { number, svg } from './dom.js';
+import { count, svg } from './dom.js';
 
 const CORNER = 14;
 const NAMES = 'AB';
@@ -24,6 +24,9 @@ export function drawOverlay(scatter, shown) {
   ends?.forEach((end, i) => layer.append(marker(scatter.toScreen(end.position), NAMES[i], end.rows.length)));
   if (ellipse) layer.append(...indicatrix(scatter, ellipse));
   if (ruler) layer.append(corner(scatter, ruler));
+  if (!scatter.isMoved && scatter.outside) {
+    layer.append(svg('text', { class: 'outside', x: scatter.width - CORNER, y: 2 * CORNER }, `${count(scatter.outside)} cells lie outside`));
+  }
   scatter.overlay.prepend(layer);
   scatter.layer = layer;
 }
@@ -80,6 +83,6 @@ function marker([x, y], name, size) {
     { class: 'end', transform: `translate(${x} ${y})` },
     svg('circle', { r: 9 }),
     svg('text', { class: 'letter', y: 3.5 }, name),
-    size > 1 ? svg('text', { class: 'size', x: 13, y: 4 }, `${number(size)} cells`) : null,
+    size > 1 ? svg('text', { class: 'size', x: 13, y: 4 }, `${count(size)} cells`) : null,
   );
 }

@@ -57,7 +57,7 @@ export function compass(sides, length, choose) {
       { class: side, 'aria-label': `Genes that rise fastest toward ${arrow[1]}` },
       html('li', { class: 'arrow', 'aria-hidden': 'true' }, arrow[0]),
       ...sides[side].map(({ name, rate }) =>
-        html('li', {}, gene(name, choose), html('small', {}, `+${number(rate * length)}`)),
+        html('li', {}, gene(name, choose), html('small', {}, `+${number(rate * length, 2)}`)),
       ),
     );
   return html(
@@ -129,7 +129,7 @@ export function genesAlong({ genes, along, distance, length }, choose) {
           {},
           svg('svg', { viewBox: '0 0 12 10', class: 'swatch', 'aria-hidden': 'true' }, svg('path', { class: line.class, d: 'M0 5H12' })),
           gene(line.name, choose),
-          html('small', {}, `${number(line.low)} – ${number(line.high)}`),
+          html('small', {}, `${number(line.low, 2)} to ${number(line.high, 2)}`),
         ),
       ),
     ),

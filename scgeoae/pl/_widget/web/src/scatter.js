@@ -113,9 +113,12 @@ export class Scatter {
     const scale = 2 / visible;
     this.plot.view(new Float32Array([scale, 0, 0, 0, 0, scale, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1]), { preventEvent: true });
     this.isMoved = false;
+    const [x, y] = [(scale * this.height) / this.width, scale].map((zoom) => 1 / zoom);
+    this.outside = this.cells.size - this.cells.index.range(-x, -y, x, y).length;
     this.handlers.view();
   }
 
+  /** Length in pixels of one unit of the map. */
   get pixelsPerUnit() {
     return (this.plot.get('cameraView')[5] * this.height) / 2 / this.cells.half;
   }

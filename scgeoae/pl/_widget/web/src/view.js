@@ -79,7 +79,11 @@ class View {
     this.ask = ask ?? this.page;
     this.hasKernel = Boolean(ask);
     this.#measureTears();
-    this.observer = new ResizeObserver(() => this.#resize());
+    this.observer = new ResizeObserver(() => {
+      this.#resize();
+      // it may have come into the document just now
+      this.#applyTheme();
+    });
     this.observer.observe(this.viewsElement);
     this.stopTheme = onThemeChange(() => this.#applyTheme());
     this.onKey = (event) => event.key === 'Escape' && this.isActive && this.clear();
@@ -105,7 +109,7 @@ class View {
     this.sections = Object.fromEntries(['legend', 'selected', 'path', 'here'].map((name) => [name, html('div', { class: name })]));
     this.root = html(
       'div',
-      { class: 'scgeoae', tabindex: '0', role: 'application', 'aria-label': title ?? 'Map of cells' },
+      { class: 'scgeoae', tabindex: '0', role: 'group', 'aria-label': title ?? 'Map of cells' },
       html('style', {}, styles, `.scgeoae .view > svg { ${overlayStyles} }`),
       html(
         'header',
