@@ -39,8 +39,8 @@ def interactive(
     lists the genes that change fastest to each side. Two clicks draw the shortest path between two cells, with its
     length and the genes along it; a lasso selects cells. `adata` is not changed.
 
-    In a notebook, it takes the package anywidget: ``pip install 'scgeoae[interactive]'``. Without it, the result has
-    only ``to_html``.
+    In a notebook, it takes the package anywidget: ``pip install anywidget``. Without it, the result has only
+    ``to_html``.
 
     Parameters
     ----------

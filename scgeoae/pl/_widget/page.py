@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 HERE = Path(__file__).parent
 BUNDLE = HERE / "static" / "interactive.js"
-INSTALL = "pip install 'scgeoae[interactive]'"
+INSTALL = "pip install anywidget"
 
 
 class Page:

@@ -12,6 +12,7 @@ import torch
 from scipy import sparse
 
 from ..._anndata.neighbors import neighbors_of
+from ..._matrix import spread_rows
 from ...nn import Autoencoder
 from .arrays import Buffer
 
@@ -29,6 +30,8 @@ N_NEIGHBORS = 10
 # asked.
 MAX_COMPARED, MAX_SEARCHED = 2 * 10**10, 2 * 10**7
 NO_NEIGHBOR = np.iinfo(np.uint32).max
+# Cells at which the usual size of an indicatrix is measured.
+N_MEASURED = 1000
 # Genes that are decoded, unless they are named.
 MAX_GENES = 5000
 
@@ -108,11 +111,12 @@ class Scene:
         manifest: dict[str, Any] = {
             "kernel": kernel,
             "title": self.title,
-            "height": self.height,
+            # a page fills its window
+            "height": self.height if kernel else None,
             "n_cells": self.n_cells,
             "key": self.map.key,
-            "unit": _unit(self.map),
-            "views": [self._view(buffer, i) for i in range(len(self.maps))],
+            "views": (views := [self._view(buffer, i) for i in range(len(self.maps))]),
+            "unit": views[0]["unit"],
             "colors": [_add_color(buffer, f"color{i}", color) for i, color in enumerate(self._colors)],
             "decoder": None if self.decoder is None else _add_decoder(buffer, self.decoder),
             "genes": [] if self.expression is None else self._add_genes(buffer, self.expression),
@@ -136,13 +140,20 @@ class Scene:
         # the decoder of the first map gives its metric anywhere
         has_metric = self.decoder is None if i == 0 else is_measured and m.slots.metric in m.adata.obsm
         has_torn = is_measured and m.slots.torn in m.adata.obsp
+        metric = m.metric() if has_metric else None if i else self._some_metric()
         return {
             "name": m.key,
             "array": buffer.add(f"view{i}", m.positions, "float32"),
-            "unit": _unit(m) if i == 0 or is_measured else None,
+            "unit": _unit(m, metric) if i == 0 or is_measured else None,
             "metric": _add_metric(buffer, f"metric{i or ''}", m.metric()) if has_metric else None,
             "torn": _add_torn(buffer, f"torn{i}", m.torn) if has_torn else None,
         }
+
+    def _some_metric(self) -> NDArray[Any]:
+        """Return the metric of the decoder at some cells."""
+        assert self.decoder is not None
+        z = self.map.positions[spread_rows(self.n_cells, N_MEASURED)]
+        return self.decoder.metric(z).numpy()
 
     def _add_genes(self, buffer: Buffer, expression: Expression) -> list[str]:
         names = [str(gene) for gene in expression.genes]
@@ -195,8 +206,10 @@ def _default_genes(m: Map) -> Expression:
     return found.of_genes(np.sort(np.argsort(-std, kind="stable")[:MAX_GENES]))
 
 
-def _unit(m: Map) -> dict[str, Any]:
-    return {"name": m.unit.name, "per_length": m.unit.per_length, "spread": m.unit.spread}
+def _unit(m: Map, metric: NDArray[Any] | None) -> dict[str, Any]:
+    """Return the unit of a map, and ``local``, the median length in the data of small steps of length 1 on the map."""
+    local = None if metric is None else float(np.median(np.abs(np.linalg.det(metric.astype(np.float64)))) ** 0.25)
+    return {"name": m.unit.name, "per_length": m.unit.per_length, "spread": m.unit.spread, "local": local}
 
 
 def _add_color(buffer: Buffer, array: str, color: Color) -> dict[str, Any]:

@@ -72,6 +72,8 @@ def test_positions_and_colors_are_those_of_the_data(fitted):
     for view, slot in zip(manifest["views"], ("X_geoae", "X_umap"), strict=True):
         np.testing.assert_array_equal(arrays[view["array"]], fitted.obsm[slot].astype(np.float32))
     assert manifest["unit"] == manifest["views"][0]["unit"]
+    determinants = np.linalg.det(sg.get.metric_tensors(fitted))
+    assert manifest["unit"]["local"] == pytest.approx(np.median(determinants ** (1 / 4)), rel=1e-4)
     assert manifest["views"][1]["unit"] is None  # nobody measured it
     labels, gene, number = manifest["colors"]
     column = fitted.obs["bulk_labels"]
@@ -247,3 +249,11 @@ def test_where_measured_expression_comes_from(tmp_path):
         assert Measured(given, use_raw=True, layer=None).genes() == ["0", "more"]
         with pytest.raises(KeyError, match=r"among the genes of adata\.raw"):
             Measured(given, use_raw=True, layer=None).expression("1")
+
+
+def test_the_size_of_each_part(fitted):
+    """What docs/interactive.md says of it."""
+    _, arrays = payload(fitted, color=["bulk_labels", "n_counts"])
+    n, n_genes = fitted.n_obs, len(arrays["gene_means"])
+    sizes = {name: arrays[name].nbytes for name in ("view0", "color0", "color1", "neighbors", "loadings")}
+    assert sizes == {"view0": 8 * n, "color0": n, "color1": 4 * n, "neighbors": 40 * n, "loadings": 4 * 50 * n_genes}
