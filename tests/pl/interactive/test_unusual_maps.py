@@ -45,8 +45,7 @@ def test_without_a_decoder(ripped, open_page):
         hover(page, cell)
         page.page.mouse.down()
         page.page.mouse.up()
-    page.page.wait_for_function("view.status.textContent")
-    assert "no stored decoder" in page.page.locator(".status").text_content()
+    page.page.wait_for_function("view.status.textContent.includes('no stored decoder')")
     assert page.faults == []
 
 

@@ -450,7 +450,7 @@ class View {
     const { scatter } = this.map;
     if (!scatter.width) return;
     const { unit } = this.manifest;
-    const length = roundLength((Math.min(scatter.width / 5, LONGEST) / scatter.pixelsPerUnit) * unit.per_length);
+    const length = roundLength((Math.min(scatter.width / 5, LONGEST) / scatter.pixelsPerUnit) * (unit.local || unit.per_length));
     this.here = this.#measureHere();
     for (const view of this.views) {
       const isMap = view === this.map;

@@ -15,7 +15,7 @@ export default {
     };
     const selectFromPython = () => {
       const rows = toNumbers(model.get('selection'), 'uint32');
-      if (String(rows) !== String(view.selection)) view.select(rows, { isOwn: false });
+      if (rows.length !== view.selection.length || rows.some((row, i) => row !== view.selection[i])) view.select(rows, { isOwn: false });
     };
     model.on('change:selection', selectFromPython);
     view.ready?.then(selectFromPython);
