@@ -25,7 +25,8 @@ export function drawOverlay(scatter, shown) {
   if (ellipse) layer.append(...indicatrix(scatter, ellipse));
   if (ruler) layer.append(corner(scatter, ruler));
   if (!scatter.isMoved && scatter.outside) {
-    layer.append(svg('text', { class: 'outside', x: scatter.width - CORNER, y: 2 * CORNER }, `${count(scatter.outside)} cells lie outside`));
+    const words = scatter.outside === 1 ? '1 cell lies outside' : `${count(scatter.outside)} cells lie outside`;
+    layer.append(svg('text', { class: 'outside', x: scatter.width - CORNER, y: 2 * CORNER }, words));
   }
   scatter.overlay.prepend(layer);
   scatter.layer = layer;

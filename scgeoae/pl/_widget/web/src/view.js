@@ -30,7 +30,7 @@ const NEAR = 40;
 const REST = 150;
 // Longest ruler in pixels.
 const LONGEST = 90;
-// Up to this quotient of its axes, an ellipse is called a circle.
+// Up to this quotient of its axes, an ellipse is called a circle, and of its size, as large as others.
 const ROUND = 1.05;
 const NOBODY = 0xffffffff;
 
@@ -409,14 +409,14 @@ class View {
     const { length, straight, unit, genes } = this.path;
     const longer = straight / length - 1;
     const rows = [
-      ['Shortest path', number(length)],
-      ['Straight line on the map', number(straight)],
+      ['Shortest path', length.toPrecision(3)],
+      ['Straight line on the map', straight.toPrecision(3)],
     ];
     this.sections.path.replaceChildren(
       section(
         'Path from A to B',
         html('dl', {}, ...rows.flatMap(([term, value]) => [html('dt', {}, term), html('dd', {}, value)])),
-        html('p', { class: 'note' }, `In ${unit}. The straight line is ${longer < 0.005 ? 'as short' : `${number(100 * longer)}% longer`}.`),
+        html('p', { class: 'note' }, `In ${unit}. The straight line is ${longer < 0.005 ? 'as short' : `${number(100 * longer, 2)}% longer`}.`),
         genes.length ? genesAlong(this.path, (name) => this.colorBy(name, 'gene')) : null,
         html('button', { type: 'button', class: 'action', onclick: () => this.#clearPath() }, 'Clear path'),
       ),
@@ -502,13 +502,18 @@ class View {
       return;
     }
     this.isRead = true;
-    const [long, wide] = indicatrixAxes(here.metric).map((axis) => axis.length * unit.per_length);
-    const shape = long / wide < ROUND ? 'stays a circle' : `becomes an ellipse, ${(long / wide).toFixed(2)} : 1,`;
+    const [long, wide] = indicatrixAxes(here.metric).map((axis) => axis.length);
+    const words = [
+      `A circle ${number(length)} ${unit.name} across`,
+      long / wide < ROUND ? 'stays a circle here' : `becomes an ellipse of ${(long / wide).toFixed(2)} : 1 here`,
+    ].join(' ');
+    const size = Math.sqrt(long * wide) * unit.local;
+    const usual = Math.max(size, 1 / size) < ROUND ? ', as large as usual' : `, ${size.toFixed(2)} × its usual size`;
     const sides = here.jet && this.genes?.fastest(here.jet, here.metric);
     this.sections.here.replaceChildren(
       section(
         hovered.row >= 0 ? `Cell ${hovered.row}${this.#valueAt(hovered.row)}` : 'Under the mouse',
-        html('p', {}, `A circle ${number(length)} ${unit.name} across ${shape} here, ${Math.sqrt(long * wide).toFixed(2)} × its average size.`),
+        html('p', {}, `${words}${unit.local ? usual : ''}.`),
         sides ? html('h3', {}, `Genes that rise fastest, over ${number(length)} units`) : null,
         sides ? compass(sides, length, (name) => this.colorBy(name, 'gene')) : null,
         ...notes.map((note) => html('p', { class: 'note' }, note)),
