@@ -310,6 +310,19 @@ def test_zoom_and_drag_keep_what_is_under_the_mouse(page, z):
 
 
 @pytest.mark.slow
+def test_a_view_that_changes_its_size_shows_the_whole_map(page, z):
+    for width, height in ((700, 500), (1300, 500), (900, 600)):
+        page.page.set_viewport_size({"width": width, "height": height})
+        page.frames()
+        left, top, wide, high = page.box()
+        at = page.to_window(z) - [left, top]
+        outside = ((at < 0) | (at > [wide, high])).any(1).sum()
+        assert outside < 5
+        said = page.page.locator("figure").first.locator(".outside").all_text_contents()
+        assert [int(text.split()[0]) for text in said] == [outside] * (outside > 0)
+
+
+@pytest.mark.slow
 def test_a_click_selects_one_cell_and_escape_none(page, z):
     row = isolated(z, 1)[0]
     page.page.mouse.click(*page.to_window(z[row][None])[0])

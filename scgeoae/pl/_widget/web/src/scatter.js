@@ -21,6 +21,8 @@ export class Scatter {
     this.handlers = handlers;
     this.isShown = () => true;
     this.mode = 'move';
+    this.order = null;
+    this.isMoved = false;
     this.canvas = document.createElement('canvas');
     this.overlay = svg('svg', { role: 'img', 'aria-label': `Map ${name}: ${this.cells.size} cells` });
     this.element = document.createElement('div');
@@ -42,37 +44,31 @@ export class Scatter {
       spatialIndexUseWorker: false,
       syncEvents: true,
     });
-    this.plot.subscribe('view', () => {
-      this.isMoved = true;
-      handlers.view();
-    });
+    this.plot.subscribe('view', () => handlers.view());
     this.#listen();
   }
 
   /** Color the cells: `codes` (n) are indices of `palette`, and `order` (n rows), if any, says which lie on top. */
   color({ codes, palette, order }) {
     for (let i = 0; i < codes.length; i++) this.points[i][2] = codes[i];
-    this.order = order;
-    this.plot.set({ pointColor: palette, pointColorActive: palette, pointColorHover: palette });
-    return this.#draw();
+    return this.#draw(() => {
+      this.plot.set({ pointColor: palette, pointColorActive: palette, pointColorHover: palette });
+      // to set it takes a second for a million cells
+      if (order !== this.order) this.plot.set({ pointOrder: order });
+      this.order = order;
+    });
   }
 
-  /** Let all cells fade but some, which then lie on top; none to end that. */
+  /** Let all cells fade but some; none to end that. */
   select(rows) {
     for (const point of this.points) point[3] = rows.length ? FADED : FULL;
     for (const row of rows) this.points[row][3] = FULL;
-    this.isFaded = rows.length > 0;
     return this.#draw();
   }
 
-  #draw() {
-    let { order } = this;
-    if (this.isFaded) {
-      order ??= Array.from(this.points.keys());
-      order = [FADED, FULL].flatMap((opacity) => order.filter((row) => this.points[row][3] === opacity));
-    }
+  #draw(prepare = () => {}) {
     return this.#queue(() => {
-      this.plot.set({ pointOrder: order });
+      prepare();
       return this.plot.draw(this.points, {
         spatialIndex: this.cells.index.data,
         preventFilterReset: true,
@@ -83,14 +79,14 @@ export class Scatter {
   }
 
   /** Show only some cells, or all for null. */
-  async show(rows, isShown) {
+  show(rows, isShown) {
     this.isShown = isShown;
-    await this.#queue(() => (rows ? this.plot.filter(rows) : this.plot.unfilter()));
+    return this.#queue(() => (rows ? this.plot.filter(rows) : this.plot.unfilter()));
   }
 
   /** The library allows one drawing at a time. */
   #queue(task) {
-    this.queued = (this.queued ?? Promise.resolve()).then(task);
+    this.queued = (this.queued ?? Promise.resolve()).then(() => (this.isDestroyed ? null : task()));
     return this.queued;
   }
 
@@ -161,6 +157,7 @@ export class Scatter {
       'wheel',
       (event) => {
         event.preventDefault();
+        this.isMoved = true;
         forward(event, this.canvas);
       },
       { passive: false },
@@ -179,7 +176,8 @@ export class Scatter {
       if (pressed) {
         const [start] = pressed.places;
         if (Math.hypot(place[0] - start[0], place[1] - start[1]) > CLICK) pressed.isClick = false;
-        if (this.mode !== 'move') {
+        if (this.mode === 'move') this.isMoved ||= !pressed.isClick;
+        else {
           pressed.places.push(place);
           if (!pressed.isClick) this.drawLasso(pressed.places);
         }
@@ -206,6 +204,7 @@ export class Scatter {
   }
 
   destroy() {
+    this.isDestroyed = true;
     this.plot.destroy();
     this.element.remove();
   }
