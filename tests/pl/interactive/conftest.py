@@ -34,7 +34,8 @@ class Opened:
         page.on("request", lambda request: self.requests.append(request.url))
         page.goto(path.as_uri())
         page.wait_for_function("document.getElementById('view').scgeoae")
-        page.evaluate("window.view = document.getElementById('view').scgeoae; view.ready.then(() => null)")
+        page.evaluate("window.view = document.getElementById('view').scgeoae; view.ready?.then(() => null)")
+        # seconds
         self.first_frame = page.evaluate("performance.now()") / 1000
 
     def do(self, script, argument=None):
@@ -94,10 +95,11 @@ def open_page(browser, tmp_path_factory):
     """Write a view to a file and open it from disk."""
     contexts = []
 
-    def open_(view, **size):
+    def open_(view, *, script="", **size):
         path = tmp_path_factory.mktemp("page") / "map.html"
         view.to_html(path)
         contexts.append(browser.new_context(offline=True, viewport=SIZE | size))
+        contexts[-1].add_init_script(script)
         return Opened(contexts[-1].new_page(), path)
 
     yield open_

@@ -101,3 +101,10 @@ def test_three_cells(fitted, open_page):
     )
     assert page.selection == [0, 1, 2]
     assert page.faults == []
+
+
+def test_without_webgl(fitted, open_page):
+    script = "HTMLCanvasElement.prototype.getContext = () => null"
+    page = open_page(sg.pl.interactive(fitted), script=script)
+    assert "needs WebGL" in page.page.locator(".failure").text_content()
+    assert page.faults == []

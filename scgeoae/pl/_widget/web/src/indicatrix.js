@@ -19,11 +19,6 @@ export function indicatrixAxes([a, b, c]) {
   ];
 }
 
-/** Return the length in the data of a small step (x, y) on the map. */
-export function lengthOf([a, b, c], x, y) {
-  return Math.sqrt(Math.max(a * x * x + 2 * b * x * y + c * y * y, 0));
-}
-
 /** Return the largest of 1, 2 or 5 times a power of ten that is not longer than `length`. */
 export function roundLength(length) {
   const power = 10 ** Math.floor(Math.log10(length));

@@ -6,6 +6,8 @@ const TIMEOUT = 20_000;
 /** Return `ask(name, details)` for a model of anywidget, and a function that stops listening. */
 export function askKernel(model) {
   const waiting = new Map();
+  // several views of one model hear all answers
+  const own = Math.random().toString(36).slice(2);
   let last = 0;
   const listen = ({ id, error, ...reply }, buffers) => {
     const question = waiting.get(id);
@@ -18,7 +20,7 @@ export function askKernel(model) {
   model.on('msg:custom', listen);
   const ask = (name, details = {}) =>
     new Promise((resolve, reject) => {
-      const id = ++last;
+      const id = `${own}:${++last}`;
       const timer = setTimeout(() => {
         waiting.delete(id);
         reject(new Error('Python did not answer within 20 seconds. Is the kernel busy, or was it restarted?'));

@@ -53,10 +53,11 @@ class View {
     this.hidden = new Set();
     this.ends = [];
     this.#build(element);
+    this.views = [];
     try {
       this.renderer = createRenderer();
-    } catch {
-      this.root.replaceChildren(html('p', { class: 'failure' }, 'This view needs WebGL, which this browser does not offer or has turned off.'));
+    } catch (error) {
+      this.viewsElement.append(html('p', { class: 'failure' }, `This view needs WebGL, which is not available here. (${error.message})`));
       return;
     }
     this.views = manifest.views.map((view) => this.#createScatter(view));
@@ -555,7 +556,7 @@ class View {
     document.removeEventListener('keydown', this.onKey);
     cancelAnimationFrame(this.frame);
     clearTimeout(this.resting);
-    for (const { scatter } of this.views ?? []) scatter.destroy();
+    for (const { scatter } of this.views) scatter.destroy();
     this.renderer?.destroy();
     this.root.remove();
   }
