@@ -57,7 +57,9 @@ class View {
     try {
       this.renderer = createRenderer();
     } catch (error) {
-      this.viewsElement.append(html('p', { class: 'failure' }, `This view needs WebGL, which is not available here. (${error.message})`));
+      const words = `This view needs WebGL, which is not available here. (${error.message})`;
+      // after the style
+      this.root.replaceChildren(this.root.firstChild, html('p', { class: 'failure' }, words));
       return;
     }
     this.views = manifest.views.map((view) => this.#createScatter(view));

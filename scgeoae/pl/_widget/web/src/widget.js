@@ -17,8 +17,11 @@ export default {
       const rows = toNumbers(model.get('selection'), 'uint32');
       if (rows.length !== view.selection.length || rows.some((row, i) => row !== view.selection[i])) view.select(rows, { isOwn: false });
     };
-    model.on('change:selection', selectFromPython);
-    view.ready?.then(selectFromPython);
+    // nothing is ready without WebGL
+    view.ready?.then(() => {
+      selectFromPython();
+      model.on('change:selection', selectFromPython);
+    });
     return () => {
       model.off('change:selection', selectFromPython);
       stop();
