@@ -52,7 +52,8 @@ class Widget(anywidget.AnyWidget):
     _esm = BUNDLE
     _manifest = traitlets.Dict().tag(sync=True)
     _buffer = traitlets.Bytes().tag(sync=True)
-    selection = Rows().tag(sync=True, to_json=_rows_to_bytes, from_json=_rows_from_bytes)
+    # an echo of many rows to the browser that sent them would fill the channel of Jupyter
+    selection = Rows().tag(sync=True, echo_update=False, to_json=_rows_to_bytes, from_json=_rows_from_bytes)
 
     def __init__(self, scene: Scene) -> None:
         self._scene, self._answers = scene, Answers(scene)

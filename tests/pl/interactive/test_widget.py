@@ -66,6 +66,16 @@ def test_errors_are_sent_in_words(ask):
     assert "error" in ask(ask="neighbors", row=10**6)[0]
 
 
+def test_rows_that_were_selected_in_a_browser_are_not_sent_back(fitted, monkeypatch):
+    view = sg.pl.interactive(fitted)
+    sent = []
+    monkeypatch.setattr(view, "_send", lambda *message, **_: sent.append(message))
+    view.set_state({"selection": memoryview(np.array([2, 9], dtype="<u4").tobytes())})
+    assert (view.selection.tolist(), sent) == ([2, 9], [])
+    view.selection = [1]
+    assert len(sent) == 1
+
+
 def test_selection_in_python_and_in_the_browser(fitted):
     view = sg.pl.interactive(fitted)
     seen = []
