@@ -112,6 +112,16 @@ class Expression(NamedTuple):
     floor: NDArray[np.float32] | None
     """(g,) smallest value to return: 0 where no cell had a negative value, else minus infinity."""
 
+    def of_genes(self, which: NDArray[np.intp]) -> Expression:
+        """Return the map to some of the genes."""
+        return Expression(
+            self.genes[which],
+            self.columns[which],
+            None if self.loadings is None else self.loadings[:, which],
+            None if self.intercept is None else self.intercept[which],
+            None if self.floor is None else self.floor[which],
+        )
+
     def of(self, x: NDArray[Any]) -> NDArray[np.float32]:
         """Return the (n, g) expression of (n, D) points of the representation."""
         y = x[:, self.columns] if self.loadings is None else x @ self.loadings + cast("NDArray[Any]", self.intercept)

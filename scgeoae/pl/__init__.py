@@ -9,6 +9,7 @@ from ._gene_compass import gene_compass
 from ._geodesic_genes import geodesic_genes
 from ._geodesics import geodesics
 from ._indicatrices import indicatrices
+from ._interactive import interactive
 from ._jacobian_heatmap import jacobian_heatmap
 from ._transform import transform
 
@@ -22,6 +23,7 @@ __all__ = [
     "geodesic_genes",
     "geodesics",
     "indicatrices",
+    "interactive",
     "jacobian_heatmap",
     "transform",
 ]

@@ -5,19 +5,17 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pandas as pd
-import torch
 
 from .._anndata.map import read_map
+from .._anndata.routes import connected_graph, find_place, shortest_curve
 from .._arguments import checked_integer, checked_names
 from .._runtime import default_torch_modes
-from ..geometry import shorten
-from ..geometry.geodesic import chords
 from ._decode import decode_positions
-from ._routes import along_cells, connected_graph, find_place, straight
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import torch
     from anndata import AnnData
     from numpy.typing import ArrayLike, NDArray
 
@@ -116,28 +114,18 @@ def geodesic(
     m = read_map(adata, key)
     z, model = m.positions, deepcopy(m.model).double()
     start, end = (find_place(m, *where) for where in ((source, groupby, "source"), (target, groupby, "target")))
-    ends = [torch.from_numpy(np.asarray(place.position, dtype=np.float64))[None] for place in (start, end)]
-    line = straight(ends[0], ends[1], n_points)
-    (shortest,) = along_cells(connected_graph(m, model), z, [(start.cell, end.cell)], n_points)
-    route = torch.from_numpy(shortest)[None]
-    # the route runs between the cells nearest to the ends, so the ends themselves are put in
-    route[:, 0], route[:, -1] = ends[0], ends[1]
-
-    curves = shorten(model, torch.cat([line, route]))
-    lengths = chords(model, curves)
-    best = lengths.sum(1).argmin()
-    curve, distance = curves[best], np.r_[0, lengths[best].cumsum(0).numpy()].astype(np.float32)
-    coordinates = curve.numpy().astype(np.float32)
+    curve = shortest_curve(model, connected_graph(m, model), z, start, end, n_points)
+    coordinates = curve.points.numpy().astype(np.float32)
     decoded = decode_positions(m, coordinates, names)
-    index = pd.Index(distance, name="distance")
+    index = pd.Index(curve.distance, name="distance")
     return Geodesic(
         start.name,
         end.name,
         coordinates,
-        distance,
-        float(distance[-1]),
-        float(chords(model, line).sum()),
-        _deviation(curve),
+        curve.distance,
+        float(curve.distance[-1]),
+        curve.straight_length,
+        _deviation(curve.points),
         pd.DataFrame(decoded.X, index=index, columns=decoded.var_names),
     )
 

@@ -8,10 +8,10 @@ import pandas as pd
 import torch
 
 from .._anndata.map import read_map
+from .._anndata.routes import along_cells, connected_graph, group_places, straight
 from .._runtime import default_torch_modes
 from ..geometry import shorten
 from ..geometry.geodesic import chords
-from ._routes import along_cells, connected_graph, group_places, straight
 
 if TYPE_CHECKING:
     from anndata import AnnData

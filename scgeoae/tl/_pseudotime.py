@@ -7,16 +7,16 @@ from scanpy import logging as logg
 from scipy.sparse.csgraph import dijkstra
 
 from .._anndata.map import read_map
+from .._anndata.routes import connected_graph, find_place, place_of_row
 from .._anndata.write import Changes, check_writable, write
 from .._runtime import default_torch_modes
-from ._routes import connected_graph, find_place, place_of_row
 
 if TYPE_CHECKING:
     from anndata import AnnData
     from numpy.typing import ArrayLike
 
     from .._anndata.map import Map
-    from ._routes import Place
+    from .._anndata.routes import Place
 
 
 @default_torch_modes

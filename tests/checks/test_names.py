@@ -16,6 +16,7 @@ import scgeoae as sg
 from .battery import duplicate
 from .calls import FUNCTIONS, QUICK, call, good
 from .slots import fingerprints
+from .values import flat
 
 NAMED = [
     (name, argument)
@@ -34,6 +35,8 @@ def told(result, adata):
         result.figure.canvas.draw()
         places = [np.asarray(drawn.get_offsets()).tolist() for drawn in result.collections]
         return result.get_xlabel(), result.get_ylabel(), places, [line.get_xydata().tolist() for line in result.lines]
+    if hasattr(result, "_manifest"):
+        return repr(flat(result))
     if isinstance(result, torch.nn.Module):
         return {name: value.tolist() for name, value in result.state_dict().items()}
     if isinstance(result, np.ndarray):

@@ -13,6 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy import sparse
 
+from ..payload import shown
 from .slots import in_memory, slots
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ def flat(value: Any, path: str = "") -> Values:
         value = value.axes
     elif isinstance(value, Axes):
         value = drawn(value)
+    elif hasattr(value, "_manifest"):
+        value = shown(value)
     elif isinstance(value, torch.nn.Module):
         value = dict(value.state_dict())
     elif hasattr(value, "_asdict"):

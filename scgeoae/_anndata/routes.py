@@ -9,10 +9,11 @@ import numpy as np
 import torch
 from scipy.sparse.csgraph import dijkstra
 
-from .._anndata.columns import read_groups
 from .._arguments import checked_positions
+from ..geometry import shorten
 from ..geometry.geodesic import chords
 from ..graphs.neighbors import bridged
+from .columns import read_groups
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,8 +21,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from scipy import sparse
 
-    from .._anndata.map import Map
     from ..nn import MapDecoder
+    from .map import Map
 
 
 class Place(NamedTuple):
@@ -123,6 +124,38 @@ def along_cells(
             cells.append(row[i][cells[-1]])
         routes.append(_even(z[cells[::-1]].astype(np.float64), n_points))
     return routes
+
+
+class Curve(NamedTuple):
+    """The shortest curve of m points between two places, in double precision."""
+
+    points: torch.Tensor
+    """(m, d) positions on the map."""
+    distance: NDArray[np.float32]
+    """(m,) length of the curve up to each point, in units of the representation."""
+    straight_length: float
+    """Length of the straight line on the map between the ends, in the same units."""
+
+
+def shortest_curve(
+    model: MapDecoder, graph: sparse.csr_matrix, z: NDArray[Any], start: Place, end: Place, n_points: int
+) -> Curve:
+    """Return the shorter of two geodesics: from the route along a connected graph, and from the straight line.
+
+    `model` is in double precision.
+    """
+    ends = [torch.from_numpy(np.asarray(place.position, dtype=np.float64))[None] for place in (start, end)]
+    line = straight(ends[0], ends[1], n_points)
+    (shortest,) = along_cells(graph, z, [(start.cell, end.cell)], n_points)
+    route = torch.from_numpy(shortest)[None]
+    # the route runs between the cells nearest to the ends, so the ends themselves are put in
+    route[:, 0], route[:, -1] = ends[0], ends[1]
+
+    curves = shorten(model, torch.cat([line, route]))
+    lengths = chords(model, curves)
+    best = lengths.sum(1).argmin()
+    distance = np.r_[0, lengths[best].cumsum(0).numpy()].astype(np.float32)
+    return Curve(curves[best], distance, float(chords(model, line).sum()))
 
 
 def _even(route: NDArray[Any], n_points: int) -> NDArray[Any]:

@@ -1,0 +1,416 @@
+"""The page in real Chromium, compared with Python."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+import torch
+from matplotlib.path import Path as Polygon
+
+import scgeoae as sg
+from scgeoae._anndata.map import read_map
+from scgeoae.geometry import indicatrix_axes
+
+
+@pytest.fixture(scope="module")
+def both(fitted):
+    """A map beside a UMAP whose torn edges are known."""
+    adata = fitted.copy()
+    sg.tl.distortion(adata, basis="umap", method="laplacian")
+    return adata
+
+
+@pytest.fixture(scope="module")
+def _opened(both, open_page):
+    colors = ["bulk_labels", "n_genes", "CD79A"]
+    return open_page(sg.pl.interactive(both, color=colors, basis=["geoae", "umap"]))
+
+
+@pytest.fixture
+def page(_opened):
+    _opened.reset()
+    yield _opened
+    assert _opened.faults == []
+
+
+@pytest.fixture(scope="module")
+def z(both):
+    return both.obsm["X_geoae"]
+
+
+def isolated(z, n):
+    """Return the rows of the cells in the middle of the map that are farthest from others."""
+    distance = np.linalg.norm(z[:, None] - z[None], axis=2)
+    np.fill_diagonal(distance, np.inf)
+    low, high = np.quantile(z, [0.05, 0.95], axis=0)
+    is_inside = ((z > low) & (z < high)).all(1)
+    return np.argsort(-np.where(is_inside, distance.min(1), 0))[:n]
+
+
+def test_opens_from_disk_and_loads_nothing(page):
+    assert {url.split(":")[0] for url in page.requests} == {"file", "blob"}
+    # the first view shows cells
+    assert page.do("document.querySelectorAll('.view canvas').length") == 2
+    assert (page.pixels() < 100).any()
+
+
+def test_decoder_and_metric(page, both, z):
+    model = read_map(both, "geoae").model
+    at = z[::50] + np.float32(0.3)
+    decoded = np.array(page.do("at => at.map(p => Array.from(view.decoder.decode(p)))", at.tolist()))
+    found = page.do("at => at.map(p => view.decoder.metric(view.decoder.jet(p)))", at.tolist())
+    with torch.no_grad():
+        expected, metric = model.decode(at).numpy(), model.metric(at).numpy()
+    np.testing.assert_allclose(decoded, expected, rtol=1e-4, atol=1e-4 * np.abs(expected).max())
+    np.testing.assert_allclose(found, metric[:, [0, 0, 1], [0, 1, 1]], rtol=1e-4, atol=1e-4 * metric.max())
+
+
+def test_the_indicatrix_under_the_mouse(page, both, z):
+    row = isolated(z, 1)[0]
+    mouse = np.round(page.to_window(z[row][None])[0])
+    page.page.mouse.move(*mouse)
+    page.frames()
+    ellipse = page.page.locator(".indicatrix").first
+    values = [float(ellipse.get_attribute(name)) for name in ("rx", "ry")]
+    x, y, angle = map(float, re.findall(r"-?[\d.]+", ellipse.get_attribute("transform")))
+    left, top, _, _ = page.box()
+    np.testing.assert_allclose([x, y], mouse - [left, top], atol=0.51)
+
+    (zero, one) = page.to_window([[0, 0], [1, 0]])
+    pixels = (one - zero)[0]
+    position = (mouse - zero) / pixels * [1, -1]
+    (axes,) = indicatrix_axes(read_map(both, "geoae").model.metric(position[None]).double()).detach().numpy()
+    ruler = page.page.locator(".ruler text").first.text_content()
+    length = float(re.match(r"[\d.]+", ruler)[0])
+    assert ruler == f"{length:g} units of X_pca, here"
+    np.testing.assert_allclose(values, length / 2 * np.linalg.norm(axes, axis=0) * pixels, rtol=2e-3)
+    # the first axis is the longer one; the screen counts y downward
+    expected = -np.degrees(np.arctan2(axes[1, 0], axes[0, 0]))
+    assert abs((angle - expected + 90) % 180 - 90) < 2
+
+
+@pytest.mark.slow
+def test_hover_shows_the_same_cells_in_both_views(page, both, z):
+    row = isolated(z, 1)[0]
+    page.page.mouse.move(*page.to_window(z[row][None])[0])
+    page.frames()
+    x = both.obsm["X_pca"].astype(float)
+    nearest = np.argsort(np.linalg.norm(x - x[row], axis=1))[1:11]
+    for view, basis in enumerate(("X_geoae", "X_umap")):
+        figure = page.page.locator("figure").nth(view)
+        circles = [
+            [[float(c.get_attribute(side)) for side in ("cx", "cy")] for c in figure.locator(f"circle.{name}").all()]
+            for name in ("hovered", "neighbor")
+        ]
+        left, top, _, _ = page.box(view)
+        expected = page.to_window(both.obsm[basis], view) - [left, top]
+        np.testing.assert_allclose(circles[0], expected[[row]], atol=0.1)
+        np.testing.assert_allclose(np.sort(circles[1], 0), np.sort(expected[nearest], 0), atol=0.1)
+
+
+def test_genes_that_rise_fastest_to_each_side(page, both, z):
+    row = isolated(z, 1)[0]
+    page.page.mouse.move(*page.to_window(z[row][None])[0])
+    page.frames()
+    m = read_map(both, "geoae")
+    at = np.array([page.do("view.hovered.position")])
+    jacobian, metric = m.model.jacobian(at).detach(), m.model.metric(at)[0].detach()
+    expression = m.expression(None)
+    change = expression.along(jacobian)[0].numpy()
+    rates = change / np.sqrt(metric.diagonal().numpy())
+    best = np.abs(rates).argmax(1)
+    for side, axis, sign in (("right", 0, 1), ("left", 0, -1), ("up", 1, 1), ("down", 1, -1)):
+        rate = np.where(best == axis, sign * rates[:, axis], -np.inf)
+        expected = [str(gene) for gene in expression.genes[np.argsort(-rate)[:3]]]
+        assert page.page.locator(f".compass .{side} .gene").all_text_contents() == expected
+
+
+@pytest.mark.parametrize("view", [pytest.param(0, marks=pytest.mark.slow), 1])
+def test_lasso_selects_the_cells_inside(page, both, view):
+    page.page.click("text=Lasso")
+    left, top, width, height = page.box(view)
+    share = np.array([[0.2, 0.3], [0.7, 0.25], [0.55, 0.5], [0.75, 0.72], [0.3, 0.8]])
+    corners = np.round([left, top] + share * [width, height])
+    page.drag(corners)
+    at = page.to_window(both.obsm[["X_geoae", "X_umap"][view]], view)
+    inside = Polygon(corners).contains_points(at)
+    near = np.abs(Polygon(corners).contains_points(at, radius=1) ^ Polygon(corners).contains_points(at, radius=-1))
+    found = np.zeros(both.n_obs, dtype=bool)
+    found[page.selection] = True
+    assert 50 < found.sum() < 600
+    # the mouse stops at whole pixels, so cells on the line itself are left out
+    np.testing.assert_array_equal(found[~near], inside[~near])
+    assert page.page.locator(".selected h2").text_content() == f"{found.sum()} cells selected"
+
+    # in both views, the others fade
+    pixels = page.pixels()
+    for other, basis in enumerate(("X_geoae", "X_umap")):
+        rows = isolated(both.obsm[basis], 40)
+        x, y = np.round(page.to_window(both.obsm[basis][rows], other)).astype(int).T
+        darkness = 255 - pixels[y, x].min(1)
+        lines_cross = other == 1
+        assert np.median(darkness[found[rows]]) > 100
+        assert np.median(darkness[~found[rows]]) < (100 if lines_cross else 40)
+
+
+@pytest.mark.slow
+def test_shift_adds_and_alt_removes(page):
+    page.page.click("text=Lasso")
+    left, top, width, height = page.box()
+
+    def square(a, b):
+        return np.round([left, top] + np.array([[a, a], [b, a], [b, b], [a, b]]) * [width, height])
+
+    page.drag(square(0.1, 0.9))
+    everything = page.selection
+    page.drag(square(0.3, 0.6))
+    inner = page.selection
+    assert 0 < len(inner) < len(everything)
+    page.page.keyboard.down("Shift")
+    page.drag(square(0.1, 0.9))
+    page.page.keyboard.up("Shift")
+    assert page.selection == everything
+    page.page.keyboard.down("Alt")
+    page.drag(square(0.3, 0.6))
+    page.page.keyboard.up("Alt")
+    assert page.selection == sorted(set(everything) - set(inner))
+
+
+@pytest.mark.slow
+def test_torn_edges_of_what_is_selected(page, both):
+    page.page.click("text=Lasso")
+    left, top, width, height = page.box(1)
+    page.drag(np.round([left, top] + np.array([[0.3, 0.2], [0.7, 0.2], [0.7, 0.5], [0.3, 0.5]]) * [width, height]))
+    torn = both.obsp["umap_torn"].tocoo()
+    is_selected = np.isin(np.arange(both.n_obs), page.selection)
+    expected = ((is_selected[torn.row] | is_selected[torn.col]) & (torn.row < torn.col)).sum()
+    assert expected > 0
+    drawn = page.page.locator("figure").nth(1).locator(".torn").get_attribute("d")
+    assert drawn.count("M") == expected
+    assert f"umap tears {expected} pairs" in page.page.locator(".selected").text_content()
+
+
+def two_cells(both):
+    labels = both.obs["bulk_labels"]
+    z = both.obsm["X_geoae"]
+    alone = [row for row in isolated(z, 300) if labels.iloc[row] in ("CD14+ Monocyte", "CD19+ B")]
+    first = alone[0]
+    return first, next(row for row in alone if labels.iloc[row] != labels.iloc[first])
+
+
+def test_path_between_two_cells(page, both, z):
+    rows = [int(row) for row in two_cells(both)]
+    page.page.click("text=Path")
+    for row in rows:
+        page.page.mouse.click(*page.to_window(z[row][None])[0])
+    page.page.wait_for_selector(".path dl")
+    expected = sg.tl.geodesic(both, *rows)
+    found = page.do("({length: view.path.length, straight: view.path.straight, curve: view.path.curve})")
+    assert found["length"] == pytest.approx(expected.length, rel=0.02)
+    assert found["straight"] == pytest.approx(expected.straight_length, rel=1e-3)
+    np.testing.assert_allclose(np.array(found["curve"])[[0, -1]], z[rows], rtol=1e-5)
+    said = page.page.locator(".path dd").all_text_contents()
+    np.testing.assert_allclose([float(text) for text in said], [found["length"], found["straight"]], rtol=0.01)
+    # the genes along it are those of the decoder at the points drawn
+    genes = page.page.locator(".along .gene").all_text_contents()
+    decoded = sg.tl.decode(both, np.array(found["curve"], dtype=np.float32)).to_df()
+    change = (decoded.max() - decoded.min()).sort_values(ascending=False)
+    assert genes == list(change.index[:6])
+    along = np.array(page.do("Array.from(view.path.along)")).reshape(8, -1)[:6]
+    np.testing.assert_allclose(along, decoded[genes].T, rtol=1e-3, atol=1e-3)
+
+    page.page.keyboard.press("Escape")
+    page.frames()
+    assert page.page.locator(".path dl, .curve, .end").count() == 0
+
+
+@pytest.mark.slow
+def test_path_between_two_groups(page, both):
+    page.page.click("text=Path")
+    z = both.obsm["X_geoae"]
+    medians, size = [], 30
+    for row in two_cells(both):
+        center = np.round(page.to_window(z[row][None])[0])
+        corners = center + size * np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]])
+        page.drag(corners)
+        inside = Polygon(corners).contains_points(page.to_window(z))
+        medians.append(np.median(z[inside], axis=0))
+    page.page.wait_for_selector(".path dl")
+    ends = np.array(page.do("view.ends.map(({position}) => position)"))
+    np.testing.assert_allclose(ends, medians, atol=0.05)
+    assert page.do("view.path.length") == pytest.approx(sg.tl.geodesic(both, *ends.astype(np.float32)).length, rel=0.02)
+
+
+def choose(page, name):
+    page.page.click("input[role=combobox]")
+    page.page.keyboard.type(name)
+    page.page.locator(f"[role=option]:has-text('{name}')").first.wait_for()
+    page.page.keyboard.press("Enter")
+    page.page.wait_for_function("name => view.column.name === name && !view.status.textContent", arg=name)
+    page.frames()
+
+
+@pytest.mark.parametrize(
+    ("gene", "note"),
+    [pytest.param("CST3", "Decoded expression", marks=pytest.mark.slow), ("CD79A", "Measured expression")],
+)
+def test_genes_color_the_cells(page, both, z, gene, note):
+    choose(page, gene)
+    assert note in page.page.locator(".legend .note").text_content()
+    values = (
+        sg.tl.decode(both, z, genes=[gene]).X[:, 0] if note.startswith("D") else both.raw[:, gene].X.toarray()[:, 0]
+    )
+    rows = isolated(z, 40)
+    x, y = np.round(page.to_window(z[rows])).astype(int).T
+    # green rises evenly along viridis
+    assert np.corrcoef(page.pixels()[y, x, 1], values[rows])[0, 1] > 0.95
+
+
+@pytest.mark.slow
+def test_categories_can_be_hidden(page, both, z):
+    rows = [row for row in isolated(z, 200) if both.obs["bulk_labels"].iloc[row] == "CD19+ B"][:10]
+    x, y = np.round(page.to_window(z[rows])).astype(int).T
+    assert (page.pixels()[y, x].min(1) < 230).all()
+    button = page.page.locator(".legend button", has_text="CD19+ B")
+    button.click()
+    page.page.wait_for_function("view.isFiltered")
+    page.frames()
+    assert button.get_attribute("aria-pressed") == "false"
+    page.page.mouse.move(5, 5)
+    assert np.median(page.pixels()[y, x].min(1)) > 250
+    # nor can they be selected
+    page.page.click("text=Lasso")
+    left, top, width, height = page.box()
+    page.drag(
+        np.round([left, top] + np.array([[0.02, 0.02], [0.98, 0.02], [0.98, 0.98], [0.02, 0.98]]) * [width, height])
+    )
+    assert "CD19+ B" not in set(both.obs["bulk_labels"].iloc[page.selection])
+    button.click()
+    page.page.wait_for_function("!view.isFiltered")
+
+
+@pytest.mark.slow
+def test_zoom_and_drag_keep_what_is_under_the_mouse(page, z):
+    left, top, width, height = page.box()
+    mouse = np.round([left + width / 2, top + height / 2])
+    place = np.array(page.do("at => view.map.scatter.toMap(at)", (mouse - [left, top]).tolist()))
+    page.page.mouse.move(*mouse)
+    page.page.mouse.wheel(0, -400)
+    page.page.wait_for_timeout(100)
+    page.frames()
+    assert page.do("view.map.scatter.plot.get('cameraView')[0]") > 1.2
+    np.testing.assert_allclose(page.to_window(place[None])[0], mouse, atol=1)
+    moved = mouse + np.array([60, -40])
+    page.drag([mouse, moved])
+    page.page.wait_for_timeout(100)
+    np.testing.assert_allclose(page.to_window(place[None])[0], moved, atol=1)
+    assert page.selection == []
+
+
+@pytest.mark.slow
+def test_a_view_that_changes_its_size_shows_the_whole_map(page, z):
+    for width, height in ((700, 500), (1300, 500), (900, 600)):
+        page.page.set_viewport_size({"width": width, "height": height})
+        page.frames()
+        left, top, wide, high = page.box()
+        at = page.to_window(z) - [left, top]
+        outside = int(((at < 0) | (at > [wide, high])).any(1).sum())
+        assert outside < 5
+        said = page.page.locator("figure").first.locator(".outside").all_text_contents()
+        assert [int(text.split()[0]) for text in said] == ([outside] if outside else [])
+
+
+@pytest.mark.slow
+def test_a_click_selects_one_cell_and_escape_none(page, z):
+    row = isolated(z, 1)[0]
+    page.page.mouse.click(*page.to_window(z[row][None])[0])
+    assert page.selection == [row]
+    page.page.keyboard.press("Escape")
+    assert page.selection == []
+
+
+@pytest.mark.slow
+def test_png(page, tmp_path):
+    from PIL import Image
+
+    with page.page.expect_download() as download:
+        page.page.click("text=Save PNG")
+    assert download.value.suggested_filename == "geoae.png"
+    download.value.save_as(tmp_path / "map.png")
+    image = np.asarray(Image.open(tmp_path / "map.png").convert("RGB")).astype(int)
+    _, _, width, height = page.box()
+    assert image.shape[0] >= height
+    assert image.shape[1] >= 2 * width
+    # both views and the legend hold colors
+    for part in np.array_split(image, 3, axis=1):
+        assert (np.ptp(part, axis=2) > 60).sum() > 100
+    # the ruler is there
+    assert (image[-60:, :200].max(2) < 80).sum() > 50
+
+
+MODEL = """async () => {
+  const text = document.getElementById("bundle").textContent;
+  const bundle = await import(URL.createObjectURL(new Blob([text], { type: "text/javascript" })));
+  const raw = Uint8Array.from(atob(document.getElementById("buffer").textContent), (c) => c.charCodeAt(0));
+  const stream = new Blob([raw]).stream().pipeThrough(new DecompressionStream("gzip"));
+  // as in a notebook, the buffer is a view that may start at any byte
+  const bytes = new Uint8Array(await new Response(stream).arrayBuffer());
+  const shifted = new Uint8Array(bytes.length + 3);
+  shifted.set(bytes, 3);
+  const traits = {
+    _manifest: JSON.parse(document.getElementById("manifest").textContent),
+    _buffer: new DataView(shifted.buffer, 3),
+    selection: new DataView(new Uint32Array([3, 5]).buffer),
+  };
+  const listeners = {};
+  window.sent = [];
+  window.model = {
+    get: (name) => traits[name],
+    set: (name, value) => { traits[name] = value; },
+    save_changes: () => { window.saved = new Uint32Array(traits.selection.buffer.slice(0)); },
+    on: (name, listener) => { listeners[name] = listener; },
+    off: (name) => { delete listeners[name]; },
+    send: (content) => window.sent.push(content),
+    listeners,
+  };
+  const element = document.createElement("div");
+  element.id = "cell";
+  element.style.cssText = "position: fixed; inset: 0; z-index: 9";
+  document.body.append(element);
+  window.cleanup = bundle.default.render({ model, el: element });
+  await element.scgeoae.ready;
+}"""
+
+
+@pytest.mark.slow
+def test_the_widget_talks_to_a_kernel(page):
+    page.do(MODEL)
+    widget = "document.getElementById('cell').scgeoae"
+    # the selection of Python, and back
+    assert page.do(f"Array.from({widget}.selection)") == [3, 5]
+    page.do(f"{widget}.select([7, 2])")
+    assert page.do("Array.from(saved)") == [2, 7]
+    page.do("model.set('selection', new DataView(new Uint32Array([1]).buffer)); model.listeners['change:selection']()")
+    assert page.do(f"Array.from({widget}.selection)") == [1]
+
+    page.do(f"{widget}.colorBy('LYZ', 'gene').then(() => null), null")
+    (question,) = [sent for sent in page.do("sent") if sent["ask"] == "expression"]
+    assert question["gene"] == "LYZ"
+    answer = """id => model.listeners["msg:custom"](
+        { id, color: { name: "LYZ", kind: "number", dtype: "float32", range: [0, 1], source: "gene" } },
+        [new DataView(new Float32Array(700).fill(0.5).buffer)])"""
+    page.do(answer, question["id"])
+    page.page.wait_for_function(f"{widget}.column.name === 'LYZ'")
+
+    # an error is shown in the words of Python
+    page.do(f"{widget}.colorBy('nothing', 'column').then(() => null), null")
+    question = page.do("sent")[-1]
+    assert (question["ask"], question["column"]) == ("obs", "nothing")
+    page.do("id => model.listeners['msg:custom']({ id, error: 'There is no such column.' }, [])", question["id"])
+    page.page.wait_for_function(f"{widget}.status.textContent === 'There is no such column.'")
+
+    page.do("cleanup()")
+    assert page.do("[document.getElementById('cell').children.length, Object.keys(model.listeners).length]") == [0, 0]
+    page.do("document.getElementById('cell').remove()")
