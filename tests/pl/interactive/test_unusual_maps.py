@@ -103,6 +103,22 @@ def test_three_cells(fitted, open_page):
     assert page.faults == []
 
 
+@pytest.mark.parametrize("activation", ["elu", "tanh", "softplus"])
+def test_ambient_metrics_and_activations(small, open_page, activation):
+    root = np.random.default_rng(0).normal(size=(8, 8))
+    ambient = root @ root.T / 8 + np.eye(8)
+    ambient = ambient.diagonal() if activation == "elu" else ambient
+    sg.tl.geoae(small, ambient=ambient, activation=activation, n_steps=50, progress_bar=False)
+    page = open_page(sg.pl.interactive(small))
+    z = small.obsm["X_geoae"][:10]
+    found = page.do("at => at.map(p => view.decoder.metric(view.decoder.jet(p)))", z.tolist())
+    metric = sg.get.metric_tensors(small)[:10]
+    np.testing.assert_allclose(found, metric[:, [0, 0, 1], [0, 1, 1]], rtol=1e-4, atol=1e-4 * metric.max())
+    script = "([from, to]) => view.page('geodesic', { from, to }).then(({ length, straight }) => [length, straight])"
+    expected = sg.tl.geodesic(small, 0, 1, genes=[])
+    assert page.do(script, z[:2].tolist()) == pytest.approx([expected.length, expected.straight_length], rel=0.02)
+
+
 def test_without_webgl(fitted, open_page):
     script = "HTMLCanvasElement.prototype.getContext = () => null"
     page = open_page(sg.pl.interactive(fitted), script=script)
