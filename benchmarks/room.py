@@ -37,6 +37,7 @@ GROUPS = {
 ROOM = {"scgeoae": 0.0, "scgeoae, equal_room=0.5": 0.5, "scgeoae, equal_room=1": 1.0}
 OTHERS: dict[str, Callable[[NDArray, int], NDArray]] = {"UMAP": umap, "densMAP": densmap}
 SCORES = ("kNN_10", "Trust", "Spear")
+MEASURES = ("area", "tiles", "uneven", "scale", "CN", *SCORES)
 N_NEAREST = 10
 # points per radius of the grid on which areas are counted, and tiles along the side of the middle of the map
 PER_RADIUS, N_TILES = 4, 50
@@ -53,7 +54,7 @@ Medians of {seeds} seeds, measured on all cells.
   the cells divided by its 10% quantile.
 - *scale*: how much the scale of the map varies. The length in the data of a small step on the map (the square root of
   the area scale), its 90% quantile over the cells divided by its 10% quantile; 1 on a map with one scale.
-- *CN*: how far circles are from circles (`sg.get.scores`). Methods without a decoder have no value for the last two.
+- *CN*: how far circles are from circles (`sg.get.scores`). Methods without a decoder have no value for these two.
 
 {parts}
 """
@@ -113,7 +114,7 @@ def main() -> None:
         seeds = range(options.seeds)
         maps = {method: [measure(x, embed(x, seed), chosen) for seed in seeds] for method, embed in OTHERS.items()}
         maps |= {method: [run(x, chosen, share, seed) for seed in seeds] for method, share in ROOM.items()}
-        medians = pd.DataFrame({method: pd.DataFrame(rows).median() for method, rows in maps.items()}).T
+        medians = pd.DataFrame({method: pd.DataFrame(rows).median() for method, rows in maps.items()}).T[[*MEASURES]]
         head = f"**{title(name)}** ({', '.join(groups)}: {chosen.mean():.0%} of the cells)"
         parts.append(f"{head}\n\n{table(medians)}")
         print(parts[-1], flush=True)
