@@ -86,7 +86,8 @@ def embed_and_place(x: NDArray, seed: int) -> dict[str, NDArray | float]:
     import torch
 
     from scgeoae.training import Settings, fit
-    from scgeoae.training.placement import Reference, place
+    from scgeoae.training.neighbors import NeighborSearch
+    from scgeoae.training.placement import Field
 
     placed = np.zeros(len(x), dtype=bool)
     placed[np.random.default_rng(seed).permutation(len(x))[: len(x) // 5]] = True
@@ -94,8 +95,9 @@ def embed_and_place(x: NDArray, seed: int) -> dict[str, NDArray | float]:
     fitted = fit(x[~placed], settings)
     model = fitted.model
     cells = model.standardize(x).numpy()
-    known = Reference(cells[~placed], model.to_latent(fitted.embedding).numpy())
-    latent = place(model, cells[placed], known, perplexity=settings.perplexity, divergence_weight=settings.tsne_weight)
+    weights = {"perplexity": settings.perplexity, "divergence_weight": settings.tsne_weight}
+    field = Field(model, NeighborSearch(cells[~placed]), model.to_latent(fitted.embedding).numpy(), **weights)
+    latent = field.place(cells[placed])
     z = np.empty((len(x), 2), dtype=np.float32)
     z[~placed], z[placed] = fitted.embedding, model.to_map(torch.from_numpy(latent)).numpy()
     error = (model.decode(z[placed]) - torch.from_numpy(x[placed])).square().mean() / float(model.scale) ** 2

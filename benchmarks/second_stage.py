@@ -25,7 +25,8 @@ from write_tables import table
 import scgeoae as sg
 from scgeoae.quality import evaluate
 from scgeoae.training import Settings, fit
-from scgeoae.training.placement import Reference, place
+from scgeoae.training.neighbors import NeighborSearch
+from scgeoae.training.placement import Field
 from scgeoae.training.positions import Positions
 
 if TYPE_CHECKING:
@@ -102,23 +103,21 @@ def left_out(x: NDArray, seed: int) -> dict[str, float]:
     fitted = fit(x[~unseen], settings)
     model = fitted.model
     cells = model.standardize(x).numpy()
-    known = Reference(cells[~unseen], model.to_latent(fitted.embedding).numpy())
+    codes = model.to_latent(fitted.embedding).numpy()
+    weights = {"perplexity": settings.perplexity, "divergence_weight": settings.tsne_weight}
+    field = Field(model, NeighborSearch(cells[~unseen]), codes, **weights)
     row = {}
     for name, new in {
         "encoder alone": model.encode(x[unseen]).numpy(),
-        "placed and optimized": model.to_map(torch.from_numpy(settle(model, cells[unseen], known, settings))).numpy(),
+        "placed and optimized": model.to_map(torch.from_numpy(field.place(cells[unseen]))).numpy(),
     }.items():
         z = np.empty((len(x), 2), dtype=np.float32)
         z[~unseen], z[unseen] = fitted.embedding, new
         found = evaluate(x, {"map": z}, n_sample=len(x), local_scores=True)["map"]
         row |= {f"{name}, kNN_10": recall(x, z, unseen), f"{name}, Trust": float(found.trust[unseen].mean())}
-    again = settle(model, cells[~unseen], known, settings)
-    moved = np.linalg.norm(again - known.codes, axis=1) / np.ptp(known.codes, axis=0).max()
+    again = field.place(cells[~unseen])
+    moved = np.linalg.norm(again - codes, axis=1) / np.ptp(codes, axis=0).max()
     return row | {"reference cells placed again, moved by": float(np.median(moved))}
-
-
-def settle(model: sg.nn.Autoencoder, x: NDArray, known: Reference, settings: Settings) -> NDArray:
-    return place(model, x, known, perplexity=settings.perplexity, divergence_weight=settings.tsne_weight)
 
 
 def main() -> None:

@@ -63,6 +63,7 @@ def run(options: argparse.Namespace) -> None:
         side=options.side,
         neighbors_weight=options.neighbors_weight,
         refine=options.refine,
+        equal_room=options.equal_room,
         use_rep=options.use_rep,
         random_state=options.seed,
         progress_bar=sys.stderr.isatty(),
@@ -145,6 +146,13 @@ def _parser() -> argparse.ArgumentParser:
         "--refine",
         action=argparse.BooleanOptionalAction,
         help="refine the position of each cell (default: with isometric, volume and conformal)",
+    )
+    parser.add_argument(
+        "--equal-room",
+        type=float,
+        default=0.0,
+        metavar="SHARE",
+        help="from 0, groups as dense as in the data (default), to 1, the same room for each cell",
     )
     parser.add_argument("--side", choices=("decoder", "encoder", "both"), help="the network to regularize")
     parser.add_argument("--color", metavar="NAME", help="column of obs, or gene, to color the cells by")

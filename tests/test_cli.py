@@ -56,6 +56,7 @@ def test_no_regularizer(small, tmp_path):
         (["{good}", "--use-rep", "spam"], "Did not find 'spam' in adata.obsm"),
         (["{good}", "--regularizer", "spam"], "`regularizer` to be None, one of"),
         (["{good}", "--strength", "-1"], "`strength` to be a finite number >= 0 or 'auto', found -1.0"),
+        (["{good}", "--equal-room", "2"], "`equal_room` to be a number from 0 to 1, found 2.0"),
         (["{good}", "--strength", "nan"], "`strength` to be a finite number >= 0 or 'auto', found nan"),
     ],
 )

@@ -53,6 +53,7 @@ VALID: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "refine": ("True or False", lambda value: isinstance(value, bool | np.bool_)),
     "tsne_weight": ("a finite number >= 0", lambda value: isinstance(value, Real) and 0 <= float(value) < np.inf),
     "perplexity": ("a finite number > 1", lambda value: isinstance(value, Real) and 1 < float(value) < np.inf),
+    "equal_room": ("a number from 0 to 1", lambda value: isinstance(value, Real) and 0 <= float(value) <= 1),
 }
 
 

@@ -44,6 +44,7 @@ class Params(TypedDict, total=False):
     refine: bool
     tsne_weight: float
     perplexity: float
+    equal_room: float
     noise: float
     n_neighbors: int
     hidden: NDArray[np.int64]
@@ -87,7 +88,7 @@ def params_of_fit(
         params["refine"] = False
     if settings.is_auto:
         # the weights that were found; a stored `tolerance` marks them as such
-        weights = {term.name: fitted.factor * term.weight for term in settings.terms}
+        weights = {name: fitted.factor * weight for name, weight in settings.penalties.items()}
         if isinstance(settings.regularizer, str):
             params["strength"] = weights[settings.regularizer]
         else:

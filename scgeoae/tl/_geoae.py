@@ -55,6 +55,7 @@ def geoae(
     refine: bool | None = None,
     tsne_weight: float = 0.25,
     perplexity: float = 25,
+    equal_room: float = 0.0,
     noise: float | None = None,
     use_rep: str | None = None,
     n_pcs: int | None = None,
@@ -178,9 +179,9 @@ def geoae(
         distances between far cells to the straight distances through the representation, and sets the unit of the map
         by them. The map then keeps nearly as many of the ten nearest neighbors as t-SNE (docs/quality.md). Default:
         refine with ``"isometric"``, ``"volume"`` and ``"conformal"`` on the decoder, but use the map of the encoder if
-        it keeps more of the ten nearest neighbors, as on a smooth surface without noise. ``refine=False`` leaves the
-        map of the encoder, and is the default beyond 5e8 values of the representation, all of which refinement holds in
-        memory as float32.
+        it keeps more of the ten nearest neighbors, as on a smooth surface without noise, unless `equal_room` is given.
+        ``refine=False`` leaves the map of the encoder, and is the default beyond 5e8 values of the representation, all
+        of which refinement holds in memory as float32.
     tsne_weight
         Weight κ of t-SNE's divergence in the refinement, relative to the reconstruction error: the balance between
         geometry and t-SNE. At 0, each cell goes where the decoder reconstructs it best. Up to 0.1, distances dominate.
@@ -188,6 +189,15 @@ def geoae(
     perplexity
         How many neighbors of each cell count in t-SNE's affinities. A lower value keeps the very nearest better, a
         higher value wider neighborhoods. Useful values are 10 to 50.
+    equal_room
+        How evenly cells share the map, from 0 to 1 (docs/regularizers.md). At 0, the default, groups that are dense in
+        the data are dense on the map, and the map has one scale. At 1, each cell gets about the same room, as on a
+        UMAP: small shapes are still preserved, but not lengths. The same length on the map is a shorter one in the data
+        where cells are dense; ``obs["{key}_log_area"]`` tells by how much. In between, cells are spaced more evenly
+        within groups, and up to about 0.75 lengths are preserved almost as well as at 0. It changes the refinement,
+        which must not be skipped: the kernels of t-SNE's divergence go from local widths to one width for all cells,
+        ``"conformal"`` replaces this share of ``"isometric"``, and distances between far cells are fitted that much
+        less. Not for ``"volume"`` and ``"unit_isometric"``, which preserve areas.
     noise
         Standard deviation of the noise added to a cell before it is encoded, in units of the standardized
         representation. It keeps the encoder from memorizing cells, so that new cells find their place. Default: 0.25
@@ -303,6 +313,7 @@ def geoae(
         refine=refine,
         tsne_weight=tsne_weight,
         perplexity=perplexity,
+        equal_room=equal_room,
         noise=noise,
         n_neighbors=n_neighbors,
         hidden=hidden,
@@ -323,11 +334,12 @@ def geoae(
         raise ValueError(msg)
     n_values = math.prod(representation.matrix.shape)
     if settings.refines and refine is None and n_values > MAX_HELD:
+        # which raises where `equal_room` needs the refinement
+        settings = replace(settings, refine=False)
         logg.warning(
             f"The refinement would hold all {n_values:.1e} values of {representation.name} in memory, so it is "
             "skipped: map components instead (sc.pp.pca(adata)), or give refine=True."
         )
-        settings = replace(settings, refine=False)
     measure = choose_ambient(_by_name(ambient, adata, representation.matrix), representation.matrix)
 
     positions = _positions(init_pos, adata, settings)

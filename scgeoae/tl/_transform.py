@@ -275,6 +275,7 @@ def _field_and_vote(
         model.to_latent(positions).numpy(),
         perplexity=float(params.get("perplexity", Settings.perplexity)),
         divergence_weight=float(params.get("tsne_weight", Settings.tsne_weight)),
+        equal_room=float(params.get("equal_room", Settings.equal_room)),
     )
     return field, vote
 

@@ -225,6 +225,7 @@ def _refined(setup: Setup, x: Tensor, neighbors: Neighbors, stage: Refinement) -
 
     The codes are None, and the networks stay as they were, where `refine` was left out and the encoder's map keeps more
     neighbors: where the data are a smooth surface, the encoder places cells exactly, and t-SNE's gradient moves them.
+    Only the refinement gives cells equal room, so where that was asked for, its map is used.
     """
     model, settings = setup.model, stage.settings
     with torch.no_grad():
@@ -232,7 +233,7 @@ def _refined(setup: Setup, x: Tensor, neighbors: Neighbors, stage: Refinement) -
     before = {name: value.clone() for name, value in model.state_dict().items()}
     train = torch.from_numpy(setup.rows)[setup.train.cpu()].to(x.device)
     found, interrupted_at = refine(model, x, codes, neighbors, train=train, stage=stage)
-    if settings.refine is None and settings.tsne_weight > 0:
+    if settings.refine is None and settings.tsne_weight > 0 and settings.equal_room == 0:
         start, end = (share_kept(z, neighbors, seed=settings.seed) for z in (codes, found))
         if start > end:
             model.load_state_dict(before)

@@ -10,7 +10,7 @@ from scipy.spatial import KDTree
 
 from .._runtime import one_torch_thread, parallel_blocks
 from .affinities import conditional, n_affinities
-from .positions import LEAST_SHARE, N_NEAR, SHARED, WIDTH_NEIGHBOR, kernel_widths, linearized, squared_reach
+from .positions import LEAST_SHARE, N_NEAR, WIDTH_NEIGHBOR, between, kernel_widths, linearized, squared_reach
 from .settling import loops
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class Field:
         A search among the (n, D) standardized cells of the map.
     codes
         (n, d) in latent space.
-    perplexity, divergence_weight
+    perplexity, divergence_weight, equal_room
         As in the refinement of the map.
     """
 
@@ -60,9 +60,10 @@ class Field:
         *,
         perplexity: float,
         divergence_weight: float,
+        equal_room: float = 0.0,
     ) -> None:
         self.model, self.perplexity, self.divergence_weight = model, perplexity, divergence_weight
-        self.search = search
+        self.search, self.equal_room = search, equal_room
         self.codes = np.ascontiguousarray(codes)
         n, d = self.codes.shape
         self.loops = loops(d)
@@ -72,7 +73,7 @@ class Field:
         self.which = [*range(1, min(N_NEAR, n) + 1)]
         # the nearest is the cell itself
         distance, _ = self.tree.query(self.codes, [min(WIDTH_NEIGHBOR + 1, n)])
-        self.width, self.median_width = kernel_widths(distance[:, 0])
+        self.width, self.median_width = kernel_widths(distance[:, 0], equal_room)
         self.narrowness = 1 / self.width
         self.far = np.sort(np.random.default_rng(0).choice(n, min(N_FAR, n), replace=False))
         self.per_total = self._per_total()
@@ -114,7 +115,7 @@ class Field:
         """Return the widths of the kernels of (m,) cells, from the (m, k) distances to the near ones."""
         local = distance[:, min(WIDTH_NEIGHBOR, distance.shape[1]) - 1]
         local = np.maximum(local, LEAST_SHARE * self.median_width)
-        return (local ** (1 - SHARED) * self.median_width**SHARED).astype(np.float32)
+        return between(local, self.median_width, self.equal_room)
 
     def repulsion_of_far(
         self, z: NDArray[np.float32], narrowness: NDArray[np.float32], distance: NDArray[Any]

@@ -23,8 +23,9 @@ if TYPE_CHECKING:
 # Cells near on the map whose repulsion is summed, and others that are drawn in each step for the rest.
 N_NEAR, N_FAR = 40, 10
 # The kernel of a cell is as wide as its distance to this neighbor on the map, halfway (in logarithms) to the median of
-# these distances (docs/defaults.md). With one width for all, dense groups spread until they are as sparse as others;
-# with local widths alone, groups that lie on each other hardly come apart.
+# these distances (docs/defaults.md), or as close to the median as `equal_room` asks. With one width for all, dense
+# groups spread until they are as sparse as others; with local widths alone, groups that lie on each other hardly come
+# apart.
 WIDTH_NEIGHBOR, SHARED = 3, 0.5
 # The width is never below this quantile, nor below this share of the median: equal cells have a distance of 0.
 LEAST_QUANTILE, LEAST_SHARE = 0.02, 0.01
@@ -93,8 +94,9 @@ class Positions:
         {\langle \|z_i - z_j\|^2 \rangle_{ij}}
 
     The first term is linearized where the decoder was last evaluated. Q is t-SNE's, with a kernel that is wider where
-    cells are further apart, so that it sorts cells among their neighbors and leaves the rest to the other terms. The
-    third term makes distances straight through the representation true as well; it takes the decoded points as given.
+    cells are further apart, so that it sorts cells among their neighbors and leaves the rest to the other terms; with
+    ``equal_room=1`` it is t-SNE's own, and cells spread until all have the same room. The third term makes distances
+    straight through the representation true as well; it takes the decoded points as given.
 
     On the CPU, compiled loops sum over pairs of cells; on CUDA, PyTorch does (``pairs.TorchPairs``). Both draw the same
     samples, and agree to the rounding of float32.
@@ -111,6 +113,8 @@ class Positions:
         Length of the first steps, in units of the median width; it falls over so many steps.
     divergence_weight, chord_weight
         κ and χ.
+    equal_room
+        How far dense groups spread; see `kernel_widths`.
     jumps
         Which cells jump.
     seed
@@ -132,13 +136,14 @@ class Positions:
         chord_weight: float,
         jumps: Jumps,
         seed: int,
+        equal_room: float = 0.0,
         n_threads: int = 1,
     ) -> None:
         self.values = start.clone(memory_format=torch.contiguous_format)
         self.x = x
         n, d = self.values.shape
         self.adam = Adam(native(self.values), n_steps)
-        self.n_steps, self.rate, self.jumps = n_steps, rate, jumps
+        self.n_steps, self.rate, self.jumps, self.equal_room = n_steps, rate, jumps, equal_room
         self.divergence_weight, self.chord_weight = divergence_weight, chord_weight
         on_device = isinstance(native(x), Tensor)
         self.n_threads = 1 if on_device else n_threads
@@ -202,8 +207,9 @@ class Positions:
         """Search for the near cells on the map, and set the widths of the kernels."""
         k = min(N_NEAR, len(self.values) - 1)
         indices, distance = self.pairs.nearest_others(self.values, k)
-        local, self.median_width = kernel_widths(distance[:, min(WIDTH_NEIGHBOR, k) - 1].cpu().numpy())
-        width = torch.from_numpy(local).to(distance.device)
+        local = distance[:, min(WIDTH_NEIGHBOR, k) - 1].cpu().numpy()
+        widths, self.median_width = kernel_widths(local, self.equal_room)
+        width = torch.from_numpy(widths).to(distance.device)
         if not len(self.least_width):
             self.least_width = LEAST_OF_START * width
         self.narrowness = 1 / torch.maximum(width, self.least_width)
@@ -268,13 +274,22 @@ def squared_reach(distance: Any) -> Any:
     return distance[:, -1] ** 2 * (1 + 1e-5)
 
 
-def kernel_widths(local: NDArray[Any]) -> tuple[NDArray[np.float32], float]:
-    """Return how wide the kernel of each cell is, from its distance to a near one, and the median of these."""
+def kernel_widths(local: NDArray[Any], equal_room: float = 0.0) -> tuple[NDArray[np.float32], float]:
+    """Return how wide the kernel of each cell is, from its distance to a near one, and the median of these distances.
+
+    With ``equal_room=1`` all are as wide as the median, and with 0 they lie halfway between the two.
+    """
     positive = local[local > 0]
     median = float(np.median(positive)) if len(positive) else 1.0
     local = np.maximum(local, max(float(np.quantile(local, LEAST_QUANTILE)), LEAST_SHARE * median))
     median = float(np.median(local))
-    return (local ** (1 - SHARED) * median**SHARED).astype(np.float32), median
+    return between(local, median, equal_room), median
+
+
+def between(local: NDArray[Any], median: float, equal_room: float) -> NDArray[np.float32]:
+    """Return widths between the local ones and their median."""
+    shared = SHARED + (1 - SHARED) * equal_room
+    return (local ** (1 - shared) * median**shared).astype(np.float32)
 
 
 def _distances(a: Tensor, b: Tensor) -> Tensor:

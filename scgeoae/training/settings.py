@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 from .._arguments import as_list, check_flag, checked_integer, checked_number
@@ -26,6 +27,10 @@ LENGTHS = {"isometric", "unit_isometric"}
 # run gets a tenth shorter and keeps its distortion; one of some hundred steps would reconstruct up to 4% less
 # (docs/defaults.md).
 PENALTY_INTERVAL, MIN_LAZY_STEPS = 2, 1000
+# Regularizers that equal room for all cells would contradict.
+AREAS = {"volume", "unit_isometric"}
+# Weight of the conformal penalty where it takes the place of an isometric one of 1 (docs/defaults.md).
+CONFORMAL_WEIGHT = 0.75
 # Beyond it float32 does not hold the gradients.
 LARGEST_TSNE_WEIGHT = 1e6
 
@@ -53,6 +58,7 @@ class Settings:
     """None for the default of the regularizer (`refines`)."""
     tsne_weight: float = 0.25
     perplexity: float = 25.0
+    equal_room: float = 0.0
     n_neighbors: int = 15
     hidden: Sequence[int] = (128, 128)
     activation: str = "silu"
@@ -89,6 +95,7 @@ class Settings:
         if not isinstance(self.sampling, str) or self.sampling not in SAMPLINGS:
             msg = f"Expected `sampling` to be one of {sorted(SAMPLINGS)}, found {self.sampling!r}."
             raise ValueError(msg)
+        self._check_room()
 
     def _set(self, name: str, value: Any) -> None:
         object.__setattr__(self, name, value)
@@ -170,6 +177,32 @@ class Settings:
                 msg = f"The regularizer {name!r} acts on {of}, so side={self.side!r} does not apply; leave it out."
                 raise ValueError(msg)
 
+    def _check_room(self) -> None:
+        if not isinstance(self.equal_room, Real) or not 0 <= self.equal_room <= 1:
+            msg = f"Expected `equal_room` to be a number from 0 to 1, found {self.equal_room!r}."
+            raise ValueError(msg)
+        self._set("equal_room", float(self.equal_room))
+        if self.equal_room == 0:
+            return
+        if kept := AREAS & self.penalties.keys():
+            msg = (
+                f"The regularizer {min(kept)!r} keeps areas, and equal_room={self.equal_room:g} changes them; leave "
+                "one of the two out."
+            )
+            raise ValueError(msg)
+        if not self.refines:
+            msg = (
+                f"equal_room={self.equal_room:g} acts in the refinement, which these arguments leave out; give "
+                "refine=True, or leave out `equal_room`."
+            )
+            raise ValueError(msg)
+        if self.tsne_weight == 0:
+            msg = (
+                f"equal_room={self.equal_room:g} has no effect without t-SNE's divergence; give `tsne_weight` > 0, or "
+                "leave out `equal_room`."
+            )
+            raise ValueError(msg)
+
     @property
     def _given(self) -> Mapping[str, float]:
         if isinstance(self.regularizer, Mapping):
@@ -191,14 +224,27 @@ class Settings:
         return self.strength == "auto"
 
     @property
+    def penalties(self) -> dict[str, float]:
+        """Those of the given regularizers that are penalties with a weight above 0, and their weights."""
+        return {name: w for name, w in self._given.items() if w > 0 and REGULARIZERS[name].loss is not None}
+
+    @property
     def terms(self) -> list[Term]:
-        """The penalties with a weight above 0; a regularizer of both networks is two terms."""
+        """The terms of the objective, with weights above 0; a regularizer of both networks is two terms.
+
+        A map on which all cells have equal room cannot keep lengths: `equal_room` is the share of the isometric penalty
+        that a conformal one replaces.
+        """
+        weights = self.penalties
+        if self.equal_room > 0 and (isometric := weights.pop("isometric", 0.0)) > 0:
+            conformal = CONFORMAL_WEIGHT * self.equal_room * isometric
+            weights["conformal"] = weights.get("conformal", 0.0) + conformal
+            if self.equal_room < 1:
+                weights["isometric"] = (1 - self.equal_room) * isometric
         terms = []
-        for name, weight in self._given.items():
+        for name, weight in weights.items():
             regularizer = REGULARIZERS[name]
             side = self.side or regularizer.sides[0]
-            if weight == 0 or regularizer.loss is None:
-                continue
             if len(regularizer.sides) == 1 or side != "encoder":
                 terms.append(Term(name, weight))
             if len(regularizer.sides) > 1 and side != "decoder":

@@ -99,6 +99,7 @@ def test_damaged_uns(fitted, stored):
         ({"use_rep": "X", "refine": "yes"}, "in 'params', 'refine' is not True or False: 'yes'"),
         ({"use_rep": "X", "tsne_weight": -1.0}, "in 'params', 'tsne_weight' is not a finite number >= 0: -1.0"),
         ({"use_rep": "X", "perplexity": "25"}, "in 'params', 'perplexity' is not a finite number > 1: '25'"),
+        ({"use_rep": "X", "equal_room": 2.0}, "in 'params', 'equal_room' is not a number from 0 to 1: 2.0"),
         ({"use_rep": "X", "library_size": float("nan")}, "in 'params', 'library_size' is not a finite number > 0: nan"),
     ],
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from anndata import AnnData
+from anndata import AnnData, read_h5ad
 from sklearn.neighbors import NearestNeighbors
 
 import scgeoae as sg
@@ -259,3 +259,75 @@ def test_on_a_map_of_the_encoder_the_encoder_places_new_cells():
     sg.tl.transform(new, known)
     expected = sg.get.model(known).encode(torch.from_numpy(np.asarray(new.X))).numpy()
     np.testing.assert_allclose(new.obsm["X_geoae"], expected, atol=1e-5 * np.ptp(expected))
+
+
+@pytest.fixture(scope="module")
+def even():
+    """A map with equal room of a dense and a sparse group, and new cells of both."""
+    rng = np.random.default_rng(0)
+    is_sparse = rng.random(300) < 0.5
+    x = rng.normal(size=(300, 8)) * np.where(is_sparse, 1, 0.2)[:, None]
+    x[:, 0] += 8 * is_sparse
+    adata = AnnData(x.astype(np.float32))
+    adata.obs["sparse"] = is_sparse
+    known = adata[:240].copy()
+    sg.tl.geoae(known, equal_room=1, n_steps=200, hidden=(32,), batch_size=64, progress_bar=False)
+    return known, adata[240:].copy()
+
+
+def room(z, of, is_sparse):
+    """Ratio of the distances from cells of both groups to the fifth cell of the map."""
+    far = NearestNeighbors(n_neighbors=6).fit(z).kneighbors(of)[0][:, 5]
+    return np.median(far[is_sparse]) / np.median(far[~is_sparse])
+
+
+def test_new_cells_get_the_room_of_the_cells_of_the_map(even):
+    known, new = even
+    sg.tl.transform(new, known)
+    z, placed = known.obsm["X_geoae"], new.obsm["X_geoae"]
+    assert room(z, z, known.obs["sparse"].to_numpy()) == pytest.approx(1, abs=0.25)
+    assert room(z, placed, new.obs["sparse"].to_numpy()) == pytest.approx(1, abs=0.35)
+    # beside cells of their group, at the scale that holds there
+    near = NearestNeighbors(n_neighbors=1).fit(z).kneighbors(placed, return_distance=False)[:, 0]
+    assert (known.obs["sparse"].to_numpy()[near] == new.obs["sparse"].to_numpy()).all()
+    assert np.corrcoef(known.obs["geoae_log_area"].to_numpy()[near], new.obs["geoae_log_area"])[0, 1] > 0.9
+    assert sg.get.scores(known)["CN"] < 0.1
+    # cells of the map stay where they are
+    again = sg.tl.transform(known.copy(), known, copy=True)
+    np.testing.assert_allclose(again.obsm["X_geoae"], z, atol=1e-5 * np.ptp(z))
+
+
+def test_new_cells_follow_the_record_of_the_map(even, tmp_path):
+    known, new = even
+    assert known.uns["geoae"]["params"]["equal_room"] == 1
+    assert known.uns["geoae"]["params"]["regularizer"] == "isometric"
+    placed = sg.tl.transform(new, known, copy=True).obsm["X_geoae"]
+    known.write_h5ad(tmp_path / "known.h5ad")
+    back = read_h5ad(tmp_path / "known.h5ad")
+    assert sg.tl.transform(new, back, copy=True).obsm["X_geoae"].tobytes() == placed.tobytes()
+    # kernels of other widths would put them elsewhere; a map of an earlier version has no record
+    del back.uns["geoae"]["params"]["equal_room"]
+    elsewhere = sg.tl.transform(new, back, copy=True).obsm["X_geoae"]
+    assert np.linalg.norm(elsewhere - placed, axis=1).max() > 0.01 * np.ptp(placed)
+
+
+def test_the_record_of_a_run_repeats_it(even):
+    known, _ = even
+    params = known.uns["geoae"]["params"]
+    names = ("regularizer", "strength", "equal_room", "n_steps", "hidden", "batch_size", "random_state")
+    again = AnnData(known.X, obs=known.obs[["sparse"]])
+    sg.tl.geoae(again, progress_bar=False, **{name: params[name] for name in names})
+    assert again.obsm["X_geoae"].tobytes() == known.obsm["X_geoae"].tobytes()
+
+
+def test_without_refinement_there_is_no_equal_room():
+    adata = sheet(60)
+    with pytest.raises(ValueError, match="equal_room=1 acts in the refinement"):
+        sg.tl.geoae(adata, equal_room=1, refine=False, **QUICK)
+    assert not adata.obsm
+
+
+def test_equal_room_of_a_matrix_that_is_too_large_to_hold(monkeypatch):
+    monkeypatch.setattr("scgeoae.tl._geoae.MAX_HELD", 10)
+    with pytest.raises(ValueError, match=r"equal_room=1 acts in the refinement.*give refine=True"):
+        sg.tl.geoae(sheet(60), equal_room=1, **QUICK)

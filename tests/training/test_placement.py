@@ -13,7 +13,7 @@ from scgeoae.training import Settings, fit, placement
 from scgeoae.training.affinities import conditional
 from scgeoae.training.neighbors import NeighborSearch
 from scgeoae.training.placement import Field
-from scgeoae.training.positions import N_NEAR
+from scgeoae.training.positions import N_NEAR, WIDTH_NEIGHBOR, kernel_widths
 
 from ..for_each import for_each
 
@@ -42,9 +42,10 @@ def sheet(n=300, m=60, features=6, seed=0):
     return a, Reference(x[:n], (x[:n] @ a).astype(np.float32)), x[n:]
 
 
-def field(model, reference, *, perplexity=10, divergence_weight=0.25):
+def field(model, reference, *, perplexity=10, divergence_weight=0.25, equal_room=0.0):
     search = NeighborSearch(reference.x)
-    return Field(model, search, reference.codes, perplexity=perplexity, divergence_weight=divergence_weight)
+    weights = {"perplexity": perplexity, "divergence_weight": divergence_weight, "equal_room": equal_room}
+    return Field(model, search, reference.codes, **weights)
 
 
 def place(model, x, reference, **weights):
@@ -124,11 +125,25 @@ def test_a_sample_of_far_cells_stands_for_all_of_them():
     assert of.per_total == pytest.approx(len(w) / w.sum(), rel=0.1)
 
 
-def test_a_cell_comes_to_rest_in_a_minimum():
+@for_each("equal_room", [0, 0.5, 1])
+def test_new_cells_have_the_widths_of_the_cells_of_the_map(equal_room):
+    a, reference, _ = sheet()
+    of = field(plane(a), reference, equal_room=equal_room)
+    # without the cell itself
+    distance = of.tree.query(reference.codes, N_NEAR + 1)[0][:, 1:]
+    expected = kernel_widths(distance[:, WIDTH_NEIGHBOR - 1], equal_room)[0]
+    np.testing.assert_allclose(of.width, expected, rtol=1e-6)
+    # the floor of the narrowest two percent is that of the map
+    assert np.mean(np.isclose(of.width_at(distance), expected, rtol=1e-6)) > 0.97
+    assert (np.ptp(of.width) == 0) == (equal_room == 1)
+
+
+@for_each("equal_room", [0, 1])
+def test_a_cell_comes_to_rest_in_a_minimum(equal_room):
     a, reference, x = sheet()
     model, weight, perplexity = plane(a), 0.25, 10
-    found = place(model, x, reference, perplexity=perplexity, divergence_weight=weight)
-    of = field(model, reference)
+    found = place(model, x, reference, perplexity=perplexity, divergence_weight=weight, equal_room=equal_room)
+    of = field(model, reference, equal_room=equal_room)
     near = NeighborSearch(reference.x).nearest(30, of=x)
     p = conditional(near.distances, perplexity)
     width = of.width_at(of.tree.query(found, N_NEAR)[0])

@@ -192,6 +192,26 @@ def test_kernel_widths():
     assert median > 0
 
 
+@for_each("equal_room", [0, 0.25, 0.5, 0.9, 1])
+def test_kernel_widths_between_the_local_and_the_median_one(equal_room):
+    local = np.random.default_rng(0).lognormal(size=301)
+    width, median = kernel_widths(local, equal_room)
+    # the floor of the narrowest two percent stays
+    floored = np.maximum(local, np.quantile(local, 0.02))
+    assert median == pytest.approx(np.median(local))
+    # halfway on a logarithmic scale at 0, and one width for all at 1
+    halfway = np.log(floored / median) / 2
+    np.testing.assert_allclose(np.log(width / median), (1 - equal_room) * halfway, atol=1e-6)
+
+
+def test_with_one_width_for_all_the_kernels_are_those_of_tsne():
+    _, z, x = data()
+    start = (z * np.where(z[:, :1] > 0, 1, 0.1)).astype(np.float32)
+    cells = moving(start, x, equal_room=1)
+    cells.renew()
+    np.testing.assert_allclose(cells.narrowness, 1 / cells.median_width, rtol=1e-5)
+
+
 @for_each("block", [64, 2048])
 def test_every_number_of_threads_gives_the_same_bits(block, monkeypatch):
     a, z, x = data(500)

@@ -10,7 +10,7 @@ from scipy.spatial.distance import pdist
 from scipy.stats import spearmanr
 from sklearn.neighbors import NearestNeighbors
 
-from scgeoae.geometry import chord_ratio
+from scgeoae.geometry import chord_ratio, distortion
 from scgeoae.nn import Autoencoder
 from scgeoae.training import Settings, fit
 from scgeoae.training.neighbors import Neighbors, nearest_neighbors
@@ -132,6 +132,46 @@ def test_the_unit_is_that_of_chords(model):
     assert found.median.item() == pytest.approx(1, abs=1e-3)
     decoded = fitted.model.decode(torch.from_numpy(fitted.embedding)).numpy()
     assert np.median(pdist(fitted.embedding) / pdist(decoded)) == pytest.approx(1, abs=0.02)
+
+
+def spacing(z, cells, k=10):
+    return np.median(NearestNeighbors(n_neighbors=k + 1).fit(z).kneighbors(z[cells])[0][:, k])
+
+
+@pytest.fixture(scope="module")
+def dense_and_sparse():
+    """Two groups of 150 cells, one of which is five times as wide, and maps of both by `equal_room`."""
+    rng = np.random.default_rng(0)
+    is_sparse = np.arange(300) >= 150
+    x = rng.normal(size=(300, 10)) * np.where(is_sparse, 1, 0.2)[:, None]
+    x[:, 0] += 8 * is_sparse
+    x = x.astype(np.float32)
+    return x, is_sparse, {share: fitted_to(x, equal_room=share) for share in (0, 1)}
+
+
+def test_with_equal_room_a_dense_group_is_as_large_as_a_sparse_one(dense_and_sparse):
+    x, is_sparse, fits = dense_and_sparse
+    ratio = {share: spacing(f.embedding, is_sparse) / spacing(f.embedding, ~is_sparse) for share, f in fits.items()}
+    # 5 in the data, 1.5 and 1.04 on the maps
+    assert ratio[0] > 1.3
+    assert ratio[1] == pytest.approx(1, abs=0.15)
+    # circles stay circles, and the scale says how much more room the dense group has
+    side = {share: np.sqrt(np.linalg.det(f.metric)) ** 0.5 for share, f in fits.items()}
+    scale = {share: np.median(s[is_sparse]) / np.median(s[~is_sparse]) for share, s in side.items()}
+    assert scale[0] == pytest.approx(1, abs=0.05)
+    assert scale[1] > 2
+    for fitted in fits.values():
+        assert distortion(torch.from_numpy(fitted.metric)).cn < 0.1
+    # 0.40 on both
+    assert recall(x, fits[1].embedding) > 0.95 * recall(x, fits[0].embedding)
+
+
+def test_the_map_of_the_encoder_never_takes_the_place_of_equal_room():
+    # a flat sheet, of which it keeps more neighbors
+    x = np.random.default_rng(0).uniform(size=(200, 2)) @ np.eye(2, 5)
+    of = {"n_steps": 300, "equal_room": 0}
+    assert fitted_to(x, **of).displacement is None
+    assert fitted_to(x, **(of | {"equal_room": 0.5})).displacement is not None
 
 
 @pytest.mark.slow

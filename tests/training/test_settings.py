@@ -49,6 +49,15 @@ from ..for_each import for_each
         ),
         ({"n_neighbors": 0}, "`n_neighbors` to be an integer >= 1, found 0"),
         ({"regularizer": None, "strength": 0.1}, "strength=0.1 without a regularizer has no effect"),
+        ({"equal_room": 1.1}, "`equal_room` to be a number from 0 to 1, found 1.1"),
+        ({"equal_room": None}, "`equal_room` to be a number from 0 to 1, found None"),
+        ({"equal_room": 1, "regularizer": "volume"}, "'volume' keeps areas, and equal_room=1 changes them"),
+        ({"equal_room": 1, "regularizer": "iae", "refine": True}, "'unit_isometric' keeps areas"),
+        ({"equal_room": 0.5, "refine": False}, "equal_room=0.5 acts in the refinement.*give refine=True"),
+        ({"equal_room": 0.5, "neighbors_weight": 0}, "equal_room=0.5 acts in the refinement.*give refine=True"),
+        ({"equal_room": 0.5, "side": "encoder"}, "equal_room=0.5 acts in the refinement.*give refine=True"),
+        ({"equal_room": 0.5, "regularizer": None}, "equal_room=0.5 acts in the refinement.*give refine=True"),
+        ({"equal_room": 1, "tsne_weight": 0}, "equal_room=1 has no effect without t-SNE's divergence"),
     ],
 )
 def test_refused(given, message):
@@ -100,6 +109,27 @@ def test_terms():
     assert labels(regularizer=None) == {}
     assert labels(regularizer={"irae": 0.5, "mecae": 0.1, "volume": 0}) == {"isometric": 0.5, "curvature": 0.1}
     assert Settings(regularizer={"irae": 0.5, "mecae": 0.1}).strength is None
+
+
+@for_each(
+    "given, expected",
+    [
+        ({}, {"conformal": 0.0375, "isometric": 0.15}),
+        ({"strength": 0.4}, {"conformal": 0.075, "isometric": 0.3}),
+        ({"regularizer": {"irae": 0.4, "curvature": 0.1}}, {"curvature": 0.1, "conformal": 0.075, "isometric": 0.3}),
+        ({"regularizer": {"irae": 0.4, "confae": 0.5}}, {"conformal": 0.575, "isometric": 0.3}),
+        ({"regularizer": "conformal"}, {"conformal": 0.5}),
+        ({"regularizer": {"irae": 0.4, "volume": 0}}, {"conformal": 0.075, "isometric": 0.3}),
+        ({"regularizer": None, "refine": True}, {}),
+        (
+            {"side": "both", "refine": True, "strength": 4},
+            {"conformal": 0.75, "conformal_encoder": 0.75, "isometric": 3, "isometric_encoder": 3},
+        ),
+    ],
+)
+def test_equal_room_takes_from_the_isometric_penalty(given, expected):
+    assert labels(**given, equal_room=0.25) == pytest.approx(expected)
+    assert "isometric" not in labels(**given, equal_room=1)
 
 
 def test_sides():
