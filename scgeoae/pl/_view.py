@@ -1,4 +1,4 @@
-"""Which part of the map is shown, its tiles, and the ruler."""
+"""Which part of the map is shown, and the ruler."""
 
 from __future__ import annotations
 
@@ -64,56 +64,6 @@ def set_view(ax: Axes, z: NDArray[Any], box: Box) -> None:
         if outside.any():
             at = np.clip(z[outside], center - 0.985 * half, center + 0.985 * half)
             ax.scatter(at[:, 0], at[:, 1], marker=marker, s=12, color="0.35", linewidths=0, zorder=4)
-
-
-def occupied_tiles(z: NDArray[Any], box: Box, width: float) -> NDArray[np.intp]:
-    """Return, for each square tile that holds cells, the row of the cell nearest to its center.
-
-    The tiling starts at the lower left corner of the box and continues beyond it.
-    """
-    position = (z - box.low) / width
-    tile = np.floor(position).astype(np.int64)
-    offset = position - tile - 0.5
-    order = np.lexsort([(offset**2).sum(1), tile[:, 1], tile[:, 0]])
-    sorted_tiles = tile[order]
-    first = np.r_[True, (sorted_tiles[1:] != sorted_tiles[:-1]).any(1)]
-    return order[first]
-
-
-def tile_centers(box: Box, width: float) -> NDArray[np.float32]:
-    """Return the centers of all tiles of the box, (n, 2)."""
-    low, high = box
-    counts = np.maximum(np.ceil((high - low) / width), 1).astype(int)
-    start = (low + high) / 2 - (counts - 1) / 2 * width
-    x, y = (start[a] + width * np.arange(counts[a]) for a in range(2))
-    return np.stack(np.meshgrid(x, y), axis=-1).reshape(-1, 2).astype(np.float32)
-
-
-def without_overlap(centers: NDArray[Any], axes: NDArray[Any]) -> NDArray[np.intp]:
-    """Return which ellipses to keep so that none overlap, preferring larger ones.
-
-    Two ellipses count as separate if their projections on the line through their centers do not touch, which is
-    sufficient but not necessary.
-
-    Parameters
-    ----------
-    centers
-        (n, 2)
-    axes
-        (n, 2, 2) semi-axes as columns, longest first.
-    """
-    shape = axes @ axes.swapaxes(1, 2)
-    kept: list[int] = []
-    for i in np.argsort(-np.linalg.norm(axes[:, :, 0], axis=1), kind="stable"):
-        gap = centers[kept] - centers[i]
-        distance = np.linalg.norm(gap, axis=1)
-        u = gap / np.maximum(distance, np.finfo(float).tiny)[:, None]
-        reach = np.sqrt(np.einsum("na,ab,nb->n", u, shape[i], u)) + np.sqrt(
-            np.einsum("na,nab,nb->n", u, shape[kept], u)
-        )
-        if (distance >= reach).all():
-            kept.append(i)
-    return np.sort(np.array(kept, dtype=np.intp))
 
 
 # Width and height of the bar with its text, as shares of the axes.
