@@ -10,7 +10,7 @@ from .._arguments import check_option, checked_integer
 from .._runtime import default_torch_modes
 from ..geometry import indicatrix_axes
 from ._canvas import box_of, draw_cells, finish
-from ._panels import keep_last_legend, parts_of, row_of_axes
+from ._panels import keep_last_legend, make_room, parts_of, row_of_axes
 from ._tissot import (
     MAX_OUTLINES,
     MAX_TILES,
@@ -19,7 +19,6 @@ from ._tissot import (
     add_legend,
     add_outlines,
     in_points,
-    make_room_below,
     places_at,
     sizes_of,
     without_overlap,
@@ -177,7 +176,7 @@ def indicatrices(
     if len(parts) > 1:
         keep_last_legend(drawn)
     if ax is None and legends:
-        make_room_below(drawn[0].figure.figure, legends)
+        make_room(drawn[0].figure.figure, [box.get_window_extent() for box in legends])
     return finish(drawn, f"indicatrices_{'_'.join(maps)}", show=show, save=save, return_fig=return_fig)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import matplotlib.pyplot as plt
+from matplotlib.transforms import Bbox
 
 from .._anndata.slots import SIDES
 from .._arguments import check_option
@@ -15,9 +16,14 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.transforms import BboxBase
 
     from .._anndata.map import Map
     from .._anndata.slots import Side
+
+MARGIN = 0.08
+"""Inches between what lies outside the axes and the edge of the figure."""
 
 
 class Part(NamedTuple):
@@ -60,7 +66,9 @@ def parts_of(
     if not (color is None or isinstance(color, str)):
         msg = f"{of} draws one panel for each; give one color, found {color!r}."
         raise ValueError(msg)
-    titles = style.get("title") or (sides if len(sides) > 1 else [m.key for m in maps])
+    titles = style.get("title")
+    if titles is None:
+        titles = sides if len(sides) > 1 else [m.key for m in maps]
     if isinstance(titles, str):
         titles = [titles] * len(parts)
     if len(titles) != len(parts):
@@ -83,3 +91,19 @@ def keep_last_legend(panels: list[Axes]) -> None:
     for panel in panels[:-1]:
         if (legend := panel.get_legend()) is not None:
             legend.remove()
+
+
+def make_room(figure: Figure, extents: Sequence[BboxBase | None]) -> None:
+    """Make a figure larger where `extents`, in pixels, come near its lower or right edge or reach beyond it.
+
+    All axes stay as large as they are.
+    """
+    taken = Bbox.union([extent for extent in extents if extent is not None])
+    width, height = figure.get_size_inches()
+    right = max(taken.x1 / figure.dpi + MARGIN - width, 0)
+    below = max(MARGIN - taken.y0 / figure.dpi, 0)
+    for ax in figure.axes:
+        x, y, across, up = ax.get_position(original=True).bounds
+        wider, higher = width / (width + right), height / (height + below)
+        ax.set_position((x * wider, y * higher + below / (height + below), across * wider, up * higher))
+    figure.set_size_inches(width + right, height + below)

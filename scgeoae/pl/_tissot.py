@@ -18,17 +18,16 @@ from ..geometry.metric import eigenvalues
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
     from ._view import Box
 
 MAX_OUTLINES = 25
-"""More than a reader takes in."""
+"""As many as a reader can take in."""
 MIN_SHARE = 0.01
-"""Of the cells, those that must be near an outline that stands for them."""
+"""Share of the cells that an outline stands for, at least."""
 MAX_TILES = 9
-"""More tiles along the longer side of the map make outlines too small to compare."""
+"""With more tiles along the longer side of the map, outlines would be too small to compare."""
 SAME_SIZE = 1.1
 """Circles whose sizes differ by less look the same."""
 GAP = 6
@@ -47,7 +46,7 @@ class Places(NamedTuple):
 
 
 def places_at(where: str, z: NDArray[Any], box: Box, n_tiles: int) -> Places:
-    """Return where indicatrices are drawn. `n_tiles` along the longer side of the box has no effect on all cells."""
+    """Return where indicatrices are drawn, with `n_tiles` along the longer side of the box unless at all cells."""
     if where == "grid":
         return places_on_grid(box, n_tiles)
     return places_of_many_cells(z, box, n_tiles) if where == "data" else places_of_all_cells(z, box)
@@ -212,16 +211,3 @@ def in_points(ax: Axes, length: float) -> float:
     """Return how long a length on the map is drawn, in points."""
     left, right = ax.transData.transform(np.array([[0, 0], [length, 0]]))[:, 0]
     return float(right - left) * 72 / ax.figure.dpi
-
-
-def make_room_below(figure: Figure, legends: list[AnchoredOffsetbox]) -> None:
-    """Make a figure higher if `legends` reach beyond its lower edge, and leave all axes as large as they are."""
-    room = max(-box.get_window_extent().y0 for box in legends) / figure.dpi
-    if room <= 0:
-        return
-    width, height = figure.get_size_inches()
-    room += GAP / 72
-    for ax in figure.axes:
-        left, bottom, across, up = ax.get_position(original=True).bounds
-        ax.set_position((left, (bottom * height + room) / (height + room), across, up * height / (height + room)))
-    figure.set_size_inches(width, height + room)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
@@ -77,6 +78,19 @@ def test_color_bar_says_what_it_shows(fitted, vmax, words):
     assert [text.get_text() for text in bar.get_yticklabels()] == words
     limit = np.log10(vmax or 4)
     np.testing.assert_allclose(bar.get_yticks(), np.linspace(-limit, limit, 5), atol=1e-12)
+
+
+@for_each("size", [(3.2, 3), (6.4, 4.8)])
+@for_each("basis", ["geoae", ["geoae", "X_geoae"]])
+def test_color_bar_is_on_the_page(fitted, size, basis):
+    with plt.rc_context({"figure.figsize": size}):
+        figure = sg.pl.jacobian_heatmap(fitted, basis=basis, return_fig=True)
+    figure.canvas.draw()
+    extent = figure.axes[-1].get_tightbbox()
+    assert extent.x1 < figure.bbox.x1
+    *panels, _ = figure.axes
+    assert len({round(panel.get_position().width, 6) for panel in panels}) == 1
+    assert panels[-1].get_window_extent().x1 < extent.x0
 
 
 def test_options(fitted, tmp_path):
