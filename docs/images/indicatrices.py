@@ -5,6 +5,7 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
+import scanpy as sc
 import torch
 from matplotlib.figure import Figure
 from matplotlib.patches import Ellipse
@@ -49,33 +50,32 @@ def sphere() -> None:
     for basis in ("mercator", "lambert"):
         sg.tl.distortion(adata, basis=basis, use_rep="X", progress_bar=False)
     sg.tl.geoae(adata, use_rep="X", progress_bar=False)
-    figure, panels = plt.subplots(2, 3, figsize=(11, 7), layout="constrained")
-    for (above, below), (basis, title) in zip(panels.T, titles.items(), strict=True):
-        sg.pl.indicatrices(
-            adata,
-            basis=basis,
-            color="latitude",
-            n_tiles=9,
-            size=14,
-            cmap="Blues",
-            colorbar_loc=None,
-            ruler=False,
-            title=title,
-            ax=above,
-            show=False,
-        )
-        sg.pl.jacobian_heatmap(adata, basis=basis, vmax=0.4, ruler=False, title="", ax=below, show=False)
-        above.set(xlabel="", ylabel="")
-        below.set(xlabel="", ylabel="")
-    save(figure, "indicatrices_sphere.png")
+    maps = {"basis": list(titles), "title": list(titles.values()), "ruler": False, "size": 14, "return_fig": True}
+    with plt.rc_context({"figure.figsize": (3.7, 3.3), "axes.labelsize": "small"}):
+        # with a number of tiles, outlines are drawn even if all are circles of one size
+        outlines = sg.pl.indicatrices(adata, color="latitude", cmap="Blues", colorbar_loc=None, n_tiles=8, **maps)
+        save(outlines, "indicatrices_sphere.png")
+        save(sg.pl.jacobian_heatmap(adata, vmax=2, **maps), "indicatrices_sphere_areas.png")
+
+
+def pair() -> None:
+    """Draw a UMAP and a map of the same blood cells side by side: indicatrices and areas."""
+    adata = sc.datasets.pbmc68k_reduced()
+    sg.tl.geoae(adata, progress_bar=False)
+    sg.tl.distortion(adata, basis="umap", progress_bar=False)
+    maps = {"basis": ["umap", "geoae"], "title": ["UMAP", "sg.tl.geoae"], "return_fig": True}
+    with plt.rc_context({"figure.figsize": (4.2, 3.6)}):
+        save(sg.pl.indicatrices(adata, color="bulk_labels", legend_fontsize="small", **maps), "indicatrices_pair.png")
+        save(sg.pl.jacobian_heatmap(adata, **maps), "indicatrices_heat.png")
 
 
 def save(figure: Figure, name: str) -> None:
     """Write 192 colours, which these pictures do with, at half the size."""
     scratch = BytesIO()
-    figure.savefig(scratch, dpi=90)
+    figure.savefig(scratch, dpi=90, bbox_inches="tight")
     Image.open(scratch).convert("RGB").quantize(192).save(HERE / name, optimize=True)
 
 
 ellipses()
+pair()
 sphere()

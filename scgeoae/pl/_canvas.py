@@ -1,4 +1,4 @@
-"""What all plots of a map share: drawing the cells in a box, the two sides, and saving or showing the figure."""
+"""What all plots of a map share: drawing the cells in a box, and saving or showing the figure."""
 
 from __future__ import annotations
 
@@ -9,8 +9,6 @@ import matplotlib.pyplot as plt
 import scanpy as sc
 
 from .._anndata.map import read_map
-from .._anndata.slots import SIDES
-from .._arguments import check_option
 from ._scanpy import scatter
 from ._view import Box, add_ruler, data_box, set_view
 
@@ -20,7 +18,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from .._anndata.map import Map
-    from .._anndata.slots import Side
 
 _EXTENSIONS = (".svg", ".pdf", ".png")
 
@@ -49,27 +46,6 @@ def draw_cells(m: Map, box: Box, *, ax: Axes | None, ruler: bool, **kwargs: Any)
 def box_of(m: Map, *, outliers: bool) -> Box:
     """Return the box around the cells, including outliers only if asked."""
     return data_box(m.positions, outliers=outliers)
-
-
-def sides_of(side: str, ax: Axes | None) -> tuple[Side, ...]:
-    """Return the sides to draw, or raise if both should go on a single `ax`."""
-    check_option(side, "side", (*SIDES, "both"))
-    if side != "both":
-        return tuple(s for s in SIDES if s == side)
-    if ax is not None:
-        msg = "side='both' draws two panels, which one `ax` cannot hold; draw each side on its own axes."
-        raise ValueError(msg)
-    return SIDES
-
-
-def panels_by_side(sides: tuple[Side, ...], ax: Axes | None) -> dict[Side, Axes | None]:
-    """Return the axes for each side. For both sides, two new ones; for one, `ax`, where None means a new one."""
-    if len(sides) == 1:
-        return {sides[0]: ax}
-    width, height = plt.rcParams["figure.figsize"]
-    # leaves room for a color bar between the two
-    _, axes = plt.subplots(1, 2, figsize=(2.3 * width, height), gridspec_kw={"wspace": 0.18})
-    return dict(zip(SIDES, axes, strict=True))
 
 
 def finish(

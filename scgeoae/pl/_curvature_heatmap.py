@@ -9,7 +9,7 @@ from .._arguments import check_option
 from .._runtime import default_torch_modes
 from ..geometry import extrinsic_curvature, gaussian_curvature, mean_curvature
 from ._canvas import finish, read_flat_map
-from ._heatmap import color_limit, heatmap
+from ._heatmap import color_bound, heatmap
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -32,7 +32,7 @@ def curvature_heatmap(
     basis: str = "geoae",
     kind: Literal["gaussian", "mean", "extrinsic"] = "gaussian",
     resolution: int = 250,
-    background: bool = True,
+    background: bool = False,
     cmap: Any = None,
     vmax: Bound | None = None,
     ruler: bool = True,
@@ -60,7 +60,7 @@ def curvature_heatmap(
     resolution
         Number of pixels of the background along the longer side of the box around the cells.
     background
-        Also color the area between the cells, computed by the stored model. Otherwise, draw only the cells.
+        Also color the area between neighboring cells, computed by the stored model.
     cmap
         Colormap. By default, diverging for the Gaussian curvature and sequential for the others.
     vmax
@@ -99,7 +99,9 @@ def curvature_heatmap(
     given = "" if m.key == "geoae" else f", key={m.key!r}"
     values = m.column(column, f"sg.tl.curvature(adata{given})")
     # a flat surface would have an empty color scale without a lower limit
-    limit = color_limit(vmax, [values], default="p98", least=float(np.finfo(np.float32).tiny))
+    limit = color_bound("p98" if vmax is None else vmax, np.abs(values))
+    if vmax is None:
+        limit = max(limit, float(np.finfo(np.float32).tiny))
     signed = kind == "gaussian"
     evaluate = None
     if background:
@@ -113,7 +115,7 @@ def curvature_heatmap(
         column=column,
         evaluate=evaluate,
         scale=TwoSlopeNorm(0, vmin=-limit, vmax=limit) if signed else Normalize(0, limit),
-        cmap=cmap or ("RdBu_r" if signed else "magma_r"),
+        cmap=cmap or ("coolwarm" if signed else "magma_r"),
         label=f"{kind} curvature ({UNITS[kind]})".replace("gaussian", "Gaussian"),
         extend="both" if signed else "max",
         resolution=resolution,

@@ -14,7 +14,7 @@ from .._arguments import checked_integer
 from ._canvas import box_of, draw_cells
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
     from numpy.typing import NDArray
 
@@ -38,14 +38,6 @@ def color_bound(bound: Bound, values: NDArray[Any]) -> float:
     return float(bound(values) if callable(bound) else bound)
 
 
-def color_limit(vmax: Bound | None, columns: Iterable[NDArray[Any]], *, default: str, least: float) -> float:
-    """Return the largest absolute value of the colors, by default the percentile `default`, and at least `least`."""
-    sizes = [np.abs(column) for column in columns]
-    if vmax is None:
-        return max(*(color_bound(default, size) for size in sizes), least)
-    return max(color_bound(vmax, size) for size in sizes)
-
-
 def heatmap(
     m: Map,
     *,
@@ -53,7 +45,7 @@ def heatmap(
     evaluate: Callable[[Tensor], Tensor] | None,
     scale: Normalize,
     cmap: Any,
-    label: str,
+    label: str | None,
     resolution: int,
     ruler: bool,
     outliers: bool,
@@ -61,12 +53,16 @@ def heatmap(
     extend: str = "both",
     **kwargs: Any,
 ) -> Axes:
-    """Draw the column `column` of `obs` at the cells, and around them the values of `evaluate` at (n, 2) positions."""
+    """Draw the column `column` of `obs` at the cells, and around them the values of `evaluate` at (n, 2) positions.
+
+    Without a `label`, there is no color bar.
+    """
     resolution = checked_integer(resolution, "resolution", 2)
     box = box_of(m, outliers=outliers)
-    # a thin outline sets the cells off from a background of nearly the same color, and at a third of Scanpy's size
-    # they leave it visible
-    kwargs = {"title": "", "edgecolor": "0.25", "linewidths": 0.15} | kwargs
+    # alone, the cells have Scanpy's size. On a background of nearly the same color, a thin outline sets them off, and
+    # at a third of that size they leave it visible
+    style: dict[str, Any] = {"size": None} if evaluate is None else {"edgecolor": "0.25", "linewidths": 0.15}
+    kwargs = {"title": ""} | style | kwargs
     (panel,) = draw_cells(m, box, ax=ax, ruler=ruler, color=column, norm=scale, cmap=cmap, colorbar_loc=None, **kwargs)
     view = panel.get_xlim(), panel.get_ylim()
     if evaluate is not None:
@@ -77,7 +73,8 @@ def heatmap(
         panel.pcolormesh(x, y, values, norm=scale, cmap=cmap, shading="nearest", alpha=0.55, rasterized=True, zorder=0)
         # the last pixels reach beyond the edge of the view
         panel.set(xlim=view[0], ylim=view[1])
-    panel.figure.colorbar(ScalarMappable(scale, cmap), ax=panel, label=label, extend=extend, fraction=0.05)
+    if label is not None:
+        panel.figure.colorbar(ScalarMappable(scale, cmap), ax=panel, label=label, extend=extend, fraction=0.05)
     return panel
 
 
@@ -88,5 +85,5 @@ def _support(
     step = box.longest / resolution
     x, y = (np.arange(low, high + step, step) for low, high in (panel.get_xlim(), panel.get_ylim()))
     crossings = np.stack(np.meshgrid(x, y), axis=-1)
-    distance, _ = cKDTree(z).query(crossings, distance_upper_bound=box.longest / 32)
+    distance, _ = cKDTree(z).query(crossings, distance_upper_bound=box.longest / 48)
     return x, y, np.isfinite(distance)

@@ -2,19 +2,24 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
+from matplotlib.cm import ScalarMappable
 from matplotlib.colors import TwoSlopeNorm
 
 from .._anndata.slots import Slots
 from .._runtime import default_torch_modes
-from ._canvas import finish, panels_by_side, read_flat_map, sides_of
-from ._heatmap import color_limit, heatmap
+from ._canvas import finish
+from ._heatmap import color_bound, heatmap
+from ._panels import make_room, parts_of, row_of_axes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from anndata import AnnData
     from matplotlib.axes import Axes
+    from matplotlib.colorbar import Colorbar
+    from matplotlib.colors import Normalize
     from matplotlib.figure import Figure
     from torch import Tensor
 
@@ -22,25 +27,20 @@ if TYPE_CHECKING:
     from .._anndata.slots import Side
     from ._heatmap import Bound
 
-# The color scale reaches at least 0.1 (26% of area). So a good map stays pale and does not look as distorted as a bad
-# one.
-MIN_LIMIT = 0.1
-LABELS = {
-    "decoder": r"$\log_{10}$ ($\sqrt{\det G}$ / mean)",
-    "encoder": r"$\log_{10}$ ($\sqrt{\det P}$ / mean)",
-}
+# Factor of area at both ends of the colors. With one for all maps, a good map stays pale, and a UMAP does not.
+LIMIT = 4.0
 
 
 @default_torch_modes
 def jacobian_heatmap(
     adata: AnnData,
     *,
-    basis: str = "geoae",
+    basis: str | Sequence[str] = "geoae",
     side: Literal["decoder", "encoder", "both"] = "decoder",
     resolution: int = 250,
-    background: bool = True,
-    cmap: Any = "RdBu_r",
-    vmax: Bound | None = None,
+    background: bool = False,
+    cmap: Any = "coolwarm",
+    vmax: Bound = LIMIT,
     ruler: bool = True,
     outliers: bool = False,
     ax: Axes | None = None,
@@ -51,43 +51,46 @@ def jacobian_heatmap(
 ) -> Axes | list[Axes] | Figure | None:
     """Draw which regions of the map look larger or smaller than they are.
 
-    The color is log10 of √det G relative to its mean over the cells. √det G, the generalized Jacobian determinant, is
-    the area in the data per unit of area on the map; G is the metric tensor. Above 0 (red), a region holds more of the
-    data than its area on the map suggests; below 0 (blue), less. 0.3 is a factor of two.
+    The color is √det G relative to its mean over the cells. √det G, the generalized Jacobian determinant, is the area
+    in the data per unit of area on the map; G is the metric tensor. A red region is larger than it looks: it holds more
+    of the data than its area on the map suggests. A blue region is smaller than it looks. The colors are the same for
+    all maps, from four times smaller to four times larger, so that a good map is gray.
 
     Parameters
     ----------
     adata
         Annotated data on which `scgeoae.tl.geoae` or `scgeoae.tl.distortion` was run.
     basis
-        The `key_added` of that run, or ``"umap"`` for a UMAP. The map must have two dimensions.
+        The `key_added` of that run, or ``"umap"`` for a UMAP. The map must have two dimensions. A list of several draws
+        them next to each other.
     side
         ``"decoder"``: G measures lengths on the decoder's surface (the pullback metric). ``"encoder"``: G is the metric
-        that the encoder pushes forward, taken at the decoded points between the cells. ``"both"``: one panel for each,
-        with the same color scale.
+        that the encoder pushes forward, taken at the decoded points between the cells. ``"both"``: one panel for each.
     resolution
         Number of pixels of the background along the longer side of the box around the cells.
     background
-        Also color the area between the cells, computed by the stored model. Otherwise, draw only the cells, as is
-        always done if the graph Laplacian estimated the metric, which leaves no model.
+        Also color the area between neighboring cells, computed by the stored model. This has no effect if the graph
+        Laplacian estimated the metric, which leaves no model.
     cmap
-        Diverging colormap, centered at 0.
+        Diverging colormap, whose middle means "as it looks".
     vmax
-        Largest absolute value of the color scale: a number, a percentile such as ``"p95"``, or a function of the
-        absolute values at the cells (with both sides, the larger result counts). Default: ``"p99"``, but at least 0.1.
+        Factor of area at which the colors end, above 1: 4, the default, is from four times smaller to four times
+        larger. It may also be a percentile such as ``"p95"``, or a function of the factors at the cells, which are at
+        least 1 (a cell that is twice as large and one that is half as large as it looks both have 2). With several
+        panels, the larger result counts.
     ruler, outliers, ax, show, save, return_fig, **kwargs
         As in `scgeoae.pl.indicatrices`.
 
     Returns
     -------
-    The axes (a list of two with both sides) if ``show=False``, or the figure if ``return_fig=True``.
+    The axes (a list with several maps or both sides) if ``show=False``, or the figure if ``return_fig=True``.
 
     Raises
     ------
     KeyError
         If there is no map under `basis`.
     ValueError
-        If the map is not two-dimensional, or an argument is out of range.
+        If a map is not two-dimensional, or an argument is out of range.
 
     References
     ----------
@@ -98,34 +101,62 @@ def jacobian_heatmap(
     >>> import scanpy as sc, scgeoae as sg
     >>> adata = sc.datasets.pbmc68k_reduced()
     >>> sg.tl.geoae(adata)
-    >>> ax = sg.pl.jacobian_heatmap(adata, show=False)
+    >>> sg.tl.distortion(adata, basis="umap")
+    >>> left, right = sg.pl.jacobian_heatmap(adata, basis=["umap", "geoae"], show=False)
     """
-    sides = sides_of(side, ax)
-    m = read_flat_map(adata, basis, "sg.pl.jacobian_heatmap")
-    names = {s: Slots(m.key, s).log_area for s in sides}
-    columns = {s: m.column(name) for s, name in names.items()}
-    limit = color_limit(vmax, columns.values(), default="p99", least=MIN_LIMIT)
-    panels = panels_by_side(sides, ax)
+    parts = parts_of(adata, basis, side, "sg.pl.jacobian_heatmap", ax=ax, style=kwargs)
+    names = [Slots(m.key, s).log_area for m, s, _ in parts]
+    factors = [10 ** np.abs(m.column(name)) for (m, _, _), name in zip(parts, names, strict=True)]
+    limit = max(color_bound(vmax, values) for values in factors)
+    if isinstance(vmax, str) or callable(vmax):
+        limit = max(limit, 1.01)  # a perfect map needs a color scale, too
+    if not 1 < limit < np.inf:
+        msg = f"Expected `vmax` to be a factor of area above 1, such as 4, found {vmax!r}."
+        raise ValueError(msg)
+    scale = TwoSlopeNorm(0, vmin=-np.log10(limit), vmax=np.log10(limit))
     drawn = [
         heatmap(
             m,
-            column=names[s],
+            column=name,
             evaluate=_log_area_of(m, s) if background and m.has_model else None,
-            scale=TwoSlopeNorm(0, vmin=-limit, vmax=limit),
+            scale=scale,
             cmap=cmap,
-            label=LABELS[s],
+            label=None,
             resolution=resolution,
             ruler=ruler,
             outliers=outliers,
-            ax=panels[s],
-            **(({"title": s} if side == "both" else {}) | kwargs),
+            ax=row_ax,
+            # the largest values, which Scanpy draws last, would hide all others where cells are dense
+            **({"sort_order": False} | style),
         )
-        for s in sides
+        for (m, s, style), name, row_ax in zip(parts, names, row_of_axes(len(parts), ax), strict=True)
     ]
-    return finish(drawn, f"jacobian_heatmap_{m.key}", show=show, save=save, return_fig=return_fig)
+    bar = _add_color_bar(drawn, scale, cmap)
+    if ax is None:
+        make_room(drawn[0].figure.figure, [bar.ax.get_tightbbox()])
+    maps = dict.fromkeys(part.m.key for part in parts)
+    return finish(drawn, f"jacobian_heatmap_{'_'.join(maps)}", show=show, save=save, return_fig=return_fig)
 
 
 def _log_area_of(m: Map, side: Side) -> Callable[[Tensor], Tensor]:
     """Return a function that gives the relative log area at positions on the map."""
     area = m.relative_log_area(side)
     return lambda z: area(m.model.metric_of(side, z))
+
+
+def _add_color_bar(panels: list[Axes], scale: Normalize, cmap: Any) -> Colorbar:
+    """Add one bar for all panels, with its ticks in words."""
+    ticks = scale.inverse(np.linspace(0, 1, 5))
+    bar = panels[-1].figure.colorbar(
+        ScalarMappable(scale, cmap),
+        ax=panels,
+        label="area in the data",
+        extend="both",
+        ticks=ticks,
+        fraction=0.05 / len(panels),
+        pad=0.05 / len(panels),
+        aspect=20,
+    )
+    sizes = [f"{10 ** abs(tick):.2g}× {'smaller' if tick < 0 else 'larger'}" for tick in ticks]
+    bar.set_ticklabels([*sizes[:2], "as it looks", *sizes[3:]])
+    return bar

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ._canvas import finish, read_flat_map
-from ._scanpy import scatter
+from ._scanpy import MAX_VECTOR_MARKS, scatter
 from ._spacing import space_columns
 from ._view import add_ruler, data_box, set_view
 
@@ -90,7 +90,7 @@ def transform(
         set_view(panel, both, box)
         x, y = z.T
         panel.scatter(
-            x, y, s=min(40_000 / len(z), 12), color=reference_color, linewidths=0, zorder=0, rasterized=len(z) > 200_000
+            x, y, s=min(40_000 / len(z), 12), color=reference_color, linewidths=0, zorder=0, rasterized=len(z) > MAX_VECTOR_MARKS
         )
         if outlier_color is not None:
             x, y = z_new[is_outlier].T

@@ -1,4 +1,4 @@
-"""Which part of the map is shown, its tiles, the ruler, and the notes in the corners."""
+"""Which part of the map is shown, the ruler, and the notes in the corners."""
 
 from __future__ import annotations
 
@@ -154,54 +154,13 @@ def outside(n: int) -> str:
     return f"{n:,} cell{'' if n == 1 else 's'} outside"
 
 
-def occupied_tiles(z: NDArray[Any], box: Box, width: float) -> NDArray[np.intp]:
-    """Return, for each square tile that holds cells, the row of the cell nearest to its center.
-
-    The tiling starts at the lower left corner of the box and continues beyond it.
-    """
-    position = (z - box.low) / width
-    tile = np.floor(position).astype(np.int64)
-    offset = position - tile - 0.5
-    order = np.lexsort([(offset**2).sum(1), tile[:, 1], tile[:, 0]])
-    sorted_tiles = tile[order]
-    first = np.r_[True, (sorted_tiles[1:] != sorted_tiles[:-1]).any(1)]
-    return order[first]
 
 
-def tile_centers(box: Box, width: float) -> NDArray[np.float32]:
-    """Return the centers of all tiles of the box, (n, 2)."""
-    low, high = box
-    counts = np.maximum(np.ceil((high - low) / width), 1).astype(int)
-    start = (low + high) / 2 - (counts - 1) / 2 * width
-    x, y = (start[a] + width * np.arange(counts[a]) for a in range(2))
-    return np.stack(np.meshgrid(x, y), axis=-1).reshape(-1, 2).astype(np.float32)
 
 
-def without_overlap(centers: NDArray[Any], axes: NDArray[Any]) -> NDArray[np.intp]:
-    """Return which ellipses to keep so that none overlap, preferring larger ones.
 
-    Two ellipses count as separate if their projections on the line through their centers do not touch, which is
-    sufficient but not necessary.
 
-    Parameters
-    ----------
-    centers
-        (n, 2)
-    axes
-        (n, 2, 2) semi-axes as columns, longest first.
-    """
-    shape = axes @ axes.swapaxes(1, 2)
-    kept: list[int] = []
-    for i in np.argsort(-np.linalg.norm(axes[:, :, 0], axis=1), kind="stable"):
-        gap = centers[kept] - centers[i]
-        distance = np.linalg.norm(gap, axis=1)
-        u = gap / np.maximum(distance, np.finfo(float).tiny)[:, None]
-        reach = np.sqrt(np.einsum("na,ab,nb->n", u, shape[i], u)) + np.sqrt(
-            np.einsum("na,nab,nb->n", u, shape[kept], u)
-        )
-        if (distance >= reach).all():
-            kept.append(i)
-    return np.sort(np.array(kept, dtype=np.intp))
+
 
 
 def add_ruler(ax: Axes, unit: Unit, z: NDArray[Any], *, below: bool = False) -> AnchoredOffsetbox:

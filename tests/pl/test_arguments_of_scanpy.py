@@ -138,21 +138,30 @@ def test_the_figure_of_axes_that_were_given(drawable):
     assert [ax.get_title() for ax in both.axes] == ["decoder", "encoder"]
 
 
-@for_each("name, column", [("jacobian_heatmap", "geoae_log_area"), ("curvature_heatmap", "geoae_gaussian_curvature")])
-def test_largest_color(drawable, name, column):
-    sizes = np.abs(drawable.obs[column].to_numpy())
+@for_each(
+    "name, column, factors",
+    [
+        ("jacobian_heatmap", "geoae_log_area", True),
+        ("curvature_heatmap", "geoae_gaussian_curvature", False),
+    ],
+)
+def test_largest_color(drawable, name, column, factors):
+    sizes = np.abs(drawable.obs[column].to_numpy(float))
+    # areas are given as factors and drawn as logarithms
+    given, drawn = (10**sizes, np.log10) if factors else (sizes, float)
     for vmax, limit in (
-        (0.5, 0.5),
-        ("p75", np.percentile(sizes, 75)),
-        ("p99.5", np.percentile(sizes, 99.5)),
-        (lambda values: 2 * values.max(), 2 * sizes.max()),
+        (1.5, 1.5),
+        ("p75", np.percentile(given, 75)),
+        ("p99.5", np.percentile(given, 99.5)),
+        (lambda values: 2 * values.max(), 2 * given.max()),
     ):
+        limit = drawn(limit)  # noqa: PLW2901
         assert bounds(PLOTS[name](drawable, vmax=vmax, show=False)) == pytest.approx((-limit, limit))
 
 
 def test_both_sides_share_the_larger_percentile(drawable):
-    sizes = [np.abs(drawable.obs[f"geoae_log_area{side}"]) for side in ("", "_encoder")]
-    limit = max(np.percentile(size, 80) for size in sizes)
+    factors = [10 ** np.abs(drawable.obs[f"geoae_log_area{side}"].to_numpy(float)) for side in ("", "_encoder")]
+    limit = np.log10(max(np.percentile(factor, 80) for factor in factors))
     for ax in sg.pl.jacobian_heatmap(drawable, side="both", vmax="p80", show=False):
         assert bounds(ax) == pytest.approx((-limit, limit))
 

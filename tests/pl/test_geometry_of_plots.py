@@ -5,7 +5,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scgeoae.pl._view import data_box, hidden_in_corners, occupied_tiles, round_length, tile_centers
+from scgeoae.pl._tissot import occupied_tiles, places_on_grid
+from scgeoae.pl._view import data_box, hidden_in_corners, round_length
 
 
 @given(st.floats(1e-12, 1e12))
@@ -21,7 +22,7 @@ def test_each_occupied_tile_has_its_most_central_cell(seed, n_tiles):
     z = np.random.default_rng(seed).normal(size=(80, 2))
     box = data_box(z, outliers=True)
     width = box.longest / n_tiles
-    chosen = occupied_tiles(z, box, width)
+    chosen, counts = occupied_tiles(z, box, width)
     tiles = np.floor((z - box.low) / width).astype(int)
     assert {tuple(t) for t in tiles} == {tuple(t) for t in tiles[chosen]}
     assert len(np.unique(tiles[chosen], axis=0)) == len(chosen)
@@ -29,11 +30,13 @@ def test_each_occupied_tile_has_its_most_central_cell(seed, n_tiles):
     distance = np.linalg.norm(offset, axis=1)
     for i in chosen:
         assert distance[i] == distance[(tiles == tiles[i]).all(1)].min()
+    assert counts.tolist() == [(tiles == tiles[i]).all(1).sum() for i in chosen]
 
 
 def test_tile_centers_cover_the_box():
     box = data_box(np.array([[0.0, 0.0], [10.0, 4.0]]), outliers=True)
-    centers = tile_centers(box, 1.0)
+    centers, cells, width = places_on_grid(box, 10)
+    assert (cells, width) == (None, 1)
     assert len(centers) == 40
     np.testing.assert_allclose(centers.min(0), [0.5, 0.5])
     np.testing.assert_allclose(centers.max(0), [9.5, 3.5])

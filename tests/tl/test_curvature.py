@@ -66,12 +66,15 @@ def test_before_the_map(reduced):
 
 @for_each("kind", ["gaussian", "mean", "extrinsic"])
 def test_heatmap(curved, kind):
-    ax = sg.pl.curvature_heatmap(curved, kind=kind, show=False)
+    ax = sg.pl.curvature_heatmap(curved, kind=kind, background=True, show=False)
     (mesh,) = [c for c in ax.collections if isinstance(c, QuadMesh)]
     assert mesh.norm.vmin == (-mesh.norm.vmax if kind == "gaussian" else 0)
     (bar,) = [a for a in ax.figure.axes if a is not ax]
     assert bar.get_ylabel().lower().startswith(f"{kind} curvature (1/unit")
     np.testing.assert_allclose(np.sort(ax.collections[0].get_array()), np.sort(curved.obs[f"geoae_{kind}_curvature"]))
+    alone = sg.pl.curvature_heatmap(curved, kind=kind, show=False)
+    assert not [c for c in alone.collections if isinstance(c, QuadMesh)]
+    assert alone.collections[0].norm.vmax == mesh.norm.vmax
 
 
 def test_heatmap_of_nothing(fitted, curved):

@@ -163,9 +163,9 @@ def test_ambient_function(small):
     np.testing.assert_allclose(model.metric(z).numpy(), stored, rtol=1e-4, atol=1e-5)
     # what is stored can be drawn, and what is not says so
     sg.pl.indicatrices(small, show=False)
-    sg.pl.jacobian_heatmap(small, background=False, show=False)
+    sg.pl.jacobian_heatmap(small, show=False)
     with pytest.raises(ValueError, match="a function, which is not stored"):
-        sg.pl.jacobian_heatmap(small, show=False)
+        sg.pl.jacobian_heatmap(small, background=True, show=False)
 
 
 def test_ambient_series_is_aligned_by_name(small):
