@@ -90,7 +90,13 @@ def transform(
         set_view(panel, both, box)
         x, y = z.T
         panel.scatter(
-            x, y, s=min(40_000 / len(z), 12), color=reference_color, linewidths=0, zorder=0, rasterized=len(z) > MAX_VECTOR_MARKS
+            x,
+            y,
+            s=min(40_000 / len(z), 12),
+            color=reference_color,
+            linewidths=0,
+            zorder=0,
+            rasterized=len(z) > MAX_VECTOR_MARKS,
         )
         if outlier_color is not None:
             x, y = z_new[is_outlier].T

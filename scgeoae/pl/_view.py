@@ -154,15 +154,6 @@ def outside(n: int) -> str:
     return f"{n:,} cell{'' if n == 1 else 's'} outside"
 
 
-
-
-
-
-
-
-
-
-
 def add_ruler(ax: Axes, unit: Unit, z: NDArray[Any], *, below: bool = False) -> AnchoredOffsetbox:
     """Add a scale bar of a round length, about a sixth of the width of the axes, where it covers few cells `z`.
 
