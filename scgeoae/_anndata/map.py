@@ -39,6 +39,9 @@ Kind = Literal["autoencoder", "counts", "fitted", "laplacian"]
 
 # Outside this range, squares of positions do not fit into float32.
 SMALLEST, LARGEST = 1e-18, 1e18
+# One ruler is honest up to this ratio of the 90% to the 10% quantile of the local scale: at 1.5, lengths at
+# these quantiles differ by ± 22% from those in the middle, as much as the most certain ruler measured so far may err.
+UNIFORM = 1.5
 # Stored parameters that are read, and their valid values.
 VALID: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "use_rep": ("a name", lambda value: isinstance(value, str)),
@@ -64,6 +67,11 @@ class Unit(NamedTuple):
     """Whether this number is only an average."""
     spread: float | None = None
     """Largest relative error for two thirds of the pairs of cells, if it was measured."""
+    local: tuple[float, float] | None = None
+    """The 10% and 90% quantiles over the cells of the local scale, relative to its median, if they are far apart.
+
+    The local scale is the length in the representation of a small step on the map, averaged over all directions.
+    """
 
 
 @dataclass(frozen=True)
@@ -319,15 +327,28 @@ class Map:
         the map. If that was not measured, a map of scgeoae has the unit of its representation; on any other map, a step
         of 1 has the length √(mean of tr G/d over the cells).
         """
-        name, scores = self._unit_name, self.scores
+        name, scores, local = self._unit_name, self.scores, self._local_scale
         if 0 < scores.get("chord", 0) < np.inf:
-            spread = scores.get("chord_spread", np.nan)
-            return Unit(name, 1 / scores["chord"], is_mean=True, spread=spread if np.isfinite(spread) else None)
+            error = scores.get("chord_spread", np.nan)
+            spread = error if np.isfinite(error) else None
+            return Unit(name, 1 / scores["chord"], is_mean=True, spread=spread, local=local)
         if self.is_own:
-            return Unit(name, 1.0, is_mean=False)
+            return Unit(name, 1.0, is_mean=False, local=local)
         metric = self.metric()
         mean = np.trace(metric, axis1=1, axis2=2).mean(dtype=np.float64) / metric.shape[-1]
-        return Unit(name, float(np.sqrt(mean)), is_mean=True)
+        return Unit(name, float(np.sqrt(mean)), is_mean=True, local=local)
+
+    @property
+    def _local_scale(self) -> tuple[float, float] | None:
+        # without it, or with two of them, there is one bar
+        if list(self.adata.obs.columns).count(self.slots.log_area) != 1:
+            return None
+        column = obs_numbers(self.adata, self.slots.log_area)
+        column = column[np.isfinite(column)]
+        if not len(column):
+            return None
+        low, middle, high = np.quantile(column, [0.1, 0.5, 0.9]) / self.n_components
+        return (np.exp(low - middle), np.exp(high - middle)) if high - low > np.log(UNIFORM) else None
 
     @property
     def _unit_name(self) -> str:

@@ -3,6 +3,7 @@
 from ._broken_neighborhoods import broken_neighborhoods
 from ._curvature_heatmap import curvature_heatmap
 from ._decoded_genes import decoded_genes
+from ._embedding import embedding
 from ._evaluation import evaluation
 from ._gene_compass import gene_compass
 from ._geodesic_genes import geodesic_genes
@@ -15,6 +16,7 @@ __all__ = [
     "broken_neighborhoods",
     "curvature_heatmap",
     "decoded_genes",
+    "embedding",
     "evaluation",
     "gene_compass",
     "geodesic_genes",

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import warnings
+from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import scanpy as sc
@@ -14,11 +17,14 @@ from .._arguments import as_list
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.colorbar import Colorbar
+    from numpy.typing import NDArray
 
     from .._anndata.map import Map
 
-# beyond this number of points, viewers fail to open a vector file
-MAX_VECTOR_POINTS = 200_000
+# Beyond this number of points and lines in a figure, they are drawn as an image: a point takes 143 bytes of an SVG, and
+# viewers are slow to open files of millions of them.
+MAX_VECTOR_MARKS = 5_000
 # Keywords of `scanpy.pl.embedding` that can move the cells, and the values that leave them in place.
 MOVING: dict[str, tuple[Any, ...]] = {
     "components": (None, "1,2", ["1,2"]),
@@ -31,18 +37,110 @@ MOVING: dict[str, tuple[Any, ...]] = {
 def scatter(m: Map, *, ax: Axes | None, **kwargs: Any) -> list[Axes]:
     """Draw the cells on the map with `scanpy.pl.embedding`, and return one axes for each color."""
     _check_in_place(kwargs)
-    if m.adata.n_obs > MAX_VECTOR_POINTS:
-        kwargs.setdefault("rasterized", True)
-    # Scanpy finds velocity arrows by the short name, unless obsm has another embedding under it
-    name = m.slot if m.key in m.adata.obsm else m.key
-    # with the preset of version 2, Scanpy 1.13 keeps its matplotlib plots in `legacy`
-    plots = getattr(sc.pl, "legacy", sc.pl)
-    drawn = plots.embedding(_drawable(m, kwargs.get("color")), basis=name, ax=ax, show=False, **kwargs)
-    axes = drawn if isinstance(drawn, list) else [drawn]
+    axes = embedding(m, ax=ax, **kwargs)
     for panel in axes:
         panel.set_xlabel(f"{m.key}1")
         panel.set_ylabel(f"{m.key}2")
     return axes
+
+
+def embedding(
+    m: Map,
+    *,
+    ax: Axes | None,
+    hidden: NDArray[np.bool_] | None = None,
+    rasterized: bool | None = None,
+    **kwargs: Any,
+) -> list[Axes]:
+    """Draw the cells that are not `hidden` with `scanpy.pl.embedding`, wherever its keywords move them.
+
+    What is drawn is `rasterized` by default if there is much of it.
+    """
+    # Scanpy finds velocity arrows by the short name, unless obsm has another embedding under it
+    name = m.slot if m.key in m.adata.obsm else m.key
+    # with the preset of version 2, Scanpy 1.13 keeps its matplotlib plots in `legacy`
+    plots = getattr(sc.pl, "legacy", sc.pl)
+    adata = _drawable(m, kwargs.get("color"), hidden)
+    drawn = plots.embedding(adata, basis=name, ax=ax, **kwargs | {"show": False, "save": False, "return_fig": False})
+    axes = drawn if isinstance(drawn, list) else [drawn]
+    marks: list[Any] = [collection for panel in axes for collection in panel.collections]
+    count = sum(max(len(mark.get_offsets()), len(mark.get_paths())) for mark in marks)
+    if rasterized is not None or count > MAX_VECTOR_MARKS:
+        with warnings.catch_warnings():
+            # matplotlib says so of points in three dimensions, and yet they are
+            warnings.filterwarnings("ignore", "Rasterization of .* will be ignored")
+            for mark in marks:
+                mark.set_rasterized(rasterized is not False)
+    for panel in axes:
+        for mark in panel.collections:
+            if mark.colorbar is not None:
+                _attach_color_bar(panel, mark.colorbar)
+    if ax is None:
+        _fit_legends(axes)
+    return axes
+
+
+def drawn_dimensions(
+    n_panels: int,
+    n_components: int,
+    *,
+    components: Any = None,
+    dimensions: Any = None,
+    projection: str = "2d",
+) -> list[list[int]]:
+    """Return which dimensions of the embedding each panel of `scanpy.pl.embedding` shows."""
+    n = int(projection[0])
+    if components is None:
+        chosen = np.asarray(range(n) if dimensions is None else dimensions).reshape(-1, n)
+    elif isinstance(components, str) and components == "all":
+        chosen = np.array(list(combinations(range(n_components), n)))
+    else:
+        # these count from 1
+        chosen = np.array([one.split(",") for one in as_list(components)]).astype(int) - 1
+    # Scanpy pairs each color with each of them, or there are as many of both
+    return [chosen[i % len(chosen)].tolist() for i in range(n_panels)]
+
+
+def _attach_color_bar(panel: Axes, color_bar: Colorbar) -> None:
+    """Keep a color bar beside the panel, as high or as wide, when the panel takes the shape of the map."""
+    bar, find = color_bar.ax, color_bar.ax.get_axes_locator()
+    slot, own = panel.get_position(original=True), bar.get_position(original=True)
+
+    def place(axes: Any, renderer: Any) -> Any:
+        at = panel.get_position()
+        if color_bar.orientation == "vertical":
+            x = at.x1 + own.x0 - slot.x1 if own.x0 > slot.x0 else at.x0 + own.x0 - slot.x0
+            axes.set_position((x, at.y0, own.width, at.height))
+        else:
+            y = at.y1 + own.y0 - slot.y1 if own.y0 > slot.y0 else at.y0 + own.y0 - slot.y0
+            axes.set_position((at.x0, y, at.width, own.height))
+        return find(axes, renderer)
+
+    bar.set_axes_locator(place)
+
+
+def _fit_legends(axes: list[Axes]) -> None:
+    """Make the panels as much narrower as it takes for the legends to end before the next panel and the figure do.
+
+    Scanpy leaves them little room: they lie over the panel to the right, and a saved figure cuts them off.
+    """
+    figure = axes[0].figure.figure
+    excess = 0.0
+    for panel in axes:
+        legend = panel.get_legend()
+        if legend is None:
+            continue
+        slot, extent = panel.get_position(original=True), legend.get_window_extent()
+        extent = extent.transformed(figure.transFigure.inverted())
+        to_the_right = [other.get_position(original=True).x0 for other in axes]
+        # a label of the vertical axis takes about two lines
+        gap = 2 * plt.rcParams["font.size"] / 72 / figure.get_figwidth()
+        ends = [x0 - gap for x0 in to_the_right if x0 > slot.x1]
+        excess = max(excess, extent.x1 - min([*ends, 0.995]))
+    if excess > 0:
+        for panel in axes:
+            slot = panel.get_position(original=True)
+            panel.set_position((slot.x0, slot.y0, max(slot.width - excess, slot.width / 2), slot.height))
 
 
 def _check_in_place(kwargs: dict[str, Any]) -> None:
@@ -53,16 +151,16 @@ def _check_in_place(kwargs: dict[str, Any]) -> None:
             msg = (
                 f"Expected `{name}` to be {MOVING[name][0]!r}, found {kwargs[name]!r}: it moves the cells, but not "
                 "what this plot draws over them in the two dimensions of the map. Leave it out, or draw the cells "
-                "alone with scanpy.pl.embedding."
+                "alone with sg.pl.embedding."
             )
             raise ValueError(msg)
 
 
-def _drawable(m: Map, color: Any) -> AnnData:
+def _drawable(m: Map, color: Any, hidden: NDArray[np.bool_] | None = None) -> AnnData:
     """Return an AnnData that Scanpy draws and does not change.
 
     Its positions are an array, its columns have one name each, or Scanpy would overwrite them, and nullable booleans,
-    which `anndata.concat` makes of a column that some cells lack, are categories.
+    which `anndata.concat` makes of a column that some cells lack, are categories. Those of `hidden` cells are NaN.
     """
     adata, slot = m.adata, str(m.slot)
     if not isinstance(adata.obs, pd.DataFrame):  # it was read lazily
@@ -70,15 +168,17 @@ def _drawable(m: Map, color: Any) -> AnnData:
     columns = {name: obs_column(adata, name) for name in as_list(color) if name is not None and name in adata.obs}
     flags = {name: column for name, column in columns.items() if isinstance(column.dtype, pd.BooleanDtype)}
     is_unique = adata.obs.columns.is_unique and adata.var.columns.is_unique
-    if isinstance(adata.obsm[slot], np.ndarray) and is_unique and not flags:
+    if isinstance(adata.obsm[slot], np.ndarray) and is_unique and not flags and hidden is None:
         return adata
+    positions = m.positions if hidden is None else np.where(hidden[:, None], np.nan, m.positions)
     obs, var = (frame.loc[:, ~frame.columns.duplicated()] for frame in (adata.obs, adata.var))
     return AnnData(
         adata.X,
         obs=obs.assign(**{name: column.astype("category") for name, column in flags.items()}),
         var=var,
         uns=dict(adata.uns),
-        obsm={**adata.obsm, slot: m.positions},
+        obsm={**adata.obsm, slot: positions},
+        obsp=dict(adata.obsp),
         layers=dict(adata.layers),
         raw=adata.raw,
     )

@@ -52,6 +52,7 @@ VARIANTS = {
         ("tl.geodesic", {"groupby": "group", "genes": []}),
         ("tl.pseudotime", {"groupby": "group", "key": "umap"}),
         ("tl.rank_genes_by_jacobian", {"direction": "into", "key": "umap"}),
+        ("pl.embedding", {"basis": "umap", "color": None}),
         ("pl.indicatrices", {"where": "grid", "side": "both", "n_tiles": 4}),
         ("pl.indicatrices", {"where": "cells", "basis": "umap", "color": None}),
         ("pl.jacobian_heatmap", {"side": "both"}),

@@ -52,6 +52,7 @@ OVER_CELLS = {
     "transform": lambda adata, **kwargs: sg.pl.transform(adata, adata, **kwargs),
 }
 PLOTS = OVER_CELLS | {
+    "embedding": sg.pl.embedding,
     "evaluation": sg.pl.evaluation,
     "geodesic_genes": lambda adata, **kwargs: sg.pl.geodesic_genes(adata, curve(adata), **kwargs),
 }
@@ -88,7 +89,7 @@ def test_all_plots_are_here():
 )
 def test_cells_are_not_moved_from_under_what_is_drawn_over_them(drawable, name, moving):
     (argument,) = moving
-    with pytest.raises(ValueError, match=f"Expected `{argument}` to be .* draw the cells alone with scanpy.pl.embedd"):
+    with pytest.raises(ValueError, match=f"Expected `{argument}` to be .* draw the cells alone with sg.pl.embedd"):
         OVER_CELLS[name](drawable, show=False, **moving)
 
 

@@ -1,0 +1,160 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .._anndata.map import read_map
+from .._arguments import check_found
+from ._canvas import finish
+from ._scanpy import drawn_dimensions
+from ._scanpy import embedding as scatter
+from ._view import Box, add_ruler, data_box, fit_below, keep_labels_inside, set_view, set_view_3d
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from anndata import AnnData
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# Scanpy's default size of the cells is for axes of this area, in square inches: those of a figure of default size.
+AREA = 4.96 * 3.70
+
+
+def embedding(
+    adata: AnnData,
+    basis: str = "geoae",
+    *,
+    color: str | Sequence[str] | None = None,
+    ruler: bool = True,
+    outliers: bool = False,
+    ax: Axes | None = None,
+    show: bool | None = None,
+    save: bool | str | Path | None = None,
+    return_fig: bool | None = None,
+    **kwargs: Any,
+) -> Axes | list[Axes] | Figure | None:
+    """Draw the cells on a map, as `scanpy.pl.umap` does on a UMAP, but to scale.
+
+    It takes every argument of `scanpy.pl.umap` and `scanpy.pl.embedding`, which it calls to draw the cells. What it
+    adds:
+
+    - Both axes have the same scale, so a circle in the data is not drawn as an ellipse.
+    - A ruler shows how long a distance on the map is in the data (docs/distances.md).
+    - A few cells far from the rest do not press the others into a corner. A note in a corner of the panel counts the
+      cells outside.
+    - Labels and legends stay inside the figure, and the cells are smaller in small panels.
+    - Many cells are drawn as an image inside the vector file, which keeps it small.
+
+    Parameters
+    ----------
+    adata
+        Annotated data with the map.
+    basis
+        Name of the map or of any embedding in `obsm` with two dimensions or more, such as ``"umap"`` or ``"X_pca"``.
+    color
+        Column of `obs` or gene to color the cells by. A list draws one panel for each.
+    ruler
+        Draw a scale bar in units of the representation, for maps that were made by `scgeoae.tl.geoae` or measured by
+        `scgeoae.tl.distortion`. Where the scale varies from place to place, so that it is more than 1.5 times as large
+        at its 90% quantile over the cells as at its 10% quantile, three bars show the same distance at the 10%
+        quantile (where the map enlarges the data most), the median and the 90% quantile. In three dimensions, a note
+        gives the lengths of the edges of the box.
+    outliers
+        Show the whole map. By default, cells far from the rest are left out where they are so far away that the middle
+        95% of the cells, on each axis, would fill less than about half of the panel.
+    ax
+        Axes to draw on. Only with one panel.
+    show
+        Show the figure and return nothing. Default: `scanpy.settings.autoshow`.
+    save
+        Save the figure: `True` or a string to append to the default file name, inside `scanpy.settings.figdir`, as in
+        Scanpy; or a `pathlib.Path` to use as it is.
+    return_fig
+        Return the figure instead of showing it.
+    **kwargs
+        Passed on to `scanpy.pl.embedding`, such as `groups`, `palette`, `size`, `legend_loc`, `vmax`, `dimensions` or
+        ``projection="3d"``. `rasterized` decides whether cells are drawn as an image inside a vector file; by default,
+        they are beyond 5,000.
+
+    Returns
+    -------
+    The axes (a list with several panels) if ``show=False``, or the figure if ``return_fig=True``.
+
+    Raises
+    ------
+    KeyError
+        If there is no embedding under `basis`.
+    ValueError
+        If the embedding has fewer dimensions than are drawn.
+
+    Examples
+    --------
+    >>> import scanpy as sc, scgeoae as sg
+    >>> adata = sc.datasets.pbmc68k_reduced()
+    >>> sg.tl.geoae(adata)
+    >>> ax = sg.pl.embedding(adata, color="bulk_labels", show=False)
+
+    `basis` takes other embeddings too. These have a ruler once they are measured:
+
+    >>> sg.tl.distortion(adata, basis="umap")
+    >>> axes = sg.pl.embedding(adata, "umap", color=["louvain", "CST3"], legend_loc="on data", show=False)
+    """
+    m = read_map(adata, basis, "basis")
+    if m.slot is None:
+        is_map = m.key == "geoae" or m.kind is not None
+        check_found(m.slots.embedding, adata.obsm, "adata.obsm", f"; run {m.call} first" if is_map else "")
+    z = m.positions
+    is_solid = kwargs.get("projection") == "3d"
+    least = 3 if is_solid else 2
+    if m.n_components < least:
+        msg = (
+            f"Expected an embedding of {least} dimensions or more, found {m.n_components} in adata.obsm[{m.slot!r}]; "
+            "sg.tl.geoae(adata, n_components=...) sets how many a map has."
+        )
+        raise ValueError(msg)
+    factor = kwargs.get("scale_factor") or 1
+    box = data_box(factor * z, outliers=outliers)
+    # axes in three dimensions do not cut off what lies beyond their limits
+    hidden = ~box.holds(factor * z) if is_solid else None
+    unit, rulers = None, []
+    # on a projection, distances are too short
+    if ruler and m.kind is not None and m.n_components == least:
+        unit = m.unit._replace(per_length=m.unit.per_length / factor)
+    panels = scatter(m, ax=ax, hidden=hidden, color=color, **kwargs)
+    chosen = {name: kwargs[name] for name in ("components", "dimensions", "projection") if name in kwargs}
+    for panel, dimensions in zip(panels, drawn_dimensions(len(panels), m.n_components, **chosen), strict=True):
+        _fit_sizes(panel, len(z), kwargs)
+        at = factor * z[:, dimensions]
+        if is_solid:
+            set_view_3d(panel, at, Box(box.low[dimensions], box.high[dimensions]), unit)
+            continue
+        set_view(panel, at, data_box(at, outliers=outliers), fit=True)
+        keep_labels_inside(panel)
+        if unit is not None:
+            rulers.append(add_ruler(panel, unit, at, below=True))
+    if rulers and ax is None:
+        fit_below(panels, rulers)
+    if not is_solid:
+        for panel in panels:
+            # again, if the panel is smaller now
+            keep_labels_inside(panel)
+    return finish(panels, m.key, show=show, save=save, return_fig=return_fig)
+
+
+def _fit_sizes(panel: Axes, n: int, kwargs: dict[str, Any]) -> None:
+    """Make the cells smaller in a panel that is smaller than Scanpy's, unless their size was given."""
+    size: Any = kwargs.get("size", kwargs.get("s"))
+    is_solid = kwargs.get("projection") == "3d"
+    if kwargs.get("scale_factor") is not None or np.ndim(size) or (size is not None and not is_solid):
+        return
+    extent = panel.get_window_extent()
+    ratio = min(extent.width * extent.height / panel.figure.figure.dpi**2 / AREA, 1) if size is None else 1
+    marks: list[Any] = list(panel.collections)
+    for cells in marks:
+        if is_solid:  # where Scanpy leaves the size to matplotlib, whatever their number
+            cells.set_sizes([ratio * (size or 120_000 / n)])
+        elif len(cells.get_offsets()) == n:  # and not in the legend
+            cells.set_sizes(ratio * cells.get_sizes())
