@@ -347,8 +347,10 @@ class Map:
         column = column[np.isfinite(column)]
         if not len(column):
             return None
+        # logarithms of areas; those of damaged tensors may be far apart
         low, middle, high = np.quantile(column, [0.1, 0.5, 0.9]) / self.n_components
-        return (np.exp(low - middle), np.exp(high - middle)) if high - low > np.log(UNIFORM) else None
+        low, high = 10.0 ** np.clip([low - middle, high - middle], -9, 9)
+        return (float(low), float(high)) if high > UNIFORM * low else None
 
     @property
     def _unit_name(self) -> str:

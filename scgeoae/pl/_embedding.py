@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 # Scanpy's default size of the cells is for axes of this area, in square inches: those of a figure of default size.
-AREA = 4.96 * 3.70
+AREA = 4.96 * 3.696
 
 
 def embedding(
@@ -76,8 +76,8 @@ def embedding(
         Return the figure instead of showing it.
     **kwargs
         Passed on to `scanpy.pl.embedding`, such as `groups`, `palette`, `size`, `legend_loc`, `vmax`, `dimensions` or
-        ``projection="3d"``. `rasterized` decides whether cells are drawn as an image inside a vector file; by default,
-        they are beyond 5,000.
+        ``projection="3d"``. `rasterized` decides whether cells are drawn as an image inside a vector file, with as
+        many dots per inch as the figure is saved with; by default, they are beyond 5,000.
 
     Returns
     -------

@@ -208,7 +208,8 @@ def add_ruler(ax: Axes, unit: Unit, z: NDArray[Any], *, below: bool = False) -> 
     if below and hidden > HIDDEN * len(z):
         ax.set_xlabel(ax.get_xlabel(), loc="right")
         label = _shares(ax, ax.xaxis.label.get_window_extent())
-        is_wide = _size(ax, ruler)[0] + label.width > 1
+        # with some to spare, because the axes may become smaller
+        is_wide = _size(ax, ruler)[0] + label.width > 0.85
         ruler.loc = AnchoredOffsetbox.codes["upper left"]
         ruler.set_bbox_to_anchor(Bbox.from_bounds(0, -label.height if is_wide else 0, 0, 0), ax.transAxes)
         # or a saved figure is cut off at the edge of the axes
@@ -219,13 +220,17 @@ def add_ruler(ax: Axes, unit: Unit, z: NDArray[Any], *, below: bool = False) -> 
 
 
 def fit_below(panels: Sequence[Axes], rulers: Sequence[AnchoredOffsetbox]) -> None:
-    """Make the panels as much lower as it takes for rulers below them to stay inside the figure."""
+    """Make the panels as much lower as it takes for rulers below them to end above what is there, and in the figure."""
     figure = panels[0].figure.figure
-    bottom = min(ruler.get_window_extent().y0 for ruler in rulers) / figure.bbox.height
-    if bottom < 0:
-        for panel in panels:
-            slot = panel.get_position(original=True)
-            raised = min(-bottom, slot.height / 3)
+    slots = [panel.get_position(original=True) for panel in panels]
+    tops = [panel.title.get_window_extent().y1 for panel in panels]
+    excess = 0.0
+    for slot, ruler in zip(slots, rulers, strict=True):
+        below = [top for other, top in zip(slots, tops, strict=True) if other.y1 < slot.y0]
+        excess = max(excess, max(below, default=0) - ruler.get_window_extent().y0)
+    if excess > 0:
+        for panel, slot in zip(panels, slots, strict=True):
+            raised = min(excess / figure.bbox.height, slot.height / 3)
             panel.set_position((slot.x0, slot.y0 + raised, slot.width, slot.height - raised))
             panel.apply_aspect()
 
