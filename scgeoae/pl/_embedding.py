@@ -9,7 +9,7 @@ from .._arguments import check_found
 from ._canvas import finish
 from ._scanpy import drawn_dimensions
 from ._scanpy import embedding as scatter
-from ._view import Box, add_ruler, data_box, fit_below, keep_labels_inside, set_view, set_view_3d
+from ._view import Box, add_ruler, data_box, fit_below, keep_labels_inside, outline_labels, set_view, set_view_3d
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -45,7 +45,7 @@ def embedding(
     - A ruler shows how long a distance on the map is in the data (docs/distances.md).
     - A few cells far from the rest do not press the others into a corner. A note in a corner of the panel counts the
       cells outside.
-    - Labels and legends stay inside the figure, and the cells are smaller in small panels.
+    - Labels stand out from the cells. They and legends stay inside the figure, and small panels have smaller cells.
     - Many cells are drawn as an image inside the vector file, which keeps it small.
 
     Parameters
@@ -116,9 +116,9 @@ def embedding(
         )
         raise ValueError(msg)
     factor = kwargs.get("scale_factor") or 1
-    box = data_box(factor * z, outliers=outliers)
     # axes in three dimensions do not cut off what lies beyond their limits
-    hidden = ~box.holds(factor * z) if is_solid else None
+    solid_box = data_box(z, outliers=outliers) if is_solid else None
+    hidden = None if solid_box is None else ~solid_box.holds(z)
     unit, rulers = None, []
     # on a projection, distances are too short
     if ruler and m.kind is not None and m.n_components == least:
@@ -128,11 +128,13 @@ def embedding(
     for panel, dimensions in zip(panels, drawn_dimensions(len(panels), m.n_components, **chosen), strict=True):
         _fit_sizes(panel, len(z), kwargs)
         at = factor * z[:, dimensions]
-        if is_solid:
-            set_view_3d(panel, at, Box(box.low[dimensions], box.high[dimensions]), unit)
+        if solid_box is not None:
+            set_view_3d(panel, at, Box(*(end[dimensions] for end in solid_box)), unit)
             continue
         set_view(panel, at, data_box(at, outliers=outliers), fit=True)
         keep_labels_inside(panel)
+        if kwargs.get("legend_fontoutline") is None:
+            outline_labels(panel)
         if unit is not None:
             rulers.append(add_ruler(panel, unit, at, below=True))
     if rulers and ax is None:

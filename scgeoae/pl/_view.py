@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.colors import to_rgba
 from matplotlib.offsetbox import AnchoredOffsetbox, AnchoredText, AuxTransformBox, HPacker, TextArea, VPacker
 from matplotlib.patches import Rectangle
+from matplotlib.patheffects import withStroke
 from matplotlib.transforms import Bbox
 from mpl_toolkits.axes_grid1.anchored_artists import AnchoredSizeBar
 
@@ -140,6 +141,12 @@ def keep_labels_inside(ax: Axes) -> None:
         if shift.any():
             x, y = ax.transData.inverted().transform(ax.transData.transform(label.get_position()) + shift)
             label.set_position((x, y))
+
+
+def outline_labels(ax: Axes) -> None:
+    """Set labels off from cells of all colors by an outline in the color of the ground."""
+    for label in ax.texts:
+        label.set_path_effects([withStroke(linewidth=1.5, foreground=_ground(ax))])
 
 
 def outside(n: int) -> str:

@@ -17,6 +17,7 @@ from scipy import sparse
 
 import scgeoae as sg
 from scgeoae._anndata import map as maps
+from scgeoae.pl import _scanpy
 
 from ..checks.slots import fingerprints
 from ..for_each import for_each
@@ -360,6 +361,10 @@ def test_text_stands_out_from_its_ground(cells, fitted, style, frameon):
             colors = [box._text.get_color() for box in ruler.findobj(TextArea)]
             colors += [bar.get_facecolor() for box in ruler.findobj(AuxTransformBox) for bar in box.get_children()]
             assert {to_rgba(color)[:3] for color in (*colors, note.txt._text.get_color())} == {ink}
+        ax = sg.pl.embedding(cells, "umap", color="group", legend_loc="on data", frameon=frameon, show=False)
+        outlines = [label.get_path_effects()[0]._gc["foreground"] for label in ax.texts]
+        assert {to_rgba(color)[:3] for color in outlines} == {ground}
+        assert {to_rgba(label.get_color())[:3] for label in ax.texts} == {ink}
         solid = sg.pl.embedding(cells, "solid", projection="3d", show=False)
         assert {to_rgba(text.get_color())[:3] for text in solid.texts} == {ink}
 
@@ -436,6 +441,12 @@ def test_vector_files_stay_small(n, is_image, tmp_path):
             assert path.stat().st_size <= 1e6
 
 
+def test_many_cells_are_an_image_in_other_plots_too(fitted, monkeypatch):
+    assert not sg.pl.indicatrices(fitted, show=False).collections[0].get_rasterized()
+    monkeypatch.setattr(_scanpy, "MAX_VECTOR_MARKS", 699)
+    assert sg.pl.indicatrices(fitted, show=False).collections[0].get_rasterized()
+
+
 @pytest.mark.slow
 @for_each("color", ["value", None])
 @for_each("plot", [sg.pl.embedding, sc.pl.embedding])
@@ -465,6 +476,7 @@ def test_the_middle_fills_the_panel_of_real_data(reference, name, scaled):
     adata = reference(name)
     if scaled and adata.n_vars:
         adata = adata[:, adata.var["highly_variable"]].copy()
+        adata.X = adata.X.toarray()
         sc.pp.scale(adata)
         sc.pp.pca(adata, n_comps=50)
     elif scaled:  # it has components alone

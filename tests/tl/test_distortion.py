@@ -9,6 +9,7 @@ import pytest
 import scanpy as sc
 import torch
 from anndata import AnnData, read_h5ad, read_zarr
+from matplotlib.offsetbox import AuxTransformBox, TextArea
 from scipy import sparse
 from scipy.stats import spearmanr
 
@@ -222,22 +223,23 @@ def test_a_rip(small):
     assert not adata.obs["umap_broken"][np.abs(x[:, 0] - 0.5) > 0.1].any()
 
 
-def bar_of(ax):
-    (bar,) = [a for a in ax.artists if hasattr(a, "txt_label")]
-    return bar
-
-
 def test_ruler_says_what_is_true(estimated):
-    ax = sg.pl.indicatrices(estimated, basis="umap", show=False)
-    bar = bar_of(ax)
-    number = re.fullmatch(r"≈ (\d+) units of X_pca, on average", bar.txt_label.get_text()).group(1)
-    assert number[0] in "125"
     metric = sg.get.metric_tensors(estimated, key="umap")
     per_unit = np.sqrt(np.trace(metric, axis1=1, axis2=2).mean() / 2)
-    ax.figure.canvas.draw()
-    left, right = bar.size_bar.get_children()[0].get_window_extent().get_points()[:, 0]
-    pixels = ax.transData.transform([[1, 0]])[0, 0] - ax.transData.transform([[0, 0]])[0, 0]
-    assert (right - left) / pixels == pytest.approx(int(number) / per_unit, rel=0.02)
+    uniform = estimated.copy()
+    uniform.obs["umap_log_area"] = 0.0
+    # the scale of a UMAP varies, and the second of three bars is the one that a map of one scale has
+    for adata, words, which in ((estimated, "", 1), (uniform, ", on average", 0)):
+        ax = sg.pl.indicatrices(adata, basis="umap", show=False)
+        (ruler,) = [a for a in ax.artists if a.findobj(AuxTransformBox)]
+        text = ruler.findobj(TextArea)[0].get_text()
+        number = re.fullmatch(rf"≈ ([\d.]+) units of X_pca{words}", text).group(1)
+        assert number[0] in "125"
+        ax.figure.canvas.draw()
+        bar = ruler.findobj(AuxTransformBox)[which].get_children()[0]
+        left, right = bar.get_window_extent().get_points()[:, 0]
+        pixels = ax.transData.transform([[1, 0]])[0, 0] - ax.transData.transform([[0, 0]])[0, 0]
+        assert (right - left) / pixels == pytest.approx(float(number) / per_unit, rel=0.02)
 
 
 def test_before_the_run(reduced, small):
