@@ -194,7 +194,7 @@ def geoae(
         the data are dense on the map, and the map has one scale. At 1, each cell gets about the same room, as on a
         UMAP: small shapes are still preserved, but not lengths. The same length on the map is a shorter one in the data
         where cells are dense; ``obs["{key}_log_area"]`` tells by how much. In between, cells are spaced more evenly
-        within groups, and up to about 0.75 lengths are preserved almost as well as at 0. It changes the refinement,
+        within groups, and up to about 0.75 small steps keep one length everywhere. It changes the refinement,
         which must not be skipped: the kernels of t-SNE's divergence go from local widths to one width for all cells,
         ``"conformal"`` replaces this share of ``"isometric"``, and distances between far cells are fitted that much
         less. Not for ``"volume"`` and ``"unit_isometric"``, which preserve areas.
