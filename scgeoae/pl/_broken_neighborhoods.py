@@ -93,7 +93,9 @@ def broken_neighborhoods(
         panel.add_collection(LineCollection(segments, colors=[edgecolor], linewidths=linewidth, alpha=alpha, zorder=2))
         panel.scatter(z[broken, 0], z[broken, 1], s=12, facecolors="none", edgecolors="black", linewidths=0.6, zorder=3)
         _say(panel, len(first), torn.nnz, int(broken.sum()), edgecolor)
-    return finish(drawn, f"broken_neighborhoods_{m.key}", show=show, save=save, return_fig=return_fig)
+    return finish(
+        drawn, f"broken_neighborhoods_{m.key}", ax=ax, style=kwargs, show=show, save=save, return_fig=return_fig
+    )
 
 
 def _say(panel: Axes, n_drawn: int, n_torn: int, n_broken: int, edgecolor: Any) -> None:

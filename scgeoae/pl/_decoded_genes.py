@@ -14,7 +14,6 @@ from .._anndata.genes import measured_cells
 from .._runtime import default_torch_modes
 from ._canvas import finish, read_flat_map
 from ._heatmap import color_bound, heatmap
-from ._spacing import space_columns
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -147,6 +146,4 @@ def decoded_genes(
             **({"title": shown[i], "use_raw": False, "size": 15_000 / adata.n_obs} | kwargs),
         )
         drawn.append(panel)
-    if ax is None:
-        space_columns(drawn)
-    return finish(drawn, f"decoded_genes_{m.key}", show=show, save=save, return_fig=return_fig)
+    return finish(drawn, f"decoded_genes_{m.key}", ax=ax, style=kwargs, show=show, save=save, return_fig=return_fig)

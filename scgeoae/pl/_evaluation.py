@@ -117,7 +117,9 @@ def evaluation(
         bar.ax.set_yticklabels(["worst", "best"], fontsize="small")
         bar.ax.set_ylabel("within a column", fontsize="x-small")
         bar.ax.tick_params(length=0)
-    return cast("Axes | Figure | None", finish([ax], f"evaluation_{key}", show=show, save=save, return_fig=return_fig))
+    return cast(
+        "Axes | Figure | None", finish([ax], f"evaluation_{key}", ax=ax, show=show, save=save, return_fig=return_fig)
+    )
 
 
 def _size(rows: list[str], names: list[str]) -> tuple[float, float]:

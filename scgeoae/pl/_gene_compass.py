@@ -13,7 +13,6 @@ from .._runtime import default_torch_modes
 from ..geometry import inverse
 from ._canvas import box_of, draw_cells, finish, read_flat_map
 from ._labels import Label, add_labels, halo
-from ._spacing import space_columns
 from ._view import Box
 
 if TYPE_CHECKING:
@@ -145,9 +144,7 @@ def gene_compass(
             panel.annotate("", tip, start, arrowprops={"shrinkA": 0, "shrinkB": 0} | style, zorder=6)
         panel.set_xlabel(f"{panel.get_xlabel()}\narrow: gene rises, dashes: it falls")
         add_labels(panel, labels, needles.reshape(-1, 2))
-    if ax is None and "wspace" not in kwargs:
-        space_columns(drawn)
-    return finish(drawn, f"gene_compass_{m.key}", show=show, save=save, return_fig=return_fig)
+    return finish(drawn, f"gene_compass_{m.key}", ax=ax, style=kwargs, show=show, save=save, return_fig=return_fig)
 
 
 def _directions(vectors: np.ndarray) -> list[list[int]]:

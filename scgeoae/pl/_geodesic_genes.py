@@ -147,7 +147,7 @@ def geodesic_genes(
     bar = figure.colorbar(image, cax=heat.inset_axes([1.03, 0, 0.03, min(1.0, 1.2 / rows)]), ticks=[0, 1])
     bar.ax.set_yticklabels(["lowest", "highest"], fontsize="x-small")
     bar.ax.tick_params(length=0, pad=2)
-    found = finish([trends, heat], "geodesic_genes", show=show, save=save, return_fig=return_fig)
+    found = finish([trends, heat], "geodesic_genes", ax=None, show=show, save=save, return_fig=return_fig)
     return cast("list[Axes] | Figure | None", found)
 
 

@@ -9,7 +9,6 @@ from scipy.spatial import cKDTree
 from .._arguments import as_list
 from ._canvas import box_of, draw_cells, finish, read_flat_map
 from ._labels import Label, add_labels, halo
-from ._spacing import space_columns
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -111,9 +110,7 @@ def geodesics(
                 panel.plot(x, y, color=ink, linewidth=0.8, linestyle=":", zorder=4)
         panel.set_xlabel(f"{panel.get_xlabel()}\nlengths in {m.unit.name}")
         add_labels(panel, labels, np.concatenate(lines))
-    if ax is None and "wspace" not in kwargs:
-        space_columns(drawn)
-    return finish(drawn, f"geodesics_{m.key}", show=show, save=save, return_fig=return_fig)
+    return finish(drawn, f"geodesics_{m.key}", ax=ax, style=kwargs, show=show, save=save, return_fig=return_fig)
 
 
 def _ends(paths: Sequence[Path2D]) -> list[Label]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import matplotlib.pyplot as plt
-from matplotlib.transforms import Bbox
 
 from .._anndata.slots import SIDES
 from .._arguments import check_option
@@ -16,14 +15,9 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-    from matplotlib.transforms import BboxBase
 
     from .._anndata.map import Map
     from .._anndata.slots import Side
-
-MARGIN = 0.08
-"""Inches between what lies outside the axes and the edge of the figure."""
 
 
 class Part(NamedTuple):
@@ -91,19 +85,3 @@ def keep_last_legend(panels: list[Axes]) -> None:
     for panel in panels[:-1]:
         if (legend := panel.get_legend()) is not None:
             legend.remove()
-
-
-def make_room(figure: Figure, extents: Sequence[BboxBase | None]) -> None:
-    """Make a figure larger where `extents`, in pixels, come near its lower or right edge or reach beyond it.
-
-    All axes stay as large as they are.
-    """
-    taken = Bbox.union([extent for extent in extents if extent is not None])
-    width, height = figure.get_size_inches()
-    right = max(taken.x1 / figure.dpi + MARGIN - width, 0)
-    below = max(MARGIN - taken.y0 / figure.dpi, 0)
-    for ax in figure.axes:
-        x, y, across, up = ax.get_position(original=True).bounds
-        wider, higher = width / (width + right), height / (height + below)
-        ax.set_position((x * wider, y * higher + below / (height + below), across * wider, up * higher))
-    figure.set_size_inches(width + right, height + below)

@@ -183,7 +183,7 @@ def add_outlines(ax: Axes, centers: NDArray[Any], axes: NDArray[Any], **style: A
     ax.add_collection(ellipses)
 
 
-def add_legend(ax: Axes, words: str, diameter: float, *, linewidth: float, edgecolor: Any) -> AnchoredOffsetbox:
+def add_legend(ax: Axes, words: str, diameter: float, *, linewidth: float, edgecolor: Any) -> None:
     """Write `words` below the axes, next to a circle of `diameter`, a length on the map."""
     font = FontProperties(size="x-small")
     circle = AuxTransformBox(ax.transData)
@@ -204,7 +204,8 @@ def add_legend(ax: Axes, words: str, diameter: float, *, linewidth: float, edgec
     )
     box.set_gid("indicatrices")
     ax.add_artist(box)
-    return box
+    # or a saved figure is cut off at the edge of the axes
+    box.set_clip_on(False)
 
 
 def in_points(ax: Axes, length: float) -> float:
