@@ -66,8 +66,9 @@ def finish(
 ) -> Axes | list[Axes] | Figure | None:
     """Make room around the panels, and save and show the figure as Scanpy does.
 
-    A figure whose `ax` was given keeps its size. `style` has the keywords for Scanpy. A string in `save` is appended to ``{figdir}/{name}``; a `Path` is used as it is. Returns the figure, without
-    showing it, if `return_fig`; None if it was shown; otherwise the axes.
+    A figure whose `ax` was given keeps its size. `style` has the keywords for Scanpy. A string in `save` is appended to
+    ``{figdir}/{name}``; a `Path` is used as it is. Returns the figure, without showing it, if `return_fig`; None if it
+    was shown; otherwise the axes.
     """
     # the whole figure, also if the axes are on a part of it
     figure = axes[0].figure.figure

@@ -35,7 +35,7 @@ def make_room(panels: Sequence[Axes], *, wspace: float | None = None, hspace: fl
     figure = panels[0].figure.figure
     if figure.get_layout_engine() is not None:
         return
-    size = figure.get_size_inches()
+    size = np.array(figure.get_size_inches())
     # this also places the color bars
     tight = [ax.get_tightbbox() for ax in figure.axes]
     extents = np.array([ax.bbox if box is None else box for ax, box in zip(figure.axes, tight, strict=True)])
