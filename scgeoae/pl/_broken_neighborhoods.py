@@ -10,6 +10,7 @@ from scipy import sparse
 
 from .._arguments import checked_integer
 from ._canvas import box_of, draw_cells, finish, read_flat_map
+from ._notes import under
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -108,8 +109,9 @@ def _say(panel: Axes, n_drawn: int, n_torn: int, n_broken: int, edgecolor: Any) 
         Line2D([], [], color=edgecolor, linewidth=1),
         Line2D([], [], linestyle="none", marker="o", markersize=4, markerfacecolor="none", markeredgecolor="black"),
     ]
-    below: dict[str, Any] = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.06), "bbox_transform": panel.transAxes}
-    legend = Legend(panel, handles, [lines, rings], ncols=2, frameon=False, fontsize=8, **below)
+    below: dict[str, Any] = {"loc": "upper center", "bbox_to_anchor": (0.5, 0), "bbox_transform": under(panel)}
+    style: dict[str, Any] = {"ncols": 2, "frameon": False, "fontsize": 8, "borderpad": 0, "borderaxespad": 0}
+    legend = Legend(panel, handles, [lines, rings], **below, **style)
     panel.add_artist(legend)
     # otherwise a saved figure is cut off at the edge of the axes
     legend.set_clip_on(False)

@@ -37,13 +37,20 @@ def read_flat_map(adata: AnnData, basis: str, caller: str) -> Map:
     return m
 
 
-def draw_cells(m: Map, box: Box, *, ax: Axes | None, ruler: bool, **kwargs: Any) -> list[Axes]:
-    """Draw the cells in a box of the map, with a scale bar if `ruler`, and return one axes for each color."""
+def draw_cells(
+    m: Map, box: Box, *, ax: Axes | None, ruler: bool, words: str | None = None, **kwargs: Any
+) -> list[Axes]:
+    """Draw the cells in a box of the map, with a scale bar if `ruler`, and return one axes for each color.
+
+    What the plot says in `words` is a second line of the label of the x-axis.
+    """
     unit = m.unit if ruler else None
     panels = scatter(m, ax=ax, **({"size": 40_000 / len(m.positions)} | kwargs))
     for panel in panels:
         set_view(panel, m.positions, box)
         mend_labels(panel, outline=kwargs.get("legend_fontoutline") is None)
+        if words is not None:
+            panel.set_xlabel(f"{panel.get_xlabel()}\n{words}")
         if unit is not None:
             add_ruler(panel, unit, m.positions)
     return panels

@@ -129,7 +129,9 @@ def geodesic_genes(
     for i in in_trends:
         trends.plot(distance, values[:, i], label=shown[i], linewidth=1.4)
     trends.set_ylabel("expression\n(units of X)")
-    trends.set_title(f"{path.source} → {path.target}", fontsize="medium")
+    title = trends.set_title(f"{path.source} → {path.target}", fontsize="medium")
+    if title.get_window_extent().width > trends.bbox.width:
+        title.set_text(f"{path.source} →\n{path.target}")
     trends.legend(
         loc="center left", bbox_to_anchor=(1, 0.5), frameon=False, fontsize="x-small", handlelength=1, labelspacing=0.3
     )

@@ -35,7 +35,7 @@ def make_room(panels: Sequence[Axes], *, wspace: float | None = None, hspace: fl
     figure = panels[0].figure.figure
     if figure.get_layout_engine() is not None:
         return
-    size = np.array(figure.get_size_inches())
+    size: NDArray[Any] = np.array(figure.get_size_inches())
     # this also places the color bars
     tight = [ax.get_tightbbox() for ax in figure.axes]
     extents = np.array([ax.bbox if box is None else box for ax, box in zip(figure.axes, tight, strict=True)])
@@ -57,8 +57,8 @@ def _nearest(ax: Axes, panels: Sequence[Axes]) -> Axes:
     """Return the panel nearest to an axes, which is itself if it is one."""
 
     def distance(panel: Axes) -> float:
-        own, other = ax.bbox, panel.bbox
-        return float(np.linalg.norm(np.maximum(0, np.maximum(other.min - own.max, own.min - other.max))))
+        own, other = np.array(ax.bbox), np.array(panel.bbox)
+        return float(np.linalg.norm(np.maximum(0, np.maximum(other[0] - own[1], own[0] - other[1]))))
 
     return ax if ax in panels else min(panels, key=distance)
 

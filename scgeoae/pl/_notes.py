@@ -8,15 +8,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from matplotlib.colors import to_rgba
 from matplotlib.offsetbox import AnchoredOffsetbox
+from matplotlib.transforms import ScaledTranslation
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from matplotlib.artist import Artist
     from matplotlib.axes import Axes
-    from matplotlib.transforms import BboxBase
+    from matplotlib.transforms import BboxBase, Transform
     from numpy.typing import NDArray
 
+# Points between what is under the axes.
+GAP = 4
 # marks the boxes of text that may be moved from corner to corner
 _NOTE = "scgeoae note"
 
@@ -66,6 +69,14 @@ def hidden_in_corners(
             met = sum(o.x0 < right and o.x1 > left and o.y0 < top and o.y1 > bottom for o in extents)
             hidden[f"{end} {side}"] = cells + met * len(z)
     return hidden
+
+
+def under(ax: Axes) -> Transform:
+    """Return a transform whose origin is under the left end of the axes, their label, and a ruler there."""
+    extents = [ax.bbox, ax.xaxis.get_tightbbox(), *(artist.get_window_extent() for artist in ax.artists)]
+    lowest = min(extent.y0 for extent in extents if extent is not None)
+    below = (lowest - ax.bbox.y0) / ax.figure.figure.dpi - GAP / 72
+    return ax.transAxes + ScaledTranslation(0, below, ax.figure.figure.dpi_scale_trans)
 
 
 def as_shares(ax: Axes, extent: BboxBase) -> BboxBase:

@@ -22,25 +22,25 @@ if TYPE_CHECKING:
 HIDDEN = 0.005
 
 
-def add_ruler(ax: Axes, unit: Unit, z: NDArray[Any], *, below: bool = False) -> AnchoredOffsetbox:
+def add_ruler(ax: Axes, unit: Unit, z: NDArray[Any]) -> None:
     """Add a scale bar of a round length, about a sixth of the width of the axes, where it covers few cells `z`.
 
     Where the scale of the map varies much from place to place, it is a table of three bars. If it hides cells in each
-    corner and may be `below`, it goes below the axes, to the left of the label of the x-axis.
+    corner, it goes below the axes, to the left of the label of the x-axis.
     """
     ruler = _one_bar(ax, unit) if unit.local is None else _three_bars(ax, unit, unit.local)
     hidden = add_note(ax, ruler, z)
-    if below and hidden > HIDDEN * len(z):
+    if hidden > HIDDEN * len(z):
         ax.set_xlabel(ax.get_xlabel(), loc="right")
         label = as_shares(ax, ax.xaxis.label.get_window_extent())
-        is_wide = size_of(ax, ruler)[0] + label.width > 0.95
+        # with some to spare, because a color bar may make the axes narrower
+        is_wide = size_of(ax, ruler)[0] + label.width > 0.85
         ruler.loc = AnchoredOffsetbox.codes["upper left"]
         ruler.set_bbox_to_anchor(Bbox.from_bounds(0, -label.height if is_wide else 0, 0, 0), ax.transAxes)
         # or a saved figure is cut off at the edge of the axes
         ruler.set_clip_on(False)
         ruler.set_gid(None)
         place_notes(ax, z)
-    return ruler
 
 
 def _one_bar(ax: Axes, unit: Unit) -> AnchoredSizeBar:
