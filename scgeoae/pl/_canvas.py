@@ -52,7 +52,7 @@ def draw_cells(
         if words is not None:
             panel.set_xlabel(f"{panel.get_xlabel()}\n{words}")
         if unit is not None:
-            add_ruler(panel, unit, m.positions)
+            add_ruler(panel, unit, m.positions, below=ax is None)
     return panels
 
 

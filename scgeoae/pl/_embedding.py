@@ -136,7 +136,7 @@ def embedding(
         set_view(panel, at, data_box(at, outliers=outliers), fit=True)
         mend_labels(panel, outline=kwargs.get("legend_fontoutline") is None)
         if unit is not None:
-            add_ruler(panel, unit, at)
+            add_ruler(panel, unit, at, below=ax is None)
     return finish(panels, m.key, ax=ax, style=kwargs, show=show, save=save, return_fig=return_fig)
 
 

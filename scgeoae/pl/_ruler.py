@@ -22,15 +22,15 @@ if TYPE_CHECKING:
 HIDDEN = 0.005
 
 
-def add_ruler(ax: Axes, unit: Unit, z: NDArray[Any]) -> None:
+def add_ruler(ax: Axes, unit: Unit, z: NDArray[Any], *, below: bool) -> None:
     """Add a scale bar of a round length, about a sixth of the width of the axes, where it covers few cells `z`.
 
     Where the scale of the map varies much from place to place, it is a table of three bars. If it hides cells in each
-    corner, it goes below the axes, to the left of the label of the x-axis.
+    corner and may be `below`, it goes below the axes, to the left of the label of the x-axis.
     """
     ruler = _one_bar(ax, unit) if unit.local is None else _three_bars(ax, unit, unit.local)
     hidden = add_note(ax, ruler, z)
-    if hidden > HIDDEN * len(z):
+    if below and hidden > HIDDEN * len(z):
         ax.set_xlabel(ax.get_xlabel(), loc="right")
         label = as_shares(ax, ax.xaxis.label.get_window_extent())
         # with some to spare, because a color bar may make the axes narrower

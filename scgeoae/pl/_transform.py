@@ -105,5 +105,5 @@ def transform(
             panel.scatter(x, y, s=30, facecolors="none", edgecolors=[outlier_color], linewidths=0.6, zorder=3)
             panel.set_xlabel(f"{panel.get_xlabel()}\n○ {is_outlier.sum():,} of {len(z_new):,} new cells are outliers")
         if unit is not None:
-            add_ruler(panel, unit, both)
+            add_ruler(panel, unit, both, below=ax is None)
     return finish(drawn, f"transform_{m.key}", ax=ax, style=kwargs, show=show, save=save, return_fig=return_fig)
