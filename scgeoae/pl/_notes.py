@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from matplotlib.collections import PathCollection
 from matplotlib.colors import to_rgba
 from matplotlib.offsetbox import AnchoredOffsetbox
 from matplotlib.transforms import ScaledTranslation
@@ -41,12 +42,19 @@ def place_notes(ax: Axes, z: NDArray[Any]) -> dict[AnchoredOffsetbox, int]:
     others = [*ax.texts, *([legend] if legend else [])]
     hidden: dict[AnchoredOffsetbox, int] = {}
     for note in sorted(notes, key=lambda note: -math.prod(size_of(ax, note))):
-        counts = hidden_in_corners(ax, z, size_of(ax, note), [*others, *hidden])
+        width, height = np.add(size_of(ax, note), _radius(ax))
+        counts = hidden_in_corners(ax, z, (width, height), [*others, *hidden])
         corner = min(free, key=counts.__getitem__)
         free.remove(corner)
         note.loc = AnchoredOffsetbox.codes[corner]
         hidden[note] = counts[corner]
     return hidden
+
+
+def _radius(ax: Axes) -> NDArray[Any]:
+    """Return how far the largest points reach from their centers, as shares of the width and height of the axes."""
+    sizes = [points.get_sizes().max(initial=0) for points in ax.collections if isinstance(points, PathCollection)]
+    return np.sqrt(max(sizes, default=0)) / 2 * ax.figure.figure.dpi / 72 / np.array(ax.bbox.size)
 
 
 def hidden_in_corners(

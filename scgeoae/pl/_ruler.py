@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from .._anndata.map import Unit
 
 # A ruler may hide this share of the cells.
-HIDDEN = 0.005
+HIDDEN = 0.002
 
 
 def add_ruler(ax: Axes, unit: Unit, z: NDArray[Any], *, below: bool) -> None:

