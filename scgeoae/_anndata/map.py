@@ -75,6 +75,10 @@ class Unit(NamedTuple):
     it is relative to `per_length`.
     """
 
+    def words(self, number: float) -> str:
+        """Return a number of units, such as ``1 unit of X_pca``."""
+        return f"{number:g} {self.name if number != 1 else self.name.replace('units', 'unit', 1)}"
+
 
 @dataclass(frozen=True)
 class Map:

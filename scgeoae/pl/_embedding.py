@@ -7,9 +7,11 @@ import numpy as np
 from .._anndata.map import read_map
 from .._arguments import check_found
 from ._canvas import finish
+from ._labels import mend_labels
+from ._ruler import add_ruler
 from ._scanpy import drawn_dimensions
 from ._scanpy import embedding as scatter
-from ._view import Box, add_ruler, data_box, fit_below, keep_labels_inside, outline_labels, set_view, set_view_3d
+from ._view import Box, data_box, set_view, set_view_3d
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -119,7 +121,7 @@ def embedding(
     # axes in three dimensions do not cut off what lies beyond their limits
     solid_box = data_box(z, outliers=outliers) if is_solid else None
     hidden = None if solid_box is None else ~solid_box.holds(z)
-    unit, rulers = None, []
+    unit = None
     # on a projection, distances are too short
     if ruler and m.kind is not None and m.n_components == least:
         unit = m.unit._replace(per_length=m.unit.per_length / factor)
@@ -132,18 +134,10 @@ def embedding(
             set_view_3d(panel, at, Box(*(end[dimensions] for end in solid_box)), unit)
             continue
         set_view(panel, at, data_box(at, outliers=outliers), fit=True)
-        keep_labels_inside(panel)
-        if kwargs.get("legend_fontoutline") is None:
-            outline_labels(panel)
+        mend_labels(panel, outline=kwargs.get("legend_fontoutline") is None)
         if unit is not None:
-            rulers.append(add_ruler(panel, unit, at, below=True))
-    if rulers and ax is None:
-        fit_below(panels, rulers)
-    if not is_solid:
-        for panel in panels:
-            # again, if the panel is smaller now
-            keep_labels_inside(panel)
-    return finish(panels, m.key, show=show, save=save, return_fig=return_fig)
+            add_ruler(panel, unit, at, below=ax is None)
+    return finish(panels, m.key, ax=ax, style=kwargs, show=show, save=save, return_fig=return_fig)
 
 
 def _fit_sizes(panel: Axes, n: int, kwargs: dict[str, Any]) -> None:
