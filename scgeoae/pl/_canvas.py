@@ -9,7 +9,7 @@ import matplotlib.pyplot as plt
 import scanpy as sc
 
 from .._anndata.map import read_map
-from ._scanpy import scatter
+from ._scanpy import groups_in_panels, scatter
 from ._view import Box, add_ruler, data_box, set_view
 
 if TYPE_CHECKING:
@@ -36,8 +36,9 @@ def draw_cells(m: Map, box: Box, *, ax: Axes | None, ruler: bool, **kwargs: Any)
     """Draw the cells in a box of the map, with a scale bar if `ruler`, and return one axes for each color."""
     unit = m.unit if ruler else None
     panels = scatter(m, ax=ax, **({"size": 40_000 / len(m.positions)} | kwargs))
-    for panel in panels:
-        set_view(panel, m.positions, box)
+    of_panels = groups_in_panels(m, len(panels), kwargs.get("color"), kwargs.get("groups"))
+    for panel, groups in zip(panels, of_panels, strict=True):
+        set_view(panel, m.positions, box, groups=groups)
         if unit is not None:
             add_ruler(panel, unit, m.positions)
     return panels

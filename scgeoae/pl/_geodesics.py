@@ -109,7 +109,7 @@ def geodesics(
             panel.scatter(x, y, s=18, color=[ink], edgecolors=[panel.get_facecolor()], linewidths=0.8, zorder=6)
             if straight:
                 panel.plot(x, y, color=ink, linewidth=0.8, linestyle=":", zorder=4)
-        panel.set_xlabel(f"{panel.get_xlabel()}\nlengths in {m.unit.name}")
+        panel.set_xlabel(f"{panel.get_xlabel()}\nlengths along the surface,\nin {m.unit.name}")
         add_labels(panel, labels, np.concatenate(lines))
     if ax is None and "wspace" not in kwargs:
         space_columns(drawn)

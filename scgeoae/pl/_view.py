@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -16,6 +17,7 @@ from mpl_toolkits.axes_grid1.anchored_artists import AnchoredSizeBar
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import pandas as pd
     from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.transforms import BboxBase
@@ -31,6 +33,8 @@ MARGIN = 0.04
 LONGEST = 3.0
 # A ruler may hide this share of the cells.
 HIDDEN = 0.005
+# A note names so many groups at most, and has lines of so many letters per inch of the axes, two thirds of their width.
+MAX_NAMES, LETTERS = 3, 12
 
 
 class Box(NamedTuple):
@@ -85,11 +89,11 @@ def data_box(z: NDArray[Any], *, outliers: bool = False) -> Box:
     return ends(smallest)
 
 
-def set_view(ax: Axes, z: NDArray[Any], box: Box, *, fit: bool = False) -> None:
+def set_view(ax: Axes, z: NDArray[Any], box: Box, *, fit: bool = False, groups: pd.Series | None = None) -> None:
     """Show `box` with equal scales on both axes, and say in a corner how many cells are outside of the view.
 
     The axes keep their shape, and the view extends beyond the box to match it. If `fit`, they take the shape of the
-    box instead.
+    box instead. Of the `groups` of the cells, those that are all outside are named, and lose their labels.
     """
     center = (box.low + box.high) / 2
     half = (box.high - box.low) * (0.5 + MARGIN)
@@ -106,15 +110,18 @@ def set_view(ax: Axes, z: NDArray[Any], box: Box, *, fit: bool = False) -> None:
     # or the size of the axes would be known only once they are drawn
     ax.apply_aspect()
 
-    n_outside = int(np.count_nonzero((np.abs(z - center) > half).any(1)))
-    if n_outside:
-        words = AnchoredText(
-            outside(n_outside), "lower left", pad=0.2, borderpad=0.3, prop={"size": "x-small", "color": _ink(ax)}
-        )
-        _add_note(ax, words, z)
+    is_inside = (np.abs(z - center) <= half).all(1)
+    if not is_inside.all():
+        missing = missing_groups(groups, is_inside)
+        # at the border, a label would stand where no cell of its group is
+        for label in [text for text in ax.texts if text.get_text() in missing]:
+            label.remove()
+        words = outside(ax, is_inside, missing)
+        style = {"size": "x-small", "color": _ink(ax), "parse_math": False}
+        _add_note(ax, AnchoredText(words, "lower left", pad=0.2, borderpad=0.3, prop=style), z)
 
 
-def set_view_3d(ax: Any, z: NDArray[Any], box: Box, unit: Unit | None) -> None:
+def set_view_3d(ax: Any, z: NDArray[Any], box: Box, unit: Unit | None, *, groups: pd.Series | None = None) -> None:
     """Show `box` with equal scales on all three axes, and say in the corners what lies outside and how long it is."""
     center = (box.low + box.high) / 2
     half = (box.high - box.low) * (0.5 + MARGIN)
@@ -122,9 +129,11 @@ def set_view_3d(ax: Any, z: NDArray[Any], box: Box, unit: Unit | None) -> None:
     ax.set(**{f"{axis}lim": (c - h, c + h) for axis, c, h in zip("xyz", center, half, strict=True)})
     # the labels of the axes would lie over the legend
     ax.set_box_aspect(half.tolist(), zoom=0.85)
-    words = {"transform": ax.transAxes, "size": "x-small", "color": _ink(ax)}
-    if n_outside := int(np.count_nonzero(~box.holds(z))):
-        ax.text2D(1, 1, outside(n_outside), ha="right", va="top", **words)
+    words = {"transform": ax.transAxes, "size": "x-small", "color": _ink(ax), "parse_math": False}
+    is_inside = box.holds(z)
+    if not is_inside.all():
+        note = outside(ax, is_inside, missing_groups(groups, is_inside))
+        ax.text2D(1, 1, note, ha="right", va="top", **words)
     if unit is not None:
         edges = " × ".join(f"{float(f'{2 * h * unit.per_length:.2g}'):g}" for h in half)
         about = "≈ " if unit.is_mean else ""
@@ -149,9 +158,25 @@ def outline_labels(ax: Axes) -> None:
         label.set_path_effects([withStroke(linewidth=1.5, foreground=_ground(ax))])
 
 
-def outside(n: int) -> str:
-    """Say that `n` cells are not shown."""
-    return f"{n:,} cell{'' if n == 1 else 's'} outside"
+def missing_groups(groups: pd.Series | None, is_inside: NDArray[np.bool_]) -> list[str]:
+    """Return the groups that have cells, but none inside."""
+    if groups is None:
+        return []
+    seen = set(groups[is_inside])
+    categories = groups.astype("category").cat.remove_unused_categories().cat.categories
+    return [str(name) for name in categories if name not in seen]
+
+
+def outside(ax: Axes, is_inside: NDArray[np.bool_], missing: Sequence[str]) -> str:
+    """Say how many cells are not shown, and which groups they make up."""
+    n = int(np.count_nonzero(~is_inside))
+    words = f"{n:,} cell{'' if n == 1 else 's'} outside"
+    if missing:
+        names = list(missing[:MAX_NAMES])
+        if len(missing) > MAX_NAMES:
+            names.append(f"{len(missing) - MAX_NAMES} more groups")
+        words += f": all of {', '.join(names[:-1])}{' and ' if names[:-1] else ''}{names[-1]}"
+    return textwrap.fill(words, max(int(LETTERS * ax.get_window_extent().width / ax.figure.figure.dpi), 20))
 
 
 def add_ruler(ax: Axes, unit: Unit, z: NDArray[Any], *, below: bool = False) -> AnchoredOffsetbox:
