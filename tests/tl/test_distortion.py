@@ -231,7 +231,10 @@ def test_ruler_says_what_is_true(estimated):
     # the scale of a UMAP varies, and the second of three bars is the one that a map of one scale has
     for adata, words, which in ((estimated, "", 1), (uniform, ", on average", 0)):
         ax = sg.pl.indicatrices(adata, basis="umap", show=False)
-        (ruler,) = [a for a in ax.artists if a.findobj(AuxTransformBox)]
+        # the legend of the outlines has a circle of the same kind
+        (ruler,) = [
+            a for a in ax.artists if a.findobj(AuxTransformBox) and "units" in a.findobj(TextArea)[0].get_text()
+        ]
         text = ruler.findobj(TextArea)[0].get_text()
         number = re.fullmatch(rf"≈ ([\d.]+) units of X_pca{words}", text).group(1)
         assert number[0] in "125"
