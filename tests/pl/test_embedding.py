@@ -344,6 +344,19 @@ def test_three_bars_where_the_scale_varies(small, monkeypatch):
     np.testing.assert_allclose(lengths, 10 * said / np.array([low, middle, high]), rtol=0.03)
 
 
+def test_ruler_of_a_part_of_the_map_is_that_of_the_part(small):
+    sg.tl.geoae(small, equal_room=1, n_steps=60, hidden=(16,), progress_bar=False)
+    # the scale varies over the map, and hardly over a tenth of the cells
+    small.obsm["geoae_metric"] *= np.linspace(1, 100, small.n_obs)[:, None].astype(np.float32)
+    area = np.linalg.det(sg.get.metric_tensors(small).astype(float)) ** 0.5
+    small.obs["geoae_log_area"] = np.log10(area / area.mean())
+    part = small[np.argsort(area)[:6]].copy()
+    text, lengths = bars(sg.pl.embedding(part, show=False))
+    scale = 10 ** np.quantile(np.log10(np.sort(area)[:6]) / 2, [0.1, 0.5, 0.9])
+    expected = float(text[0].split()[1]) / scale
+    np.testing.assert_allclose(lengths, expected, rtol=0.03)
+
+
 def corner_boxes(ax):
     """The notes in the corners, and the ruler below, as they are drawn."""
     ax.figure.canvas.draw()
