@@ -69,7 +69,7 @@ class Unit(NamedTuple):
     spread: float | None = None
     """Largest relative error for two thirds of the pairs of cells, if it was measured."""
     local: tuple[float, float, float] | None = None
-    """The 10% quantile, the median and the 90% quantile over the cells of the local scale, if they are far apart.
+    """The 10% quantile, the median and the 90% quantile over the cells of the local scale, if one ruler would mislead.
 
     The local scale is the length in the representation of a small step on the map, averaged over all directions. Here
     it is relative to `per_length`.
@@ -355,9 +355,10 @@ class Map:
         column = column[np.isfinite(column)]
         if not len(column):
             return None
-        # logarithms of areas, relative to their mean. This tells most maps apart without reading their tensors
+        # logarithms of areas, relative to the mean of the whole map, of which there may be only a part. They tell most
+        # maps apart without reading their tensors
         low, high = np.quantile(column, [0.1, 0.9]) / self.n_components
-        if high - low <= np.log10(UNIFORM):
+        if max(high, 0) - min(low, 0) <= np.log10(UNIFORM):
             return None
         area = log_area(torch.from_numpy(self.metric())).numpy()
         low, middle, high = np.quantile(area, [0.1, 0.5, 0.9]) / self.n_components

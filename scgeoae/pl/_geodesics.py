@@ -95,7 +95,7 @@ def geodesics(
         msg = "Expected `paths` to be a result of sg.tl.geodesic, or a list of results."
         raise ValueError(msg)
     box = box_of(m, outliers=outliers)
-    words = f"lengths in {m.unit.name}"
+    words = f"lengths along the surface,\nin {m.unit.name}"
     drawn = draw_cells(m, box, ax=ax, ruler=ruler, words=words, color=color, **({"alpha": 0.4} | kwargs))
     ink = plt.rcParams["text.color"] if line_color is None else line_color
     lines = [path.coordinates for path in several]
