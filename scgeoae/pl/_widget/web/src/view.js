@@ -608,8 +608,8 @@ function fromReply({ color, buffers }) {
 }
 
 /** Return a round length in the data that makes a short ruler. */
-function rulerLength({ width, pixelsPerUnit }, { local, per_length: perLength }) {
-  return roundLength((Math.min(width / 5, LONGEST) / pixelsPerUnit) * (local || perLength));
+function rulerLength({ width, height, pixelsPerUnit }, { local, per_length: perLength }) {
+  return roundLength((Math.min(width / 5, height / 4, LONGEST) / pixelsPerUnit) * (local || perLength));
 }
 
 function rulerLabel(length, { name, spread, range }, isHere) {
