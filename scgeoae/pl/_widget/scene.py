@@ -143,7 +143,7 @@ class Scene:
             notes += self._add_neighbors(buffer, kernel=kernel)
         return Payload(manifest | {"notes": notes, "arrays": buffer.entries}, buffer.to_bytes())
 
-    @cached_property
+    @property
     def _colors(self) -> list[Color]:
         return [self.measured.color(name) for name in self.colors]
 

@@ -147,3 +147,6 @@ def test_columns_that_changed_or_came_later(fitted):
     assert (np.array(answer.content["color"]["categories"])[codes] == fitted.obs["louvain"]).all()
     answer = view._answers.answer({"id": 1, "ask": "obs", "column": "later"})
     np.testing.assert_array_equal(np.frombuffer(answer.buffers[0], "f4"), adata.obs["later"])
+    # a page has what the columns hold when it is written
+    color = view._scene.payload(kernel=False).manifest["colors"][0]
+    assert set(color["categories"]) == set(fitted.obs["louvain"])
