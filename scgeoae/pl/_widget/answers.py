@@ -58,6 +58,7 @@ class Answers:
                     f"Python does not know the question {question['ask']!r}; restart the kernel and load the page anew."
                 )
                 raise ValueError(msg)
+            self._scene.check_cells()
             found = self._questions[question["ask"]](self, **about)
         except ERRORS as error:
             words = error.args[0] if error.args and isinstance(error.args[0], str) else repr(error)

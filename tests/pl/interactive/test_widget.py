@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import io
+
 import numpy as np
 import pytest
+import scanpy as sc
 
 import scgeoae as sg
 from scgeoae.pl._widget.widget import Widget
@@ -93,3 +96,57 @@ def test_selection_in_python_and_in_the_browser(fitted):
             view.selection = wrong
     assert repr(view) == "<geoae, 700 cells, 240 of them selected>"
     assert isinstance(view, Widget)
+
+
+@pytest.fixture
+def log():
+    """What Scanpy logs."""
+    log, before = io.StringIO(), sc.settings.logfile
+    sc.settings.logfile = log
+    yield log
+    sc.settings.logfile = before
+
+
+def change_cells(adata, how):
+    if how == "fewer":
+        adata._inplace_subset_obs(np.arange(100))
+    else:
+        adata._inplace_subset_obs(np.arange(700)[::-1])
+
+
+@pytest.mark.parametrize(("how", "words"), [("fewer", "100 are left"), ("reordered", "their order or names changed")])
+def test_cells_that_were_removed_or_reordered(fitted, tmp_path, log, how, words):
+    adata = fitted.copy()
+    view = sg.pl.interactive(adata, color="bulk_labels")
+    view.selection = [3]
+    assert view.selection.tolist() == [3]
+    assert log.getvalue() == ""
+    change_cells(adata, how)
+    expected = f"The view shows 700 cells of adata, and {words} since: call sg.pl.interactive again."
+    for question in (
+        {"ask": "obs", "column": "louvain"},
+        {"ask": "expression", "gene": "NKG7"},
+        {"ask": "neighbors", "row": 3},
+        {"ask": "geodesic", "from": [0, 0], "to": [1, 1]},
+    ):
+        assert view._answers.answer({"id": 1, **question}).content == {"id": 1, "error": expected}
+    with pytest.raises(ValueError, match=expected.replace(".", r"\.")):
+        view.to_html(tmp_path / "map.html")
+    assert view.selection.tolist() == [3]
+    assert expected in log.getvalue()
+
+
+def test_columns_that_changed_or_came_later(fitted):
+    adata = fitted.copy()
+    view = sg.pl.interactive(adata, color="bulk_labels")
+    adata.obs["bulk_labels"] = adata.obs["louvain"].to_numpy()
+    adata.obs["later"] = np.arange(700.0)
+    assert "later" in view._answers.answer({"id": 1, "ask": "names"}).content["columns"]
+    answer = view._answers.answer({"id": 1, "ask": "obs", "column": "bulk_labels"})
+    codes = np.frombuffer(answer.buffers[0], answer.content["color"]["dtype"])
+    assert (np.array(answer.content["color"]["categories"])[codes] == fitted.obs["louvain"]).all()
+    answer = view._answers.answer({"id": 1, "ask": "obs", "column": "later"})
+    np.testing.assert_array_equal(np.frombuffer(answer.buffers[0], "f4"), adata.obs["later"])
+    # a page has what the columns hold when it is written
+    color = view._scene.payload(kernel=False).manifest["colors"][0]
+    assert set(color["categories"]) == set(fitted.obs["louvain"])

@@ -3,6 +3,9 @@ import { geodesic } from './geodesic.js';
 
 const TIMEOUT = 20_000;
 
+/** Python does not answer, so that the page has to do with what it has. */
+export class Silence extends Error {}
+
 /** Return `ask(name, details)` for a model of anywidget, and a function that stops listening. */
 export function askKernel(model) {
   const waiting = new Map();
@@ -23,10 +26,16 @@ export function askKernel(model) {
       const id = `${own}:${++last}`;
       const timer = setTimeout(() => {
         waiting.delete(id);
-        reject(new Error('Python did not answer within 20 seconds. Is the kernel busy, or was it restarted?'));
+        reject(new Silence('Python did not answer within 20 seconds. Is the kernel busy?'));
       }, TIMEOUT);
       waiting.set(id, { resolve, reject, timer });
-      model.send({ id, ask: name, ...details });
+      try {
+        model.send({ id, ask: name, ...details });
+      } catch {
+        waiting.delete(id);
+        clearTimeout(timer);
+        reject(new Silence('Python does not know this view any more: was the kernel restarted? Run the cell again.'));
+      }
     });
   const stop = () => {
     model.off('msg:custom', listen);
