@@ -306,9 +306,13 @@ def test_edges_of_the_box_are_in_units_of_the_data(small):
     sg.tl.geoae(small, n_components=3, n_steps=20, hidden=(8,), progress_bar=False)
     ax = sg.pl.embedding(small, projection="3d", show=False)
     lengths = np.ptp([ax.get_xlim(), ax.get_ylim(), ax.get_zlim()], axis=1) / sg.get.scores(small)["chord"]
-    (text,) = [text.get_text() for text in ax.texts if "edges" in text.get_text()]
+    (note,) = ax.texts
+    text = note.get_text().split("\n")[-1]
     said = [float(number) for number in text.removeprefix("edges: ≈ ").removesuffix(" units of X").split(" × ")]
     np.testing.assert_allclose(said, lengths, rtol=0.06)
+    ax.figure.canvas.draw()
+    labels = [axis.label.get_window_extent() for axis in (ax.xaxis, ax.yaxis, ax.zaxis)]
+    assert not any(note.get_window_extent().overlaps(label) for label in labels)
     # distances in the plane of two of them are too short for a ruler
     assert rulers(sg.pl.embedding(small, show=False)) == []
 
