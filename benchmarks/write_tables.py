@@ -5,7 +5,7 @@ All numbers come from ``benchmarks/results/embeddings/*.csv``, which `compare_em
 - ``benchmarks/results/embeddings_{data}.md``: all measures of one data set
 - the tables in ``README.md`` and ``docs/quality.md``, between ``<!-- table: NAME -->`` and ``<!-- /table -->``.
   NAME is a data set for its main measures, ``wins: DATA, DATA …`` for our default map beside the best rival at every
-  measure, or ``beside METHOD at MEASURE, MEASURE …: DATA, DATA …`` for our default map beside one rival and the best one.
+  measure, or ``beside METHOD at MEASURE, MEASURE …: DATA, DATA …`` for our default map beside one rival and the best.
 """
 
 from __future__ import annotations
@@ -186,7 +186,8 @@ def summary(every: list[Results], rival: str, measures: list[str]) -> str:
         arrow = "↓" if lower_is_better(which) else "↑"
         cells.append([f"{which} {arrow}", MEASURES[which].meaning, *map(", ".join, texts)])
     better, n = won_against(rival, every, measures)
-    return f"{rows(cells)}\n\nscgeoae is better than {rival} in {better} of these {n} comparisons, and best of all in {n_best}."
+    count = f"{DEFAULT} is better than {rival} in {better} of these {n} comparisons, and best of all in {n_best}."
+    return f"{rows(cells)}\n\n{count}"
 
 
 def named(name: str) -> str:
