@@ -87,8 +87,8 @@ def _three_bars(ax: Axes, unit: Unit, local: tuple[float, float, float]) -> Anch
         bar = AuxTransformBox(ax.transData)
         bar.add_artist(Rectangle((0, 0), length / unit.per_length / scale, height, facecolor=color, edgecolor=color))
         rows.append(HPacker(children=[bar, words(place, "x-small")], align="center", pad=0, sep=4))
-    title = words(f"small steps of ≈ {unit.words(length)}", _text_size(ax))
-    table = VPacker(children=[title, *rows], align="left", pad=0, sep=2)
+    title = [words(f"≈ {unit.words(length)}", _text_size(ax)), words("for small steps", "x-small")]
+    table = VPacker(children=[*title, *rows], align="left", pad=0, sep=2)
     return AnchoredOffsetbox("lower left", child=table, pad=0.3, borderpad=0.4)
 
 

@@ -339,7 +339,7 @@ def test_three_bars_where_the_scale_varies(small, monkeypatch):
         assert len(lengths) == n_bars
     monkeypatch.setattr(maps, "UNIFORM", 1.0)
     text, lengths = bars(sg.pl.embedding(small, show=False))
-    assert text[1:] == ["where enlarged", "typical", "where reduced"]
+    assert text[1:] == ["for small steps", "where enlarged", "typical", "where reduced"]
     said = float(text[0].split()[1])
     # each is as long as the length in the data is drawn there, along the surface
     np.testing.assert_allclose(lengths, said / np.array([low, middle, high]), rtol=0.03)
