@@ -492,6 +492,15 @@ def test_cells_are_smaller_in_a_small_panel(cells):
     assert sizes[0] == pytest.approx(300 * 3.2 * 3 / 6.4 / 4.8, rel=0.01)
 
 
+def test_cells_are_as_large_as_in_other_plots_of_the_map(fitted):
+    with plt.rc_context({"figure.figsize": (3.2, 3)}):
+        drawn = [plot(fitted, show=False) for plot in (sg.pl.embedding, sg.pl.indicatrices, sg.pl.jacobian_heatmap)]
+        given = [plot(fitted, size=7, show=False) for plot in (sg.pl.indicatrices, sg.pl.jacobian_heatmap)]
+    sizes = [ax.collections[0].get_sizes()[0] for ax in drawn]
+    np.testing.assert_allclose(sizes, 120_000 / 700 * 3.2 * 3 / 6.4 / 4.8, rtol=0.01)
+    assert [ax.collections[0].get_sizes()[0] for ax in given] == [7, 7]
+
+
 def drawn_of(n):
     rng = np.random.default_rng(0)
     adata = AnnData(obsm={"X_umap": rng.normal(size=(n, 2)).astype(np.float32)}, shape=(n, 0))
