@@ -98,7 +98,8 @@ def indicatrices(
         out.
     linewidth, edgecolor, facecolor
         Style of the outlines. By default, lines have the color of the text and a width of a fortieth of a tile, between
-        0.3 and 0.8 points.
+        0.3 and 0.8 points. Where cells are dark, as with a gene that few of them express, ``edgecolor="red"`` is easier
+        to see.
     legend
         Explain the outlines below the axes. The circle there has the median size.
     ruler
