@@ -227,12 +227,13 @@ def _unit(m: Map, metric: NDArray[Any] | None) -> dict[str, Any]:
     """
     local = None if metric is None else float(np.median(np.abs(np.linalg.det(metric.astype(np.float64)))) ** 0.25)
     unit = m.unit
+    low, middle, high = unit.local or (1, 1, 1)
     return {
         "name": unit.name,
         "per_length": unit.per_length,
         "spread": unit.spread,
         "local": local,
-        "range": unit.local,
+        "range": None if unit.local is None else [low / middle, high / middle],
     }
 
 

@@ -436,21 +436,25 @@ class View {
   }
 
   #drawPath() {
-    const { length, straight, unit, genes } = this.path;
+    const { length, straight, through, unit, genes } = this.path;
     if (!length) {
       this.sections.path.replaceChildren(section('Path from A to B', html('p', { class: 'note' }, 'Both ends are at the same place.')));
       return;
     }
-    const longer = straight / length - 1;
     const rows = [
       ['Shortest path', length.toPrecision(3)],
       ['Straight line on the map', straight.toPrecision(3)],
+      ['Straight through the data', through.toPrecision(3)],
     ];
     this.sections.path.replaceChildren(
       section(
         'Path from A to B',
         html('dl', {}, ...rows.flatMap(([term, value]) => [html('dt', {}, term), html('dd', {}, value)])),
-        html('p', { class: 'note' }, `In ${unit}. The straight line is ${longer < 0.005 ? 'as short' : `${number(100 * longer, 2)}% longer`}.`),
+        html(
+          'p',
+          { class: 'note' },
+          `In ${unit}. The first two run along the surface of the map. The ruler estimates the third.`,
+        ),
         genes.length ? genesAlong(this.path, (name) => this.colorBy(name, 'gene')) : null,
         html('button', { type: 'button', class: 'action', onclick: () => this.#clearPath() }, 'Clear path'),
       ),
@@ -489,7 +493,7 @@ class View {
     for (const view of this.views) {
       const isMap = view === this.map;
       const own = isMap ? unit : view.unit;
-      const metric = isMap ? this.here?.metric : this.#storedMetric(view.tensors, this.hovered?.row);
+      const metric = isMap ? this.here?.metric : scaled(this.#storedMetric(view.tensors, this.hovered?.row), own);
       const position = isMap ? this.hovered?.position : this.hovered?.row >= 0 && view.scatter.cells.at(this.hovered.row);
       const axes = metric && indicatrixAxes(metric);
       const pixels = own && (length / own.per_length) * view.scatter.pixelsPerUnit;
@@ -513,16 +517,16 @@ class View {
     this.#drawHere(length);
   }
 
-  /** Return the metric at the mouse, and the jet of the decoder if there is one. */
+  /** Return the metric at the mouse on the scale of the ruler, and the jet of the decoder if there is one. */
   #measureHere() {
     const { hovered } = this;
     if (!hovered?.position) return null;
     if (!this.decoder) {
-      const metric = this.#storedMetric(this.metric, hovered.row);
+      const metric = scaled(this.#storedMetric(this.metric, hovered.row), this.manifest.unit);
       return metric && { metric };
     }
     const jet = this.decoder.jet(hovered.position);
-    return { jet, metric: this.decoder.metric(jet) };
+    return { jet, metric: scaled(this.decoder.metric(jet), this.manifest.unit) };
   }
 
   #storedMetric(tensors, row) {
@@ -545,7 +549,7 @@ class View {
       `A circle ${number(length)} ${unit.name} across`,
       long / wide < ROUND ? 'stays a circle here' : `becomes an ellipse of ${(long / wide).toFixed(2)} : 1 here`,
     ].join(' ');
-    const size = Math.sqrt(long * wide) * unit.local;
+    const size = Math.sqrt(long * wide) * unit.per_length;
     const usual = Math.max(size, 1 / size) < ROUND ? ', as large as usual' : `, ${size.toFixed(2)} × its usual size`;
     const sides = here.jet && this.genes?.fastest(here.jet, here.metric);
     this.sections.here.replaceChildren(
@@ -608,12 +612,21 @@ function fromReply({ color, buffers }) {
 }
 
 /** Return a round length in the data that makes a short ruler. */
-function rulerLength({ width, height, pixelsPerUnit }, { local, per_length: perLength }) {
-  return roundLength((Math.min(width / 5, height / 4, LONGEST) / pixelsPerUnit) * (local || perLength));
+function rulerLength({ width, height, pixelsPerUnit }, { per_length: perLength }) {
+  return roundLength((Math.min(width / 5, height / 4, LONGEST) / pixelsPerUnit) * perLength);
+}
+
+/**
+ * Return a metric on the scale of the ruler.
+ * A metric measures small steps along the surface. The ruler measures straight distances, which are shorter where the
+ * surface bends. So that it does not jump when the mouse comes, only how a place differs from the others counts.
+ */
+function scaled(metric, unit) {
+  return unit?.local && metric ? metric.map((value) => value * (unit.per_length / unit.local) ** 2) : metric;
 }
 
 function rulerLabel(length, { name, spread, range }, isHere) {
-  if (isHere) return `${number(length)} ${name}, here`;
+  if (isHere) return `≈ ${number(length)} ${name}, here`;
   // one length is not honest where the scale varies
   if (range) return `≈ ${number(length * range[0], 2)} to ${number(length * range[1], 2)} ${name}, by place`;
   return spread == null ? `≈ ${number(length)} ${name}` : `≈ ${number(length)} ${name}, ± ${Math.round(100 * spread)}%`;
