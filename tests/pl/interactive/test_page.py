@@ -67,6 +67,12 @@ def test_decoder_and_metric(page, both, z):
     np.testing.assert_allclose(found, metric[:, [0, 0, 1], [0, 1, 1]], rtol=1e-4, atol=1e-4 * metric.max())
 
 
+def steps_of_ruler(adata, basis):
+    """How long small steps on the map are along its surface, at the median, over what the ruler says."""
+    usual = np.median(np.linalg.det(sg.get.metric_tensors(adata, key=basis).astype(float)) ** 0.25)
+    return usual / read_map(adata, basis).unit.per_length
+
+
 def test_the_indicatrix_under_the_mouse(page, both, z):
     row = isolated(z, 1)[0]
     mouse = np.round(page.to_window(z[row][None])[0])
@@ -81,10 +87,9 @@ def test_the_indicatrix_under_the_mouse(page, both, z):
     (zero, one) = page.to_window([[0, 0], [1, 0]])
     pixels = (one - zero)[0]
     position = (mouse - zero) / pixels * [1, -1]
-    m = read_map(both, "geoae")
-    # on the scale of the ruler, which is the same at a place as large as usual
-    usual = np.median(np.linalg.det(sg.get.metric_tensors(both).astype(float)) ** 0.25)
-    axes = indicatrix_axes(m.model.metric(position[None]).double()).detach().numpy()[0] * usual / m.unit.per_length
+    axes = indicatrix_axes(read_map(both, "geoae").model.metric(position[None]).double()).detach().numpy()[
+        0
+    ] * steps_of_ruler(both, "geoae")
     ruler = page.page.locator(".ruler text").first.text_content()
     length = float(re.search(r"[\d.]+", ruler)[0])
     assert ruler == f"≈ {length:g} units of X_pca, here"
@@ -123,7 +128,7 @@ def test_genes_that_rise_fastest_to_each_side(page, both, z):
     decoded = sg.tl.decode(both, (at + step * np.array([[1, 0], [-1, 0], [0, 1], [0, -1]])).astype(np.float32))
     change = decoded.X[::2].astype(float) - decoded.X[1::2]
     metric = read_map(both, "geoae").model.metric(at[None])[0].detach()
-    rates = change.T / (2 * step * np.sqrt(metric.diagonal().numpy()))
+    rates = change.T / (2 * step * np.sqrt(metric.diagonal().numpy())) * steps_of_ruler(both, "geoae")
     best = np.abs(rates).argmax(1)
     for side, axis, sign in (("right", 0, 1), ("left", 0, -1), ("up", 1, 1), ("down", 1, -1)):
         rate = np.where(best == axis, sign * rates[:, axis], -np.inf)
@@ -347,7 +352,7 @@ def test_rulers_follow_the_zoom_of_their_views(page, both, z):
             bar = [float(x) for x in re.findall(r"-?[\d.]+", figure.locator(".ruler .halo").get_attribute("d"))]
             right, up = bar[3] - bar[0], bar[2] - bar[1]
             pixels = page.do(f"view.views[{view}].scatter.pixelsPerUnit")
-            expected = said / np.sqrt(metric.diagonal()) * pixels
+            expected = said / np.sqrt(metric.diagonal()) * steps_of_ruler(both, ("geoae", "umap")[view]) * pixels
             np.testing.assert_allclose([right, up], expected, rtol=0.05)
             assert 5 < right < 300
     # nor does it end anywhere
