@@ -87,9 +87,8 @@ def test_the_indicatrix_under_the_mouse(page, both, z):
     (zero, one) = page.to_window([[0, 0], [1, 0]])
     pixels = (one - zero)[0]
     position = (mouse - zero) / pixels * [1, -1]
-    axes = indicatrix_axes(read_map(both, "geoae").model.metric(position[None]).double()).detach().numpy()[
-        0
-    ] * steps_of_ruler(both, "geoae")
+    metric = read_map(both, "geoae").model.metric(position[None]).detach().double()
+    axes = indicatrix_axes(metric).numpy()[0] * steps_of_ruler(both, "geoae")
     ruler = page.page.locator(".ruler text").first.text_content()
     length = float(re.search(r"[\d.]+", ruler)[0])
     assert ruler == f"≈ {length:g} units of X_pca, here"
