@@ -326,12 +326,14 @@ def test_zoom_and_drag_keep_what_is_under_the_mouse(page, z):
 @pytest.mark.slow
 def test_rulers_follow_the_zoom_of_their_views(page, both, z):
     # away from the mouse, that of a map whose scale varies much says what its bar stands for
-    said = page.page.locator("figure").nth(1).locator(".ruler text").text_content()
-    low, high = map(float, re.search(r"≈ ([\d.]+) to ([\d.]+) units of X_pca, by place", said).groups())
+    said = page.page.locator("figure").nth(1).locator(".ruler").text_content()
+    low, high = map(
+        float, re.fullmatch(r"≈ ([\d.]+) to ([\d.]+) units of X_pcafor small steps, by place", said).groups()
+    )
     bar = page.do("view.views[1].scatter.overlay.querySelector('.ruler .halo').getBBox().width")
-    scale = np.sqrt(np.exp(np.log(10) * both.obs["umap_log_area"] - np.median(np.log(10) * both.obs["umap_log_area"])))
-    average = bar / page.do("view.views[1].scatter.pixelsPerUnit") * read_map(both, "umap").unit.per_length
-    np.testing.assert_allclose([low, high], average * np.quantile(scale, [0.1, 0.9]), rtol=0.05)
+    scale = np.linalg.det(sg.get.metric_tensors(both, key="umap").astype(float)) ** 0.25
+    small_step = bar / page.do("view.views[1].scatter.pixelsPerUnit")
+    np.testing.assert_allclose([low, high], small_step * np.quantile(scale, [0.1, 0.9]), rtol=0.05)
 
     row = isolated(z, 1)[0]
     tensors = [sg.get.metric_tensors(both, key=basis)[row] for basis in ("geoae", "umap")]

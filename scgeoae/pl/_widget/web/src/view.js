@@ -496,15 +496,15 @@ class View {
       const metric = isMap ? this.here?.metric : scaled(this.#storedMetric(view.tensors, this.hovered?.row), own);
       const position = isMap ? this.hovered?.position : this.hovered?.row >= 0 && view.scatter.cells.at(this.hovered.row);
       const axes = metric && indicatrixAxes(metric);
-      const pixels = own && (length / own.per_length) * view.scatter.pixelsPerUnit;
+      const pixels = own && (length / typical(own)) * view.scatter.pixelsPerUnit;
       // a view may be zoomed in farther than the map
       const isShared = isMap || (pixels > SHORTEST_SHARED && pixels < LONGEST_SHARED);
       const shown = own && !isShared ? rulerLength(view.scatter, own) : length;
       drawOverlay(view.scatter, {
         ruler: own && {
-          label: rulerLabel(shown, own, Boolean(metric)),
-          right: shown / (metric ? Math.sqrt(metric[0]) : own.per_length),
-          up: shown / (metric ? Math.sqrt(metric[2]) : own.per_length),
+          lines: rulerLines(shown, own, Boolean(metric)),
+          right: shown / (metric ? Math.sqrt(metric[0]) : typical(own)),
+          up: shown / (metric ? Math.sqrt(metric[2]) : typical(own)),
         },
         ellipse: axes && { position, axes, diameter: shown },
         row: this.hovered?.row ?? -1,
@@ -546,17 +546,17 @@ class View {
     this.isRead = true;
     const [long, wide] = indicatrixAxes(here.metric).map((axis) => axis.length);
     const words = [
-      `A circle ${number(length)} ${unit.name} across`,
+      `A circle ${inUnits(length, unit.name)} across`,
       long / wide < ROUND ? 'stays a circle here' : `becomes an ellipse of ${(long / wide).toFixed(2)} : 1 here`,
     ].join(' ');
-    const size = Math.sqrt(long * wide) * unit.per_length;
+    const size = Math.sqrt(long * wide) * typical(unit);
     const usual = Math.max(size, 1 / size) < ROUND ? ', as large as usual' : `, ${size.toFixed(2)} × its usual size`;
     const sides = here.jet && this.genes?.fastest(here.jet, here.metric);
     this.sections.here.replaceChildren(
       section(
         hovered.row >= 0 ? `Cell ${hovered.row}${this.#valueAt(hovered.row)}` : 'Under the mouse',
         html('p', {}, `${words}${unit.local ? usual : ''}.`),
-        sides ? html('h3', {}, `Genes that rise fastest (decoded), over ${number(length)} ${unit.name}`) : null,
+        sides ? html('h3', {}, `Genes that rise fastest (decoded), over ${inUnits(length, unit.name)}`) : null,
         sides ? compass(sides, length, (name) => this.colorBy(name, 'gene')) : null,
         ...notes.map((note) => html('p', { class: 'note' }, note)),
       ),
@@ -612,8 +612,8 @@ function fromReply({ color, buffers }) {
 }
 
 /** Return a round length in the data that makes a short ruler. */
-function rulerLength({ width, height, pixelsPerUnit }, { per_length: perLength }) {
-  return roundLength((Math.min(width / 5, height / 4, LONGEST) / pixelsPerUnit) * perLength);
+function rulerLength({ width, height, pixelsPerUnit }, unit) {
+  return roundLength((Math.min(width / 5, height / 4, LONGEST) / pixelsPerUnit) * typical(unit));
 }
 
 /**
@@ -622,12 +622,24 @@ function rulerLength({ width, height, pixelsPerUnit }, { per_length: perLength }
  * surface bends. So that it does not jump when the mouse comes, only how a place differs from the others counts.
  */
 function scaled(metric, unit) {
-  return unit?.local && metric ? metric.map((value) => value * (unit.per_length / unit.local) ** 2) : metric;
+  return unit?.local && metric ? metric.map((value) => value * (typical(unit) / unit.local) ** 2) : metric;
 }
 
-function rulerLabel(length, { name, spread, range }, isHere) {
-  if (isHere) return `≈ ${number(length)} ${name}, here`;
-  // one length is not honest where the scale varies
-  if (range) return `≈ ${number(length * range[0], 2)} to ${number(length * range[1], 2)} ${name}, by place`;
-  return spread == null ? `≈ ${number(length)} ${name}` : `≈ ${number(length)} ${name}, ± ${Math.round(100 * spread)}%`;
+/** Return the length in the data that a step of 1 on the map stands for, away from the mouse. */
+function typical({ per_length: perLength, range }) {
+  return range ? perLength * range[1] : perLength;
+}
+
+function inUnits(length, name) {
+  return `${number(length)} ${length === 1 ? name.replace('units', 'unit') : name}`;
+}
+
+function rulerLines(length, { name, spread, range }, isHere) {
+  if (isHere) return [`≈ ${inUnits(length, name)}, here`];
+  if (range) {
+    // one length is not honest where the scale varies
+    const [low, high] = [range[0], range[2]].map((scale) => number((length * scale) / range[1], 2));
+    return [`≈ ${low} to ${high} ${name}`, 'for small steps, by place'];
+  }
+  return [`≈ ${inUnits(length, name)}${spread == null ? '' : `, ± ${Math.round(100 * spread)}%`}`];
 }
