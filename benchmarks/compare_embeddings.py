@@ -102,8 +102,7 @@ def draw(name: str) -> None:
         legend = {} if basis == "geoae" else {"legend_loc": "none"}
         shown = {"basis": basis, "show": False, "title": title}
         sg.pl.indicatrices(adata, color=LABELS[name], ax=axes[0, column], **shown, **legend)
-        # one scale for all, or the least distorted would look as colorful as the most
-        sg.pl.jacobian_heatmap(adata, ax=axes[1, column], vmax=0.5, **shown)
+        sg.pl.jacobian_heatmap(adata, ax=axes[1, column], **shown)
     figure.savefig(RESULTS / f"maps_{name}.png", dpi=70)
     plt.close(figure)
     adata.obsm["X_pca2"] = np.asarray(adata.obsm["X_pca"])[:, :2]

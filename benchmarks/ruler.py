@@ -1,7 +1,8 @@
 """What a ruler reads between groups of cells, against the distance of their means in the representation.
 
 ``python benchmarks/ruler.py [--seeds N]``; the table goes into ``benchmarks/results/ruler.md``. A ruler that can be
-used has a median near 1 and a small spread, which is the largest ratio over the smallest.
+used has a median near 1 and a small spread, which is the largest ratio over the smallest. The last column takes two
+distances of which one is at least twice as long on the map, and says how often it is the longer one in the data, too.
 """
 
 from __future__ import annotations
@@ -23,17 +24,19 @@ LEAST_CELLS = 20
 
 
 def read_ruler(x: NDArray, z: NDArray, groups: NDArray) -> dict[str, float]:
-    """Return median, spread and rank correlation of the ruler over pairs of groups of at least 20 cells."""
+    """Return how the ruler agrees with the data over pairs of groups of at least 20 cells."""
     names = [name for name in np.unique(groups) if (groups == name).sum() >= LEAST_CELLS]
     in_data, on_map = (
         pdist(np.stack([np.asarray(values, dtype=float)[groups == name].mean(0) for name in names]))
         for values in (x, z)
     )
     ratio = on_map / in_data
+    twice = np.divide.outer(on_map, on_map) >= 2
     return {
         "ruler": float(np.median(ratio)),
         "ruler's spread": float(ratio.max() / ratio.min()),
         "ruler's rank correlation": float(spearmanr(in_data, on_map)[0]),
+        "right order at twice the length": float((np.divide.outer(in_data, in_data)[twice] > 1).mean()),
     }
 
 

@@ -133,7 +133,7 @@ def pseudotime(seeds: range) -> pd.DataFrame:
         "dpt_pseudotime": "sc.tl.dpt",
     }
     for ax, (column, title) in zip(axes, titles.items(), strict=True):
-        sc.pl.embedding(adata, "geoae", color=column, title=title, ax=ax, show=False)
+        sg.pl.embedding(adata, color=column, title=title, ax=ax, show=False)
     figure.savefig(RESULTS / "using_pseudotime.png", dpi=80)
     plt.close(figure)
     return pd.DataFrame(rows).median().rename("Spearman").rename_axis("pseudotime").to_frame()

@@ -4,8 +4,8 @@ All numbers come from ``benchmarks/results/embeddings/*.csv``, which `compare_em
 
 - ``benchmarks/results/embeddings_{data}.md``: all measures of one data set
 - the tables in ``README.md`` and ``docs/quality.md``, between ``<!-- table: NAME -->`` and ``<!-- /table -->``.
-  NAME is a data set for its main measures, ``wins: DATA, DATA …`` for our default map beside the best rival, or
-  ``wins at MEASURE, MEASURE …: DATA, DATA …`` for some of the measures.
+  NAME is a data set for its main measures, ``wins: DATA, DATA …`` for our default map beside the best rival at every
+  measure, or ``beside METHOD at MEASURE, MEASURE …: DATA, DATA …`` for our default map beside one rival and the best.
 """
 
 from __future__ import annotations
@@ -120,10 +120,15 @@ def beside(results: Results, which: str) -> tuple[str, str] | None:
     return f"{ours}; **{theirs}**", "rival"
 
 
+def beats(which: str, ours: float, theirs: float) -> bool:
+    """Return whether our value is better than that of a rival, as far as it shows."""
+    return (ours < theirs) == lower_is_better(which) and number(which, ours) != number(which, theirs)
+
+
 def won_against(rival: str, every: list[Results], measures: list[str]) -> tuple[int, int]:
     """Return at how many measures and data sets our default map is better than a rival, as far as it shows."""
     better = [
-        (ours < theirs) == lower_is_better(which) and number(which, ours) != number(which, theirs)
+        beats(which, ours, theirs)
         for results in every
         for which in measures
         if rival in results.medians.index and which in results.medians
@@ -163,13 +168,38 @@ def wins(every: list[Results], measures: list[str]) -> str:
     return f"{rows(cells)}\n\n{count} Compared one by one, it is better than {one_by_one}."
 
 
+def summary(every: list[Results], rival: str, measures: list[str]) -> str:
+    """Return our default map beside one rival and the best one, the data sets in their order in each cell."""
+    cells = [["measure", "what it is", DEFAULT, rival, "the best of all other methods"]]
+    n_best = 0
+    for which in measures:
+        texts: list[list[str]] = [[], [], []]
+        for results in every:
+            known = results.medians[which].dropna()
+            others = known[known.index.isin(RIVALS)]
+            best = others.idxmin() if lower_is_better(which) else others.idxmax()
+            first = beats(which, known[DEFAULT], known[best])
+            n_best += first
+            texts[0].append(f"**{known[DEFAULT]:.2f}**" if first else f"{known[DEFAULT]:.2f}")
+            texts[1].append(f"{known[rival]:.2f}")
+            texts[2].append(f"{known[best]:.2f} ({best})")
+        arrow = "↓" if lower_is_better(which) else "↑"
+        cells.append([f"{which} {arrow}", MEASURES[which].meaning, *map(", ".join, texts)])
+    better, n = won_against(rival, every, measures)
+    count = f"{DEFAULT} is better than {rival} in {better} of these {n} comparisons, and best of all in {n_best}."
+    return f"{rows(cells)}\n\n{count}"
+
+
 def named(name: str) -> str:
     """Return the table of a marker."""
-    if not name.startswith("wins"):
-        return of_one(read(name), MAIN)
-    head, data = name.split(": ")
-    chosen = head.removeprefix("wins").removeprefix(" at ")
-    return wins([read(one) for one in data.split(", ")], chosen.split(", ") if chosen else ["seconds", *MEASURES])
+    head, _, data = name.partition(": ")
+    every = [read(one) for one in data.split(", ")] if data else []
+    if head == "wins":
+        return wins(every, ["seconds", *MEASURES])
+    if head.startswith("beside "):
+        rival, _, measures = head.removeprefix("beside ").partition(" at ")
+        return summary(every, rival, measures.split(", "))
+    return of_one(read(name), MAIN)
 
 
 def filled(text: str) -> str:

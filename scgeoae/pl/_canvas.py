@@ -12,7 +12,7 @@ from .._anndata.map import read_map
 from ._labels import mend_labels
 from ._layout import make_room
 from ._ruler import add_ruler
-from ._scanpy import scatter
+from ._scanpy import groups_in_panels, scatter
 from ._view import Box, data_box, set_view
 
 if TYPE_CHECKING:
@@ -47,8 +47,9 @@ def draw_cells(
     """
     unit = m.unit if ruler else None
     panels = scatter(m, ax=ax, **({"size": 40_000 / len(m.positions)} | kwargs))
-    for panel in panels:
-        set_view(panel, m.positions, box)
+    of_panels = groups_in_panels(m, len(panels), kwargs.get("color"), kwargs.get("groups"))
+    for panel, groups in zip(panels, of_panels, strict=True):
+        set_view(panel, m.positions, box, groups=groups)
         mend_labels(panel, outline=kwargs.get("legend_fontoutline") is None)
         if words is not None:
             panel.set_xlabel(f"{panel.get_xlabel()}\n{words}")

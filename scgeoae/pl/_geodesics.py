@@ -95,7 +95,7 @@ def geodesics(
         msg = "Expected `paths` to be a result of sg.tl.geodesic, or a list of results."
         raise ValueError(msg)
     box = box_of(m, outliers=outliers)
-    words = f"lengths in {m.unit.name}"
+    words = f"lengths along the surface,\nin {m.unit.name}"
     kwargs = {"alpha": 0.4} | kwargs
     drawn = draw_cells(m, box, ax=ax, is_given=ax is not None, ruler=ruler, words=words, color=color, **kwargs)
     ink = plt.rcParams["text.color"] if line_color is None else line_color

@@ -46,7 +46,7 @@ def add_ruler(ax: Axes, unit: Unit, z: NDArray[Any], *, below: bool) -> None:
 def _one_bar(ax: Axes, unit: Unit) -> AnchoredSizeBar:
     (left, right), (bottom, top) = ax.get_xlim(), ax.get_ylim()
     length = round_length((right - left) / 6 * unit.per_length)
-    label = f"{length:g} {unit.name}"
+    label = unit.words(length)
     if unit.spread is not None:
         label = f"≈ {label}, ± {100 * unit.spread:.0f}%"
     elif unit.is_mean:
@@ -72,23 +72,23 @@ def _one_bar(ax: Axes, unit: Unit) -> AnchoredSizeBar:
     return bar(label.replace(", ", ",\n")) if size_of(ax, wide)[0] > 0.55 else wide
 
 
-def _three_bars(ax: Axes, unit: Unit, local: tuple[float, float]) -> AnchoredOffsetbox:
+def _three_bars(ax: Axes, unit: Unit, local: tuple[float, float, float]) -> AnchoredOffsetbox:
     """Return bars of one length in the data, as drawn where the map enlarges, where it is typical, where it reduces."""
     (left, right), (bottom, top) = ax.get_xlim(), ax.get_ylim()
-    low, high = local
-    length = round_length(min((right - left) / 6, (right - left) / 4 * low) * unit.per_length)
+    low, middle, high = local
+    length = round_length(min((right - left) / 6 * middle, (right - left) / 4 * low) * unit.per_length)
     color, height = ink_on(ax), 0.006 * (top - bottom)
 
     def words(text: str, size: str) -> TextArea:
         return TextArea(text, textprops={"size": size, "color": color})
 
     rows = []
-    for scale, place in ((low, "where enlarged"), (1.0, "typical"), (high, "where reduced")):
+    for scale, place in ((low, "where enlarged"), (middle, "typical"), (high, "where reduced")):
         bar = AuxTransformBox(ax.transData)
         bar.add_artist(Rectangle((0, 0), length / unit.per_length / scale, height, facecolor=color, edgecolor=color))
         rows.append(HPacker(children=[bar, words(place, "x-small")], align="center", pad=0, sep=4))
-    title = words(f"≈ {length:g} {unit.name}", _text_size(ax))
-    table = VPacker(children=[title, *rows], align="left", pad=0, sep=2)
+    title = [words(f"≈ {unit.words(length)}", _text_size(ax)), words("for small steps", "x-small")]
+    table = VPacker(children=[*title, *rows], align="left", pad=0, sep=2)
     return AnchoredOffsetbox("lower left", child=table, pad=0.3, borderpad=0.4)
 
 

@@ -98,6 +98,23 @@ def drawn_dimensions(
     return [chosen[i % len(chosen)].tolist() for i in range(n_panels)]
 
 
+def groups_in_panels(m: Map, n_panels: int, color: Any = None, groups: Any = None) -> list[pd.Series | None]:
+    """Return the groups by which each panel of `scanpy.pl.embedding` colors the cells, or None for numbers."""
+    colors = as_list(color)
+    columns = [_groups(m, name, groups) for name in colors]
+    # each color has equally many panels, side by side
+    return [columns[i * len(colors) // n_panels] for i in range(n_panels)]
+
+
+def _groups(m: Map, name: Any, chosen: Any) -> pd.Series | None:
+    if name is None or name not in m.adata.obs:
+        return None
+    column = obs_column(m.adata, name)
+    if pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column):
+        return None
+    return column if chosen is None else column.where(column.isin(as_list(chosen)))
+
+
 def _check_in_place(kwargs: dict[str, Any]) -> None:
     """Raise if a keyword would move the cells away from what is drawn over them."""
     for name in MOVING.keys() & kwargs.keys():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -10,6 +11,9 @@ from matplotlib.offsetbox import AnchoredText
 from ._notes import add_note, ink_on
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import pandas as pd
     from matplotlib.axes import Axes
     from numpy.typing import NDArray
 
@@ -21,6 +25,8 @@ SHARE = 0.48
 MARGIN = 0.04
 # A panel of the shape of the map is at most this many times as wide as high, or as high as wide.
 LONGEST = 3.0
+# A note names so many groups at most, and has lines of so many letters per inch of the axes, two thirds of their width.
+MAX_NAMES, LETTERS = 3, 12
 
 
 class Box(NamedTuple):
@@ -75,11 +81,11 @@ def data_box(z: NDArray[Any], *, outliers: bool = False) -> Box:
     return ends(smallest)
 
 
-def set_view(ax: Axes, z: NDArray[Any], box: Box, *, fit: bool = False) -> None:
+def set_view(ax: Axes, z: NDArray[Any], box: Box, *, fit: bool = False, groups: pd.Series | None = None) -> None:
     """Show `box` with equal scales on both axes, and say in a corner how many cells are outside of the view.
 
     The axes keep their shape, and the view extends beyond the box to match it. If `fit`, they take the shape of the
-    box instead.
+    box instead. Of the `groups` of the cells, those that are all outside are named, and lose their labels.
     """
     center = (box.low + box.high) / 2
     half = (box.high - box.low) * (0.5 + MARGIN)
@@ -96,15 +102,18 @@ def set_view(ax: Axes, z: NDArray[Any], box: Box, *, fit: bool = False) -> None:
     # or the size of the axes would be known only once they are drawn
     ax.apply_aspect()
 
-    n_outside = int(np.count_nonzero((np.abs(z - center) > half).any(1)))
-    if n_outside:
-        words = AnchoredText(
-            outside(n_outside), "lower left", pad=0.2, borderpad=0.3, prop={"size": "x-small", "color": ink_on(ax)}
-        )
-        add_note(ax, words, z)
+    is_inside = (np.abs(z - center) <= half).all(1)
+    if not is_inside.all():
+        missing = missing_groups(groups, is_inside)
+        # at the border, a label would stand where no cell of its group is
+        for label in [text for text in ax.texts if text.get_text() in missing]:
+            label.remove()
+        words = outside(ax, is_inside, missing)
+        style = {"size": "x-small", "color": ink_on(ax), "parse_math": False}
+        add_note(ax, AnchoredText(words, "lower left", pad=0.2, borderpad=0.3, prop=style), z)
 
 
-def set_view_3d(ax: Any, z: NDArray[Any], box: Box, unit: Unit | None) -> None:
+def set_view_3d(ax: Any, z: NDArray[Any], box: Box, unit: Unit | None, *, groups: pd.Series | None = None) -> None:
     """Show `box` with equal scales on all three axes, and say in the corners what lies outside and how long it is."""
     center = (box.low + box.high) / 2
     half = (box.high - box.low) * (0.5 + MARGIN)
@@ -112,15 +121,33 @@ def set_view_3d(ax: Any, z: NDArray[Any], box: Box, unit: Unit | None) -> None:
     ax.set(**{f"{axis}lim": (c - h, c + h) for axis, c, h in zip("xyz", center, half, strict=True)})
     # the labels of the axes would lie over the legend
     ax.set_box_aspect(half.tolist(), zoom=0.85)
-    words = {"transform": ax.transAxes, "size": "x-small", "color": ink_on(ax)}
-    if n_outside := int(np.count_nonzero(~box.holds(z))):
-        ax.text2D(1, 1, outside(n_outside), ha="right", va="top", **words)
+    words = {"transform": ax.transAxes, "size": "x-small", "color": ink_on(ax), "parse_math": False}
+    is_inside = box.holds(z)
+    if not is_inside.all():
+        note = outside(ax, is_inside, missing_groups(groups, is_inside))
+        ax.text2D(1, 1, note, ha="right", va="top", **words)
     if unit is not None:
         edges = " × ".join(f"{float(f'{2 * h * unit.per_length:.2g}'):g}" for h in half)
         about = "≈ " if unit.is_mean else ""
         ax.text2D(0, 0, f"edges: {about}{edges} {unit.name}", ha="left", va="bottom", **words)
 
 
-def outside(n: int) -> str:
-    """Say that `n` cells are not shown."""
-    return f"{n:,} cell{'' if n == 1 else 's'} outside"
+def missing_groups(groups: pd.Series | None, is_inside: NDArray[np.bool_]) -> list[str]:
+    """Return the groups that have cells, but none inside."""
+    if groups is None:
+        return []
+    seen = set(groups[is_inside])
+    categories = groups.astype("category").cat.remove_unused_categories().cat.categories
+    return [str(name) for name in categories if name not in seen]
+
+
+def outside(ax: Axes, is_inside: NDArray[np.bool_], missing: Sequence[str]) -> str:
+    """Say how many cells are not shown, and which groups they make up."""
+    n = int(np.count_nonzero(~is_inside))
+    words = f"{n:,} cell{'' if n == 1 else 's'} outside"
+    if missing:
+        names = list(missing[:MAX_NAMES])
+        if len(missing) > MAX_NAMES:
+            names.append(f"{len(missing) - MAX_NAMES} more groups")
+        words += f": all of {', '.join(names[:-1])}{' and ' if names[:-1] else ''}{names[-1]}"
+    return textwrap.fill(words, max(int(LETTERS * ax.get_window_extent().width / ax.figure.figure.dpi), 20))
