@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import matplotlib.pyplot as plt
+import numpy as np
 import scanpy as sc
 
 from .._anndata.map import read_map
@@ -25,6 +26,10 @@ if TYPE_CHECKING:
     from .._anndata.map import Map
 
 _EXTENSIONS = (".svg", ".pdf", ".png")
+# Scanpy's default size of the cells is for axes of this area, in square inches: those of a figure of default size.
+AREA = 4.96 * 3.696
+# With fewer cells than this, those of Scanpy's default size would cover each other and the border of the axes.
+FEW = 400
 
 
 def read_flat_map(adata: AnnData, basis: str, caller: str) -> Map:
@@ -46,9 +51,11 @@ def draw_cells(
     of the x-axis.
     """
     unit = m.unit if ruler else None
-    panels = scatter(m, ax=ax, **({"size": 40_000 / len(m.positions)} | kwargs))
+    kwargs = {"size": 40_000 / len(m.positions)} | kwargs
+    panels = scatter(m, ax=ax, **kwargs)
     of_panels = groups_in_panels(m, len(panels), kwargs.get("color"), kwargs.get("groups"))
     for panel, groups in zip(panels, of_panels, strict=True):
+        fit_sizes(panel, len(m.positions), kwargs)
         set_view(panel, m.positions, box, groups=groups)
         mend_labels(panel, outline=kwargs.get("legend_fontoutline") is None)
         if words is not None:
@@ -56,6 +63,24 @@ def draw_cells(
         if unit is not None:
             add_ruler(panel, unit, m.positions, below=not is_given)
     return panels
+
+
+def fit_sizes(panel: Axes, n: int, kwargs: dict[str, Any]) -> None:
+    """Make few cells smaller, and those in a panel that is smaller than Scanpy's, unless their size was given."""
+    size: Any = kwargs.get("size", kwargs.get("s"))
+    is_solid = kwargs.get("projection") == "3d"
+    if kwargs.get("scale_factor") is not None or np.ndim(size) or (size is not None and not is_solid):
+        return
+    extent = panel.get_window_extent()
+    ratio = 1.0
+    if size is None:
+        ratio = min(extent.width * extent.height / panel.figure.figure.dpi**2 / AREA, 1) * min(n / FEW, 1)
+    marks: list[Any] = list(panel.collections)
+    for cells in marks:
+        if is_solid:  # where Scanpy leaves the size to matplotlib, whatever their number
+            cells.set_sizes([ratio * (size or 120_000 / n)])
+        elif len(cells.get_offsets()) == n:  # and not in the legend
+            cells.set_sizes(ratio * cells.get_sizes())
 
 
 def box_of(m: Map, *, outliers: bool) -> Box:

@@ -2,11 +2,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from .._anndata.map import read_map
 from .._arguments import check_found
-from ._canvas import finish
+from ._canvas import finish, fit_sizes
 from ._labels import mend_labels
 from ._ruler import add_ruler
 from ._scanpy import drawn_dimensions, groups_in_panels
@@ -20,11 +18,6 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-# Scanpy's default size of the cells is for axes of this area, in square inches: those of a figure of default size.
-AREA = 4.96 * 3.696
-# With fewer cells than this, those of Scanpy's default size would cover each other and the border of the axes.
-FEW = 400
 
 
 def embedding(
@@ -133,7 +126,7 @@ def embedding(
     shown = drawn_dimensions(len(panels), m.n_components, **chosen)
     of_panels = groups_in_panels(m, len(panels), color, kwargs.get("groups"))
     for panel, dimensions, groups in zip(panels, shown, of_panels, strict=True):
-        _fit_sizes(panel, len(z), kwargs)
+        fit_sizes(panel, len(z), kwargs)
         at = factor * z[:, dimensions]
         if solid_box is not None:
             set_view_3d(panel, at, Box(*(end[dimensions] for end in solid_box)), unit, groups=groups)
@@ -143,21 +136,3 @@ def embedding(
         if unit is not None:
             add_ruler(panel, unit, at, below=ax is None)
     return finish(panels, m.key, ax=ax, style=kwargs, show=show, save=save, return_fig=return_fig)
-
-
-def _fit_sizes(panel: Axes, n: int, kwargs: dict[str, Any]) -> None:
-    """Make few cells smaller, and those in a panel that is smaller than Scanpy's, unless their size was given."""
-    size: Any = kwargs.get("size", kwargs.get("s"))
-    is_solid = kwargs.get("projection") == "3d"
-    if kwargs.get("scale_factor") is not None or np.ndim(size) or (size is not None and not is_solid):
-        return
-    extent = panel.get_window_extent()
-    ratio = 1.0
-    if size is None:
-        ratio = min(extent.width * extent.height / panel.figure.figure.dpi**2 / AREA, 1) * min(n / FEW, 1)
-    marks: list[Any] = list(panel.collections)
-    for cells in marks:
-        if is_solid:  # where Scanpy leaves the size to matplotlib, whatever their number
-            cells.set_sizes([ratio * (size or 120_000 / n)])
-        elif len(cells.get_offsets()) == n:  # and not in the legend
-            cells.set_sizes(ratio * cells.get_sizes())

@@ -114,22 +114,25 @@ def set_view(ax: Axes, z: NDArray[Any], box: Box, *, fit: bool = False, groups: 
 
 
 def set_view_3d(ax: Any, z: NDArray[Any], box: Box, unit: Unit | None, *, groups: pd.Series | None = None) -> None:
-    """Show `box` with equal scales on all three axes, and say in the corners what lies outside and how long it is."""
+    """Show `box` with equal scales on all three axes, and say in a corner what lies outside and how long it is."""
     center = (box.low + box.high) / 2
     half = (box.high - box.low) * (0.5 + MARGIN)
     half = np.maximum(half, half.max() / LONGEST)
     ax.set(**{f"{axis}lim": (c - h, c + h) for axis, c, h in zip("xyz", center, half, strict=True)})
     # the labels of the axes would lie over the legend
     ax.set_box_aspect(half.tolist(), zoom=0.85)
-    words = {"transform": ax.transAxes, "size": "x-small", "color": ink_on(ax), "parse_math": False}
+    lines = []
     is_inside = box.holds(z)
     if not is_inside.all():
-        note = outside(ax, is_inside, missing_groups(groups, is_inside))
-        ax.text2D(1, 1, note, ha="right", va="top", **words)
+        lines.append(outside(ax, is_inside, missing_groups(groups, is_inside)))
     if unit is not None:
         edges = " × ".join(f"{float(f'{2 * h * unit.per_length:.2g}'):g}" for h in half)
         about = "≈ " if unit.is_mean else ""
-        ax.text2D(0, 0, f"edges: {about}{edges} {unit.name}", ha="left", va="bottom", **words)
+        lines.append(f"edges: {about}{edges} {unit.name}")
+    if lines:
+        # labels of the axes are in the corners below
+        style = {"size": "x-small", "color": ink_on(ax), "parse_math": False}
+        ax.text2D(1, 1, "\n".join(lines), ha="right", va="top", transform=ax.transAxes, **style)
 
 
 def missing_groups(groups: pd.Series | None, is_inside: NDArray[np.bool_]) -> list[str]:

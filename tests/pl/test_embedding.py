@@ -306,9 +306,13 @@ def test_edges_of_the_box_are_in_units_of_the_data(small):
     sg.tl.geoae(small, n_components=3, n_steps=20, hidden=(8,), progress_bar=False)
     ax = sg.pl.embedding(small, projection="3d", show=False)
     lengths = np.ptp([ax.get_xlim(), ax.get_ylim(), ax.get_zlim()], axis=1) / sg.get.scores(small)["chord"]
-    (text,) = [text.get_text() for text in ax.texts if "edges" in text.get_text()]
+    (note,) = ax.texts
+    text = note.get_text().split("\n")[-1]
     said = [float(number) for number in text.removeprefix("edges: ≈ ").removesuffix(" units of X").split(" × ")]
     np.testing.assert_allclose(said, lengths, rtol=0.06)
+    ax.figure.canvas.draw()
+    labels = [axis.label.get_window_extent() for axis in (ax.xaxis, ax.yaxis, ax.zaxis)]
+    assert not any(note.get_window_extent().overlaps(label) for label in labels)
     # distances in the plane of two of them are too short for a ruler
     assert rulers(sg.pl.embedding(small, show=False)) == []
 
@@ -486,6 +490,15 @@ def test_cells_are_smaller_in_a_small_panel(cells):
     assert sizes[1] == pytest.approx(300, rel=0.01)
     assert sizes[2] == pytest.approx(300)
     assert sizes[0] == pytest.approx(300 * 3.2 * 3 / 6.4 / 4.8, rel=0.01)
+
+
+def test_cells_are_as_large_as_in_other_plots_of_the_map(fitted):
+    with plt.rc_context({"figure.figsize": (3.2, 3)}):
+        drawn = [plot(fitted, show=False) for plot in (sg.pl.embedding, sg.pl.indicatrices, sg.pl.jacobian_heatmap)]
+        given = [plot(fitted, size=7, show=False) for plot in (sg.pl.indicatrices, sg.pl.jacobian_heatmap)]
+    sizes = [ax.collections[0].get_sizes()[0] for ax in drawn]
+    np.testing.assert_allclose(sizes, 120_000 / 700 * 3.2 * 3 / 6.4 / 4.8, rtol=0.01)
+    assert [ax.collections[0].get_sizes()[0] for ax in given] == [7, 7]
 
 
 def drawn_of(n):
