@@ -93,7 +93,9 @@ def broken_neighborhoods(
     ink = plt.rcParams["text.color"]
     if edgecolor is None:
         edgecolor = ink
-    drawn = draw_cells(m, box_of(m, outliers=outliers), ax=ax, ruler=False, color=color, **kwargs)
+    drawn = draw_cells(
+        m, box_of(m, outliers=outliers), ax=ax, is_given=ax is not None, ruler=False, color=color, **kwargs
+    )
     for panel in drawn:
         # between the cells, which Scanpy draws at 1, and the rings
         panel.add_collection(LineCollection(segments, colors=[edgecolor], linewidths=linewidth, alpha=alpha, zorder=2))

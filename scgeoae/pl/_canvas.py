@@ -43,11 +43,12 @@ def read_flat_map(adata: AnnData, basis: str, caller: str) -> Map:
 
 
 def draw_cells(
-    m: Map, box: Box, *, ax: Axes | None, ruler: bool, words: str | None = None, **kwargs: Any
+    m: Map, box: Box, *, ax: Axes | None, is_given: bool, ruler: bool, words: str | None = None, **kwargs: Any
 ) -> list[Axes]:
     """Draw the cells in a box of the map, with a scale bar if `ruler`, and return one axes for each color.
 
-    What the plot says in `words` is a second line of the label of the x-axis.
+    There is no room for a ruler below axes that are given. What the plot says in `words` is a second line of the label
+    of the x-axis.
     """
     unit = m.unit if ruler else None
     kwargs = {"size": 40_000 / len(m.positions)} | kwargs
@@ -60,7 +61,7 @@ def draw_cells(
         if words is not None:
             panel.set_xlabel(f"{panel.get_xlabel()}\n{words}")
         if unit is not None:
-            add_ruler(panel, unit, m.positions, below=ax is None)
+            add_ruler(panel, unit, m.positions, below=not is_given)
     return panels
 
 

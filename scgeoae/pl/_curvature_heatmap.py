@@ -122,6 +122,7 @@ def curvature_heatmap(
         ruler=ruler,
         outliers=outliers,
         ax=ax,
+        is_given=ax is not None,
         **kwargs,
     )
     found = finish(

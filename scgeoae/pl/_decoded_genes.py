@@ -137,6 +137,7 @@ def decoded_genes(
             ruler=ruler,
             outliers=outliers,
             ax=axes[i],
+            is_given=ax is not None,
             **({"title": shown[i], "use_raw": False, "size": 15_000 / adata.n_obs} | kwargs),
         )
         drawn.append(panel)

@@ -135,7 +135,8 @@ def gene_compass(
     ]
     color = groupby if color is None else color
     words = "arrow: gene rises, dashes: it falls"
-    drawn = draw_cells(m, box, ax=ax, ruler=ruler, words=words, color=color, **({"alpha": 0.3} | kwargs))
+    kwargs = {"alpha": 0.3} | kwargs
+    drawn = draw_cells(m, box, ax=ax, is_given=ax is not None, ruler=ruler, words=words, color=color, **kwargs)
     ink = plt.rcParams["text.color"] if arrow_color is None else arrow_color
     needles = start + np.linspace(-TAIL, 1, 40)[:, None, None] * vectors
     for panel in drawn:

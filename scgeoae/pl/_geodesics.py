@@ -96,7 +96,8 @@ def geodesics(
         raise ValueError(msg)
     box = box_of(m, outliers=outliers)
     words = f"lengths along the surface,\nin {m.unit.name}"
-    drawn = draw_cells(m, box, ax=ax, ruler=ruler, words=words, color=color, **({"alpha": 0.4} | kwargs))
+    kwargs = {"alpha": 0.4} | kwargs
+    drawn = draw_cells(m, box, ax=ax, is_given=ax is not None, ruler=ruler, words=words, color=color, **kwargs)
     ink = plt.rcParams["text.color"] if line_color is None else line_color
     lines = [path.coordinates for path in several]
     if straight:

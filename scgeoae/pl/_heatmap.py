@@ -48,6 +48,7 @@ def heatmap(
     ruler: bool,
     outliers: bool,
     ax: Axes | None,
+    is_given: bool,
     extend: str = "both",
     **kwargs: Any,
 ) -> Axes:
@@ -61,7 +62,8 @@ def heatmap(
     # at a third of that size they leave it visible
     style: dict[str, Any] = {"size": None} if evaluate is None else {"edgecolor": "0.25", "linewidths": 0.15}
     kwargs = {"title": ""} | style | kwargs
-    (panel,) = draw_cells(m, box, ax=ax, ruler=ruler, color=column, norm=scale, cmap=cmap, colorbar_loc=None, **kwargs)
+    colors = {"color": column, "norm": scale, "cmap": cmap, "colorbar_loc": None}
+    (panel,) = draw_cells(m, box, ax=ax, is_given=is_given, ruler=ruler, **colors, **kwargs)
     view = panel.get_xlim(), panel.get_ylim()
     if evaluate is not None:
         x, y, support = _support(panel, m.positions, box, resolution)

@@ -158,13 +158,14 @@ def indicatrices(
 
     drawn = []
     rows = zip(parts, ellipses, all_sizes, row_of_axes(len(parts), ax), strict=True)
-    for (m, _, style), unscaled, sizes, row_ax in rows:
+    for (m, _, given), unscaled, sizes, row_ax in rows:
         are_drawn = where != "data" or n_tiles is not None or not sizes.are_one
         at, radius = places[m.key], scale * radii[m.key]
         kept = slice(None) if where == "cells" else without_overlap(at.centers, unscaled * radius)
         axes, centers = unscaled[kept] * radius, at.centers[kept]
         # Scanpy chooses the size of the cells
-        for panel in draw_cells(m, boxes[m.key], ax=row_ax, ruler=ruler, color=color, **({"size": None} | style)):
+        style = {"size": None} | given | {"color": color}
+        for panel in draw_cells(m, boxes[m.key], ax=row_ax, is_given=ax is not None, ruler=ruler, **style):
             width = np.clip(in_points(panel, at.width) / 40, 0.3, 0.8) if linewidth is None else linewidth
             if are_drawn:
                 add_outlines(

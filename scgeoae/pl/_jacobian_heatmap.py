@@ -126,6 +126,7 @@ def jacobian_heatmap(
             ruler=ruler,
             outliers=outliers,
             ax=row_ax,
+            is_given=ax is not None,
             # the largest values, which Scanpy draws last, would hide all others where cells are dense
             **({"sort_order": False} | style),
         )

@@ -108,16 +108,14 @@ def attach_color_bar(panel: Axes, color_bar: Colorbar) -> None:
     along = 0 if color_bar.orientation == "vertical" else 1
     side = int(own[0, along] > slot[0, along])
     ends = own[:, along] - slot[side, along]
-    # what is written between it and the panel, which Scanpy's color bars lie on
-    words: Any = ((panel.yaxis, panel.xaxis), (None, panel.title))[side][along]
 
     def place(axes: Any, renderer: Any) -> Any:
         at = panel.get_position().get_points() * inches()
-        extent = None if words is None else words.get_tightbbox(renderer)
-        if extent is not None:
-            written = extent.transformed(figure.transSubfigure.inverted()).get_points() * inches()
-            at[side, along] = (min, max)[side](at[side, along], written[side, along])
-        at[:, along] = at[side, along] + ends
+        # on these, Scanpy's color bars lie
+        between: Any = (([panel.yaxis], [panel.xaxis, *panel.artists]), ([], [panel.title]))[side][along]
+        extents = [extent for artist in between if (extent := artist.get_tightbbox(renderer)) is not None]
+        edges = [(extent.get_points() - figure.bbox.min)[side, along] / figure.dpi for extent in extents]
+        at[:, along] = (min, max)[side]([at[side, along], *edges]) + ends
         axes.set_position(Bbox(at / inches()))
         return find(axes, renderer)
 

@@ -104,10 +104,12 @@ def test_other_figures_stay_as_they_are(cells):
 
 @for_each("where", ["left", "right", "top", "bottom"])
 def test_color_bars_are_beside_labels_and_titles(cells, where):
-    ax = sg.pl.embedding(cells, color="CST3", colorbar_loc=where, show=False)
+    with plt.rc_context(PAPER):
+        ax = sg.pl.embedding(cells, "umap", color="CST3", colorbar_loc=where, show=False)
     ax.figure.canvas.draw()
     bar = ax.collections[0].colorbar.ax.get_window_extent()
-    for label in (ax.xaxis.label, ax.yaxis.label, ax.title):
+    # the ruler is below the axes
+    for label in (ax.xaxis.label, ax.yaxis.label, ax.title, *ax.artists):
         assert not bar.overlaps(label.get_window_extent())
     along = int(where in ("top", "bottom"))
     np.testing.assert_allclose(np.delete(bar.size, along), np.delete(ax.bbox.size, along), atol=1)

@@ -223,7 +223,7 @@ def _unit(m: Map, metric: NDArray[Any] | None) -> dict[str, Any]:
     """Return the unit of a map.
 
     ``local`` is the median length in the data of small steps of length 1 on the map, and ``range``, where the scale
-    varies much, its 10% and 90% quantiles relative to that.
+    varies much, its 10% quantile, median and 90% quantile, relative to ``per_length``.
     """
     local = None if metric is None else float(np.median(np.abs(np.linalg.det(metric.astype(np.float64)))) ** 0.25)
     unit = m.unit

@@ -67,6 +67,12 @@ def test_decoder_and_metric(page, both, z):
     np.testing.assert_allclose(found, metric[:, [0, 0, 1], [0, 1, 1]], rtol=1e-4, atol=1e-4 * metric.max())
 
 
+def steps_of_ruler(adata, basis):
+    """How long small steps on the map are along its surface, at the median, over what the ruler says."""
+    usual = np.median(np.linalg.det(sg.get.metric_tensors(adata, key=basis).astype(float)) ** 0.25)
+    return usual / read_map(adata, basis).unit.per_length
+
+
 def test_the_indicatrix_under_the_mouse(page, both, z):
     row = isolated(z, 1)[0]
     mouse = np.round(page.to_window(z[row][None])[0])
@@ -81,10 +87,11 @@ def test_the_indicatrix_under_the_mouse(page, both, z):
     (zero, one) = page.to_window([[0, 0], [1, 0]])
     pixels = (one - zero)[0]
     position = (mouse - zero) / pixels * [1, -1]
-    (axes,) = indicatrix_axes(read_map(both, "geoae").model.metric(position[None]).double()).detach().numpy()
+    metric = read_map(both, "geoae").model.metric(position[None]).detach().double()
+    axes = indicatrix_axes(metric).numpy()[0] * steps_of_ruler(both, "geoae")
     ruler = page.page.locator(".ruler text").first.text_content()
-    length = float(re.match(r"[\d.]+", ruler)[0])
-    assert ruler == f"{length:g} units of X_pca, here"
+    length = float(re.search(r"[\d.]+", ruler)[0])
+    assert ruler == f"≈ {length:g} units of X_pca, here"
     np.testing.assert_allclose(values, length / 2 * np.linalg.norm(axes, axis=0) * pixels, rtol=2e-3)
     # the first axis is the longer one; the screen counts y downward
     expected = -np.degrees(np.arctan2(axes[1, 0], axes[0, 0]))
@@ -120,7 +127,7 @@ def test_genes_that_rise_fastest_to_each_side(page, both, z):
     decoded = sg.tl.decode(both, (at + step * np.array([[1, 0], [-1, 0], [0, 1], [0, -1]])).astype(np.float32))
     change = decoded.X[::2].astype(float) - decoded.X[1::2]
     metric = read_map(both, "geoae").model.metric(at[None])[0].detach()
-    rates = change.T / (2 * step * np.sqrt(metric.diagonal().numpy()))
+    rates = change.T / (2 * step * np.sqrt(metric.diagonal().numpy())) * steps_of_ruler(both, "geoae")
     best = np.abs(rates).argmax(1)
     for side, axis, sign in (("right", 0, 1), ("left", 0, -1), ("up", 1, 1), ("down", 1, -1)):
         rate = np.where(best == axis, sign * rates[:, axis], -np.inf)
@@ -216,7 +223,10 @@ def test_path_between_two_cells(page, both, z):
     assert found["straight"] == pytest.approx(expected.straight_length, rel=1e-3)
     np.testing.assert_allclose(np.array(found["curve"])[[0, -1]], z[rows], rtol=1e-5)
     said = page.page.locator(".path dd").all_text_contents()
-    np.testing.assert_allclose([float(text) for text in said], [found["length"], found["straight"]], rtol=0.01)
+    with torch.no_grad():
+        ends = read_map(both, "geoae").model.decode(z[rows])
+    through = float(torch.linalg.vector_norm(ends[1] - ends[0]))
+    np.testing.assert_allclose([float(text) for text in said], [found["length"], found["straight"], through], rtol=0.01)
     # the genes along it are those of the decoder at the points drawn
     genes = page.page.locator(".along .gene").all_text_contents()
     decoded = sg.tl.decode(both, np.array(found["curve"], dtype=np.float32)).to_df()
@@ -316,12 +326,14 @@ def test_zoom_and_drag_keep_what_is_under_the_mouse(page, z):
 @pytest.mark.slow
 def test_rulers_follow_the_zoom_of_their_views(page, both, z):
     # away from the mouse, that of a map whose scale varies much says what its bar stands for
-    said = page.page.locator("figure").nth(1).locator(".ruler text").text_content()
-    low, high = map(float, re.search(r"≈ ([\d.]+) to ([\d.]+) units of X_pca, by place", said).groups())
+    said = page.page.locator("figure").nth(1).locator(".ruler").text_content()
+    low, high = map(
+        float, re.fullmatch(r"≈ ([\d.]+) to ([\d.]+) units of X_pcafor small steps, by place", said).groups()
+    )
     bar = page.do("view.views[1].scatter.overlay.querySelector('.ruler .halo').getBBox().width")
-    scale = np.sqrt(np.exp(np.log(10) * both.obs["umap_log_area"] - np.median(np.log(10) * both.obs["umap_log_area"])))
-    average = bar / page.do("view.views[1].scatter.pixelsPerUnit") * read_map(both, "umap").unit.per_length
-    np.testing.assert_allclose([low, high], average * np.quantile(scale, [0.1, 0.9]), rtol=0.05)
+    scale = np.linalg.det(sg.get.metric_tensors(both, key="umap").astype(float)) ** 0.25
+    small_step = bar / page.do("view.views[1].scatter.pixelsPerUnit")
+    np.testing.assert_allclose([low, high], small_step * np.quantile(scale, [0.1, 0.9]), rtol=0.05)
 
     row = isolated(z, 1)[0]
     tensors = [sg.get.metric_tensors(both, key=basis)[row] for basis in ("geoae", "umap")]
@@ -337,11 +349,11 @@ def test_rulers_follow_the_zoom_of_their_views(page, both, z):
         page.frames()
         for view, metric in enumerate(tensors):
             figure = page.page.locator("figure").nth(view)
-            said = float(re.match(r"[\d.e+-]+", figure.locator(".ruler text").text_content())[0])
+            said = float(re.search(r"[\d.e+-]+", figure.locator(".ruler text").text_content())[0])
             bar = [float(x) for x in re.findall(r"-?[\d.]+", figure.locator(".ruler .halo").get_attribute("d"))]
             right, up = bar[3] - bar[0], bar[2] - bar[1]
             pixels = page.do(f"view.views[{view}].scatter.pixelsPerUnit")
-            expected = said / np.sqrt(metric.diagonal()) * pixels
+            expected = said / np.sqrt(metric.diagonal()) * steps_of_ruler(both, ("geoae", "umap")[view]) * pixels
             np.testing.assert_allclose([right, up], expected, rtol=0.05)
             assert 5 < right < 300
     # nor does it end anywhere

@@ -105,7 +105,7 @@ def test_cells_at_one_place(fitted, open_page, n):
     page = open_page(sg.pl.interactive(adata))
     hover(page, 0)
     ruler = page.page.locator(".ruler text").text_content()
-    assert 0.1 <= float(re.match(r"[\d.]+", ruler)[0]) <= 10
+    assert 0.1 <= float(re.search(r"[\d.]+", ruler)[0]) <= 10
     # a dot, not a disk that fills the view
     left, top, width, height = (round(side) for side in page.box())
     page.page.mouse.move(5, 5)

@@ -34,6 +34,9 @@ def test_a_geodesic_is_that_of_tl(fitted, ask):
     content, (points, genes, distance) = ask("f4 f4 f4", ask="geodesic", **{"from": start.tolist(), "to": end.tolist()})
     assert content["length"] == pytest.approx(expected.length)
     assert content["straight"] == pytest.approx(expected.straight_length)
+    model = sg.get.model(fitted)
+    ends = model.decode(np.stack([start, end])).detach().numpy()
+    assert content["through"] == pytest.approx(np.linalg.norm(ends[1] - ends[0]), rel=1e-5)
     assert content["unit"] == "units of X_pca"
     np.testing.assert_allclose(points.reshape(-1, 2), expected.coordinates, atol=1e-5)
     np.testing.assert_allclose(distance, expected.distance, rtol=1e-5)

@@ -49,11 +49,11 @@ export function askPage({ decoder, genes, cells, columns, unit, neighbors, nNeig
   const answers = {
     geodesic({ from, to }) {
       if (!decoder) throw new Error('This map has no stored decoder, so that a shortest curve needs the kernel.');
-      const { points, coordinates, distance, length, straight } = geodesic(decoder, cells, from, to);
+      const { points, coordinates, distance, length, straight, through } = geodesic(decoder, cells, from, to);
       const { names, rows } = genes ? genes.along(points) : { names: [], rows: [] };
       const along = new Float32Array(names.length * points.length);
       rows.forEach((row, i) => along.set(row, i * points.length));
-      return { length, straight, unit: unit.name, genes: names, buffers: [coordinates, along, distance] };
+      return { length, straight, through, unit: unit.name, genes: names, buffers: [coordinates, along, distance] };
     },
     expression({ gene }) {
       const values = decodeAtCells(genes.decoded(gene, decoder), cells);

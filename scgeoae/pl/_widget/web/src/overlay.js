@@ -2,13 +2,14 @@
 import { count, svg } from './dom.js';
 
 const CORNER = 14;
+const LINE = 15;
 const NAMES = 'AB';
 
 /**
  * Draw the layer of one view.
  *
  * @param scatter the view
- * @param shown {ruler: {label, right, up}, ellipse: {position, axes, diameter}, row, neighbors, torn, ends, curve}: lengths in
+ * @param shown {ruler: {lines, right, up}, ellipse: {position, axes, diameter}, row, neighbors, torn, ends, curve}: lengths in
  *   units of the view; each part may be missing
  */
 export function drawOverlay(scatter, shown) {
@@ -66,7 +67,7 @@ function indicatrix(scatter, { position, axes, diameter }) {
 }
 
 /** A bar along each axis of the map, both of the same length in the data. */
-function corner(scatter, { label, right, up }) {
+function corner(scatter, { lines, right, up }) {
   const [width, height] = [right, up].map((length) => length * scatter.pixelsPerUnit);
   const [x, y] = [CORNER, scatter.height - CORNER];
   return svg(
@@ -74,7 +75,7 @@ function corner(scatter, { label, right, up }) {
     { class: 'ruler' },
     svg('path', { class: 'halo', d: `M${x} ${y - height}V${y}H${x + width}` }),
     svg('path', { class: 'bar', d: `M${x - 3} ${y - height}H${x + 3}M${x} ${y - height}V${y}H${x + width}M${x + width} ${y - 3}V${y + 3}` }),
-    svg('text', { x: x + 8, y: y - 8 }, label),
+    ...lines.map((line, i) => svg('text', { x: x + 8, y: y - 8 - LINE * (lines.length - 1 - i) }, line)),
   );
 }
 

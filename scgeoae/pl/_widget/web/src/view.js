@@ -436,21 +436,25 @@ class View {
   }
 
   #drawPath() {
-    const { length, straight, unit, genes } = this.path;
+    const { length, straight, through, unit, genes } = this.path;
     if (!length) {
       this.sections.path.replaceChildren(section('Path from A to B', html('p', { class: 'note' }, 'Both ends are at the same place.')));
       return;
     }
-    const longer = straight / length - 1;
     const rows = [
       ['Shortest path', length.toPrecision(3)],
       ['Straight line on the map', straight.toPrecision(3)],
+      ['Straight through the data', through.toPrecision(3)],
     ];
     this.sections.path.replaceChildren(
       section(
         'Path from A to B',
         html('dl', {}, ...rows.flatMap(([term, value]) => [html('dt', {}, term), html('dd', {}, value)])),
-        html('p', { class: 'note' }, `In ${unit}. The straight line is ${longer < 0.005 ? 'as short' : `${number(100 * longer, 2)}% longer`}.`),
+        html(
+          'p',
+          { class: 'note' },
+          `In ${unit}. The first two run along the surface of the map. The ruler estimates the third.`,
+        ),
         genes.length ? genesAlong(this.path, (name) => this.colorBy(name, 'gene')) : null,
         html('button', { type: 'button', class: 'action', onclick: () => this.#clearPath() }, 'Clear path'),
       ),
@@ -489,18 +493,18 @@ class View {
     for (const view of this.views) {
       const isMap = view === this.map;
       const own = isMap ? unit : view.unit;
-      const metric = isMap ? this.here?.metric : this.#storedMetric(view.tensors, this.hovered?.row);
+      const metric = isMap ? this.here?.metric : scaled(this.#storedMetric(view.tensors, this.hovered?.row), own);
       const position = isMap ? this.hovered?.position : this.hovered?.row >= 0 && view.scatter.cells.at(this.hovered.row);
       const axes = metric && indicatrixAxes(metric);
-      const pixels = own && (length / own.per_length) * view.scatter.pixelsPerUnit;
+      const pixels = own && (length / typical(own)) * view.scatter.pixelsPerUnit;
       // a view may be zoomed in farther than the map
       const isShared = isMap || (pixels > SHORTEST_SHARED && pixels < LONGEST_SHARED);
       const shown = own && !isShared ? rulerLength(view.scatter, own) : length;
       drawOverlay(view.scatter, {
         ruler: own && {
-          label: rulerLabel(shown, own, Boolean(metric)),
-          right: shown / (metric ? Math.sqrt(metric[0]) : own.per_length),
-          up: shown / (metric ? Math.sqrt(metric[2]) : own.per_length),
+          lines: rulerLines(shown, own, Boolean(metric)),
+          right: shown / (metric ? Math.sqrt(metric[0]) : typical(own)),
+          up: shown / (metric ? Math.sqrt(metric[2]) : typical(own)),
         },
         ellipse: axes && { position, axes, diameter: shown },
         row: this.hovered?.row ?? -1,
@@ -513,16 +517,16 @@ class View {
     this.#drawHere(length);
   }
 
-  /** Return the metric at the mouse, and the jet of the decoder if there is one. */
+  /** Return the metric at the mouse on the scale of the ruler, and the jet of the decoder if there is one. */
   #measureHere() {
     const { hovered } = this;
     if (!hovered?.position) return null;
     if (!this.decoder) {
-      const metric = this.#storedMetric(this.metric, hovered.row);
+      const metric = scaled(this.#storedMetric(this.metric, hovered.row), this.manifest.unit);
       return metric && { metric };
     }
     const jet = this.decoder.jet(hovered.position);
-    return { jet, metric: this.decoder.metric(jet) };
+    return { jet, metric: scaled(this.decoder.metric(jet), this.manifest.unit) };
   }
 
   #storedMetric(tensors, row) {
@@ -542,17 +546,17 @@ class View {
     this.isRead = true;
     const [long, wide] = indicatrixAxes(here.metric).map((axis) => axis.length);
     const words = [
-      `A circle ${number(length)} ${unit.name} across`,
+      `A circle ${inUnits(length, unit.name)} across`,
       long / wide < ROUND ? 'stays a circle here' : `becomes an ellipse of ${(long / wide).toFixed(2)} : 1 here`,
     ].join(' ');
-    const size = Math.sqrt(long * wide) * unit.local;
+    const size = Math.sqrt(long * wide) * typical(unit);
     const usual = Math.max(size, 1 / size) < ROUND ? ', as large as usual' : `, ${size.toFixed(2)} × its usual size`;
     const sides = here.jet && this.genes?.fastest(here.jet, here.metric);
     this.sections.here.replaceChildren(
       section(
         hovered.row >= 0 ? `Cell ${hovered.row}${this.#valueAt(hovered.row)}` : 'Under the mouse',
         html('p', {}, `${words}${unit.local ? usual : ''}.`),
-        sides ? html('h3', {}, `Genes that rise fastest (decoded), over ${number(length)} ${unit.name}`) : null,
+        sides ? html('h3', {}, `Genes that rise fastest (decoded), over ${inUnits(length, unit.name)}`) : null,
         sides ? compass(sides, length, (name) => this.colorBy(name, 'gene')) : null,
         ...notes.map((note) => html('p', { class: 'note' }, note)),
       ),
@@ -608,13 +612,34 @@ function fromReply({ color, buffers }) {
 }
 
 /** Return a round length in the data that makes a short ruler. */
-function rulerLength({ width, height, pixelsPerUnit }, { local, per_length: perLength }) {
-  return roundLength((Math.min(width / 5, height / 4, LONGEST) / pixelsPerUnit) * (local || perLength));
+function rulerLength({ width, height, pixelsPerUnit }, unit) {
+  return roundLength((Math.min(width / 5, height / 4, LONGEST) / pixelsPerUnit) * typical(unit));
 }
 
-function rulerLabel(length, { name, spread, range }, isHere) {
-  if (isHere) return `${number(length)} ${name}, here`;
-  // one length is not honest where the scale varies
-  if (range) return `≈ ${number(length * range[0], 2)} to ${number(length * range[1], 2)} ${name}, by place`;
-  return spread == null ? `≈ ${number(length)} ${name}` : `≈ ${number(length)} ${name}, ± ${Math.round(100 * spread)}%`;
+/**
+ * Return a metric on the scale of the ruler.
+ * A metric measures small steps along the surface. The ruler measures straight distances, which are shorter where the
+ * surface bends. So that it does not jump when the mouse comes, only how a place differs from the others counts.
+ */
+function scaled(metric, unit) {
+  return unit?.local && metric ? metric.map((value) => value * (typical(unit) / unit.local) ** 2) : metric;
+}
+
+/** Return the length in the data that a step of 1 on the map stands for, away from the mouse. */
+function typical({ per_length: perLength, range }) {
+  return range ? perLength * range[1] : perLength;
+}
+
+function inUnits(length, name) {
+  return `${number(length)} ${length === 1 ? name.replace('units', 'unit') : name}`;
+}
+
+function rulerLines(length, { name, spread, range }, isHere) {
+  if (isHere) return [`≈ ${inUnits(length, name)}, here`];
+  if (range) {
+    // one length is not honest where the scale varies
+    const [low, high] = [range[0], range[2]].map((scale) => number((length * scale) / range[1], 2));
+    return [`≈ ${low} to ${high} ${name}`, 'for small steps, by place'];
+  }
+  return [`≈ ${inUnits(length, name)}${spread == null ? '' : `, ± ${Math.round(100 * spread)}%`}`];
 }
