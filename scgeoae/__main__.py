@@ -152,7 +152,7 @@ def _parser() -> argparse.ArgumentParser:
         type=float,
         default=0.0,
         metavar="SHARE",
-        help="from 0, groups as dense as in the data (default), to 1, the same room for each cell",
+        help="from 0, groups as dense as in the data (default), to 1, cells spaced evenly",
     )
     parser.add_argument("--side", choices=("decoder", "encoder", "both"), help="the network to regularize")
     parser.add_argument("--color", metavar="NAME", help="column of obs, or gene, to color the cells by")

@@ -1,19 +1,13 @@
 """The pictures of docs/indicatrices.md: ``python docs/images/indicatrices.py``."""
 
-from io import BytesIO
-from pathlib import Path
-
 import matplotlib.pyplot as plt
 import numpy as np
 import scanpy as sc
 import torch
-from matplotlib.figure import Figure
 from matplotlib.patches import Ellipse
-from PIL import Image
+from small_png import save
 
 import scgeoae as sg
-
-HERE = Path(__file__).parent
 
 
 def ellipses() -> None:
@@ -34,7 +28,7 @@ def ellipses() -> None:
         ax.add_patch(Ellipse((0, 0), width, height, angle=angle, facecolor="#dbe9f6", edgecolor="black"))
         ax.set(xlim=(-2.1, 2.1), ylim=(-2.1, 2.1), xticks=[], yticks=[], aspect="equal")
         ax.set_title(title, fontsize=10)
-    save(figure, "indicatrices_tensors.png")
+    save(figure, "indicatrices_tensors")
 
 
 def sphere() -> None:
@@ -54,8 +48,8 @@ def sphere() -> None:
     with plt.rc_context({"figure.figsize": (3.7, 3.3), "axes.labelsize": "small"}):
         # with a number of tiles, outlines are drawn even if all are circles of one size
         outlines = sg.pl.indicatrices(adata, color="latitude", cmap="Blues", colorbar_loc=None, n_tiles=8, **maps)
-        save(outlines, "indicatrices_sphere.png")
-        save(sg.pl.jacobian_heatmap(adata, vmax=2, **maps), "indicatrices_sphere_areas.png")
+        save(outlines, "indicatrices_sphere")
+        save(sg.pl.jacobian_heatmap(adata, vmax=2, **maps), "indicatrices_sphere_areas")
 
 
 def pair() -> None:
@@ -65,15 +59,8 @@ def pair() -> None:
     sg.tl.distortion(adata, basis="umap", progress_bar=False)
     maps = {"basis": ["umap", "geoae"], "title": ["UMAP", "sg.tl.geoae"], "return_fig": True}
     with plt.rc_context({"figure.figsize": (4.2, 3.6)}):
-        save(sg.pl.indicatrices(adata, color="bulk_labels", legend_fontsize="small", **maps), "indicatrices_pair.png")
-        save(sg.pl.jacobian_heatmap(adata, **maps), "indicatrices_heat.png")
-
-
-def save(figure: Figure, name: str) -> None:
-    """Write 192 colours, which these pictures do with, at half the size."""
-    scratch = BytesIO()
-    figure.savefig(scratch, dpi=90, bbox_inches="tight")
-    Image.open(scratch).convert("RGB").quantize(192).save(HERE / name, optimize=True)
+        save(sg.pl.indicatrices(adata, color="bulk_labels", legend_fontsize="small", **maps), "indicatrices_pair")
+        save(sg.pl.jacobian_heatmap(adata, **maps), "indicatrices_heat")
 
 
 ellipses()

@@ -5,19 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import scanpy as sc
-from matplotlib.figure import Figure
+from small_png import save
 
 import scgeoae as sg
 
-HERE = Path(__file__).parent
-sys.path.append(str(HERE.parents[1] / "benchmarks"))
-from reference_data import read  # noqa: E402
-
-
-def save(figure: Figure, name: str) -> None:
-    """Write a figure beside this script."""
-    figure.savefig(HERE / f"using_{name}.png", dpi=90, bbox_inches="tight", pil_kwargs={"optimize": True})
-
+sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
+from reference_data import read
 
 cells = read("packer2019_amphid_neurons")
 cells.var_names = cells.var["gene_short_name"].astype(str)
@@ -30,9 +23,9 @@ del adata_new.obsm["X_pca"]
 sg.tl.geoae(adata)
 sg.tl.transform(adata_new, adata)
 
-save(sg.pl.transform(adata_new, adata, color="cell_type", return_fig=True), "transform")
-save(sg.pl.decoded_genes(adata, ["odr-7", "ceh-36", "hil-2"], return_fig=True), "decoded_genes")
+save(sg.pl.transform(adata_new, adata, color="cell_type", return_fig=True), "using_transform")
+save(sg.pl.decoded_genes(adata, ["odr-7", "ceh-36", "hil-2"], return_fig=True), "using_decoded_genes")
 paths = [sg.tl.geodesic(adata, "Neuroblast_ASG_AWA", kind, groupby="cell_type") for kind in ("AWA", "ASG")]
-save(sg.pl.geodesics(adata, paths, color="cell_type", return_fig=True), "geodesics")
-save(sg.pl.geodesic_genes(adata, paths[0], return_fig=True), "geodesic_genes")
-save(sg.pl.gene_compass(adata, "cell_type", "AWA", return_fig=True), "compass")
+save(sg.pl.geodesics(adata, paths, color="cell_type", return_fig=True), "using_geodesics")
+save(sg.pl.geodesic_genes(adata, paths[0], return_fig=True), "using_geodesic_genes")
+save(sg.pl.gene_compass(adata, "cell_type", "AWA", return_fig=True), "using_compass")

@@ -86,10 +86,15 @@ def _find(adata: AnnData, name: str) -> str:
     raise KeyError(msg)
 
 
-def own_map(adata: AnnData, bases: Mapping[str, str]) -> Map | None:
-    """Return the first of the embeddings that has a model, or None."""
+def maps_with_model(adata: AnnData, bases: Mapping[str, str]) -> list[Map]:
+    """Return those of the embeddings that have a model."""
     maps = (read_map(adata, name) for name, key in bases.items() if key == Slots(name).embedding)
-    return next((m for m in maps if m.has_model), None)
+    return [m for m in maps if m.has_model]
+
+
+def made_from(m: Map) -> dict[str, Any]:
+    """Return the arguments that select the representation of a map."""
+    return {name: value for name in ("use_rep", "n_pcs", "layer") if (value := m.params.get(name)) is not None}
 
 
 def checked_table_key(adata: AnnData, key_added: str | None) -> str:

@@ -68,11 +68,16 @@ class Unit(NamedTuple):
     """Whether this number is only an average."""
     spread: float | None = None
     """Largest relative error for two thirds of the pairs of cells, if it was measured."""
-    local: tuple[float, float] | None = None
-    """The 10% and 90% quantiles over the cells of the local scale, relative to its median, if they are far apart.
+    local: tuple[float, float, float] | None = None
+    """The 10% quantile, the median and the 90% quantile over the cells of the local scale, if one ruler would mislead.
 
-    The local scale is the length in the representation of a small step on the map, averaged over all directions.
+    The local scale is the length in the representation of a small step on the map, averaged over all directions. Here
+    it is relative to `per_length`.
     """
+
+    def words(self, number: float) -> str:
+        """Return a number of units, such as ``1 unit of X_pca``."""
+        return f"{number:g} {self.name if number != 1 else self.name.replace('units', 'unit', 1)}"
 
 
 @dataclass(frozen=True)
@@ -328,30 +333,38 @@ class Map:
         the map. If that was not measured, a map of scgeoae has the unit of its representation; on any other map, a step
         of 1 has the length √(mean of tr G/d over the cells).
         """
-        name, scores, local = self._unit_name, self.scores, self._local_scale
+        name, scores = self._unit_name, self.scores
         if 0 < scores.get("chord", 0) < np.inf:
             error = scores.get("chord_spread", np.nan)
             spread = error if np.isfinite(error) else None
-            return Unit(name, 1 / scores["chord"], is_mean=True, spread=spread, local=local)
-        if self.is_own:
-            return Unit(name, 1.0, is_mean=False, local=local)
-        metric = self.metric()
-        mean = np.trace(metric, axis1=1, axis2=2).mean(dtype=np.float64) / metric.shape[-1]
-        return Unit(name, float(np.sqrt(mean)), is_mean=True, local=local)
+            unit = Unit(name, 1 / scores["chord"], is_mean=True, spread=spread)
+        elif self.is_own:
+            unit = Unit(name, 1.0, is_mean=False)
+        else:
+            metric = self.metric()
+            mean = np.trace(metric, axis1=1, axis2=2).mean(dtype=np.float64) / metric.shape[-1]
+            unit = Unit(name, float(np.sqrt(mean)), is_mean=True)
+        return unit._replace(local=self._local_scale(unit.per_length))
 
-    @property
-    def _local_scale(self) -> tuple[float, float] | None:
-        # without it, or with two of them, there is one bar
-        if list(self.adata.obs.columns).count(self.slots.log_area) != 1:
+    def _local_scale(self, per_length: float) -> tuple[float, float, float] | None:
+        # without them, or with two columns, there is one bar
+        has_column = list(self.adata.obs.columns).count(self.slots.log_area) == 1
+        if not has_column or self.slots.metric not in self.adata.obsm:
             return None
         column = obs_numbers(self.adata, self.slots.log_area)
         column = column[np.isfinite(column)]
         if not len(column):
             return None
-        # logarithms of areas; those of damaged tensors may be far apart
-        low, middle, high = np.quantile(column, [0.1, 0.5, 0.9]) / self.n_components
-        low, high = 10.0 ** np.clip([low - middle, high - middle], -9, 9)
-        return (float(low), float(high)) if high > UNIFORM * low else None
+        # logarithms of areas, relative to the mean of the whole map, of which there may be only a part. They tell most
+        # maps apart without reading their tensors
+        low, high = np.quantile(column, [0.1, 0.9]) / self.n_components
+        if max(high, 0) - min(low, 0) <= np.log10(UNIFORM):
+            return None
+        area = log_area(torch.from_numpy(self.metric())).numpy()
+        low, middle, high = np.quantile(area, [0.1, 0.5, 0.9]) / self.n_components
+        # those of damaged tensors may be far apart
+        low, high = np.clip([low, high], middle - 9, middle + 9)
+        return float(10**low / per_length), float(10**middle / per_length), float(10**high / per_length)
 
     @property
     def _unit_name(self) -> str:

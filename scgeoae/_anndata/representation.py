@@ -94,11 +94,11 @@ def choose_representation(
         and layer is None
         and (followed := _followed(adata, basis, neighbors_key or "neighbors")) is not None
     ):
-        use_rep, n_pcs = followed[0], followed[1] if n_pcs is None else n_pcs
+        use_rep, n_pcs, source = followed[0], followed[1] if n_pcs is None else n_pcs, followed[2]
         if use_rep != components_slot(adata):
-            logg.warning(
-                f"using {'adata.X' if use_rep == 'X' else f'adata.obsm[{use_rep!r}]'}, because the neighbor graph or "
-                "the record in adata.uns says so; choose another with `use_rep`"
+            logg.info(
+                f"using {'adata.X' if use_rep == 'X' else f'adata.obsm[{use_rep!r}]'}, as recorded in "
+                f"adata.uns[{source!r}]; choose another with `use_rep`"
             )
         if use_rep == "X":
             n_pcs = None
@@ -156,23 +156,24 @@ def representation_of_graph(adata: AnnData, params: Any) -> tuple[str, int | Non
     return None if use_rep is None else (str(use_rep), n_pcs)
 
 
-def _followed(adata: AnnData, basis: str | None, neighbors_key: str) -> tuple[str, int | None] | None:
-    """Return the representation that Scanpy's embeddings follow, if it is recorded and still there.
+def _followed(adata: AnnData, basis: str | None, neighbors_key: str) -> tuple[str, int | None, str] | None:
+    """Return the representation that Scanpy's embeddings follow, and its record, if there is one and it is still there.
 
     It is recorded in ``uns[basis]``, where `scanpy.tl.tsne` writes it, or with the neighbor graph.
     """
-    own = {} if basis is None else recorded_params(adata, basis)
-    params = own if "perplexity" in own else recorded_params(adata, neighbors_key)
+    source = neighbors_key
+    if basis is not None and "perplexity" in recorded_params(adata, basis):
+        source = basis
+    params = recorded_params(adata, source)
     if params.get("use_rep") is None and params.get("n_pcs") is None:
         return None
     found = representation_of_graph(adata, params)
     if found is None or found == (components_slot(adata), None):
         return None
     use_rep, n_pcs = found
-    if use_rep == "X":
-        return found
     shape: tuple[int, ...] = getattr(adata.obsm.get(use_rep), "shape", ())
-    return found if len(shape) == 2 and (n_pcs or 0) <= shape[1] else None
+    is_there = use_rep == "X" or (len(shape) == 2 and (n_pcs or 0) <= shape[1])
+    return (use_rep, n_pcs, source) if is_there else None
 
 
 def recorded_params(adata: AnnData, name: str) -> Mapping[str, Any]:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.collections import LineCollection
 from matplotlib.legend import Legend
@@ -10,6 +11,7 @@ from scipy import sparse
 
 from .._arguments import checked_integer
 from ._canvas import box_of, draw_cells, finish, read_flat_map
+from ._notes import under
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,7 +29,7 @@ def broken_neighborhoods(
     color: str | Sequence[str] | None = None,
     max_edges: int = 2000,
     linewidth: float = 0.5,
-    edgecolor: Any = "black",
+    edgecolor: Any = None,
     alpha: float | None = None,
     outliers: bool = False,
     ax: Axes | None = None,
@@ -54,7 +56,8 @@ def broken_neighborhoods(
     max_edges
         Draw at most this many edges, the most stretched ones first. The legend gives the total.
     linewidth, edgecolor, alpha
-        Style of the lines. By default, the opacity falls from 0.6 to 0.15 as their number grows.
+        Style of the lines. By default, they have the color of text, and the opacity falls from 0.6 to 0.15 as their
+        number grows.
     outliers, ax, show, save, return_fig, **kwargs
         As in `scgeoae.pl.indicatrices`.
 
@@ -87,27 +90,34 @@ def broken_neighborhoods(
     if alpha is None:
         alpha = float(np.clip(30 / max(len(first), 1), 0.15, 0.6))
 
+    ink = plt.rcParams["text.color"]
+    if edgecolor is None:
+        edgecolor = ink
     drawn = draw_cells(m, box_of(m, outliers=outliers), ax=ax, ruler=False, color=color, **kwargs)
     for panel in drawn:
         # between the cells, which Scanpy draws at 1, and the rings
         panel.add_collection(LineCollection(segments, colors=[edgecolor], linewidths=linewidth, alpha=alpha, zorder=2))
-        panel.scatter(z[broken, 0], z[broken, 1], s=12, facecolors="none", edgecolors="black", linewidths=0.6, zorder=3)
+        panel.scatter(z[broken, 0], z[broken, 1], s=12, facecolors="none", edgecolors=[ink], linewidths=0.6, zorder=3)
         _say(panel, len(first), torn.nnz, int(broken.sum()), edgecolor)
-    return finish(drawn, f"broken_neighborhoods_{m.key}", show=show, save=save, return_fig=return_fig)
+    return finish(
+        drawn, f"broken_neighborhoods_{m.key}", ax=ax, style=kwargs, show=show, save=save, return_fig=return_fig
+    )
 
 
 def _say(panel: Axes, n_drawn: int, n_torn: int, n_broken: int, edgecolor: Any) -> None:
     """Add a legend of lines and rings below the axes, where it covers no cells and keeps Scanpy's legend."""
+    ink = plt.rcParams["text.color"]
     lines = f"{n_torn:,} torn edge{'' if n_torn == 1 else 's'}"
     if n_drawn < n_torn:
         lines += f", the {n_drawn:,} stretched most are drawn"
     rings = f"{n_broken:,} broken cell{'' if n_broken == 1 else 's'}"
     handles = [
         Line2D([], [], color=edgecolor, linewidth=1),
-        Line2D([], [], linestyle="none", marker="o", markersize=4, markerfacecolor="none", markeredgecolor="black"),
+        Line2D([], [], linestyle="none", marker="o", markersize=4, markerfacecolor="none", markeredgecolor=ink),
     ]
-    below: dict[str, Any] = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.06), "bbox_transform": panel.transAxes}
-    legend = Legend(panel, handles, [lines, rings], ncols=2, frameon=False, fontsize=8, **below)
+    below: dict[str, Any] = {"loc": "upper center", "bbox_to_anchor": (0.5, 0), "bbox_transform": under(panel)}
+    style: dict[str, Any] = {"ncols": 2, "frameon": False, "fontsize": 8, "borderpad": 0, "borderaxespad": 0}
+    legend = Legend(panel, handles, [lines, rings], **below, **style)
     panel.add_artist(legend)
     # otherwise a saved figure is cut off at the edge of the axes
     legend.set_clip_on(False)

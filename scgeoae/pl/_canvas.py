@@ -9,10 +9,15 @@ import matplotlib.pyplot as plt
 import scanpy as sc
 
 from .._anndata.map import read_map
-from ._scanpy import scatter
-from ._view import Box, add_ruler, data_box, set_view
+from ._labels import mend_labels
+from ._layout import make_room
+from ._ruler import add_ruler
+from ._scanpy import groups_in_panels, scatter
+from ._view import Box, data_box, set_view
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from anndata import AnnData
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -32,14 +37,23 @@ def read_flat_map(adata: AnnData, basis: str, caller: str) -> Map:
     return m
 
 
-def draw_cells(m: Map, box: Box, *, ax: Axes | None, ruler: bool, **kwargs: Any) -> list[Axes]:
-    """Draw the cells in a box of the map, with a scale bar if `ruler`, and return one axes for each color."""
+def draw_cells(
+    m: Map, box: Box, *, ax: Axes | None, ruler: bool, words: str | None = None, **kwargs: Any
+) -> list[Axes]:
+    """Draw the cells in a box of the map, with a scale bar if `ruler`, and return one axes for each color.
+
+    What the plot says in `words` is a second line of the label of the x-axis.
+    """
     unit = m.unit if ruler else None
     panels = scatter(m, ax=ax, **({"size": 40_000 / len(m.positions)} | kwargs))
-    for panel in panels:
-        set_view(panel, m.positions, box)
+    of_panels = groups_in_panels(m, len(panels), kwargs.get("color"), kwargs.get("groups"))
+    for panel, groups in zip(panels, of_panels, strict=True):
+        set_view(panel, m.positions, box, groups=groups)
+        mend_labels(panel, outline=kwargs.get("legend_fontoutline") is None)
+        if words is not None:
+            panel.set_xlabel(f"{panel.get_xlabel()}\n{words}")
         if unit is not None:
-            add_ruler(panel, unit, m.positions)
+            add_ruler(panel, unit, m.positions, below=ax is None)
     return panels
 
 
@@ -52,17 +66,23 @@ def finish(
     axes: list[Axes],
     name: str,
     *,
+    ax: Axes | None,
+    style: Mapping[str, Any] | None = None,
     show: bool | None,
     save: bool | str | Path | None,
     return_fig: bool | None,
 ) -> Axes | list[Axes] | Figure | None:
-    """Save and show the figure as Scanpy does.
+    """Make room around the panels, and save and show the figure as Scanpy does.
 
-    A string in `save` is appended to ``{figdir}/{name}``; a `Path` is used as it is. Returns the figure, without
-    showing it, if `return_fig`; None if it was shown; otherwise the axes.
+    A figure whose `ax` was given keeps its size. `style` has the keywords for Scanpy. A string in `save` is appended to
+    ``{figdir}/{name}``; a `Path` is used as it is. Returns the figure, without showing it, if `return_fig`; None if it
+    was shown; otherwise the axes.
     """
     # the whole figure, also if the axes are on a part of it
     figure = axes[0].figure.figure
+    if ax is None:
+        style = style or {}
+        make_room(axes, wspace=style.get("wspace"), hspace=style.get("hspace"))
     save = sc.settings.autosave if save is None else save
     if save:
         if isinstance(save, Path):

@@ -124,5 +124,7 @@ def curvature_heatmap(
         ax=ax,
         **kwargs,
     )
-    found = finish([panel], f"{kind}_curvature_heatmap_{m.key}", show=show, save=save, return_fig=return_fig)
+    found = finish(
+        [panel], f"{kind}_curvature_heatmap_{m.key}", ax=ax, style=kwargs, show=show, save=save, return_fig=return_fig
+    )
     return cast("Axes | Figure | None", found)

@@ -4,7 +4,6 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import matplotlib.pyplot as plt
 import numpy as np
 import torch
 from matplotlib.colors import Normalize, TwoSlopeNorm
@@ -14,7 +13,7 @@ from .._anndata.genes import measured_cells
 from .._runtime import default_torch_modes
 from ._canvas import finish, read_flat_map
 from ._heatmap import color_bound, heatmap
-from ._spacing import space_columns
+from ._panels import grid_of_axes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -116,13 +115,7 @@ def decoded_genes(
     at_cells = torch.cat([decoded(slice(None), part) for part in parts]).numpy()
     axes: list[Axes | None] = [ax]
     if ax is None and len(names) > 1:
-        width, height = plt.rcParams["figure.figsize"]
-        columns = min(ncols, len(names))
-        rows = -(-len(names) // columns)
-        figure, grid = plt.subplots(rows, columns, figsize=(1.1 * width * columns, height * rows), squeeze=False)
-        axes = list(grid.ravel())
-        for unused in grid.ravel()[len(names) :]:
-            figure.delaxes(unused)
+        axes = list(grid_of_axes(len(names), ncols))
     drawn = []
     for i, name in enumerate(names):
         values = at_cells[:, i]
@@ -147,6 +140,4 @@ def decoded_genes(
             **({"title": shown[i], "use_raw": False, "size": 15_000 / adata.n_obs} | kwargs),
         )
         drawn.append(panel)
-    if ax is None:
-        space_columns(drawn)
-    return finish(drawn, f"decoded_genes_{m.key}", show=show, save=save, return_fig=return_fig)
+    return finish(drawn, f"decoded_genes_{m.key}", ax=ax, style=kwargs, show=show, save=save, return_fig=return_fig)

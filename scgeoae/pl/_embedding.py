@@ -7,9 +7,11 @@ import numpy as np
 from .._anndata.map import read_map
 from .._arguments import check_found
 from ._canvas import finish
-from ._scanpy import drawn_dimensions
+from ._labels import mend_labels
+from ._ruler import add_ruler
+from ._scanpy import drawn_dimensions, groups_in_panels
 from ._scanpy import embedding as scatter
-from ._view import Box, add_ruler, data_box, fit_below, keep_labels_inside, outline_labels, set_view, set_view_3d
+from ._view import Box, data_box, set_view, set_view_3d
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
 
 # Scanpy's default size of the cells is for axes of this area, in square inches: those of a figure of default size.
 AREA = 4.96 * 3.696
+# With fewer cells than this, those of Scanpy's default size would cover each other and the border of the axes.
+FEW = 400
 
 
 def embedding(
@@ -44,8 +48,9 @@ def embedding(
     - Both axes have the same scale, so a circle in the data is not drawn as an ellipse.
     - A ruler shows how long a distance on the map is in the data (docs/distances.md).
     - A few cells far from the rest do not press the others into a corner. A note in a corner of the panel counts the
-      cells outside.
-    - Labels stand out from the cells. They and legends stay inside the figure, and small panels have smaller cells.
+      cells outside, and names groups that are all outside.
+    - Labels stand out from the cells. They and legends stay inside the figure. Cells are smaller in small panels, and
+      if there are fewer than 400.
     - Many cells are drawn as an image inside the vector file, which keeps it small.
 
     Parameters
@@ -119,41 +124,37 @@ def embedding(
     # axes in three dimensions do not cut off what lies beyond their limits
     solid_box = data_box(z, outliers=outliers) if is_solid else None
     hidden = None if solid_box is None else ~solid_box.holds(z)
-    unit, rulers = None, []
+    unit = None
     # on a projection, distances are too short
     if ruler and m.kind is not None and m.n_components == least:
         unit = m.unit._replace(per_length=m.unit.per_length / factor)
     panels = scatter(m, ax=ax, hidden=hidden, color=color, **kwargs)
     chosen = {name: kwargs[name] for name in ("components", "dimensions", "projection") if name in kwargs}
-    for panel, dimensions in zip(panels, drawn_dimensions(len(panels), m.n_components, **chosen), strict=True):
+    shown = drawn_dimensions(len(panels), m.n_components, **chosen)
+    of_panels = groups_in_panels(m, len(panels), color, kwargs.get("groups"))
+    for panel, dimensions, groups in zip(panels, shown, of_panels, strict=True):
         _fit_sizes(panel, len(z), kwargs)
         at = factor * z[:, dimensions]
         if solid_box is not None:
-            set_view_3d(panel, at, Box(*(end[dimensions] for end in solid_box)), unit)
+            set_view_3d(panel, at, Box(*(end[dimensions] for end in solid_box)), unit, groups=groups)
             continue
-        set_view(panel, at, data_box(at, outliers=outliers), fit=True)
-        keep_labels_inside(panel)
-        if kwargs.get("legend_fontoutline") is None:
-            outline_labels(panel)
+        set_view(panel, at, data_box(at, outliers=outliers), fit=True, groups=groups)
+        mend_labels(panel, outline=kwargs.get("legend_fontoutline") is None)
         if unit is not None:
-            rulers.append(add_ruler(panel, unit, at, below=True))
-    if rulers and ax is None:
-        fit_below(panels, rulers)
-    if not is_solid:
-        for panel in panels:
-            # again, if the panel is smaller now
-            keep_labels_inside(panel)
-    return finish(panels, m.key, show=show, save=save, return_fig=return_fig)
+            add_ruler(panel, unit, at, below=ax is None)
+    return finish(panels, m.key, ax=ax, style=kwargs, show=show, save=save, return_fig=return_fig)
 
 
 def _fit_sizes(panel: Axes, n: int, kwargs: dict[str, Any]) -> None:
-    """Make the cells smaller in a panel that is smaller than Scanpy's, unless their size was given."""
+    """Make few cells smaller, and those in a panel that is smaller than Scanpy's, unless their size was given."""
     size: Any = kwargs.get("size", kwargs.get("s"))
     is_solid = kwargs.get("projection") == "3d"
     if kwargs.get("scale_factor") is not None or np.ndim(size) or (size is not None and not is_solid):
         return
     extent = panel.get_window_extent()
-    ratio = min(extent.width * extent.height / panel.figure.figure.dpi**2 / AREA, 1) if size is None else 1
+    ratio = 1.0
+    if size is None:
+        ratio = min(extent.width * extent.height / panel.figure.figure.dpi**2 / AREA, 1) * min(n / FEW, 1)
     marks: list[Any] = list(panel.collections)
     for cells in marks:
         if is_solid:  # where Scanpy leaves the size to matplotlib, whatever their number

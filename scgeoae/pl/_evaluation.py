@@ -117,7 +117,9 @@ def evaluation(
         bar.ax.set_yticklabels(["worst", "best"], fontsize="small")
         bar.ax.set_ylabel("within a column", fontsize="x-small")
         bar.ax.tick_params(length=0)
-    return cast("Axes | Figure | None", finish([ax], f"evaluation_{key}", show=show, save=save, return_fig=return_fig))
+    return cast(
+        "Axes | Figure | None", finish([ax], f"evaluation_{key}", ax=ax, show=show, save=save, return_fig=return_fig)
+    )
 
 
 def _size(rows: list[str], names: list[str]) -> tuple[float, float]:
@@ -190,10 +192,12 @@ def _write_column(ax: Axes, column: int, values: NDArray[np.float64], oriented: 
     texts = {row: format(values[row], style).replace("e-0", "e-") for row in there.tolist()}
     best = texts[there[np.argmax(oriented[there])]] if len(there) > 1 else None
     for row in np.flatnonzero(~np.isfinite(values)).tolist():
-        ax.text(column, row, "–", ha="center", va="center", color="0.7")
+        ax.text(column, row, "–", ha="center", va="center", alpha=0.3)
+    # a column that is not compared has no color
+    ink = "black" if len(there) > 1 else plt.rcParams["text.color"]
     for row, text in texts.items():
         weight = "bold" if text == best else "normal"
-        ax.text(column, row, text, ha="center", va="center", fontsize="x-small", fontweight=weight)
+        ax.text(column, row, text, ha="center", va="center", color=ink, fontsize="x-small", fontweight=weight)
 
 
 def _format(values: NDArray[np.float64]) -> str:
@@ -215,8 +219,8 @@ def _draw_groups(ax: Axes, names: list[str]) -> None:
     for about, group in _groups(names):
         stop = start + len(group)
         if start:
-            ax.axvline(start - 0.5, color="white", linewidth=5)
-        ax.text((start + stop - 1) / 2, -0.6, about, ha="center", va="bottom", color="0.35", fontsize="small")
+            ax.axvline(start - 0.5, color=ax.get_facecolor(), linewidth=5)
+        ax.text((start + stop - 1) / 2, -0.6, about, ha="center", va="bottom", alpha=0.75, fontsize="small")
         start = stop
 
 

@@ -13,7 +13,6 @@ from .._runtime import default_torch_modes
 from ..geometry import inverse
 from ._canvas import box_of, draw_cells, finish, read_flat_map
 from ._labels import Label, add_labels, halo
-from ._spacing import space_columns
 from ._view import Box
 
 if TYPE_CHECKING:
@@ -135,7 +134,8 @@ def gene_compass(
         for i, members in enumerate(directions)
     ]
     color = groupby if color is None else color
-    drawn = draw_cells(m, box, ax=ax, ruler=ruler, color=color, **({"alpha": 0.3} | kwargs))
+    words = "arrow: gene rises, dashes: it falls"
+    drawn = draw_cells(m, box, ax=ax, ruler=ruler, words=words, color=color, **({"alpha": 0.3} | kwargs))
     ink = plt.rcParams["text.color"] if arrow_color is None else arrow_color
     needles = start + np.linspace(-TAIL, 1, 40)[:, None, None] * vectors
     for panel in drawn:
@@ -143,11 +143,8 @@ def gene_compass(
         for tip, end in zip(tips, needles[0], strict=True):
             panel.plot(*np.stack([start, end]).T, color=ink, linewidth=1, linestyle=(0, (2, 1.5)), alpha=0.6, zorder=5)
             panel.annotate("", tip, start, arrowprops={"shrinkA": 0, "shrinkB": 0} | style, zorder=6)
-        panel.set_xlabel(f"{panel.get_xlabel()}\narrow: gene rises, dashes: it falls")
         add_labels(panel, labels, needles.reshape(-1, 2))
-    if ax is None and "wspace" not in kwargs:
-        space_columns(drawn)
-    return finish(drawn, f"gene_compass_{m.key}", show=show, save=save, return_fig=return_fig)
+    return finish(drawn, f"gene_compass_{m.key}", ax=ax, style=kwargs, show=show, save=save, return_fig=return_fig)
 
 
 def _directions(vectors: np.ndarray) -> list[list[int]]:

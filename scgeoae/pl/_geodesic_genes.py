@@ -129,7 +129,9 @@ def geodesic_genes(
     for i in in_trends:
         trends.plot(distance, values[:, i], label=shown[i], linewidth=1.4)
     trends.set_ylabel("expression\n(units of X)")
-    trends.set_title(f"{path.source} → {path.target}", fontsize="medium")
+    title = trends.set_title(f"{path.source} → {path.target}", fontsize="medium")
+    if title.get_window_extent().width > trends.bbox.width:
+        title.set_text(f"{path.source} →\n{path.target}")
     trends.legend(
         loc="center left", bbox_to_anchor=(1, 0.5), frameon=False, fontsize="x-small", handlelength=1, labelspacing=0.3
     )
@@ -147,7 +149,7 @@ def geodesic_genes(
     bar = figure.colorbar(image, cax=heat.inset_axes([1.03, 0, 0.03, min(1.0, 1.2 / rows)]), ticks=[0, 1])
     bar.ax.set_yticklabels(["lowest", "highest"], fontsize="x-small")
     bar.ax.tick_params(length=0, pad=2)
-    found = finish([trends, heat], "geodesic_genes", show=show, save=save, return_fig=return_fig)
+    found = finish([trends, heat], "geodesic_genes", ax=None, show=show, save=save, return_fig=return_fig)
     return cast("list[Axes] | Figure | None", found)
 
 

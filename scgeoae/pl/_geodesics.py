@@ -9,7 +9,6 @@ from scipy.spatial import cKDTree
 from .._arguments import as_list
 from ._canvas import box_of, draw_cells, finish, read_flat_map
 from ._labels import Label, add_labels, halo
-from ._spacing import space_columns
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -96,7 +95,8 @@ def geodesics(
         msg = "Expected `paths` to be a result of sg.tl.geodesic, or a list of results."
         raise ValueError(msg)
     box = box_of(m, outliers=outliers)
-    drawn = draw_cells(m, box, ax=ax, ruler=ruler, color=color, **({"alpha": 0.4} | kwargs))
+    words = f"lengths along the surface,\nin {m.unit.name}"
+    drawn = draw_cells(m, box, ax=ax, ruler=ruler, words=words, color=color, **({"alpha": 0.4} | kwargs))
     ink = plt.rcParams["text.color"] if line_color is None else line_color
     lines = [path.coordinates for path in several]
     if straight:
@@ -109,11 +109,8 @@ def geodesics(
             panel.scatter(x, y, s=18, color=[ink], edgecolors=[panel.get_facecolor()], linewidths=0.8, zorder=6)
             if straight:
                 panel.plot(x, y, color=ink, linewidth=0.8, linestyle=":", zorder=4)
-        panel.set_xlabel(f"{panel.get_xlabel()}\nlengths in {m.unit.name}")
         add_labels(panel, labels, np.concatenate(lines))
-    if ax is None and "wspace" not in kwargs:
-        space_columns(drawn)
-    return finish(drawn, f"geodesics_{m.key}", show=show, save=save, return_fig=return_fig)
+    return finish(drawn, f"geodesics_{m.key}", ax=ax, style=kwargs, show=show, save=save, return_fig=return_fig)
 
 
 def _ends(paths: Sequence[Path2D]) -> list[Label]:

@@ -12,14 +12,9 @@ from scipy.spatial import cKDTree
 
 from .._arguments import checked_integer
 from ._canvas import box_of, draw_cells
+from ._layout import attach_color_bar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from numpy.typing import NDArray
-
-    # the forms that Scanpy accepts
-    Bound = float | str | Callable[[NDArray[Any]], float]
     from collections.abc import Callable
 
     from matplotlib.axes import Axes
@@ -29,6 +24,9 @@ if TYPE_CHECKING:
 
     from .._anndata.map import Map
     from ._view import Box
+
+    # the forms that Scanpy accepts
+    Bound = float | str | Callable[[NDArray[Any]], float]
 
 
 def color_bound(bound: Bound, values: NDArray[Any]) -> float:
@@ -74,7 +72,8 @@ def heatmap(
         # the last pixels reach beyond the edge of the view
         panel.set(xlim=view[0], ylim=view[1])
     if label is not None:
-        panel.figure.colorbar(ScalarMappable(scale, cmap), ax=panel, label=label, extend=extend, fraction=0.05)
+        bar = panel.figure.colorbar(ScalarMappable(scale, cmap), ax=panel, label=label, extend=extend, fraction=0.05)
+        attach_color_bar(panel, bar)
     return panel
 
 

@@ -10,7 +10,7 @@ from .._arguments import check_option, checked_integer
 from .._runtime import default_torch_modes
 from ..geometry import indicatrix_axes
 from ._canvas import box_of, draw_cells, finish
-from ._panels import keep_last_legend, make_room, parts_of, row_of_axes
+from ._panels import keep_last_legend, parts_of, row_of_axes
 from ._tissot import (
     MAX_OUTLINES,
     MAX_TILES,
@@ -155,7 +155,7 @@ def indicatrices(
     if edgecolor is None:
         edgecolor = plt.rcParams["text.color"]
 
-    drawn, legends = [], []
+    drawn = []
     rows = zip(parts, ellipses, all_sizes, row_of_axes(len(parts), ax), strict=True)
     for (m, _, style), unscaled, sizes, row_ax in rows:
         are_drawn = where != "data" or n_tiles is not None or not sizes.are_one
@@ -171,13 +171,12 @@ def indicatrices(
                 )
             if legend:
                 words, diameter = sizes.in_words(are_drawn=are_drawn), 2 * radius * sizes.median
-                legends.append(add_legend(panel, words, diameter, linewidth=width, edgecolor=edgecolor))
+                add_legend(panel, words, diameter, linewidth=width, edgecolor=edgecolor)
             drawn.append(panel)
     if len(parts) > 1:
         keep_last_legend(drawn)
-    if ax is None and legends:
-        make_room(drawn[0].figure.figure, [box.get_window_extent() for box in legends])
-    return finish(drawn, f"indicatrices_{'_'.join(maps)}", show=show, save=save, return_fig=return_fig)
+    name = f"indicatrices_{'_'.join(maps)}"
+    return finish(drawn, name, ax=ax, style=kwargs, show=show, save=save, return_fig=return_fig)
 
 
 def _places(maps: dict[str, Map], boxes: dict[str, Box], where: str, n_tiles: int | None) -> dict[str, Places]:

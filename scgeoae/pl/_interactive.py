@@ -48,7 +48,7 @@ def interactive(
         Annotated data with the map.
     color
         Columns of `obs`, in the colors that Scanpy gives them, or genes. The first is shown at the start. In a
-        notebook, you can choose all other columns and genes in the view.
+        notebook, you can choose all other columns and genes in the view, also columns that you add later.
     basis
         Name of the map, of two dimensions. With a list, such as ``["geoae", "umap"]``, the others are shown beside the
         first, which is the one whose metric you see at the mouse. They may be any embeddings; those on which
@@ -69,7 +69,8 @@ def interactive(
 
     ``selection`` : (m,) int
         Row numbers of the selected cells, in ascending order. You can set it, also to one boolean for each cell. With
-        ``view.observe(function, "selection")``, the function is called when it changes.
+        ``view.observe(function, "selection")``, the function is called when it changes. If cells were removed from
+        `adata` or reordered in the meantime, reading it logs a warning, because the rows no longer fit.
     ``to_html(path)``
         Write the view to one file, which opens in a browser without a server or a network. The page computes
         everything itself with the decoder. It has the expression of `color` and `genes` as measured, and that of other
@@ -114,7 +115,7 @@ def interactive(
         msg = f"`use_raw` asks for adata.raw, but {problem}; leave it out."
         raise ValueError(msg)
     height = checked_integer(height, "height", MIN_HEIGHT)
-    scene = Scene(maps, colors, named, Measured(adata, use_raw, layer), height)
+    scene = Scene(maps, colors, named, Measured(adata, use_raw, layer), height, adata.obs_names)
     scene.check_genes()
     if find_spec("anywidget") is None:
         scene.payload(kernel=False)

@@ -10,7 +10,8 @@ from .._anndata.slots import Slots
 from .._runtime import default_torch_modes
 from ._canvas import finish
 from ._heatmap import color_bound, heatmap
-from ._panels import make_room, parts_of, row_of_axes
+from ._layout import attach_color_bar
+from ._panels import parts_of, row_of_axes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
     from matplotlib.axes import Axes
-    from matplotlib.colorbar import Colorbar
     from matplotlib.colors import Normalize
     from matplotlib.figure import Figure
     from torch import Tensor
@@ -131,11 +131,9 @@ def jacobian_heatmap(
         )
         for (m, s, style), name, row_ax in zip(parts, names, row_of_axes(len(parts), ax), strict=True)
     ]
-    bar = _add_color_bar(drawn, scale, cmap)
-    if ax is None:
-        make_room(drawn[0].figure.figure, [bar.ax.get_tightbbox()])
-    maps = dict.fromkeys(part.m.key for part in parts)
-    return finish(drawn, f"jacobian_heatmap_{'_'.join(maps)}", show=show, save=save, return_fig=return_fig)
+    _add_color_bar(drawn, scale, cmap)
+    name = f"jacobian_heatmap_{'_'.join(dict.fromkeys(part.m.key for part in parts))}"
+    return finish(drawn, name, ax=ax, style=kwargs, show=show, save=save, return_fig=return_fig)
 
 
 def _log_area_of(m: Map, side: Side) -> Callable[[Tensor], Tensor]:
@@ -144,7 +142,7 @@ def _log_area_of(m: Map, side: Side) -> Callable[[Tensor], Tensor]:
     return lambda z: area(m.model.metric_of(side, z))
 
 
-def _add_color_bar(panels: list[Axes], scale: Normalize, cmap: Any) -> Colorbar:
+def _add_color_bar(panels: list[Axes], scale: Normalize, cmap: Any) -> None:
     """Add one bar for all panels, with its ticks in words."""
     ticks = scale.inverse(np.linspace(0, 1, 5))
     bar = panels[-1].figure.colorbar(
@@ -159,4 +157,4 @@ def _add_color_bar(panels: list[Axes], scale: Normalize, cmap: Any) -> Colorbar:
     )
     sizes = [f"{10 ** abs(tick):.2g}× {'smaller' if tick < 0 else 'larger'}" for tick in ticks]
     bar.set_ticklabels([*sizes[:2], "as it looks", *sizes[3:]])
-    return bar
+    attach_color_bar(panels[-1], bar)

@@ -8,6 +8,8 @@ import numpy as np
 from matplotlib.patheffects import withStroke
 from scipy.spatial import cKDTree
 
+from ._notes import ground_of
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -38,8 +40,23 @@ class Label(NamedTuple):
 
 
 def halo(ax: Axes, width: float = 2.0) -> list[AbstractPathEffect]:
-    """Return a margin in the color of the background, which sets lines and text off from the cells."""
-    return [withStroke(linewidth=width, foreground=ax.get_facecolor())]
+    """Return a margin in the color of the ground, which sets lines and text off from cells of all colors."""
+    return [withStroke(linewidth=width, foreground=ground_of(ax))]
+
+
+def mend_labels(ax: Axes, *, outline: bool) -> None:
+    """Move Scanpy's labels inside that reach beyond the border of the axes, and if `outline`, set them off."""
+    border = ax.get_window_extent()
+    for label in ax.texts:
+        if outline:
+            label.set_path_effects(halo(ax, 1.5))
+        extent = label.get_window_extent()
+        low, high = np.subtract(border.min, extent.min), np.subtract(border.max, extent.max)
+        # to the left and down only if there is room for it
+        shift = np.clip(0, low + 2, np.maximum(high - 2, low + 2))
+        if shift.any():
+            x, y = ax.transData.inverted().transform(ax.transData.transform(label.get_position()) + shift)
+            label.set_position((x, y))
 
 
 def add_labels(ax: Axes, labels: Sequence[Label], avoid: NDArray[Any]) -> None:

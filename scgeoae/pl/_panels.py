@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import matplotlib.pyplot as plt
-from matplotlib.transforms import Bbox
+import numpy as np
+from matplotlib.gridspec import SubplotParams
 
 from .._anndata.slots import SIDES
 from .._arguments import check_option
@@ -16,14 +17,13 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-    from matplotlib.transforms import BboxBase
 
     from .._anndata.map import Map
     from .._anndata.slots import Side
 
-MARGIN = 0.08
-"""Inches between what lies outside the axes and the edge of the figure."""
+
+# Gaps between panels across and down, as shares of their width and height.
+GAPS = np.array([0.12, 0.3])
 
 
 class Part(NamedTuple):
@@ -81,9 +81,23 @@ def row_of_axes(n_panels: int, ax: Axes | None) -> list[Axes | None]:
     """Return the axes for a row of panels. A single one is `ax`, where None means a new one."""
     if n_panels == 1:
         return [ax]
-    width, height = plt.rcParams["figure.figsize"]
-    _, axes = plt.subplots(1, n_panels, figsize=(n_panels * width, height), gridspec_kw={"wspace": 0.12})
-    return list(axes)
+    return list(grid_of_axes(n_panels, n_panels))
+
+
+def grid_of_axes(n_panels: int, n_columns: int) -> list[Axes]:
+    """Return the axes of a new figure, row by row. Each is as large as a figure with a single one makes it."""
+    size, at = np.array(plt.rcParams["figure.figsize"]), SubplotParams()
+    shape = np.array([min(n_columns, n_panels), -(-n_panels // n_columns)])
+    low, high = np.array([at.left, at.bottom]), np.array([at.right, at.top])
+    # relative to the size of a figure with a single one
+    whole = 1 + (shape - 1) * (high - low) * (1 + GAPS)
+    edges = dict(zip(("left", "bottom", "right", "top"), [*low / whole, *1 - (1 - high) / whole], strict=True))
+    spacing = dict(zip(("wspace", "hspace"), GAPS, strict=True))
+    figure, grid = plt.subplots(*shape[::-1], figsize=size * whole, gridspec_kw=edges | spacing, squeeze=False)
+    axes = list(grid.ravel())
+    for unused in axes[n_panels:]:
+        figure.delaxes(unused)
+    return axes[:n_panels]
 
 
 def keep_last_legend(panels: list[Axes]) -> None:
@@ -91,19 +105,3 @@ def keep_last_legend(panels: list[Axes]) -> None:
     for panel in panels[:-1]:
         if (legend := panel.get_legend()) is not None:
             legend.remove()
-
-
-def make_room(figure: Figure, extents: Sequence[BboxBase | None]) -> None:
-    """Make a figure larger where `extents`, in pixels, come near its lower or right edge or reach beyond it.
-
-    All axes stay as large as they are.
-    """
-    taken = Bbox.union([extent for extent in extents if extent is not None])
-    width, height = figure.get_size_inches()
-    right = max(taken.x1 / figure.dpi + MARGIN - width, 0)
-    below = max(MARGIN - taken.y0 / figure.dpi, 0)
-    for ax in figure.axes:
-        x, y, across, up = ax.get_position(original=True).bounds
-        wider, higher = width / (width + right), height / (height + below)
-        ax.set_position((x * wider, y * higher + below / (height + below), across * wider, up * higher))
-    figure.set_size_inches(width + right, height + below)

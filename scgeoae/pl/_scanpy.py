@@ -6,7 +6,6 @@ import warnings
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import scanpy as sc
@@ -14,10 +13,10 @@ from anndata import AnnData
 
 from .._anndata.columns import obs_column
 from .._arguments import as_list
+from ._layout import attach_color_bar
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.colorbar import Colorbar
     from numpy.typing import NDArray
 
     from .._anndata.map import Map
@@ -74,9 +73,7 @@ def embedding(
     for panel in axes:
         for mark in panel.collections:
             if mark.colorbar is not None:
-                _attach_color_bar(panel, mark.colorbar)
-    if ax is None:
-        _fit_legends(axes)
+                attach_color_bar(panel, mark.colorbar)
     return axes
 
 
@@ -101,46 +98,21 @@ def drawn_dimensions(
     return [chosen[i % len(chosen)].tolist() for i in range(n_panels)]
 
 
-def _attach_color_bar(panel: Axes, color_bar: Colorbar) -> None:
-    """Keep a color bar beside the panel, as high or as wide, when the panel takes the shape of the map."""
-    bar, find = color_bar.ax, color_bar.ax.get_axes_locator()
-    slot, own = panel.get_position(original=True), bar.get_position(original=True)
-
-    def place(axes: Any, renderer: Any) -> Any:
-        at = panel.get_position()
-        if color_bar.orientation == "vertical":
-            x = at.x1 + own.x0 - slot.x1 if own.x0 > slot.x0 else at.x0 + own.x0 - slot.x0
-            axes.set_position((x, at.y0, own.width, at.height))
-        else:
-            y = at.y1 + own.y0 - slot.y1 if own.y0 > slot.y0 else at.y0 + own.y0 - slot.y0
-            axes.set_position((at.x0, y, at.width, own.height))
-        return find(axes, renderer)
-
-    bar.set_axes_locator(place)
+def groups_in_panels(m: Map, n_panels: int, color: Any = None, groups: Any = None) -> list[pd.Series | None]:
+    """Return the groups by which each panel of `scanpy.pl.embedding` colors the cells, or None for numbers."""
+    colors = as_list(color)
+    columns = [_groups(m, name, groups) for name in colors]
+    # each color has equally many panels, side by side
+    return [columns[i * len(colors) // n_panels] for i in range(n_panels)]
 
 
-def _fit_legends(axes: list[Axes]) -> None:
-    """Make the panels as much narrower as it takes for the legends to end before the next panel and the figure do.
-
-    Scanpy leaves them little room: they lie over the panel to the right, and a saved figure cuts them off.
-    """
-    figure = axes[0].figure.figure
-    excess = 0.0
-    for panel in axes:
-        legend = panel.get_legend()
-        if legend is None:
-            continue
-        slot, extent = panel.get_position(original=True), legend.get_window_extent()
-        extent = extent.transformed(figure.transFigure.inverted())
-        to_the_right = [other.get_position(original=True).x0 for other in axes]
-        # a label of the vertical axis takes about two lines
-        gap = 2 * plt.rcParams["font.size"] / 72 / figure.get_figwidth()
-        ends = [x0 - gap for x0 in to_the_right if x0 > slot.x1]
-        excess = max(excess, extent.x1 - min([*ends, 0.995]))
-    if excess > 0:
-        for panel in axes:
-            slot = panel.get_position(original=True)
-            panel.set_position((slot.x0, slot.y0, max(slot.width - excess, slot.width / 2), slot.height))
+def _groups(m: Map, name: Any, chosen: Any) -> pd.Series | None:
+    if name is None or name not in m.adata.obs:
+        return None
+    column = obs_column(m.adata, name)
+    if pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column):
+        return None
+    return column if chosen is None else column.where(column.isin(as_list(chosen)))
 
 
 def _check_in_place(kwargs: dict[str, Any]) -> None:

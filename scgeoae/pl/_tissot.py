@@ -11,10 +11,10 @@ from matplotlib.collections import EllipseCollection
 from matplotlib.font_manager import FontProperties
 from matplotlib.offsetbox import AnchoredOffsetbox, AuxTransformBox, HPacker, TextArea
 from matplotlib.patches import Ellipse
-from matplotlib.transforms import ScaledTranslation
 from scipy.spatial import cKDTree
 
 from ..geometry.metric import eigenvalues
+from ._notes import under
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -183,7 +183,7 @@ def add_outlines(ax: Axes, centers: NDArray[Any], axes: NDArray[Any], **style: A
     ax.add_collection(ellipses)
 
 
-def add_legend(ax: Axes, words: str, diameter: float, *, linewidth: float, edgecolor: Any) -> AnchoredOffsetbox:
+def add_legend(ax: Axes, words: str, diameter: float, *, linewidth: float, edgecolor: Any) -> None:
     """Write `words` below the axes, next to a circle of `diameter`, a length on the map."""
     font = FontProperties(size="x-small")
     circle = AuxTransformBox(ax.transData)
@@ -192,19 +192,19 @@ def add_legend(ax: Axes, words: str, diameter: float, *, linewidth: float, edgec
     room = ax.get_window_extent().width * 72 / ax.figure.dpi - in_points(ax, diameter) - GAP
     lines = textwrap.wrap(words, max(int(room / (0.56 * font.get_size_in_points())), 20))
     text = TextArea("\n".join(lines), textprops={"fontproperties": font})
-    label = float(ax.xaxis.label.get_fontsize()) + ax.xaxis.labelpad
     box = AnchoredOffsetbox(
         "upper left",
         child=HPacker(children=[circle, text], align="center", pad=0, sep=GAP),
         bbox_to_anchor=(0, 0),
-        bbox_transform=ax.transAxes + ScaledTranslation(0, -(label + GAP) / 72, ax.figure.dpi_scale_trans),
+        bbox_transform=under(ax),
         pad=0,
         borderpad=0,
         frameon=False,
     )
     box.set_gid("indicatrices")
     ax.add_artist(box)
-    return box
+    # or a saved figure is cut off at the edge of the axes
+    box.set_clip_on(False)
 
 
 def in_points(ax: Axes, length: float) -> float:

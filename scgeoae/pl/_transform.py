@@ -5,9 +5,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ._canvas import finish, read_flat_map
+from ._labels import mend_labels
+from ._ruler import add_ruler
 from ._scanpy import MAX_VECTOR_MARKS, scatter
-from ._spacing import space_columns
-from ._view import add_ruler, data_box, set_view
+from ._view import data_box, set_view
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -88,6 +89,7 @@ def transform(
     drawn = scatter(new, ax=ax, color=color, **kwargs)
     for panel in drawn:
         set_view(panel, both, box)
+        mend_labels(panel, outline=kwargs.get("legend_fontoutline") is None)
         x, y = z.T
         panel.scatter(
             x,
@@ -103,7 +105,5 @@ def transform(
             panel.scatter(x, y, s=30, facecolors="none", edgecolors=[outlier_color], linewidths=0.6, zorder=3)
             panel.set_xlabel(f"{panel.get_xlabel()}\n○ {is_outlier.sum():,} of {len(z_new):,} new cells are outliers")
         if unit is not None:
-            add_ruler(panel, unit, both)
-    if ax is None and "wspace" not in kwargs:
-        space_columns(drawn)
-    return finish(drawn, f"transform_{m.key}", show=show, save=save, return_fig=return_fig)
+            add_ruler(panel, unit, both, below=ax is None)
+    return finish(drawn, f"transform_{m.key}", ax=ax, style=kwargs, show=show, save=save, return_fig=return_fig)

@@ -8,7 +8,7 @@ import torch
 from scanpy import logging as logg
 
 from .._anndata.columns import obs_labels
-from .._anndata.evaluation import checked_table_key, find_bases, own_map, read_maps
+from .._anndata.evaluation import checked_table_key, find_bases, made_from, maps_with_model, read_maps
 from .._anndata.map import read_map
 from .._anndata.representation import choose_representation
 from .._anndata.results import named_scores
@@ -125,7 +125,8 @@ def evaluate(
     use_rep
         The representation to compare with: a key of ``adata.obsm``, or ``"X"`` for all genes of X, or with `layer` of
         that layer. Sparse matrices are read in blocks of rows and never become dense as a whole. Default: what the
-        first `basis` from `scgeoae.tl.geoae` was made from, unless `n_pcs` or `layer` is given; else as in
+        first `basis` that has a model was made from, or ``"geoae"`` if `basis` is not given (a warning names maps that
+        were made from another matrix), unless `n_pcs` or `layer` is given; without such a map as in
         `scgeoae.tl.geoae`.
     n_pcs
         Use only the first `n_pcs` columns of the representation.
@@ -224,9 +225,17 @@ def evaluate(
     n_sample = checked_integer(n_sample, "n_sample", MIN_SAMPLE)
     labels = None if groupby is None else _labels(adata, groupby)
     unusable = _unusable(labels, groupby)
-    own = own_map(adata, bases) if use_rep is None and n_pcs is None and layer is None else None
-    if own is not None:
-        representation = own.representation
+    own = maps_with_model(adata, bases) if use_rep is None and n_pcs is None and layer is None else []
+    if own:
+        if basis is None:
+            own.sort(key=lambda m: m.key != "geoae")
+        representation = own[0].representation
+        if others := [m.key for m in own if made_from(m) != made_from(own[0])]:
+            logg.warning(
+                f"comparing all embeddings with {representation.name}, from which {own[0].key!r} was made; "
+                f"{', '.join(map(repr, others))} was made from another matrix, so choose one with `use_rep` if you "
+                "mean another"
+            )
     else:
         representation = choose_representation(adata, use_rep=use_rep, n_pcs=n_pcs, layer=layer)
     if basis is None:

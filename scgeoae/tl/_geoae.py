@@ -191,13 +191,13 @@ def geoae(
         higher value wider neighborhoods. Useful values are 10 to 50.
     equal_room
         How evenly cells share the map, from 0 to 1 (docs/regularizers.md). At 0, the default, groups that are dense in
-        the data are dense on the map, and the map has one scale. At 1, each cell gets about the same room, as on a
-        UMAP: small shapes are still preserved, but not lengths. The same length on the map is a shorter one in the data
-        where cells are dense; ``obs["{key}_log_area"]`` tells by how much. In between, cells are spaced more evenly
-        within groups, and up to about 0.75 lengths are preserved almost as well as at 0. It changes the refinement,
-        which must not be skipped: the kernels of t-SNE's divergence go from local widths to one width for all cells,
-        ``"conformal"`` replaces this share of ``"isometric"``, and distances between far cells are fitted that much
-        less. Not for ``"volume"`` and ``"unit_isometric"``, which preserve areas.
+        the data are dense on the map, and the map has one scale. At 1, cells share the map much more evenly, if not
+        quite as on a UMAP: small shapes are still preserved, but not lengths. The same length on the map is a shorter
+        one in the data where cells are dense; ``obs["{key}_log_area"]`` tells by how much. In between, cells are spaced
+        more evenly within groups, and up to about 0.75 small steps keep one length everywhere. It changes the
+        refinement, which must not be skipped: the kernels of t-SNE's divergence go from local widths to one width for
+        all cells, ``"conformal"`` replaces this share of ``"isometric"``, and distances between far cells are fitted
+        that much less. Not for ``"volume"`` and ``"unit_isometric"``, which preserve areas.
     noise
         Standard deviation of the noise added to a cell before it is encoded, in units of the standardized
         representation. It keeps the encoder from memorizing cells, so that new cells find their place. Default: 0.25

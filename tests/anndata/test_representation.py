@@ -241,11 +241,11 @@ def test_what_is_followed_is_said(reduced, caplog):
     for use_rep, is_said in (("X_harmony", True), ("X_pca", False)):
         caplog.clear()
         sc.pp.neighbors(adata, use_rep=use_rep)
-        with caplog.at_level("WARNING", logger=sc.settings._root_logger.name):
+        with sc.settings.verbosity.override("info"):
             sc.settings._root_logger.addHandler(caplog.handler)
             choose_representation(adata, use_rep=None, n_pcs=None, layer=None)
             sc.settings._root_logger.removeHandler(caplog.handler)
-        assert ("using adata.obsm['X_harmony']" in caplog.text) == is_said
+        assert ("using adata.obsm['X_harmony'], as recorded in adata.uns['neighbors']" in caplog.text) == is_said
 
 
 def test_a_graph_without_a_record_of_what_it_is_of_is_not_followed(reduced):

@@ -251,6 +251,57 @@ def test_three_dimensions_have_one_scale(cells):
     assert [text.get_text() for text in whole.texts] == []
 
 
+def notes(ax):
+    return [note.txt.get_text() for note in ax.artists if isinstance(note, AnchoredText)]
+
+
+def with_rare_types(cells, names):
+    """The cells with a category more for each name, in turns for the four cells that are far away."""
+    adata = cells.copy()
+    adata.obs["type"] = adata.obs["group"].cat.add_categories([*names, "$unused$"])
+    for i in range(4):
+        adata.obs.iloc[i, adata.obs.columns.get_loc("type")] = names[i % len(names)]
+    return adata
+
+
+@for_each("names", [["$rare$"], ["a", "b"], ["a", "b", "c", "d"]])
+def test_groups_that_are_all_outside_are_named(cells, names):
+    adata = with_rare_types(cells, names)
+    words = {1: "$rare$", 2: "a and b", 4: "a, b, c and 1 more groups"}[len(names)]
+    ax = sg.pl.embedding(adata, "umap", color="type", legend_loc="on data", show=False)
+    (note,) = notes(ax)
+    # as it is, and not as a formula
+    assert note.replace("\n", " ").endswith(f"outside: all of {words}")
+    # no label where none of its cells are
+    assert {text.get_text() for text in ax.texts} == {*GROUPS}
+    for color, groups in ((None, None), ("half", None), ("symbol_0", None), ("type", GROUPS)):
+        adata.obs["symbol_0"] = np.arange(400)
+        (note,) = notes(sg.pl.embedding(adata, "umap", color=color, groups=groups, show=False))
+        assert note.endswith(" cells outside")
+    whole = sg.pl.embedding(adata, "umap", color="type", legend_loc="on data", outliers=True, show=False)
+    assert notes(whole) == []
+    assert {text.get_text() for text in whole.texts} == {*GROUPS, *names}
+
+
+def test_each_panel_names_its_own_groups(cells):
+    adata = with_rare_types(cells, ["rare"])
+    drawn = sg.pl.embedding(adata, "umap", color=["half", "type"], dimensions=[(0, 1), (1, 0)], show=False)
+    named = ["rare" in " ".join(notes(ax)) for ax in drawn]
+    # Scanpy draws one panel for each where there are as many colors as pairs of dimensions
+    assert named == [False, True]
+    drawn = sg.pl.embedding(adata, "umap", color=["type", "half"], components=["1,2", "2,1", "1,2"], show=False)
+    titles = [ax.get_title() for ax in drawn]
+    assert ["rare" in " ".join(notes(ax)) for ax in drawn] == [title.startswith("type") for title in titles]
+    (solid,) = sg.pl.embedding(adata, "solid", color="type", projection="3d", show=False).texts
+    assert solid.get_text().replace("\n", " ").endswith("outside: all of rare")
+
+
+def test_few_cells_are_not_huge(cells):
+    sizes = [sg.pl.embedding(cells[:n], "umap", show=False).collections[0].get_sizes()[0] for n in (1, 40, 200, 400)]
+    np.testing.assert_allclose(sizes[:3], sizes[3], rtol=0.3)
+    assert sg.pl.embedding(cells[:40], "umap", size=900, show=False).collections[0].get_sizes()[0] == 900
+
+
 def test_edges_of_the_box_are_in_units_of_the_data(small):
     sg.tl.geoae(small, n_components=3, n_steps=20, hidden=(8,), progress_bar=False)
     ax = sg.pl.embedding(small, projection="3d", show=False)
@@ -284,10 +335,25 @@ def test_three_bars_where_the_scale_varies(small, monkeypatch):
         assert len(lengths) == n_bars
     monkeypatch.setattr(maps, "UNIFORM", 1.0)
     text, lengths = bars(sg.pl.embedding(small, show=False))
-    assert text[1:] == ["where enlarged", "typical", "where reduced"]
+    assert text[1:] == ["for small steps", "where enlarged", "typical", "where reduced"]
     said = float(text[0].split()[1])
-    # the bar in the middle is the ruler of the whole map
-    expected = said * sg.get.scores(small)["chord"] * middle / np.array([low, middle, high])
+    # each is as long as the length in the data is drawn there, along the surface
+    np.testing.assert_allclose(lengths, said / np.array([low, middle, high]), rtol=0.03)
+    text, lengths = bars(sg.pl.embedding(small, scale_factor=10, show=False))
+    said = float(text[0].split()[1])
+    np.testing.assert_allclose(lengths, 10 * said / np.array([low, middle, high]), rtol=0.03)
+
+
+def test_ruler_of_a_part_of_the_map_is_that_of_the_part(small):
+    sg.tl.geoae(small, equal_room=1, n_steps=60, hidden=(16,), progress_bar=False)
+    # the scale varies over the map, and hardly over a tenth of the cells
+    small.obsm["geoae_metric"] *= np.linspace(1, 100, small.n_obs)[:, None].astype(np.float32)
+    area = np.linalg.det(sg.get.metric_tensors(small).astype(float)) ** 0.5
+    small.obs["geoae_log_area"] = np.log10(area / area.mean())
+    part = small[np.argsort(area)[:6]].copy()
+    text, lengths = bars(sg.pl.embedding(part, show=False))
+    scale = 10 ** np.quantile(np.log10(np.sort(area)[:6]) / 2, [0.1, 0.5, 0.9])
+    expected = float(text[0].split()[1]) / scale
     np.testing.assert_allclose(lengths, expected, rtol=0.03)
 
 

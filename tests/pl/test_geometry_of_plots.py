@@ -5,8 +5,10 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from scgeoae.pl._notes import hidden_in_corners
+from scgeoae.pl._ruler import round_length
 from scgeoae.pl._tissot import occupied_tiles, places_on_grid
-from scgeoae.pl._view import data_box, hidden_in_corners, round_length
+from scgeoae.pl._view import data_box
 
 
 @given(st.floats(1e-12, 1e12))

@@ -18,12 +18,6 @@ from .ink import measure_ink
 DRAWN = {"n_tiles": 9}  # also where all are circles of one size
 
 
-@pytest.fixture(scope="module")
-def both(fitted):
-    """A map and a UMAP with its distortion. Do not change: take a copy."""
-    return sg.tl.distortion(fitted, basis="umap", method="laplacian", copy=True)
-
-
 def ellipses(ax) -> EllipseCollection:
     (collection,) = [c for c in ax.collections if isinstance(c, EllipseCollection)]
     return collection

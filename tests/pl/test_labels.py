@@ -122,7 +122,7 @@ def test_lengths_and_ends_of_geodesics_are_readable(fitted, paths, size, n_paths
     # an end that is shared is named once
     lengths = [f"{path.length:.3g} units\n(straight: {path.straight_length:.3g})" for path in paths[:n_paths]]
     assert sorted(written(ax)) == sorted([*lengths, *{n for p in paths[:n_paths] for n in (p.source, p.target)}])
-    assert ax.get_xlabel().endswith("lengths in units of X_pca")
+    assert ax.get_xlabel().endswith("lengths along the surface,\nin units of X_pca")
 
 
 def test_each_length_is_nearest_to_its_own_curve(fitted, paths):

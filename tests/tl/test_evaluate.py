@@ -6,6 +6,7 @@ import anndata
 import numpy as np
 import pandas as pd
 import pytest
+import scanpy as sc
 from scipy import sparse
 from sklearn.manifold import trustworthiness
 
@@ -442,3 +443,23 @@ def test_all_genes_of_a_sparse_layer(maps, measures, monkeypatch):
     found = sg.tl.evaluate(maps, layer="sparse", **kwargs)
     assert set(found["use_rep"]) == {"layers['sparse']"}
     np.testing.assert_allclose(found["value"], expected["value"], atol=1e-7)
+
+
+def test_the_default_map_decides_what_all_are_compared_with(fitted, caplog):
+    adata = fitted.copy()
+    adata.obsm["X_integrated"] = adata.obsm["X_pca"] * np.linspace(1, 0.1, adata.obsm["X_pca"].shape[1])
+    before, after = sg.tl.evaluate(adata, basis=["geoae"]), adata.copy()
+    assert set(before["use_rep"]) == {"X_pca"}
+    # a map that comes first in obsm, and the default map of another matrix
+    after.obsm = {"X_before": after.obsm["X_geoae"], **after.obsm}
+    after.uns["before"], after.obsm["before_metric"] = after.uns["geoae"], after.obsm["geoae_metric"]
+    sg.tl.geoae(after, use_rep="X_integrated", n_steps=200, refine=False)
+    sc.settings._root_logger.addHandler(caplog.handler)
+    table = sg.tl.evaluate(after)
+    assert set(table["use_rep"]) == {"X_integrated"}
+    assert "'before' was made from another matrix" in caplog.text
+    caplog.clear()
+    table = sg.tl.evaluate(after, basis=["before", "umap"])
+    assert set(table["use_rep"]) == {"X_pca"}
+    assert not caplog.text
+    sc.settings._root_logger.removeHandler(caplog.handler)

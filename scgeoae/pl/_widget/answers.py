@@ -13,6 +13,7 @@ from sklearn.metrics.pairwise import euclidean_distances
 from ..._anndata.routes import connected_graph, find_place, shortest_curve
 from ..._matrix import in_memory
 from ..._runtime import default_torch_modes
+from ...geometry.geodesic import chords
 from .arrays import to_bytes
 from .colors import color_of_column
 from .scene import N_NEIGHBORS
@@ -58,6 +59,7 @@ class Answers:
                     f"Python does not know the question {question['ask']!r}; restart the kernel and load the page anew."
                 )
                 raise ValueError(msg)
+            self._scene.check_cells()
             found = self._questions[question["ask"]](self, **about)
         except ERRORS as error:
             words = error.args[0] if error.args and isinstance(error.args[0], str) else repr(error)
@@ -73,6 +75,7 @@ class Answers:
         content = {
             "length": float(curve.distance[-1]),
             "straight": curve.straight_length,
+            "through": float(chords(self._model, curve.points[None, [0, -1]])),
             "unit": m.unit.name,
             "genes": names,
         }

@@ -135,7 +135,7 @@ def _numbers(name: str, values: NDArray[Any], source: str) -> Color:
     shown[~np.isfinite(shown)] = np.nan
     largest = float(np.finfo(np.float32).max)
     low, high = (float(np.clip(end, -largest, largest)) for end in (low, high))
-    return Color({"name": name, "kind": "number", "source": source, "range": [low, high + (low == high)]}, shown)
+    return Color({"name": name, "kind": "number", "source": source, "range": [low, high]}, shown)
 
 
 def _column(matrix: Any, j: int) -> NDArray[np.float32]:

@@ -17,6 +17,7 @@ from ...nn import Autoencoder
 from .arrays import Buffer
 
 if TYPE_CHECKING:
+    import pandas as pd
     from numpy.typing import NDArray
 
     from ..._anndata.map import Map
@@ -55,6 +56,8 @@ class Scene:
     """Genes that the user named."""
     measured: Measured
     height: int
+    cells: pd.Index
+    """Names of the cells when the view was made."""
 
     @property
     def map(self) -> Map:
@@ -65,6 +68,15 @@ class Scene:
     def n_cells(self) -> int:
         """Number of cells."""
         return len(self.map.positions)
+
+    def check_cells(self) -> None:
+        """Raise if `adata` does not have the cells of the view any more, each in its row."""
+        found = self.map.adata.obs_names
+        if found is self.cells or found.equals(self.cells):
+            return
+        change = "their order or names changed" if len(found) == len(self.cells) else f"{len(found):,} are left"
+        msg = f"The view shows {self.n_cells:,} cells of adata, and {change} since: call sg.pl.interactive again."
+        raise ValueError(msg)
 
     @property
     def title(self) -> str:
@@ -107,6 +119,7 @@ class Scene:
 
     def payload(self, *, kernel: bool) -> Payload:
         """Return all that a browser is given, with or without a kernel that answers questions."""
+        self.check_cells()
         buffer, notes = Buffer(), []
         manifest: dict[str, Any] = {
             "kernel": kernel,
@@ -130,7 +143,7 @@ class Scene:
             notes += self._add_neighbors(buffer, kernel=kernel)
         return Payload(manifest | {"notes": notes, "arrays": buffer.entries}, buffer.to_bytes())
 
-    @cached_property
+    @property
     def _colors(self) -> list[Color]:
         return [self.measured.color(name) for name in self.colors]
 
@@ -207,9 +220,21 @@ def _default_genes(m: Map) -> Expression:
 
 
 def _unit(m: Map, metric: NDArray[Any] | None) -> dict[str, Any]:
-    """Return the unit of a map, and ``local``, the median length in the data of small steps of length 1 on the map."""
+    """Return the unit of a map.
+
+    ``local`` is the median length in the data of small steps of length 1 on the map, and ``range``, where the scale
+    varies much, its 10% and 90% quantiles relative to that.
+    """
     local = None if metric is None else float(np.median(np.abs(np.linalg.det(metric.astype(np.float64)))) ** 0.25)
-    return {"name": m.unit.name, "per_length": m.unit.per_length, "spread": m.unit.spread, "local": local}
+    unit = m.unit
+    low, middle, high = unit.local or (1, 1, 1)
+    return {
+        "name": unit.name,
+        "per_length": unit.per_length,
+        "spread": unit.spread,
+        "local": local,
+        "range": None if unit.local is None else [low / middle, high / middle],
+    }
 
 
 def _add_color(buffer: Buffer, array: str, color: Color) -> dict[str, Any]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import anywidget
 import numpy as np
 import traitlets
+from scanpy import logging as logg
 
 from .answers import Answers
 from .arrays import to_bytes
@@ -24,6 +25,14 @@ class Rows(traitlets.TraitType[Any, Any]):
     """Rows of cells, which a browser has as unsigned integers of four bytes."""
 
     info_text = "row numbers of cells, or one True or False for each cell"
+
+    def get(self, obj: Any, cls: Any = None) -> NDArray[np.intp]:
+        """Return the row numbers; warn if these rows of `adata` are now other cells."""
+        try:
+            obj.check_cells()
+        except ValueError as error:
+            logg.warning(error.args[0])
+        return cast("NDArray[np.intp]", super().get(obj, cls))
 
     def validate(self, obj: Any, value: ArrayLike) -> NDArray[np.intp]:
         """Return the sorted row numbers, each once."""
@@ -57,7 +66,7 @@ class Widget(anywidget.AnyWidget):
 
     def __init__(self, scene: Scene) -> None:
         self._scene, self._answers = scene, Answers(scene)
-        self.n_cells = scene.n_cells
+        self.n_cells, self.check_cells = scene.n_cells, scene.check_cells
         manifest, buffer = scene.payload(kernel=True)
         super().__init__(_manifest=manifest, _buffer=buffer, selection=[])
         self.on_msg(self._reply)

@@ -114,6 +114,20 @@ def test_a_view_in_jupyterlab(lab, browser, tmp_path):
     assert sorted(page.evaluate(script)) == rows
     # a lasso around nearly all that is shown
     assert 500 < len(rows) <= 700
+
+    # another kernel does not know the view, which says so and computes by itself
+    page.get_by_role("menuitem", name="Kernel", exact=True).click()
+    page.get_by_text("Restart Kernel…", exact=True).click()
+    page.get_by_role("button", name="Confirm Kernel Restart").click()
+    page.get_by_text("Python 3 (ipykernel) | Idle").wait_for()
+    script = "document.querySelector('.scgeoae').parentElement.scgeoae"
+    page.evaluate(f"{script}.colorBy('louvain', 'column').then(() => null)")
+    assert "was the kernel restarted? Run the cell again." in view.locator(".status").inner_text()
+    page.evaluate(f"{script}.setMode('path')")
+    page.evaluate(f"[3, 400].forEach((row) => {script}.map.scatter.handlers.click({script}.map.scatter, null, row))")
+    view.get_by_text("Straight line on the map").wait_for()
+    # the styles of JupyterLab leave it on one line
+    assert view.get_by_text("Straight line on the map").bounding_box()["height"] < 25
     assert not faults
 
 

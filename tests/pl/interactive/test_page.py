@@ -81,10 +81,13 @@ def test_the_indicatrix_under_the_mouse(page, both, z):
     (zero, one) = page.to_window([[0, 0], [1, 0]])
     pixels = (one - zero)[0]
     position = (mouse - zero) / pixels * [1, -1]
-    (axes,) = indicatrix_axes(read_map(both, "geoae").model.metric(position[None]).double()).detach().numpy()
+    m = read_map(both, "geoae")
+    # on the scale of the ruler, which is the same at a place as large as usual
+    usual = np.median(np.linalg.det(sg.get.metric_tensors(both).astype(float)) ** 0.25)
+    axes = indicatrix_axes(m.model.metric(position[None]).double()).detach().numpy()[0] * usual / m.unit.per_length
     ruler = page.page.locator(".ruler text").first.text_content()
-    length = float(re.match(r"[\d.]+", ruler)[0])
-    assert ruler == f"{length:g} units of X_pca, here"
+    length = float(re.search(r"[\d.]+", ruler)[0])
+    assert ruler == f"≈ {length:g} units of X_pca, here"
     np.testing.assert_allclose(values, length / 2 * np.linalg.norm(axes, axis=0) * pixels, rtol=2e-3)
     # the first axis is the longer one; the screen counts y downward
     expected = -np.degrees(np.arctan2(axes[1, 0], axes[0, 0]))
@@ -114,17 +117,21 @@ def test_genes_that_rise_fastest_to_each_side(page, both, z):
     row = isolated(z, 1)[0]
     page.page.mouse.move(*page.to_window(z[row][None])[0])
     page.frames()
-    m = read_map(both, "geoae")
-    at = np.array([page.do("view.hovered.position")])
-    jacobian, metric = m.model.jacobian(at).detach(), m.model.metric(at)[0].detach()
-    expression = m.expression(None)
-    change = expression.along(jacobian)[0].numpy()
-    rates = change / np.sqrt(metric.diagonal().numpy())
+    at = np.array(page.do("view.hovered.position"))
+    # steps to both sides, and how far apart in the data they end
+    step = 0.05
+    decoded = sg.tl.decode(both, (at + step * np.array([[1, 0], [-1, 0], [0, 1], [0, -1]])).astype(np.float32))
+    change = decoded.X[::2].astype(float) - decoded.X[1::2]
+    metric = read_map(both, "geoae").model.metric(at[None])[0].detach()
+    rates = change.T / (2 * step * np.sqrt(metric.diagonal().numpy()))
     best = np.abs(rates).argmax(1)
     for side, axis, sign in (("right", 0, 1), ("left", 0, -1), ("up", 1, 1), ("down", 1, -1)):
         rate = np.where(best == axis, sign * rates[:, axis], -np.inf)
-        expected = [str(gene) for gene in expression.genes[np.argsort(-rate)[:3]]]
-        assert page.page.locator(f".compass .{side} .gene").all_text_contents() == expected
+        order = np.argsort(-rate)[:3]
+        assert page.page.locator(f".compass .{side} .gene").all_text_contents() == list(decoded.var_names[order])
+        said = [float(text) for text in page.page.locator(f".compass .{side} small").all_text_contents()]
+        length = float(re.search("over ([0-9.]+) units of X_pca", page.page.locator(".here h3").text_content())[1])
+        np.testing.assert_allclose(said, rate[order] * length, rtol=0.05)
 
 
 @pytest.mark.parametrize("view", [pytest.param(0, marks=pytest.mark.slow), 1])
@@ -212,7 +219,10 @@ def test_path_between_two_cells(page, both, z):
     assert found["straight"] == pytest.approx(expected.straight_length, rel=1e-3)
     np.testing.assert_allclose(np.array(found["curve"])[[0, -1]], z[rows], rtol=1e-5)
     said = page.page.locator(".path dd").all_text_contents()
-    np.testing.assert_allclose([float(text) for text in said], [found["length"], found["straight"]], rtol=0.01)
+    with torch.no_grad():
+        ends = read_map(both, "geoae").model.decode(z[rows])
+    through = float(torch.linalg.vector_norm(ends[1] - ends[0]))
+    np.testing.assert_allclose([float(text) for text in said], [found["length"], found["straight"], through], rtol=0.01)
     # the genes along it are those of the decoder at the points drawn
     genes = page.page.locator(".along .gene").all_text_contents()
     decoded = sg.tl.decode(both, np.array(found["curve"], dtype=np.float32)).to_df()
@@ -273,7 +283,7 @@ def test_categories_can_be_hidden(page, both, z):
     rows = [row for row in isolated(z, 200) if both.obs["bulk_labels"].iloc[row] == "CD19+ B"][:10]
     x, y = np.round(page.to_window(z[rows])).astype(int).T
     assert (page.pixels()[y, x].min(1) < 230).all()
-    button = page.page.locator(".legend button", has_text="CD19+ B")
+    button = page.page.locator(".categories button", has_text="CD19+ B")
     button.click()
     page.page.wait_for_function("view.isFiltered")
     page.frames()
@@ -307,6 +317,54 @@ def test_zoom_and_drag_keep_what_is_under_the_mouse(page, z):
     page.page.wait_for_timeout(100)
     np.testing.assert_allclose(page.to_window(place[None])[0], moved, atol=1)
     assert page.selection == []
+
+
+@pytest.mark.slow
+def test_rulers_follow_the_zoom_of_their_views(page, both, z):
+    # away from the mouse, that of a map whose scale varies much says what its bar stands for
+    said = page.page.locator("figure").nth(1).locator(".ruler text").text_content()
+    low, high = map(float, re.search(r"≈ ([\d.]+) to ([\d.]+) units of X_pca, by place", said).groups())
+    bar = page.do("view.views[1].scatter.overlay.querySelector('.ruler .halo').getBBox().width")
+    scale = np.sqrt(np.exp(np.log(10) * both.obs["umap_log_area"] - np.median(np.log(10) * both.obs["umap_log_area"])))
+    average = bar / page.do("view.views[1].scatter.pixelsPerUnit") * read_map(both, "umap").unit.per_length
+    np.testing.assert_allclose([low, high], average * np.quantile(scale, [0.1, 0.9]), rtol=0.05)
+
+    row = isolated(z, 1)[0]
+    tensors = [sg.get.metric_tensors(both, key=basis)[row] for basis in ("geoae", "umap")]
+    for zoomed in (None, 0, 1):
+        if zoomed is not None:
+            mouse = page.to_window(both.obsm[["X_geoae", "X_umap"][zoomed]][[row]], zoomed)[0]
+            page.page.mouse.move(*mouse)
+            for _ in range(5):
+                page.page.mouse.wheel(0, -300)
+                page.page.wait_for_timeout(20)
+            page.frames()
+        page.page.mouse.move(*page.to_window(z[[row]])[0])
+        page.frames()
+        for view, metric in enumerate(tensors):
+            figure = page.page.locator("figure").nth(view)
+            said = float(re.search(r"[\d.e+-]+", figure.locator(".ruler text").text_content())[0])
+            bar = [float(x) for x in re.findall(r"-?[\d.]+", figure.locator(".ruler .halo").get_attribute("d"))]
+            right, up = bar[3] - bar[0], bar[2] - bar[1]
+            pixels = page.do(f"view.views[{view}].scatter.pixelsPerUnit")
+            expected = said / np.sqrt(metric.diagonal()) * pixels
+            np.testing.assert_allclose([right, up], expected, rtol=0.05)
+            assert 5 < right < 300
+    # nor does it end anywhere
+    page.page.mouse.move(*page.to_window(z[[row]])[0])
+    for _ in range(60):
+        page.page.mouse.wheel(0, 900)
+    page.page.wait_for_timeout(200)
+    assert np.ptp(page.to_window(z), axis=0).max() > 20
+
+
+@pytest.mark.slow
+def test_a_path_from_a_cell_to_itself(page, z):
+    page.page.click("text=Path")
+    for _ in range(2):
+        page.page.mouse.click(*page.to_window(z[isolated(z, 1)])[0])
+    page.page.get_by_text("Both ends are at the same place.").wait_for()
+    page.page.keyboard.press("Escape")
 
 
 @pytest.mark.slow
@@ -350,6 +408,27 @@ def test_png(page, tmp_path):
     assert (image[-60:, :200].max(2) < 80).sum() > 50
 
 
+@pytest.mark.slow
+def test_png_of_a_dark_page(page, tmp_path):
+    from PIL import Image
+
+    page.page.emulate_media(color_scheme="dark")
+    page.page.wait_for_function("view.dark")
+    page.frames()
+    with page.page.expect_download() as download:
+        page.page.click("text=Save PNG")
+    download.value.save_as(tmp_path / "map.png")
+    page.page.emulate_media(color_scheme="light")
+    page.page.wait_for_function("!view.dark")
+    light = np.asarray(Image.open(tmp_path / "map.png").convert("L")) > 180
+    _, _, width, _ = page.box()
+    for view in range(2):
+        left = int(14 + view * (width + 14))
+        # the name of the view, and its ruler: thin letters and bars without a light halo
+        assert 20 < light[:30, left : left + 60].sum() < 400
+        assert 100 < light[-60:, left : left + 200].sum() < 1500
+
+
 MODEL = """async () => {
   const text = document.getElementById("bundle").textContent;
   const bundle = await import(URL.createObjectURL(new Blob([text], { type: "text/javascript" })));
@@ -360,7 +439,7 @@ MODEL = """async () => {
   const shifted = new Uint8Array(bytes.length + 3);
   shifted.set(bytes, 3);
   const traits = {
-    _manifest: JSON.parse(document.getElementById("manifest").textContent),
+    _manifest: { ...JSON.parse(document.getElementById("manifest").textContent), height: 220 },
     _buffer: new DataView(shifted.buffer, 3),
     selection: new DataView(new Uint32Array([3, 5]).buffer),
   };
@@ -377,7 +456,7 @@ MODEL = """async () => {
   };
   const element = document.createElement("div");
   element.id = "cell";
-  element.style.cssText = "position: fixed; inset: 0; z-index: 9";
+  element.style.cssText = "position: fixed; inset: 0 0 auto; z-index: 9";
   document.body.append(element);
   window.cleanup = bundle.default.render({ model, el: element });
   await element.scgeoae.ready;
@@ -388,6 +467,7 @@ MODEL = """async () => {
 def test_the_widget_talks_to_a_kernel(page):
     page.do(MODEL)
     widget = "document.getElementById('cell').scgeoae"
+    assert page.do("document.getElementById('cell').clientHeight") == 220
     # the selection of Python, and back
     assert page.do(f"Array.from({widget}.selection)") == [3, 5]
     page.do(f"{widget}.select([7, 2])")
@@ -410,6 +490,28 @@ def test_the_widget_talks_to_a_kernel(page):
     assert (question["ask"], question["column"]) == ("obs", "nothing")
     page.do("id => model.listeners['msg:custom']({ id, error: 'There is no such column.' }, [])", question["id"])
     page.page.wait_for_function(f"{widget}.status.textContent === 'There is no such column.'")
+
+    # columns are read anew, because they may have changed
+    page.do(f"{widget}.colorBy('bulk_labels', 'column').then(() => null), null")
+    question = page.do("sent")[-1]
+    assert (question["ask"], question["column"]) == ("obs", "bulk_labels")
+    answer = """id => model.listeners["msg:custom"](
+        { id, color: { name: "bulk_labels", kind: "category", dtype: "uint8", categories: ["new"], palette: ["#123456"],
+          source: "obs" } }, [new Uint8Array(700).buffer])"""
+    page.do(answer, question["id"])
+    page.page.wait_for_function(f"{widget}.column.categories?.[0] === 'new'")
+
+    # after a restart of the kernel, there is what was handed over, and words
+    page.do("model.send = () => { throw new Error('Cannot send'); }; null")
+    page.do(f"{widget}.colorBy('bulk_labels', 'column').then(() => null)")
+    assert "was the kernel restarted? Run the cell again." in page.do(f"{widget}.status.textContent")
+    assert page.do(f"{widget}.column.categories.length") == 10
+    page.page.locator("#cell input").click()
+    assert page.page.locator("#cell [role=option]").first.text_content() == "bulk_labelscolumn"
+    page.page.keyboard.press("Escape")
+    page.do(f"{widget}.setMode('path')")
+    page.do(f"[3, 400].forEach((row) => {widget}.map.scatter.handlers.click({widget}.map.scatter, null, row))")
+    page.page.wait_for_selector("#cell .path dl")
 
     page.do("cleanup()")
     assert page.do("[document.getElementById('cell').children.length, Object.keys(model.listeners).length]") == [0, 0]

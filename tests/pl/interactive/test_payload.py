@@ -220,7 +220,7 @@ def test_missing_labels_and_numbers():
     entry, values = drawn([np.nan, np.nan])
     assert entry["range"] == [0, 1]
     entry, _ = drawn([2.0, 2.0])
-    assert entry["range"] == [2, 3]
+    assert entry["range"] == [2, 2]
 
 
 def test_numbers_of_many_cells_are_half_as_long(monkeypatch):

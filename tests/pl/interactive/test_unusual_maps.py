@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -56,7 +58,7 @@ def test_missing_values_and_many_categories(fitted, open_page):
     adata.obs["few"] = pd.Categorical(np.where(np.arange(adata.n_obs) % 2, "odd", None))
     adata.obs["share"] = np.where(np.arange(adata.n_obs) % 3 == 0, np.nan, np.linspace(0, 1, adata.n_obs))
     page = open_page(sg.pl.interactive(adata, color=["few", "many", "share"]))
-    labels = page.page.locator(".legend button").all_text_contents()
+    labels = page.page.locator(".categories button").all_text_contents()
     assert labels == ["odd350", "missing350"]
 
     def color_of(row):
@@ -73,17 +75,64 @@ def test_missing_values_and_many_categories(fitted, open_page):
 
     page.do("view.colorBy('many').then(() => null)")
     page.frames()
-    assert page.page.locator(".legend button").count() == 300
+    assert page.page.locator(".categories button").count() == 300
     chosen = page.do("view.coding.palette.slice(0, 300)")
     expected = [chosen[page.do("row => view.coding.codes[row]", int(row))] for row in alone[:5]]
     for row, color in zip(alone[:5], expected, strict=True):
         rgb = np.array([int(color[i : i + 2], 16) for i in (1, 3, 5)])
         assert np.abs(color_of(row) - rgb).max() < 45  # cells are slightly transparent
 
+    # the legend stays where it was scrolled to
+    button = page.page.locator(".categories button").nth(200)
+    button.scroll_into_view_if_needed()
+    scrolled = page.do("document.querySelector('.categories').scrollTop")
+    button.click()
+    assert page.do("document.querySelector('.categories').scrollTop") == scrolled > 0
+    assert button.get_attribute("aria-pressed") == "false"
+    assert "300 groups are too many" in page.page.locator(".legend").text_content()
+
     page.do("view.colorBy('share').then(() => null)")
     page.frames()
+    assert page.page.locator(".ramp .missing").text_content() == "missing234"
     assert np.ptp(color_of(next(row for row in alone if row % 3 == 0))) < 15
     assert page.faults == []
+
+
+@pytest.mark.parametrize("n", [1, 700])
+def test_cells_at_one_place(fitted, open_page, n):
+    adata = fitted[:n].copy()
+    adata.obsm["X_geoae"][:] = adata.obsm["X_geoae"][0]
+    page = open_page(sg.pl.interactive(adata))
+    hover(page, 0)
+    ruler = page.page.locator(".ruler text").text_content()
+    assert 0.1 <= float(re.search(r"[\d.]+", ruler)[0]) <= 10
+    # a dot, not a disk that fills the view
+    left, top, width, height = (round(side) for side in page.box())
+    page.page.mouse.move(5, 5)
+    page.frames()
+    is_cell = page.pixels()[top : top + height, left : left + width].min(2) < 200
+    is_cell[-120:] = False
+    assert 0 < is_cell.sum() < 400
+
+
+def test_pairs_that_a_umap_puts_far_apart(fitted, open_page):
+    page = open_page(sg.pl.interactive(fitted, basis=["geoae", "umap"]))
+    x, z = fitted.obsm["X_pca"].astype(float), fitted.obsm["X_umap"]
+    nearest = np.argsort(((x[:, None] - x[None]) ** 2).sum(2) + np.diag(np.full(700, np.inf)), axis=1)[:, :10]
+    apart = np.linalg.norm(z[:, None] - z[nearest], axis=2)
+    is_far = apart > 5 * np.median(apart)
+    pairs = {frozenset((row, int(nearest[row, k]))) for row, k in zip(*np.nonzero(is_far), strict=True)}
+    page.do("view.select(Array.from({ length: 700 }, (_, row) => row))")
+    page.frames()
+    found = int(re.search(r"umap puts ([\d,]+) pairs", page.page.locator(".selected").text_content())[1])
+    assert found == pytest.approx(len(pairs), rel=0.02)
+
+
+def test_the_browser_stops_drawing(fitted, open_page):
+    page = open_page(sg.pl.interactive(fitted))
+    page.do("view.renderer.canvas.getContext('webgl').getExtension('WEBGL_lose_context').loseContext()")
+    page.page.wait_for_selector(".failure")
+    assert "Show it anew" in page.page.locator(".failure").text_content()
 
 
 def test_three_cells(fitted, open_page):

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import io
+
 import numpy as np
 import pytest
+import scanpy as sc
 
 import scgeoae as sg
 from scgeoae.pl._widget.widget import Widget
@@ -31,6 +34,9 @@ def test_a_geodesic_is_that_of_tl(fitted, ask):
     content, (points, genes, distance) = ask("f4 f4 f4", ask="geodesic", **{"from": start.tolist(), "to": end.tolist()})
     assert content["length"] == pytest.approx(expected.length)
     assert content["straight"] == pytest.approx(expected.straight_length)
+    model = sg.get.model(fitted)
+    ends = model.decode(np.stack([start, end])).detach().numpy()
+    assert content["through"] == pytest.approx(np.linalg.norm(ends[1] - ends[0]), rel=1e-5)
     assert content["unit"] == "units of X_pca"
     np.testing.assert_allclose(points.reshape(-1, 2), expected.coordinates, atol=1e-5)
     np.testing.assert_allclose(distance, expected.distance, rtol=1e-5)
@@ -93,3 +99,57 @@ def test_selection_in_python_and_in_the_browser(fitted):
             view.selection = wrong
     assert repr(view) == "<geoae, 700 cells, 240 of them selected>"
     assert isinstance(view, Widget)
+
+
+@pytest.fixture
+def log():
+    """What Scanpy logs."""
+    log, before = io.StringIO(), sc.settings.logfile
+    sc.settings.logfile = log
+    yield log
+    sc.settings.logfile = before
+
+
+def change_cells(adata, how):
+    if how == "fewer":
+        adata._inplace_subset_obs(np.arange(100))
+    else:
+        adata._inplace_subset_obs(np.arange(700)[::-1])
+
+
+@pytest.mark.parametrize(("how", "words"), [("fewer", "100 are left"), ("reordered", "their order or names changed")])
+def test_cells_that_were_removed_or_reordered(fitted, tmp_path, log, how, words):
+    adata = fitted.copy()
+    view = sg.pl.interactive(adata, color="bulk_labels")
+    view.selection = [3]
+    assert view.selection.tolist() == [3]
+    assert log.getvalue() == ""
+    change_cells(adata, how)
+    expected = f"The view shows 700 cells of adata, and {words} since: call sg.pl.interactive again."
+    for question in (
+        {"ask": "obs", "column": "louvain"},
+        {"ask": "expression", "gene": "NKG7"},
+        {"ask": "neighbors", "row": 3},
+        {"ask": "geodesic", "from": [0, 0], "to": [1, 1]},
+    ):
+        assert view._answers.answer({"id": 1, **question}).content == {"id": 1, "error": expected}
+    with pytest.raises(ValueError, match=expected.replace(".", r"\.")):
+        view.to_html(tmp_path / "map.html")
+    assert view.selection.tolist() == [3]
+    assert expected in log.getvalue()
+
+
+def test_columns_that_changed_or_came_later(fitted):
+    adata = fitted.copy()
+    view = sg.pl.interactive(adata, color="bulk_labels")
+    adata.obs["bulk_labels"] = adata.obs["louvain"].to_numpy()
+    adata.obs["later"] = np.arange(700.0)
+    assert "later" in view._answers.answer({"id": 1, "ask": "names"}).content["columns"]
+    answer = view._answers.answer({"id": 1, "ask": "obs", "column": "bulk_labels"})
+    codes = np.frombuffer(answer.buffers[0], answer.content["color"]["dtype"])
+    assert (np.array(answer.content["color"]["categories"])[codes] == fitted.obs["louvain"]).all()
+    answer = view._answers.answer({"id": 1, "ask": "obs", "column": "later"})
+    np.testing.assert_array_equal(np.frombuffer(answer.buffers[0], "f4"), adata.obs["later"])
+    # a page has what the columns hold when it is written
+    color = view._scene.payload(kernel=False).manifest["colors"][0]
+    assert set(color["categories"]) == set(fitted.obs["louvain"])

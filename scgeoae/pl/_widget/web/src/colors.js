@@ -24,8 +24,9 @@ function toHex(rgb) {
 }
 
 /**
- * Return what a column looks like: {codes, palette, order, legend}, where a code indexes the palette, whose last color is
- * that of missing values, and `order` draws higher numbers on top.
+ * Return what a column looks like: {codes, palette, order}, where a code indexes the palette, whose last color is that of
+ * missing values, and `order` draws higher numbers on top. Categories have their `counts`, and numbers their `range` and the
+ * number of cells where they are `missing`.
  */
 export function encode({ kind, values, categories, palette, range }, missing) {
   return kind === 'category' ? encodeCategories(values, categories, palette, missing) : encodeNumbers(values, range, missing);
@@ -54,7 +55,7 @@ function encodeNumbers(values, range, missing) {
   for (let level = 1; level < counts.length; level++) counts[level] += counts[level - 1];
   const order = new Array(values.length);
   for (let i = 0; i < values.length; i++) order[counts[(codes[i] + 1) % (LEVELS + 1)]++] = i;
-  return { codes, palette: [...viridis, missing], order, range: [low, high] };
+  return { codes, palette: [...viridis, missing], order, range: [low, high], missing: codes.reduce((sum, code) => sum + (code === LEVELS), 0) };
 }
 
 /** Return the 1% and 99% quantiles, or the extremes where these are equal. */

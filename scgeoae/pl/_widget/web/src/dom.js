@@ -26,5 +26,8 @@ export function number(value, digits = 3) {
   return new Intl.NumberFormat('en-US', { maximumSignificantDigits: digits }).format(value);
 }
 
+/** Return a value of a cell: a whole number with all its digits. */
+export const exact = (value) => (Number.isInteger(value) && Math.abs(value) < 1e15 ? count(value) : number(value));
+
 /** Return a whole number with commas. */
 export const count = (value) => whole.format(value);

@@ -11,7 +11,8 @@ const TILES = 64;
 const DETOUR = 4;
 
 /**
- * Return the shortest curve between two positions: {coordinates, distance, length, straight, points}.
+ * Return the shortest curve between two positions: {coordinates, distance, length, straight, through, points}.
+ * `straight` is the length of the straight line on the map, and `through` that of the straight line through the data.
  * The search starts from the straight line and from the shortest route where cells are; the shorter result counts.
  */
 export function geodesic(decoder, cells, from, to) {
@@ -27,6 +28,7 @@ export function geodesic(decoder, cells, from, to) {
     distance: Float32Array.from(distance),
     length: distance.at(-1),
     straight: cumulative(decoder, line).at(-1),
+    through: cumulative(decoder, [from, to]).at(-1),
     points: curve.map((position) => decoder.decode(position)),
   };
 }

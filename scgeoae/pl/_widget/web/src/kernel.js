@@ -3,6 +3,9 @@ import { geodesic } from './geodesic.js';
 
 const TIMEOUT = 20_000;
 
+/** Python does not answer, so that the page has to do with what it has. */
+export class Silence extends Error {}
+
 /** Return `ask(name, details)` for a model of anywidget, and a function that stops listening. */
 export function askKernel(model) {
   const waiting = new Map();
@@ -23,10 +26,16 @@ export function askKernel(model) {
       const id = `${own}:${++last}`;
       const timer = setTimeout(() => {
         waiting.delete(id);
-        reject(new Error('Python did not answer within 20 seconds. Is the kernel busy, or was it restarted?'));
+        reject(new Silence('Python did not answer within 20 seconds. Is the kernel busy?'));
       }, TIMEOUT);
       waiting.set(id, { resolve, reject, timer });
-      model.send({ id, ask: name, ...details });
+      try {
+        model.send({ id, ask: name, ...details });
+      } catch {
+        waiting.delete(id);
+        clearTimeout(timer);
+        reject(new Silence('Python does not know this view any more: was the kernel restarted? Run the cell again.'));
+      }
     });
   const stop = () => {
     model.off('msg:custom', listen);
@@ -40,11 +49,11 @@ export function askPage({ decoder, genes, cells, columns, unit, neighbors, nNeig
   const answers = {
     geodesic({ from, to }) {
       if (!decoder) throw new Error('This map has no stored decoder, so that a shortest curve needs the kernel.');
-      const { points, coordinates, distance, length, straight } = geodesic(decoder, cells, from, to);
+      const { points, coordinates, distance, length, straight, through } = geodesic(decoder, cells, from, to);
       const { names, rows } = genes ? genes.along(points) : { names: [], rows: [] };
       const along = new Float32Array(names.length * points.length);
       rows.forEach((row, i) => along.set(row, i * points.length));
-      return { length, straight, unit: unit.name, genes: names, buffers: [coordinates, along, distance] };
+      return { length, straight, through, unit: unit.name, genes: names, buffers: [coordinates, along, distance] };
     },
     expression({ gene }) {
       const values = decodeAtCells(genes.decoded(gene, decoder), cells);

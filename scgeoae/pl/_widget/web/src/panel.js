@@ -1,36 +1,42 @@
 /** The panel beside the views: legend, what is under the mouse, the selection, and the path. */
 import { viridis } from './colors.js';
-import { count, html, number, svg } from './dom.js';
+import { count, exact, html, number, svg } from './dom.js';
 
 export function section(title, ...children) {
   return html('section', {}, html('h2', {}, title), ...children);
 }
 
+function swatch(color) {
+  return svg('svg', { viewBox: '0 0 10 10', class: 'swatch', 'aria-hidden': 'true' }, svg('circle', { cx: 5, cy: 5, r: 5, fill: color }));
+}
+
 /** Categories as buttons that hide and show their cells. */
-export function categoryLegend({ categories, palette, counts }, hidden, toggle) {
+export function categoryLegend({ categories, palette, counts }, toggle) {
   const labels = [...categories, 'missing'];
   const shown = labels.map((label, i) => i).filter((i) => counts[i] > 0);
-  return html(
+  const isGray = categories.length > 1 && new Set(palette.slice(0, categories.length)).size === 1;
+  const buttons = html(
     'div',
-    { class: 'legend', role: 'group', 'aria-label': 'Categories' },
+    { class: 'categories', role: 'group', 'aria-label': 'Categories' },
     ...shown.map((i) =>
       html(
         'button',
         {
           type: 'button',
-          'aria-pressed': String(!hidden.has(i)),
-          title: 'Click to hide or show; double-click to show only this one',
+          'data-code': i,
+          title: `${labels[i]}: click to hide or show; double-click to show only this one`,
           onclick: (event) => toggle(i, event.detail > 1),
         },
-        svg('svg', { viewBox: '0 0 10 10', class: 'swatch', 'aria-hidden': 'true' }, svg('circle', { cx: 5, cy: 5, r: 5, fill: palette[i] })),
+        swatch(palette[i]),
         html('span', { class: 'label' }, labels[i]),
         html('small', {}, count(counts[i])),
       ),
     ),
   );
+  return [isGray ? html('p', { class: 'note' }, `${count(categories.length)} groups are too many for a color each.`) : null, buttons];
 }
 
-export function numberLegend({ range, note }) {
+export function numberLegend({ range, note, palette, missing, isEmpty }) {
   const stops = Array.from({ length: 12 }, (_, i) =>
     svg('stop', { offset: i / 11, 'stop-color': viridis[Math.round((i / 11) * (viridis.length - 1))] }),
   );
@@ -44,18 +50,20 @@ export function numberLegend({ range, note }) {
       svg('linearGradient', { id }, ...stops),
       svg('rect', { width: 100, height: 8, rx: 2, fill: `url(#${id})` }),
     ),
-    html('div', { class: 'ends' }, html('span', {}, number(range[0])), html('span', {}, number(range[1]))),
+    html('div', { class: 'ends' }, ...(isEmpty ? [] : range.map((end) => html('span', {}, exact(end))))),
+    missing
+      ? html('div', { class: 'missing' }, swatch(palette.at(-1)), html('span', { class: 'label' }, 'missing'), html('small', {}, count(missing)))
+      : null,
     note ? html('p', { class: 'note' }, note) : null,
   );
 }
 
-/** The genes that rise fastest toward each side, around an indicatrix. */
+/** The genes that rise fastest toward each side. */
 export function compass(sides, length, choose) {
   const list = (side, arrow) =>
     html(
       'ul',
-      { class: side, 'aria-label': `Genes that rise fastest toward ${arrow[1]}` },
-      html('li', { class: 'arrow', 'aria-hidden': 'true' }, arrow[0]),
+      { class: side, 'data-arrow': arrow[0], 'aria-label': `Genes that rise fastest toward ${arrow[1]}` },
       ...sides[side].map(({ name, rate }) =>
         html('li', {}, gene(name, choose), html('small', {}, `+${number(rate * length, 2)}`)),
       ),
@@ -86,7 +94,7 @@ export function composition(rows, { codes, categories, palette }) {
       html(
         'div',
         {},
-        svg('svg', { viewBox: '0 0 10 10', class: 'swatch', 'aria-hidden': 'true' }, svg('circle', { cx: 5, cy: 5, r: 5, fill: palette[code] })),
+        swatch(palette[code]),
         html('span', { class: 'label' }, categories[code] ?? 'missing'),
         html('small', {}, `${Math.round((100 * size) / rows.length)}%`),
       ),

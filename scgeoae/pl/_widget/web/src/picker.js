@@ -5,7 +5,7 @@ const MOST = 40;
 let pickers = 0;
 
 export class Picker {
-  /** @param names () => Promise of {columns, genes}; @param choose (kind, name) => void */
+  /** @param names (show) => void, which calls show({columns, genes}) each time that it knows more; @param choose (kind, name) => void */
   constructor(names, choose) {
     this.names = names;
     this.choose = choose;
@@ -20,8 +20,8 @@ export class Picker {
       autocomplete: 'off',
       spellcheck: 'false',
       placeholder: 'Color by…',
-      onfocus: () => this.#open(''),
-      oninput: () => this.#open(this.input.value),
+      onfocus: () => this.#open(),
+      oninput: () => this.#search(),
       onkeydown: (event) => this.#press(event),
       onblur: () => this.#close(),
     });
@@ -34,11 +34,22 @@ export class Picker {
     this.input.value = name;
   }
 
-  async #open(search) {
-    if (!search) this.input.select();
+  /** Show all names, those at hand at once, and Python's when they are there. */
+  #open() {
+    this.input.select();
     this.isOpen = true;
-    const { columns, genes } = await this.names();
-    if (!this.isOpen) return;
+    this.list.hidden = false;
+    this.input.setAttribute('aria-expanded', 'true');
+    this.names((names) => {
+      this.known = names;
+      if (this.isOpen) this.#search();
+    });
+  }
+
+  #search() {
+    // what is in the field at first is the present color
+    const search = this.input.value === this.shown ? '' : this.input.value;
+    const { columns, genes } = this.known;
     const found = [...matching(columns, search, 'column'), ...matching(genes, search, 'gene')].slice(0, MOST);
     this.options = found.map(({ kind, name }) =>
       html(
@@ -59,8 +70,6 @@ export class Picker {
     this.found = found;
     this.active = -1;
     this.list.replaceChildren(...(found.length ? this.options : [html('li', { class: 'none' }, 'Nothing of this name')]));
-    this.list.hidden = false;
-    this.input.setAttribute('aria-expanded', 'true');
   }
 
   #close() {

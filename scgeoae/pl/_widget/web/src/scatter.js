@@ -8,6 +8,8 @@ const CLICK = 4;
 // Pixels around the mouse in which the nearest cell counts as under it.
 const REACH = 12;
 const MARGIN = 1.06;
+// How much larger and smaller than the whole map fits may it be drawn.
+const [CLOSEST, FARTHEST] = [1000, 0.2];
 // Indices of the opacities: of cells that are not selected while others are, and of all others.
 const [FADED, FULL] = [0, 1];
 
@@ -104,9 +106,11 @@ export class Scatter {
   fit() {
     const { box, half } = this.cells;
     const [width, height] = [0, 1].map((k) => ((box.high[k] - box.low[k]) / half) * MARGIN);
-    const visible = Math.max(height, (width * this.height) / this.width, 1e-6);
+    // cells at one place would otherwise fill it
+    const visible = Math.max(height, (width * this.height) / this.width) || 2;
     // at scale 1, the view is 2 high
     const scale = 2 / visible;
+    this.fitted = scale;
     this.plot.view(new Float32Array([scale, 0, 0, 0, 0, scale, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1]), { preventEvent: true });
     this.isMoved = false;
     const [x, y] = [(scale * this.height) / this.width, scale].map((zoom) => 1 / zoom);
@@ -157,6 +161,8 @@ export class Scatter {
       'wheel',
       (event) => {
         event.preventDefault();
+        const zoom = this.plot.get('cameraView')[5] / this.fitted;
+        if (event.deltaY < 0 ? zoom > CLOSEST : zoom < FARTHEST) return;
         this.isMoved = true;
         forward(event, this.canvas);
       },

@@ -38,8 +38,12 @@ function farNeighbors(neighbors, nNeighbors, cells) {
   const [rows, columns] = [[], []];
   for (let i = 0; i < lengths.length; i++) {
     if (lengths[i] <= limit) continue;
-    rows.push(Math.floor(i / nNeighbors));
-    columns.push(neighbors[i]);
+    const [row, column] = [Math.floor(i / nNeighbors), neighbors[i]];
+    const others = neighbors.subarray(column * nNeighbors, (column + 1) * nNeighbors);
+    // two cells that are neighbors of each other are one pair
+    if (column < row && others.includes(row)) continue;
+    rows.push(row);
+    columns.push(column);
   }
   return { rows, columns };
 }

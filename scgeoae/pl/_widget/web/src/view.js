@@ -3,11 +3,11 @@ import { createRenderer } from 'regl-scatterplot';
 import { readArrays, toNumbers } from './arrays.js';
 import { encode } from './colors.js';
 import { Decoder } from './decoder.js';
-import { count, html, number } from './dom.js';
+import { count, exact, html, number } from './dom.js';
 import { exportPng } from './export.js';
 import { Genes } from './genes.js';
 import { indicatrixAxes, roundLength } from './indicatrix.js';
-import { askPage } from './kernel.js';
+import { askPage, Silence } from './kernel.js';
 import { drawOverlay } from './overlay.js';
 import { categoryLegend, compass, composition, genesAlong, numberLegend, section } from './panel.js';
 import { Picker } from './picker.js';
@@ -28,8 +28,9 @@ const PLAIN = { light: '#7d8793', dark: '#98a2ae' };
 const NEAR = 40;
 // Milliseconds that the mouse rests on a cell before the kernel is asked for its neighbors.
 const REST = 150;
-// Longest ruler in pixels.
+// Longest ruler in pixels, and how long one may be drawn that shows the same length in the data as that of the map.
 const LONGEST = 90;
+const [SHORTEST_SHARED, LONGEST_SHARED] = [8, 160];
 // Up to this quotient of its axes, an ellipse is called a circle, and of its size, as large as others.
 const ROUND = 1.05;
 const NOBODY = 0xffffffff;
@@ -57,11 +58,12 @@ class View {
     try {
       this.renderer = createRenderer();
     } catch (error) {
-      const words = `This view needs WebGL, which is not available here. (${error.message})`;
-      // after the style
-      this.root.replaceChildren(this.root.firstChild, html('p', { class: 'failure' }, words));
+      this.#fail(`This view needs WebGL, which is not available here. (${error.message})`);
       return;
     }
+    this.renderer.canvas.addEventListener('webglcontextlost', () => {
+      if (!this.isDestroyed) this.#fail('The browser has stopped drawing this view, as it does when many are open. Show it anew.');
+    });
     this.views = manifest.views.map((view) => this.#createScatter(view));
     this.map = this.views[0];
     this.viewsElement.append(...this.views.map(({ figure }) => figure));
@@ -100,9 +102,14 @@ class View {
     return this.root.matches(':hover') || this.root.contains(document.activeElement);
   }
 
+  #fail(words) {
+    // after the style
+    this.root.replaceChildren(this.root.firstChild, html('p', { class: 'failure' }, words));
+  }
+
   #build(element) {
     const { title, height } = this.manifest;
-    this.picker = new Picker(() => this.#names(), (kind, name) => this.colorBy(name, kind));
+    this.picker = new Picker((show) => this.#names(show), (kind, name) => this.colorBy(name, kind));
     this.modeButtons = Object.entries(MODES).map(([mode, [label, hint]]) =>
       html('button', { type: 'button', title: hint, 'data-mode': mode, onclick: () => this.setMode(mode) }, label),
     );
@@ -169,17 +176,19 @@ class View {
     this.dark = dark;
     this.root.classList.toggle('dark', dark);
     if (this.column) await this.#paint(this.column);
-    else if (this.manifest.colors.length) await this.colorBy(this.manifest.colors[0].name);
+    else if (this.manifest.colors.length) await this.#paint(this.#handedOver(this.manifest.colors[0]));
     else await this.#paint({ kind: 'none' });
   }
 
-  async #names() {
+  #names(show) {
     const { colors, measured = [], genes = [] } = this.manifest;
     const handed = (isGene) => colors.filter(({ source }) => (source === 'gene') === isGene).map(({ name }) => name);
-    this.known ??= this.ask('names').catch(() => ({ columns: [], genes: [] }));
-    const known = await this.known;
     const unique = (...lists) => [...new Set(lists.flat())];
-    return { columns: unique(handed(false), known.columns), genes: unique(handed(true), known.genes, measured, this.decoder ? genes : []) };
+    const merge = (known) =>
+      show({ columns: unique(handed(false), known.columns), genes: unique(handed(true), known.genes, measured, this.decoder ? genes : []) });
+    merge({ columns: [], genes: [] });
+    // those at hand stay if there is no answer
+    this.ask('names').then(merge, () => {});
   }
 
   /** Color the cells by a column or a gene; `kind` is "column", "gene", or unset for whichever has the name. */
@@ -191,29 +200,39 @@ class View {
       if (asked !== this.asked) return;
       this.hidden.clear();
       await this.#paint(column);
-      this.say('');
+      this.say(column.warning ?? '');
     } catch (error) {
-      this.say(error.message);
+      if (asked === this.asked) this.say(error.message);
     }
   }
 
+  #handedOver(entry) {
+    return { ...entry, values: this.arrays(entry.array) };
+  }
+
+  /** Return a column as Python has it now. Without Python, return it as it was when the view was made. */
   async #column(name, kind) {
     const isGene = (source) => source === 'gene';
     const entry = this.manifest.colors.find((color) => color.name === name && (!kind || isGene(color.source) === (kind === 'gene')));
-    if (entry) return { ...entry, values: this.arrays(entry.array) };
-    const measured = this.arrays(`gene:${name}`);
-    if (kind !== 'column' && measured) return { name, kind: 'number', values: measured, source: 'gene' };
-    if (kind === 'column') return fromReply(await this.ask('obs', { column: name }));
-    const isKnown = this.decoder && this.genes?.index.has(name);
+    const isColumn = (kind ?? (entry && !isGene(entry.source) ? 'column' : 'gene')) === 'column';
+    const measured = isColumn ? null : this.arrays(`gene:${name}`);
+    const canDecode = !isColumn && this.decoder && this.genes?.index.has(name);
+    let warning;
     if (this.hasKernel) {
       try {
-        return fromReply(await this.ask('expression', { gene: name }));
+        return fromReply(await this.ask(...(isColumn ? ['obs', { column: name }] : ['expression', { gene: name }])));
       } catch (error) {
-        if (!isKnown) throw error;
+        const isSilent = error instanceof Silence;
+        if (!(isSilent && entry) && !canDecode) throw error;
+        if (isSilent) warning = error.message;
       }
     }
-    if (!isKnown) throw new Error(`There is no gene or column ${name} here.`);
-    return fromReply(await this.page('expression', { gene: name }));
+    // what Python refuses is not there any more
+    const isCurrent = !this.hasKernel || warning;
+    if (entry && isCurrent) return { ...this.#handedOver(entry), warning };
+    if (measured) return { name, kind: 'number', values: measured, source: 'gene' };
+    if (!canDecode) throw new Error(`There is no gene or column ${name} here.`);
+    return { ...fromReply(await this.page('expression', { gene: name })), warning };
   }
 
   async #paint(column) {
@@ -240,28 +259,31 @@ class View {
     const note = { gene: 'Measured expression', decoded: 'Decoded expression: what the map predicts at each place' }[source];
     const legend =
       kind === 'category'
-        ? categoryLegend({ ...this.coding, categories }, this.hidden, (code, only) => this.#toggle(code, only))
-        : numberLegend({ ...this.coding, note });
-    const isMissing = this.hidden.size > 0;
-    this.sections.legend.replaceChildren(
-      section(
-        name,
-        legend,
-        isMissing ? html('button', { type: 'button', class: 'action', onclick: () => this.#showAll() }, 'Show all') : null,
-      ),
-    );
+        ? categoryLegend({ ...this.coding, categories }, (code, only) => this.#toggle(code, only))
+        : [numberLegend({ ...this.coding, note, isEmpty: this.coding.missing === this.size })];
+    this.showAll = html('button', { type: 'button', class: 'action', onclick: () => this.#showAll() }, 'Show all');
+    this.sections.legend.replaceChildren(section(name, ...legend, this.showAll));
+    this.#markHidden();
+  }
+
+  // the legend stays as it is scrolled
+  #markHidden() {
+    for (const button of this.sections.legend.querySelectorAll('[data-code]')) {
+      button.setAttribute('aria-pressed', String(!this.hidden.has(Number(button.dataset.code))));
+    }
+    this.showAll.hidden = !this.hidden.size;
   }
 
   #toggle(code, only) {
     if (only) this.hidden = new Set([...this.coding.counts.keys()].filter((other) => other !== code));
     else if (!this.hidden.delete(code)) this.hidden.add(code);
-    this.#drawLegend();
+    this.#markHidden();
     return this.#filter();
   }
 
   #showAll() {
     this.hidden.clear();
-    this.#drawLegend();
+    this.#markHidden();
     return this.#filter();
   }
 
@@ -310,7 +332,7 @@ class View {
       this.nearest = cellsOf(this.neighbors.subarray(row * this.nNeighbors, (row + 1) * this.nNeighbors));
     } else if (this.hasKernel) {
       this.resting = setTimeout(async () => {
-        const reply = await this.ask('neighbors', { row }).catch(() => null);
+        const reply = await this.ask('neighbors', { row }).catch((error) => this.say(error.message));
         if (!reply || this.hovered?.row !== row) return;
         this.nearest = cellsOf(toNumbers(reply.buffers[0], 'uint32'));
         this.#drawSoon();
@@ -394,32 +416,45 @@ class View {
   async #findPath() {
     const { ends } = this;
     this.say('Finding the shortest path…');
+    const [from, to] = ends.map(({ position }) => position);
     try {
-      const [from, to] = ends.map(({ position }) => position);
-      const reply = await this.ask('geodesic', { from, to });
+      const reply = await this.ask('geodesic', { from, to }).catch((error) => {
+        if (error instanceof Silence && this.decoder) return this.page('geodesic', { from, to });
+        throw error;
+      });
       if (this.ends !== ends) return;
       const [coordinates, along, distance] = reply.buffers.map((values) => toNumbers(values));
       this.path = { ...reply, along, distance, curve: Array.from({ length: coordinates.length / 2 }, (_, i) => [coordinates[2 * i], coordinates[2 * i + 1]]) };
       this.say('');
       this.#drawPath();
     } catch (error) {
+      if (this.ends !== ends) return;
+      this.#clearPath();
       this.say(error.message);
     }
     this.#drawSoon();
   }
 
   #drawPath() {
-    const { length, straight, unit, genes } = this.path;
-    const longer = straight / length - 1;
+    const { length, straight, through, unit, genes } = this.path;
+    if (!length) {
+      this.sections.path.replaceChildren(section('Path from A to B', html('p', { class: 'note' }, 'Both ends are at the same place.')));
+      return;
+    }
     const rows = [
       ['Shortest path', length.toPrecision(3)],
       ['Straight line on the map', straight.toPrecision(3)],
+      ['Straight through the data', through.toPrecision(3)],
     ];
     this.sections.path.replaceChildren(
       section(
         'Path from A to B',
         html('dl', {}, ...rows.flatMap(([term, value]) => [html('dt', {}, term), html('dd', {}, value)])),
-        html('p', { class: 'note' }, `In ${unit}. The straight line is ${longer < 0.005 ? 'as short' : `${number(100 * longer, 2)}% longer`}.`),
+        html(
+          'p',
+          { class: 'note' },
+          `In ${unit}. The first two run along the surface of the map. The ruler estimates the third.`,
+        ),
         genes.length ? genesAlong(this.path, (name) => this.colorBy(name, 'gene')) : null,
         html('button', { type: 'button', class: 'action', onclick: () => this.#clearPath() }, 'Clear path'),
       ),
@@ -453,21 +488,25 @@ class View {
     const { scatter } = this.map;
     if (!scatter.width) return;
     const { unit } = this.manifest;
-    const length = roundLength((Math.min(scatter.width / 5, LONGEST) / scatter.pixelsPerUnit) * (unit.local || unit.per_length));
+    const length = rulerLength(scatter, unit);
     this.here = this.#measureHere();
     for (const view of this.views) {
       const isMap = view === this.map;
       const own = isMap ? unit : view.unit;
-      const metric = isMap ? this.here?.metric : this.#storedMetric(view.tensors, this.hovered?.row);
+      const metric = isMap ? this.here?.metric : scaled(this.#storedMetric(view.tensors, this.hovered?.row), own);
       const position = isMap ? this.hovered?.position : this.hovered?.row >= 0 && view.scatter.cells.at(this.hovered.row);
       const axes = metric && indicatrixAxes(metric);
+      const pixels = own && (length / own.per_length) * view.scatter.pixelsPerUnit;
+      // a view may be zoomed in farther than the map
+      const isShared = isMap || (pixels > SHORTEST_SHARED && pixels < LONGEST_SHARED);
+      const shown = own && !isShared ? rulerLength(view.scatter, own) : length;
       drawOverlay(view.scatter, {
         ruler: own && {
-          label: rulerLabel(length, own, Boolean(metric)),
-          right: length / (metric ? Math.sqrt(metric[0]) : own.per_length),
-          up: length / (metric ? Math.sqrt(metric[2]) : own.per_length),
+          label: rulerLabel(shown, own, Boolean(metric)),
+          right: shown / (metric ? Math.sqrt(metric[0]) : own.per_length),
+          up: shown / (metric ? Math.sqrt(metric[2]) : own.per_length),
         },
-        ellipse: axes && { position, axes, diameter: length },
+        ellipse: axes && { position, axes, diameter: shown },
         row: this.hovered?.row ?? -1,
         neighbors: this.nearest,
         torn: view.brushed?.edges,
@@ -478,16 +517,16 @@ class View {
     this.#drawHere(length);
   }
 
-  /** Return the metric at the mouse, and the jet of the decoder if there is one. */
+  /** Return the metric at the mouse on the scale of the ruler, and the jet of the decoder if there is one. */
   #measureHere() {
     const { hovered } = this;
     if (!hovered?.position) return null;
     if (!this.decoder) {
-      const metric = this.#storedMetric(this.metric, hovered.row);
+      const metric = scaled(this.#storedMetric(this.metric, hovered.row), this.manifest.unit);
       return metric && { metric };
     }
     const jet = this.decoder.jet(hovered.position);
-    return { jet, metric: this.decoder.metric(jet) };
+    return { jet, metric: scaled(this.decoder.metric(jet), this.manifest.unit) };
   }
 
   #storedMetric(tensors, row) {
@@ -510,14 +549,14 @@ class View {
       `A circle ${number(length)} ${unit.name} across`,
       long / wide < ROUND ? 'stays a circle here' : `becomes an ellipse of ${(long / wide).toFixed(2)} : 1 here`,
     ].join(' ');
-    const size = Math.sqrt(long * wide) * unit.local;
+    const size = Math.sqrt(long * wide) * unit.per_length;
     const usual = Math.max(size, 1 / size) < ROUND ? ', as large as usual' : `, ${size.toFixed(2)} × its usual size`;
     const sides = here.jet && this.genes?.fastest(here.jet, here.metric);
     this.sections.here.replaceChildren(
       section(
         hovered.row >= 0 ? `Cell ${hovered.row}${this.#valueAt(hovered.row)}` : 'Under the mouse',
         html('p', {}, `${words}${unit.local ? usual : ''}.`),
-        sides ? html('h3', {}, `Genes that rise fastest, over ${number(length)} units`) : null,
+        sides ? html('h3', {}, `Genes that rise fastest (decoded), over ${number(length)} ${unit.name}`) : null,
         sides ? compass(sides, length, (name) => this.colorBy(name, 'gene')) : null,
         ...notes.map((note) => html('p', { class: 'note' }, note)),
       ),
@@ -527,7 +566,7 @@ class View {
   #valueAt(row) {
     const { kind, values, categories } = this.column ?? {};
     if (kind === 'category') return `: ${categories[values[row]] ?? 'missing'}`;
-    return kind === 'number' ? `: ${Number.isNaN(values[row]) ? 'missing' : number(values[row])}` : '';
+    return kind === 'number' ? `: ${Number.isNaN(values[row]) ? 'missing' : exact(values[row])}` : '';
   }
 
   // ---- the rest
@@ -572,7 +611,23 @@ function fromReply({ color, buffers }) {
   return { ...color, values: toNumbers(buffers[0], color.dtype) };
 }
 
-function rulerLabel(length, { name, spread }, isHere) {
-  if (isHere) return `${number(length)} ${name}, here`;
+/** Return a round length in the data that makes a short ruler. */
+function rulerLength({ width, height, pixelsPerUnit }, { per_length: perLength }) {
+  return roundLength((Math.min(width / 5, height / 4, LONGEST) / pixelsPerUnit) * perLength);
+}
+
+/**
+ * Return a metric on the scale of the ruler.
+ * A metric measures small steps along the surface. The ruler measures straight distances, which are shorter where the
+ * surface bends. So that it does not jump when the mouse comes, only how a place differs from the others counts.
+ */
+function scaled(metric, unit) {
+  return unit?.local && metric ? metric.map((value) => value * (unit.per_length / unit.local) ** 2) : metric;
+}
+
+function rulerLabel(length, { name, spread, range }, isHere) {
+  if (isHere) return `≈ ${number(length)} ${name}, here`;
+  // one length is not honest where the scale varies
+  if (range) return `≈ ${number(length * range[0], 2)} to ${number(length * range[1], 2)} ${name}, by place`;
   return spread == null ? `≈ ${number(length)} ${name}` : `≈ ${number(length)} ${name}, ± ${Math.round(100 * spread)}%`;
 }
