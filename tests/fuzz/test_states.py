@@ -119,6 +119,8 @@ CALLS = {
     "pl.decoded_genes": {"genes": st.just("g0"), "resolution": st.integers(2, 9)},
     "pl.gene_compass": {"groupby": st.just("group"), "group": st.sampled_from(["a", "b", "z"]), "genes": GENES,
                         "n_genes": st.integers(1, 9)},
+    "pl.embedding": {"color": st.sampled_from([None, "group", "g0"]), "outliers": st.booleans()},
+    "pl.interactive": {"color": st.sampled_from([None, "group", "g0"])},
     "pl.evaluation": {"sort": st.sampled_from([None, "rank", "basis", "Trust"])},
 }  # fmt: skip
 MAKERS = ("tl.geoae", "tl.distortion", "tl.adopt")
@@ -230,7 +232,7 @@ class Lives(RuleBasedStateMachine):
 
     def call(self, data, name):
         kwargs = data.draw(arguments(name), label=name)
-        if name.startswith("pl."):
+        if name.startswith("pl.") and name != "pl.interactive":
             kwargs["show"] = False
         first = {"coordinates", "source", "target", "root", "group"} | ({"groupby"} if name in GROUPED else set())
         if name == "pl.decoded_genes":
