@@ -97,7 +97,7 @@ def embedding(
 
     `basis` takes other embeddings too. These have a ruler once they are measured:
 
-    >>> sg.tl.distortion(adata, basis="umap")
+    >>> sg.tl.distortion(adata, basis="umap", method="laplacian")  # faster than the default
     >>> axes = sg.pl.embedding(adata, "umap", color=["louvain", "CST3"], legend_loc="on data", show=False)
     """
     m = read_map(adata, basis, "basis")

@@ -140,7 +140,7 @@ def indicatrices(
     >>> import scanpy as sc, scgeoae as sg
     >>> adata = sc.datasets.pbmc68k_reduced()
     >>> sg.tl.geoae(adata)
-    >>> sg.tl.distortion(adata, basis="umap")
+    >>> sg.tl.distortion(adata, basis="umap", method="laplacian")  # faster than the default
     >>> left, right = sg.pl.indicatrices(adata, basis=["umap", "geoae"], color="bulk_labels", show=False)
     """
     check_option(where, "where", ("data", "grid", "cells"))

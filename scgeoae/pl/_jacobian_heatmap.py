@@ -101,7 +101,7 @@ def jacobian_heatmap(
     >>> import scanpy as sc, scgeoae as sg
     >>> adata = sc.datasets.pbmc68k_reduced()
     >>> sg.tl.geoae(adata)
-    >>> sg.tl.distortion(adata, basis="umap")
+    >>> sg.tl.distortion(adata, basis="umap", method="laplacian")  # faster than the default
     >>> left, right = sg.pl.jacobian_heatmap(adata, basis=["umap", "geoae"], show=False)
     """
     parts = parts_of(adata, basis, side, "sg.pl.jacobian_heatmap", ax=ax, style=kwargs)

@@ -341,6 +341,7 @@ def test_estimators_agree_on_umap(reference, name, least):
     assert 0 < adata.obsp["umap_torn"].nnz < 0.05 * 15 * adata.n_obs
 
 
+@pytest.mark.slow
 def test_tears_are_those_of_the_graph_beyond_an_exact_search(reduced, monkeypatch):
     adata = reduced.copy()
     sc.pp.neighbors(adata, n_neighbors=16, use_rep="X_pca")
