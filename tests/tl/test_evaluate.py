@@ -448,18 +448,18 @@ def test_all_genes_of_a_sparse_layer(maps, measures, monkeypatch):
 def test_the_default_map_decides_what_all_are_compared_with(fitted, caplog):
     adata = fitted.copy()
     adata.obsm["X_integrated"] = adata.obsm["X_pca"] * np.linspace(1, 0.1, adata.obsm["X_pca"].shape[1])
-    before, after = sg.tl.evaluate(adata, basis=["geoae"]), adata.copy()
+    before, after = sg.tl.evaluate(adata, basis=["geoae"], measures="kNN_10"), adata.copy()
     assert set(before["use_rep"]) == {"X_pca"}
     # a map that comes first in obsm, and the default map of another matrix
     after.obsm = {"X_before": after.obsm["X_geoae"], **after.obsm}
     after.uns["before"], after.obsm["before_metric"] = after.uns["geoae"], after.obsm["geoae_metric"]
     sg.tl.geoae(after, use_rep="X_integrated", n_steps=200, refine=False)
     sc.settings._root_logger.addHandler(caplog.handler)
-    table = sg.tl.evaluate(after)
+    table = sg.tl.evaluate(after, measures="kNN_10")
     assert set(table["use_rep"]) == {"X_integrated"}
     assert "'before' was made from another matrix" in caplog.text
     caplog.clear()
-    table = sg.tl.evaluate(after, basis=["before", "umap"])
+    table = sg.tl.evaluate(after, basis=["before", "umap"], measures="kNN_10")
     assert set(table["use_rep"]) == {"X_pca"}
     assert not caplog.text
     sc.settings._root_logger.removeHandler(caplog.handler)
