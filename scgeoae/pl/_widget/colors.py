@@ -103,7 +103,8 @@ def color_of_column(adata: AnnData, name: str) -> Color:
         msg = f"adata.obs[{name!r}] has {n} categories, and at most {MAX_CATEGORIES} can be shown; color by another."
         raise ValueError(msg)
     dtype = np.uint8 if n <= np.iinfo(np.uint8).max else np.uint16
-    codes = np.where(labels.codes < 0, np.iinfo(dtype).max, labels.codes).astype(dtype)
+    # as integers that hold both: pandas stores codes in as few bits as they take
+    codes = np.where(labels.codes < 0, np.iinfo(dtype).max, labels.codes.astype(np.int64)).astype(dtype)
     entry = {
         "name": name,
         "kind": "category",

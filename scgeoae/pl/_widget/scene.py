@@ -115,7 +115,7 @@ class Scene:
         """(n, k) nearest cells in the data, the nearest first."""
         k = min(N_NEIGHBORS, self.n_cells - 1)
         indices = neighbors_of(self.map.adata, self.map.representation, k=k).indices
-        return np.where(indices < 0, NO_NEIGHBOR, indices).astype(np.uint32)
+        return np.where(indices < 0, NO_NEIGHBOR, indices.astype(np.int64)).astype(np.uint32)
 
     def payload(self, *, kernel: bool) -> Payload:
         """Return all that a browser is given, with or without a kernel that answers questions."""
