@@ -96,15 +96,14 @@ def draw(name: str) -> None:
         adata.obsm[f"X_{basis}"] = np.asarray(embed(np.asarray(adata.obsm["X_pca"]), 0), dtype=np.float32)
         sg.tl.distortion(adata, basis=basis, use_rep="X_pca", progress_bar=False)
     sg.tl.geoae(adata, use_rep="X_pca", progress_bar=False)
-    bases = {"umap": "UMAP", "tsne": "t-SNE", "geoae": "scgeoae"}
-    figure, axes = plt.subplots(2, 3, figsize=(18, 9.5), layout="constrained")
-    for column, (basis, title) in enumerate(bases.items()):
-        legend = {} if basis == "geoae" else {"legend_loc": "none"}
-        shown = {"basis": basis, "show": False, "title": title}
-        sg.pl.indicatrices(adata, color=LABELS[name], ax=axes[0, column], **shown, **legend)
-        sg.pl.jacobian_heatmap(adata, ax=axes[1, column], **shown)
-    figure.savefig(RESULTS / f"maps_{name}.png", dpi=70)
-    plt.close(figure)
+    shown = {"basis": ["umap", "tsne", "geoae"], "title": ["UMAP", "t-SNE", "scgeoae"], "return_fig": True}
+    figures = {
+        "maps": sg.pl.indicatrices(adata, color=LABELS[name], **shown),
+        "areas": sg.pl.jacobian_heatmap(adata, **shown),
+    }
+    for prefix, figure in figures.items():
+        figure.savefig(RESULTS / f"{prefix}_{name}.png", dpi=70, bbox_inches="tight")
+        plt.close(figure)
     adata.obsm["X_pca2"] = np.asarray(adata.obsm["X_pca"])[:, :2]
     sg.tl.evaluate(adata, basis=["geoae", "umap", "tsne", "pca2"], use_rep="X_pca", groupby=LABELS[name])
     ax = sg.pl.evaluation(adata, show=False)

@@ -50,7 +50,7 @@ def run(options: argparse.Namespace) -> None:
     from . import get, tl
 
     adata = _read(options.input)
-    color = options.color
+    color = "bulk_labels" if options.color is None and options.input is None else options.color
     if color is not None and color not in adata.obs and color not in adata.var_names:
         columns = ", ".join(map(repr, adata.obs)) or "nothing"
         msg = f"did not find {color!r} in adata.obs, which has {columns}, or among the genes"
@@ -155,7 +155,11 @@ def _parser() -> argparse.ArgumentParser:
         help="from 0, groups as dense as in the data (default), to 1, cells spaced evenly",
     )
     parser.add_argument("--side", choices=("decoder", "encoder", "both"), help="the network to regularize")
-    parser.add_argument("--color", metavar="NAME", help="column of obs, or gene, to color the cells by")
+    parser.add_argument(
+        "--color",
+        metavar="NAME",
+        help="column of obs, or gene, to color the cells by (default: none, or types of the PBMCs)",
+    )
     parser.add_argument("--seed", type=int, default=0, help="random seed (default: 0)")
     return parser
 
