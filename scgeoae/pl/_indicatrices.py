@@ -14,12 +14,14 @@ from ._panels import keep_last_legend, parts_of, row_of_axes
 from ._tissot import (
     MAX_OUTLINES,
     MAX_TILES,
+    Crowds,
     Places,
     Sizes,
     add_legend,
     add_outlines,
     in_points,
-    places_at,
+    places_of_all_cells,
+    places_on_grid,
     sizes_of,
     without_overlap,
 )
@@ -183,12 +185,15 @@ def indicatrices(
 
 def _places(maps: dict[str, Map], boxes: dict[str, Box], where: str, n_tiles: int | None) -> dict[str, Places]:
     """Return where outlines are drawn on each map, with as many tiles on all maps as keep readable those of each."""
+    if where == "cells":
+        return {key: places_of_all_cells(m.positions, boxes[key]) for key, m in maps.items()}
+    crowds = {} if where == "grid" else {key: Crowds(m.positions, boxes[key]) for key, m in maps.items()}
 
     def found(n: int) -> dict[str, Places]:
-        return {key: places_at(where, m.positions, boxes[key], n) for key, m in maps.items()}
+        return {key: crowds[key].places(n) if crowds else places_on_grid(boxes[key], n) for key in maps}
 
-    if n_tiles is not None or where == "cells":
-        places = found(n_tiles or MAX_TILES)
+    if n_tiles is not None:
+        places = found(n_tiles)
         if empty := [key for key, at in places.items() if not len(at.centers)]:
             msg = f"With n_tiles={n_tiles}, no place of {empty[0]!r} has 1% of the cells around it; choose fewer tiles."
             raise ValueError(msg)

@@ -45,13 +45,6 @@ class Places(NamedTuple):
     """Room for each, as a length on the map."""
 
 
-def places_at(where: str, z: NDArray[Any], box: Box, n_tiles: int) -> Places:
-    """Return where indicatrices are drawn, with `n_tiles` along the longer side of the box unless at all cells."""
-    if where == "grid":
-        return places_on_grid(box, n_tiles)
-    return places_of_many_cells(z, box, n_tiles) if where == "data" else places_of_all_cells(z, box)
-
-
 def places_on_grid(box: Box, n_tiles: int) -> Places:
     """Return the centers of all square tiles of the box, `n_tiles` along its longer side."""
     width = box.longest / n_tiles
@@ -62,27 +55,36 @@ def places_on_grid(box: Box, n_tiles: int) -> Places:
     return Places(np.stack(np.meshgrid(x, y), axis=-1).reshape(-1, 2).astype(np.float32), None, width)
 
 
-def places_of_many_cells(z: NDArray[Any], box: Box, n_tiles: int) -> Places:
-    """Return cells in dense places that are at least a tile apart, each with `MIN_SHARE` of all cells around it.
+class Crowds:
+    """Where cells are dense on a map, for places of any width.
 
-    The first is the cell with most others within half a tile, and each further one likewise among those far enough
-    from the cells already taken.
+    Counts by small tiles are exact enough to choose, and as fast for a million cells.
     """
-    width = box.longest / n_tiles
-    # counts by small tiles are exact enough to choose, and as fast for a million cells
-    candidates, counts = occupied_tiles(z, box, box.longest / 48)
-    inside = box.holds(z[candidates])
-    candidates, counts = candidates[inside], counts[inside]
-    tree = cKDTree(z[candidates])
-    crowd = np.array([counts[near].sum() for near in tree.query_ball_point(z[candidates], width / 2)])
-    taken: list[int] = []
-    while crowd.max(initial=0) > 0:
-        taken.append(int(crowd.argmax()))
-        crowd[tree.query_ball_point(z[candidates[taken[-1]]], width)] = 0
-    cells = candidates[taken]
-    n_near = cKDTree(z).query_ball_point(z[cells], width / 2, return_length=True)
-    cells = cells[n_near >= MIN_SHARE * len(z)]
-    return Places(z[cells], cells, width)
+
+    def __init__(self, z: NDArray[Any], box: Box) -> None:
+        self.z, self.box = z, box
+        candidates, counts = occupied_tiles(z, box, box.longest / 48)
+        inside = box.holds(z[candidates])
+        self.candidates, self.counts = candidates[inside], counts[inside]
+        self.tree, self.tree_of_all = cKDTree(z[self.candidates]), cKDTree(z)
+
+    def places(self, n_tiles: int) -> Places:
+        """Return cells in dense places that are at least a tile apart, each with `MIN_SHARE` of all cells around it.
+
+        The first is the cell with most others within half a tile, and each further one likewise among those far enough
+        from the cells already taken.
+        """
+        z, width = self.z, self.box.longest / n_tiles
+        near = self.tree.query_ball_point(z[self.candidates], width / 2)
+        crowd = np.array([self.counts[rows].sum() for rows in near])
+        taken: list[int] = []
+        while crowd.max(initial=0) > 0:
+            taken.append(int(crowd.argmax()))
+            crowd[self.tree.query_ball_point(z[self.candidates[taken[-1]]], width)] = 0
+        cells = self.candidates[taken]
+        n_near = self.tree_of_all.query_ball_point(z[cells], width / 2, return_length=True)
+        cells = cells[n_near >= MIN_SHARE * len(z)]
+        return Places(z[cells], cells, width)
 
 
 def places_of_all_cells(z: NDArray[Any], box: Box) -> Places:
