@@ -47,6 +47,10 @@ class Slots:
         self.extrinsic_curvature = f"{key}_extrinsic_curvature"
         self.pseudotime = f"{key}_pseudotime"
         self.broken = f"{key}_broken"
+        # obs: regions found on the map, and their hidden structure; uns: the table of the regions
+        self.region = f"{key}_region"
+        self.residual = f"{key}_residual"
+        self.residual_params = f"{key}_residual_params"
         # obs: share of torn edges; obsp: the torn edges
         self.torn = f"{key}_torn"
         # obs, for cells placed on a map

@@ -1,0 +1,219 @@
+"""What a map leaves out of each region of the data, and how much of that is more than noise."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from scipy import sparse
+from scipy.stats import pearson3
+from sklearn.utils.extmath import randomized_svd
+
+from .._matrix import BLOCK_SIZE, blocks, spread_rows
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.floating[Any]]
+
+MIN_CELLS = 20
+"""Fewer cells do not tell structure from noise."""
+LEVEL = 0.05
+"""Share of the regions of pure noise that stand out."""
+MAX_DIMENSIONS = 20
+# Skewness of the largest eigenvalue of noise (Tracy & Widom 1996).
+SKEWNESS = 0.2935
+# Up to this number of cells or features, all eigenvalues are computed.
+MAX_EXACT = 500
+
+
+class Structure(NamedTuple):
+    """The directions along which cells vary more than noise does."""
+
+    variance: float
+    """Their variance beyond noise, in squared units of the representation."""
+    p_value: float
+    """For at least one such direction."""
+    directions: NDArray[np.float64]
+    """(K, D), each as long as the standard deviation along it. The first has the largest."""
+
+
+class Region(NamedTuple):
+    """What a map shows of the cells of a region, and what not."""
+
+    n_cells: int
+    variance: float
+    """Mean squared distance of the cells from their mean."""
+    hidden: float
+    """Mean squared distance between cells and decoded positions, each about its mean."""
+    structure: Structure | None
+    """None below `MIN_CELLS` cells."""
+
+
+NOTHING = np.empty(0)
+
+
+def residuals(
+    matrix: Any,
+    surface: Callable[[slice], tuple[Floats, Floats]],
+    regions: Sequence[NDArray[np.intp]],
+    *,
+    by_feature: bool,
+    n_draws: int,
+    rng: np.random.Generator,
+) -> list[Region]:
+    r"""Split the variance of each region into what a map shows, noise, and structure that the map hides.
+
+    With x a cell, D(z) its decoded position, and e = x − D(z), the variance of a region is the mean of
+    :math:`\|x - \bar x\|^2`, and the hidden part of it is the mean of :math:`\|e - \bar e\|^2`. `hidden_structure`
+    looks for structure in the part of e that is perpendicular to the surface. The matrix is read once, in blocks.
+
+    Parameters
+    ----------
+    matrix
+        (n, D) cells, in any form that can be read in `blocks`.
+    surface
+        Returns the decoded positions, (m, D), of some rows and an orthonormal basis of the tangent space there,
+        (m, D, d).
+    regions
+        Rows of the cells in each region. No cell is in two of them.
+    by_feature, n_draws, rng
+        See `hidden_structure`.
+    """
+    n, n_features = matrix.shape
+    codes, is_used = np.full(n, -1), np.zeros(n, dtype=bool)
+    for code, rows in enumerate(regions):
+        codes[rows] = code
+        is_used[rows[spread_rows(len(rows), max(BLOCK_SIZE // n_features, MAX_EXACT))]] = True
+    sums, squares = np.zeros((2, len(regions), n_features)), np.zeros((2, len(regions)))
+    # variances about the mean would drown in those about 0 of cells that are far from it
+    reference: NDArray[np.float64] = np.full((len(regions), n_features), np.nan)
+    used: list[list[tuple[Floats, Floats]]] = [[] for _ in regions]
+    for start, block in blocks(matrix):
+        here = slice(start, start + len(block))
+        of, (decoded, frames) = codes[here], surface(here)
+        found, first = np.unique(of, return_index=True)
+        for code, row in zip(found, first, strict=True):
+            if code >= 0 and np.isnan(reference[code, 0]):
+                reference[code] = block[row]
+        cells = np.flatnonzero(of >= 0)
+        gather = sparse.csr_matrix((np.ones(len(cells)), (of[cells], np.arange(len(cells)))), (len(regions), len(cells)))
+        for i, values in enumerate((block[cells] - reference[of[cells]], (block - decoded)[cells].astype(np.float64))):
+            sums[i] += gather @ values
+            squares[i] += gather @ (values**2).sum(1)
+        across = _perpendicular(block - decoded, frames)
+        for code in found[found >= 0]:
+            rows = np.flatnonzero((of == code) & is_used[here])
+            used[code].append((across[rows].astype(np.float32), frames[rows]))
+    counts = np.array([len(rows) for rows in regions])
+    variance, hidden = np.maximum(squares / counts - (sums**2).sum(2) / counts**2, 0)
+    parts = [(np.concatenate([e for e, _ in each]), np.concatenate([f for _, f in each])) for each in used]
+    return [
+        Region(
+            int(count),
+            float(variance[code]),
+            float(hidden[code]),
+            hidden_structure(*parts[code], by_feature=by_feature, n_draws=n_draws, rng=own)
+            if count >= MIN_CELLS
+            else None,
+        )
+        for code, (count, own) in enumerate(zip(counts, rng.spawn(len(regions)), strict=True))
+    ]
+
+
+def hidden_structure(
+    residual: Floats, frames: Floats, *, by_feature: bool = False, n_draws: int = 100, rng: np.random.Generator
+) -> Structure:
+    r"""Return the directions in which residuals vary more than noise does: a parallel analysis (Horn 1965).
+
+    The largest eigenvalue :math:`\lambda_1` of the covariance of the residuals is compared with those of noise, which
+    is drawn from the residuals themselves. In each draw, the residual of each cell keeps its length and gets a random
+    direction perpendicular to the surface. With `by_feature`, each of its values keeps its size and gets a random sign
+    instead (Hong, Sheng & Dobriban 2020), so that each feature has noise of its own size. The eigenvalues of the draws
+    give the mean and the standard deviation of a distribution with the skewness of Tracy and Widom, whose tail is the
+    p-value.
+
+    Directions are counted while :math:`\lambda_k` is above the 95% quantile of that distribution, which is scaled down
+    to the variance that is left without the first k − 1 (Kritchman & Nadler 2009). An eigenvalue of n cells is too
+    large in the mean; the variance beyond noise, :math:`\sigma^2`, is that of :math:`\ell` in
+    :math:`\lambda = \ell (1 + \gamma \sigma^2 / (\ell - \sigma^2))` with γ the number of dimensions per cell
+    (Baik & Silverstein 2006).
+
+    Parameters
+    ----------
+    residual
+        (n, D) parts of the residuals perpendicular to the surface.
+    frames
+        (n, D, d) orthonormal bases of the tangent spaces.
+    n_draws
+        Number of draws, at least 2.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from scgeoae.quality.residual import hidden_structure
+    >>> rng = np.random.default_rng(0)
+    >>> cells, frames = rng.normal(size=(300, 10)), np.zeros((300, 10, 2))
+    >>> frames[:, 0, 0] = frames[:, 1, 1] = 1
+    >>> cells[:, :2] = 0
+    >>> len(hidden_structure(cells, frames, rng=rng).directions)
+    0
+    >>> cells[:150, 2] += 3
+    >>> len(hidden_structure(cells, frames, rng=rng).directions)
+    1
+    """
+    n, n_features = residual.shape
+    n_across = n_features - frames.shape[2]
+    centered = residual - residual.mean(0)
+    total = (centered**2).sum(dtype=np.float64) / n
+    if n_across < 2 or not total > np.finfo(np.float32).tiny:
+        return Structure(0.0, 1.0, np.empty((0, n_features)))
+    most = min(MAX_DIMENSIONS, n_across - 1, n - 1)
+    values, directions = _leading(centered, most, rng)
+    draw = _random_signs if by_feature else _random_directions
+    noise = np.empty(n_draws)
+    for i in range(n_draws):
+        drawn = draw(centered, frames, rng)
+        drawn -= drawn.mean(0)
+        drawn *= np.sqrt(total * n / (drawn**2).sum(dtype=np.float64))
+        noise[i] = _leading(drawn, 1, rng)[0][0]
+    # the spread of one more draw about the mean of the others
+    of_noise = pearson3(SKEWNESS, loc=noise.mean(), scale=noise.std(ddof=1) * np.sqrt(1 + 1 / n_draws))
+    critical = of_noise.isf(LEVEL)
+    left = [(total - values[:k].sum()) / total * n_across / (n_across - k) for k in range(most + 1)]
+    k = next((k for k in range(most) if values[k] <= critical * left[k]), most)
+    aspect = n_across / n
+    level = noise.mean() * max(left[k], 0) / (1 + np.sqrt(aspect)) ** 2
+    half = values[:k] + level * (1 - aspect)
+    true = (half + np.sqrt(np.maximum(half**2 - 4 * level * values[:k], 0))) / 2
+    beyond = np.maximum(true - level, 0)
+    return Structure(float(beyond.sum()), float(of_noise.sf(values[0])), np.sqrt(beyond)[:, None] * directions[:k])
+
+
+def _perpendicular(vectors: Floats, frames: Floats) -> Floats:
+    """Return the (n, D) vectors without their parts in the tangent spaces."""
+    along = np.einsum("nD,nDd->nd", vectors, frames)
+    return vectors - np.einsum("nDd,nd->nD", frames, along)
+
+
+def _random_directions(residual: Floats, frames: Floats, rng: np.random.Generator) -> Floats:
+    drawn = _perpendicular(rng.standard_normal(residual.shape, dtype=np.float32), frames)
+    lengths, tiny = (np.linalg.norm(each, axis=1, keepdims=True) for each in (residual, drawn)), np.finfo(np.float32)
+    kept, own = lengths
+    return drawn * (kept / np.maximum(own, tiny.tiny))
+
+
+def _random_signs(residual: Floats, frames: Floats, rng: np.random.Generator) -> Floats:
+    return _perpendicular(np.where(rng.integers(2, size=residual.shape, dtype=np.int8), residual, -residual), frames)
+
+
+def _leading(centered: Floats, k: int, rng: np.random.Generator) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the largest `k` eigenvalues of the covariance of (n, D) values, and the eigenvectors, (k, D)."""
+    n, n_features = centered.shape
+    if n_features <= MAX_EXACT:
+        values, vectors = np.linalg.eigh((centered.T @ centered).astype(np.float64) / n)
+        return np.maximum(values[::-1][:k], 0), vectors.T[::-1][:k]
+    _, singular, axes = randomized_svd(centered, k, random_state=int(rng.integers(2**31)))
+    return singular.astype(np.float64) ** 2 / n, axes.astype(np.float64)
