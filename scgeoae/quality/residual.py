@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from scipy import sparse
 from scipy.stats import pearson3
+from sklearn.cluster import KMeans
 from sklearn.utils.extmath import randomized_svd
 
 from .._matrix import BLOCK_SIZE, blocks, spread_rows
@@ -25,6 +26,8 @@ LEVEL = 0.05
 MAX_DIMENSIONS = 20
 # Skewness of the largest eigenvalue of noise (Tracy & Widom 1996).
 SKEWNESS = 0.2935
+# Cells in a region that is found on the map, in the mean, and most regions.
+REGION_SIZE, MAX_REGIONS = 150, 20
 # Up to this number of cells or features, all eigenvalues are computed.
 MAX_EXACT = 500
 
@@ -52,7 +55,27 @@ class Region(NamedTuple):
     """None below `MIN_CELLS` cells."""
 
 
-NOTHING = np.empty(0)
+def map_regions(z: Floats, n_regions: int | None = None, *, seed: int = 0) -> list[NDArray[np.intp]]:
+    """Return the rows of the cells in each of the regions that k-means finds on a map.
+
+    Parameters
+    ----------
+    z
+        (n, d) positions.
+    n_regions
+        Number of regions, by default one for every 150 cells, but at most 20.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from scgeoae.quality.residual import map_regions
+    >>> sorted(cells.tolist() for cells in map_regions(np.array([[0.0], [9.0], [1.0]]), 2))
+    [[0, 2], [1]]
+    """
+    k = min(max(len(z) // REGION_SIZE, 1), MAX_REGIONS) if n_regions is None else n_regions
+    k = min(k, len(np.unique(z, axis=0)))
+    labels = KMeans(k, n_init=3, random_state=seed).fit_predict(z)
+    return [cells for cells in (np.flatnonzero(labels == i) for i in range(k)) if len(cells)]
 
 
 def residuals(
@@ -99,7 +122,9 @@ def residuals(
             if code >= 0 and np.isnan(reference[code, 0]):
                 reference[code] = block[row]
         cells = np.flatnonzero(of >= 0)
-        gather = sparse.csr_matrix((np.ones(len(cells)), (of[cells], np.arange(len(cells)))), (len(regions), len(cells)))
+        gather = sparse.csr_matrix(
+            (np.ones(len(cells)), (of[cells], np.arange(len(cells)))), (len(regions), len(cells))
+        )
         for i, values in enumerate((block[cells] - reference[of[cells]], (block - decoded)[cells].astype(np.float64))):
             sums[i] += gather @ values
             squares[i] += gather @ (values**2).sum(1)
@@ -194,15 +219,17 @@ def hidden_structure(
 
 def _perpendicular(vectors: Floats, frames: Floats) -> Floats:
     """Return the (n, D) vectors without their parts in the tangent spaces."""
-    along = np.einsum("nD,nDd->nd", vectors, frames)
-    return vectors - np.einsum("nDd,nd->nD", frames, along)
+    for axis in range(frames.shape[2]):
+        # orthonormal, so one after the other is as good as all at once, and einsum is fast without a third index
+        frame = frames[:, :, axis]
+        vectors = vectors - np.einsum("ij,ij->i", vectors, frame)[:, None] * frame
+    return vectors
 
 
 def _random_directions(residual: Floats, frames: Floats, rng: np.random.Generator) -> Floats:
     drawn = _perpendicular(rng.standard_normal(residual.shape, dtype=np.float32), frames)
-    lengths, tiny = (np.linalg.norm(each, axis=1, keepdims=True) for each in (residual, drawn)), np.finfo(np.float32)
-    kept, own = lengths
-    return drawn * (kept / np.maximum(own, tiny.tiny))
+    length, own = (np.sqrt(np.einsum("ij,ij->i", each, each)) for each in (residual, drawn))
+    return drawn * (length / np.maximum(own, np.finfo(np.float32).tiny))[:, None]
 
 
 def _random_signs(residual: Floats, frames: Floats, rng: np.random.Generator) -> Floats:

@@ -7,14 +7,13 @@ import pandas as pd
 import torch
 from scanpy import logging as logg
 from scipy.stats import false_discovery_control
-from sklearn.cluster import KMeans
 
 from .._anndata.columns import read_groups
 from .._anndata.map import read_map
 from .._anndata.write import Changes, check_writable, write
 from .._arguments import checked_integer, checked_seed
 from .._runtime import default_torch_modes
-from ..quality.residual import LEVEL, residuals
+from ..quality.residual import LEVEL, map_regions, residuals
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -25,8 +24,6 @@ if TYPE_CHECKING:
     from ..nn.genes import Expression
     from ..quality.residual import Region
 
-# Cells in a region that is found on the map, in the mean, and most regions.
-REGION_SIZE, MAX_REGIONS = 150, 20
 # Directions whose genes are named.
 MAX_NAMED = 3
 
@@ -139,7 +136,7 @@ def residual(
     matrix = m.representation.matrix
     check_writable(adata, copy=copy)
     start = logg.info(f"looking for structure that the map in adata.obsm[{m.slot!r}] hides")
-    rows = _regions(z, n_regions, seed) if named is None else list(named.values())
+    rows = map_regions(z, n_regions, seed=seed) if named is None else list(named.values())
     found = residuals(
         matrix,
         lambda here: _surface(model, z[here]),
@@ -155,14 +152,6 @@ def residual(
     if named is None:
         table["region"] = [str(rank + 1) for rank in range(len(table))]
     return write(adata, _changes(m, table, [rows[i] for i in order], groupby, n_draws, seed), start=start, copy=copy)
-
-
-def _regions(z: NDArray[np.float32], n_regions: int | None, seed: int) -> list[NDArray[np.intp]]:
-    """Return the rows of the cells in each of the regions of a map."""
-    k = min(max(len(z) // REGION_SIZE, 1), MAX_REGIONS) if n_regions is None else n_regions
-    k = min(k, len(np.unique(z, axis=0)))
-    labels = KMeans(k, n_init=3, random_state=seed).fit_predict(z)
-    return [cells for cells in (np.flatnonzero(labels == i) for i in range(k)) if len(cells)]
 
 
 def _surface(model: MapDecoder, z: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -197,7 +186,10 @@ def _table(found: list[Region], names: list[str], expression: Expression | None,
     table["structured"] = np.divide(beyond, table["variance"], out=0 * beyond, where=table["variance"] > 0)
     total = (table["variance"] * table["n_cells"]).sum()
     table["gain"] = beyond * table["n_cells"] / total if total > 0 else 0 * beyond
-    kept = [each.structure.directions if out and each.structure else None for each, out in zip(found, stands_out)]
+    kept = [
+        each.structure.directions if out and each.structure else None
+        for each, out in zip(found, stands_out, strict=True)
+    ]
     table["n_dimensions"] = [0 if each is None else len(each) for each in kept]
     table["genes"] = ["" if each is None or expression is None else _genes(each, expression, n_genes) for each in kept]
     columns = ["region", "n_cells", "variance", "shown", "hidden", "structured", "gain", "n_dimensions"]
