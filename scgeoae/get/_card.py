@@ -47,9 +47,9 @@ MEANINGS = {
     "NLL": "negative log likelihood of the counts of a cell, in nats",
 }
 NO_HELD_OUT = {
-    "laplacian": "No cells were held out: the tensors were estimated by the graph Laplacian, without a model that could be "
-    'tried on other cells. `sg.tl.distortion(adata, basis="{key}", method="decoder")` fits one, and holds out one cell '
-    "in twenty.",
+    "laplacian": "No cells were held out: the tensors were estimated by the graph Laplacian, without a model to try on "
+    'other cells. `sg.tl.distortion(adata, basis="{key}", method="decoder")` fits one, and holds out one cell in '
+    "twenty.",
     "counts": "No scores of held-out cells are stored. `to_anndata()` of a GeoSCVI stores them if it is given the "
     "AnnData that the model was trained on, and the model was trained with validation cells.",
     "other": "No cells were held out, because there were fewer than 20. With 20 cells or more, `{call}` holds out one "

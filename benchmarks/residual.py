@@ -1,0 +1,277 @@
+"""Check what `scgeoae.tl.residual` finds: on noise, on hidden splits of known size, and on real data.
+
+``python benchmarks/residual.py noise power maps real time [--write]``; the tables go into
+``benchmarks/results/residual_NAME.md``.
+
+- ``noise``: how often noise around a plane in 50 dimensions stands out at 5%.
+- ``power``: how often a split into two halves stands out, with all its noise of standard deviation 1.
+- ``maps``: the same on maps of five groups, of which one is split in a direction that the map does not show.
+- ``real``: make a map of each region of the reference data, and compare what it shows with what the whole map shows.
+- ``time``: seconds for 2,526 and 68,000 cells.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import anndata
+import numpy as np
+import pandas as pd
+from scipy.stats import spearmanr
+from sklearn.neighbors import NearestNeighbors
+
+import scgeoae as sg
+from scgeoae._anndata.map import read_map
+from scgeoae.quality.residual import hidden_structure
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+RESULTS = Path(__file__).parent / "results"
+N_FEATURES = 50
+SIZES = (50, 200, 1000)
+N_NOISE, N_POWER, N_MAPS = 500, 100, 20
+
+
+def across(e: NDArray) -> tuple[NDArray, NDArray]:
+    """Return (n, D) residuals without their first two dimensions, which are those of the surface."""
+    frames = np.zeros((*e.shape, 2), dtype=np.float32)
+    frames[:, [0, 1], [0, 1]] = 1
+    e[:, :2] = 0
+    return e.astype(np.float32), frames
+
+
+def components_of_counts(n: int, rng: np.random.Generator) -> NDArray:
+    """Return principal components of counts that differ by chance alone, normalized and log1p as usual."""
+    import scanpy as sc
+
+    rates = rng.gamma(0.3, 1.0, 2000) * rng.gamma(8, 1 / 8, (n, 1))
+    counts = anndata.AnnData(rng.poisson(rates).astype(np.float32))
+    sc.pp.normalize_total(counts, target_sum=1e3)
+    sc.pp.log1p(counts)
+    return sc.pp.pca(counts.X, n_comps=N_FEATURES)
+
+
+NOISE = {
+    "Gaussian": lambda n, rng: rng.normal(size=(n, N_FEATURES)),
+    "Laplace": lambda n, rng: rng.laplace(size=(n, N_FEATURES)),
+    "cells of different quality": lambda n, rng: rng.normal(size=(n, N_FEATURES)) * rng.gamma(4, 1 / 4, (n, 1)),
+    "features of different size (1 to 2)": lambda n, rng: (
+        rng.normal(size=(n, N_FEATURES)) * np.linspace(2, 1, N_FEATURES)
+    ),
+    "components of Poisson counts": components_of_counts,
+}
+
+
+def noise() -> pd.DataFrame:
+    rows = []
+    for name, draw in NOISE.items():
+        for n in SIZES:
+            rng, repeats = np.random.default_rng(n), N_NOISE if "Poisson" not in name else 40
+            found = [hidden_structure(*across(draw(n, rng)), rng=rng) for _ in range(repeats)]
+            size = np.mean([each.p_value <= 0.05 for each in found])
+            excess = np.median([each.variance for each in found])
+            total = draw(n, rng)[:, 2:].var(0).sum()
+            error = np.sqrt(size * (1 - size) / repeats)
+            rows.append((name, n, repeats, f"{100 * size:.1f} ± {100 * error:.1f}", f"{100 * excess / total:.1f}"))
+    columns = ["noise", "cells", "repetitions", "stands out, %", "median structured share of the residual, %"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def power() -> pd.DataFrame:
+    rows = []
+    for distance in (1, 2, 3, 4, 6):
+        for n in SIZES:
+            rng, found = np.random.default_rng(n), []
+            for _ in range(N_POWER):
+                e, frames = across(rng.normal(size=(n, N_FEATURES)))
+                e[: n // 2, 2] += distance
+                found.append(hidden_structure(e, frames, rng=rng))
+            shares = [len(each.directions) for each in found]
+            rows.append(
+                (
+                    distance,
+                    n,
+                    f"{100 * np.mean([each.p_value <= 0.05 for each in found]):.0f}",
+                    f"{np.mean(shares):.2f}",
+                    f"{distance**2 / 4:.2f}",
+                    f"{np.mean([each.variance for each in found]):.2f}",
+                )
+            )
+    columns = ["distance, sd of the noise", "cells", "stands out, %", "mean number of directions"]
+    return pd.DataFrame(rows, columns=[*columns, "variance of the split", "mean structured variance"])
+
+
+def groups(distance: float, seed: int, *, n: int = 1000) -> anndata.AnnData:
+    """Return five groups on a plane in 20 dimensions, the third of them split across the plane."""
+    rng = np.random.default_rng(seed)
+    group = rng.integers(5, size=n)
+    x = rng.normal(size=(n, 20))
+    angle = 2 * np.pi * group / 5
+    x[:, 0] += 12 * np.cos(angle)
+    x[:, 1] += 12 * np.sin(angle)
+    x[:, 2] += distance * ((group == 2) * rng.choice([-0.5, 0.5], n))
+    adata = anndata.AnnData(x.astype(np.float32))
+    adata.obs["group"] = pd.Categorical(group.astype(str))
+    return adata
+
+
+def maps() -> pd.DataFrame:
+    rows = []
+    for distance in (0, 2, 3, 4, 6):
+        first, found, others, structured = [], [], [], []
+        for seed in range(N_MAPS):
+            adata = groups(distance, seed)
+            sg.tl.geoae(adata, progress_bar=False, random_state=seed)
+            sg.tl.residual(adata, groupby="group", random_state=seed)
+            table = adata.uns["geoae_residual"].set_index("region")
+            stands_out = table["verdict"] == "structure"
+            first.append(table.index[0] == "2" and stands_out["2"])
+            found.append(stands_out["2"])
+            others.append(stands_out.drop("2").any())
+            structured.append(table.loc["2", "structured"])
+        rows.append(
+            (
+                distance,
+                *(f"{100 * np.mean(each):.0f}" for each in (found, first, others)),
+                f"{100 * np.median(structured):.1f}",
+                f"{100 * distance**2 / 4 / (20 + distance**2 / 4):.1f}",
+            )
+        )
+    columns = ["distance", "split group stands out, % of maps", "and is first", "another group stands out"]
+    return pd.DataFrame(rows, columns=[*columns, "structured, % of its variance", "planted, %"])
+
+
+def recall(x: NDArray, z: NDArray, k: int = 10) -> float:
+    """Return the share of the k nearest cells of the same region that are kept."""
+    near = [NearestNeighbors(n_neighbors=k).fit(each).kneighbors(return_distance=False) for each in (x, z)]
+    return float(np.mean([len(np.intersect1d(*pair)) / k for pair in zip(*near, strict=True)]))
+
+
+def purity(labels: NDArray, z: NDArray, k: int = 10) -> float:
+    near = NearestNeighbors(n_neighbors=k).fit(z).kneighbors(return_distance=False)
+    return float((labels[near] == labels[:, None]).mean())
+
+
+def embedded_again(adata: anndata.AnnData, rows: NDArray, finer: str | None) -> dict[str, float]:
+    """Return what the map of all cells and one of these cells alone show of them."""
+    own = adata[rows].copy()
+    x = own.obsm["X_pca"]
+    sg.tl.geoae(own, key_added="own", use_rep="X_pca", progress_bar=False)
+    found = {}
+    for name, key in (("before", "geoae"), ("after", "own")):
+        z = own.obsm[f"X_{key}"]
+        e = x - read_map(own, key).model.decode(z).detach().numpy()
+        found[f"shown {name}"] = 1 - e.var(0).sum() / x.var(0).sum()
+        found[f"recall {name}"] = recall(x, z)
+        if finer is not None:
+            found[f"purity {name}"] = purity(own.obs[finer].astype(str).to_numpy(), z)
+    return found
+
+
+FINER = {"zilionis2019_mouse_lung": "minor_subset", "packer2019_amphid_neurons": "embryo_time_bin"}
+
+
+def real(seeds: int = 1) -> tuple[pd.DataFrame, pd.DataFrame]:
+    from reference_data import LABELS, read
+
+    tables, correlations = [], []
+    for name, label in LABELS.items():
+        adata = read(name)
+        for groupby in (label, None):
+            for seed in range(seeds):
+                sg.tl.geoae(adata, use_rep="X_pca", progress_bar=False, random_state=seed)
+                sg.tl.residual(adata, groupby=groupby, random_state=seed)
+                table = adata.uns["geoae_residual"]
+                column = adata.obs[groupby or "geoae_region"].astype(str).to_numpy()
+                table = table[table["n_cells"] >= 50].reset_index(drop=True)
+                again = [
+                    embedded_again(adata, np.flatnonzero(column == region), FINER.get(name))
+                    for region in table["region"]
+                ]
+                table = pd.concat([table, pd.DataFrame(again)], axis=1)
+                table.insert(0, "data", f"{name}, {groupby or 'regions found'}")
+                table["seed"] = seed
+                tables.append(table)
+                print(table.drop(columns=["genes", "verdict"]).to_string(), flush=True)
+                correlations.append(_correlations(table))
+    return pd.concat(tables), pd.DataFrame(correlations)
+
+
+def _correlations(table: pd.DataFrame) -> dict[str, object]:
+    """Return the rank correlations of what is known before a region is mapped with what its own map gains."""
+    shown = table["shown after"] - table["shown before"]
+    gained = {
+        "variance": shown * table["variance"] * table["n_cells"],
+        "share": shown,
+        "recall": table["recall after"] - table["recall before"],
+    }
+    known = {
+        "structured variance × cells": table["gain"],
+        "structured share": table["structured"],
+        "hidden variance × cells": table["hidden"] * table["variance"] * table["n_cells"],
+        "hidden variance": table["hidden"] * table["variance"],
+        "hidden share": table["hidden"],
+        "cells": table["n_cells"],
+    }
+    row: dict[str, object] = {"data": table["data"].iloc[0], "regions": len(table)}
+    for what, gain in gained.items():
+        for how, value in known.items():
+            row[f"{what}: {how}"] = spearmanr(value, gain).statistic
+    return row
+
+
+def near_pbmc(n: int) -> anndata.AnnData:
+    """Return n cells drawn near those of PBMC 3k, or these themselves."""
+    from reference_data import read
+
+    adata = read("pbmc3k_pca")
+    if n == adata.n_obs:
+        return adata
+    rng, x = np.random.default_rng(0), adata.obsm["X_pca"]
+    drawn = x[rng.integers(len(x), size=n)] + 0.5 * rng.normal(size=(n, x.shape[1]))
+    return anndata.AnnData(obsm={"X_pca": drawn.astype(np.float32)}, obs=pd.DataFrame(index=np.arange(n).astype(str)))
+
+
+def seconds() -> pd.DataFrame:
+    rows = []
+    for n in (2526, 68_000):
+        adata = near_pbmc(n)
+        sg.tl.geoae(adata, use_rep="X_pca", n_steps=300, refine=False, progress_bar=False)
+        taken = []
+        for call in (sg.tl.residual, sg.get.card):
+            start = time.perf_counter()
+            call(adata)
+            taken.append(f"{time.perf_counter() - start:.1f}")
+        rows.append((f"{n:,}", *taken))
+    return pd.DataFrame(rows, columns=["cells", "sg.tl.residual, s", "sg.get.card, s"])
+
+
+STAGES = {"noise": noise, "power": power, "maps": maps, "real": real, "time": seconds}
+
+
+def main() -> None:
+    from write_tables import rows
+
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("stages", nargs="+", choices=STAGES)
+    parser.add_argument("--write", action="store_true")
+    options = parser.parse_args()
+    warnings.simplefilter("ignore")
+    for stage in options.stages:
+        found = STAGES[stage]()
+        texts = []
+        for table in found if isinstance(found, tuple) else (found,):
+            cells = table.map(lambda value: f"{value:.3g}" if isinstance(value, float) else str(value))
+            texts.append(rows([list(table.columns), *cells.to_numpy().tolist()]))
+        print("\n\n".join(texts), flush=True)
+        if options.write:
+            (RESULTS / f"residual_{stage}.md").write_text("\n\n".join([f"# Hidden structure: {stage}", *texts]) + "\n")
+
+
+if __name__ == "__main__":
+    main()
