@@ -90,13 +90,13 @@ def residual(
         - ``p_value``, ``p_adjusted`` (float64): of the hypothesis that the residuals are noise; the second is adjusted
           for the number of regions (Benjamini & Hochberg 1995). Small ones are extrapolated.
         - ``verdict`` (str): ``"structure"`` if ``p_adjusted`` is at most 5%, ``"noise"``, or ``"too few cells"`` (below
-          20), for which what depends on structure is NaN and ``n_dimensions`` 0
+          20), of which no structure is looked for
         - ``genes`` (str): for each of the first three directions, the genes that change most along it, in units of X
           per standard deviation: those that rise / those that fall. Empty if the map knows no genes.
     ``adata.uns["{key}_residual_params"]`` : dict
         ``n_draws``, ``random_state``, and ``groupby`` if it was given
     ``adata.obs["{key}_residual"]`` : float32
-        ``structured`` of the region of each cell, to color the map by; NaN in no region and in too small ones
+        ``structured`` of the region of each cell, to color the map by; NaN for cells without a label
     ``adata.obs["{key}_region"]`` : category
         The regions, if they were found: ``"1"`` is the first row of the table.
 
@@ -164,34 +164,34 @@ def _surface(model: MapDecoder, z: NDArray[np.float32]) -> tuple[NDArray[np.floa
 
 def _table(found: list[Region], names: list[str], expression: Expression | None, n_genes: int) -> pd.DataFrame:
     """Return the table, sorted by the gain, with the number of each region as index."""
-    nan = float("nan")
+    tested = np.array([each.structure is not None for each in found])
     table = pd.DataFrame(
         {
             "region": names,
             "n_cells": [each.n_cells for each in found],
             "variance": [each.variance for each in found],
             "hidden": [each.hidden / each.variance if each.variance > 0 else 0.0 for each in found],
-            "p_value": [nan if each.structure is None else each.structure.p_value for each in found],
+            "p_value": [1.0 if each.structure is None else each.structure.p_value for each in found],
         }
     )
-    tested = table["p_value"].notna().to_numpy()
-    table["p_adjusted"] = nan
+    table["p_adjusted"] = table["p_value"]
     if tested.any():
         table.loc[tested, "p_adjusted"] = false_discovery_control(table["p_value"][tested])
     stands_out = (table["p_adjusted"] <= LEVEL).to_numpy()
     table["verdict"] = np.where(tested, np.where(stands_out, "structure", "noise"), "too few cells")
     table["shown"] = 1 - table["hidden"]
-    beyond = np.array([nan if each.structure is None else each.structure.variance for each in found])
-    beyond[tested & ~stands_out] = 0
-    table["structured"] = np.divide(beyond, table["variance"], out=0 * beyond, where=table["variance"] > 0)
+    kept = [
+        each.structure if stands and each.structure is not None else None
+        for each, stands in zip(found, stands_out, strict=True)
+    ]
+    beyond = np.array([0.0 if each is None else each.variance for each in kept])
+    table["structured"] = np.divide(beyond, table["variance"], out=0 * beyond, where=beyond > 0)
     total = (table["variance"] * table["n_cells"]).sum()
     table["gain"] = beyond * table["n_cells"] / total if total > 0 else 0 * beyond
-    kept = [
-        each.structure.directions if out and each.structure else None
-        for each, out in zip(found, stands_out, strict=True)
+    table["n_dimensions"] = [0 if each is None else len(each.directions) for each in kept]
+    table["genes"] = [
+        "" if each is None or expression is None else _genes(each.directions, expression, n_genes) for each in kept
     ]
-    table["n_dimensions"] = [0 if each is None else len(each) for each in kept]
-    table["genes"] = ["" if each is None or expression is None else _genes(each, expression, n_genes) for each in kept]
     columns = ["region", "n_cells", "variance", "shown", "hidden", "structured", "gain", "n_dimensions"]
     columns += ["p_value", "p_adjusted", "verdict", "genes"]
     return table[columns].sort_values(["gain", "n_cells"], ascending=False, kind="stable")

@@ -52,6 +52,7 @@ VARIANTS = {
         ("tl.geodesic", {"groupby": "group", "genes": []}),
         ("tl.pseudotime", {"groupby": "group", "key": "umap"}),
         ("tl.rank_genes_by_jacobian", {"direction": "into", "key": "umap"}),
+        ("tl.residual", {"groupby": "group", "key": "umap"}),
         ("pl.embedding", {"basis": "umap", "color": None}),
         ("pl.indicatrices", {"where": "grid", "side": "both", "n_tiles": 4}),
         ("pl.indicatrices", {"where": "cells", "basis": "umap", "color": None}),
@@ -61,6 +62,7 @@ VARIANTS = {
         ("pl.decoded_genes", {"basis": "umap"}),
         ("get.metric_tensors", {"side": "encoder", "key": "umap"}),
         ("get.provenance", {"key": "umap"}),
+        ("get.card", {"groupby": "group", "key": "umap"}),
     ]
 }
 # What makes a call take milliseconds.

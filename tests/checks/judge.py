@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 OURS = Path(sg.__file__).parent
 DRAWS = tuple(Path(package.__file__).parent for package in (scanpy, mpl))
 ERRORS = (KeyError, ValueError, TypeError, RuntimeError, OSError)
-# NaN on purpose: statistics that a ranking by derivatives does not have and whose columns Scanpy asks for, and the
-# error of a score that is not an estimate.
-UNKNOWN = ("logfoldchanges", "pvals", "pvals_adj", "['error']")
+# NaN on purpose: statistics that a ranking by derivatives does not have and whose columns Scanpy asks for, the error of
+# a score that is not an estimate, and the hidden structure at a cell that is in no region.
+UNKNOWN = ("logfoldchanges", "pvals", "pvals_adj", "['error']", "_residual']")
 NOT_COMPARED = "environment"
 COMPUTED = ("obsm['X_pca']", "varm['PCs']", "uns['pca']")
 
