@@ -261,6 +261,7 @@ def _defaults(m: Map) -> dict[str, Any]:
     regularizer = m.params.get("regularizer")
     settings = Settings(regularizer=dict(regularizer) if isinstance(regularizer, Mapping) else regularizer)
     found = asdict(settings) | {"refine": settings.refines, "random_state": 0, "init_pos": "pca"}
+    found["hidden"] = list(settings.hidden)
     return found | {"regularizer": Settings.regularizer}
 
 

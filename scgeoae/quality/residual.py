@@ -149,7 +149,7 @@ def residuals(
 
 
 def hidden_structure(
-    residual: Floats, frames: Floats, *, by_feature: bool = False, n_draws: int = 100, rng: np.random.Generator
+    residual: Floats, frames: Floats, *, by_feature: bool = False, n_draws: int = 50, rng: np.random.Generator
 ) -> Structure:
     r"""Return the directions in which residuals vary more than noise does: a parallel analysis (Horn 1965).
 

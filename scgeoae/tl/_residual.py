@@ -36,7 +36,7 @@ def residual(
     key: str = "geoae",
     n_regions: int | None = None,
     n_genes: int = 5,
-    n_draws: int = 100,
+    n_draws: int = 50,
     random_state: int | np.random.RandomState | None = 0,
     copy: bool = False,
 ) -> AnnData | None:

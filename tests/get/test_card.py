@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 
 import numpy as np
@@ -22,7 +23,7 @@ def parse(text):
     """Return the tables, as lists of rows of text, by the heading before them, and all other text."""
     tokens = markdown_it.MarkdownIt("commonmark").enable("table").parse(text)
     tables, prose, heading = {}, [], None
-    for before, token in zip(tokens, tokens[1:], strict=False):
+    for before, token in itertools.pairwise(tokens):
         if token.type == "inline":
             plain = "".join(part.content for part in token.children)
             if before.type == "heading_open":
@@ -42,7 +43,7 @@ def test_tables_are_tables(fitted):
     tables, prose = parse(sg.get.card(fitted, groupby="bulk_labels"))
     assert "|" not in prose
     assert list(tables) == ["Scores", "Regions that are distorted most", "Settings", "Data, model and versions"]
-    for table in sum(tables.values(), []):
+    for table in itertools.chain.from_iterable(tables.values()):
         assert len(table) > 1
         assert len({len(row) for row in table}) == 1
 
@@ -159,5 +160,5 @@ def test_without_held_out_cells(small):
 def test_errors(small):
     with pytest.raises(KeyError, match=r"run sg.tl.geoae\(adata\) first"):
         sg.get.card(small)
-    with pytest.raises(KeyError, match="Did not find 'type' in adata.obs"):
+    with pytest.raises(KeyError, match=r"Did not find 'type' in adata\.obs"):
         sg.get.card(run(small), groupby="type")
