@@ -1,12 +1,13 @@
 """Check what `scgeoae.tl.residual` finds: on noise, on hidden splits of known size, and on real data.
 
-``python benchmarks/residual.py noise power maps real time [--write]``; the tables go into
+``python benchmarks/residual.py noise power maps time pbmc3k_pca [--write]``; the tables go into
 ``benchmarks/results/residual_NAME.md``.
 
 - ``noise``: how often noise around a plane in 50 dimensions stands out at 5%.
 - ``power``: how often a split into two halves stands out, with all its noise of standard deviation 1.
 - ``maps``: the same on maps of five groups, of which one is split in a direction that the map does not show.
-- ``real``: make a map of each region of the reference data, and compare what it shows with what the whole map shows.
+- the name of a reference data set: make a map of each of its regions, and compare what that shows with what the whole map
+  shows.
 - ``time``: seconds for 2,526 and 68,000 cells.
 """
 
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 RESULTS = Path(__file__).parent / "results"
 N_FEATURES = 50
 SIZES = (50, 200, 1000)
+# Fewest cells of a region that gets a map of its own.
+MIN_MAPPED = 50
 N_NOISE, N_COUNTS, N_POWER, N_MAPS = 200, 20, 50, 10
 
 
@@ -177,53 +180,48 @@ def embedded_again(adata: anndata.AnnData, rows: NDArray, finer: str | None) -> 
 FINER = {"zilionis2019_mouse_lung": "minor_subset", "packer2019_amphid_neurons": "embryo_time_bin"}
 
 
-def real(seeds: int = 1) -> tuple[pd.DataFrame, pd.DataFrame]:
+def real(name: str) -> tuple[pd.DataFrame, pd.DataFrame]:
     from reference_data import LABELS, read
 
-    tables, correlations = [], []
-    for name, label in LABELS.items():
-        adata = read(name)
-        for groupby in (label, None):
-            for seed in range(seeds):
-                sg.tl.geoae(adata, use_rep="X_pca", progress_bar=False, random_state=seed)
-                sg.tl.residual(adata, groupby=groupby, random_state=seed)
-                table = adata.uns["geoae_residual"]
-                column = adata.obs[groupby or "geoae_region"].astype(str).to_numpy()
-                table = table[table["n_cells"] >= 50].reset_index(drop=True)
-                again = [
-                    embedded_again(adata, np.flatnonzero(column == region), FINER.get(name))
-                    for region in table["region"]
-                ]
-                table = pd.concat([table, pd.DataFrame(again)], axis=1)
-                table.insert(0, "data", f"{name}, {groupby or 'regions found'}")
-                table["seed"] = seed
-                tables.append(table)
-                print(table.drop(columns=["genes", "verdict"]).to_string(), flush=True)
-                correlations.append(_correlations(table))
-    return pd.concat(tables), pd.DataFrame(correlations)
+    adata = read(name)
+    sg.tl.geoae(adata, use_rep="X_pca", progress_bar=False)
+    tables = {}
+    for groupby in (LABELS[name], None):
+        sg.tl.residual(adata, groupby=groupby)
+        table = adata.uns["geoae_residual"]
+        column = adata.obs[groupby or "geoae_region"].astype(str).to_numpy()
+        table = table[table["n_cells"] >= MIN_MAPPED].reset_index(drop=True)
+        again = [embedded_again(adata, np.flatnonzero(column == region), FINER.get(name)) for region in table["region"]]
+        tables[groupby or "regions found"] = pd.concat([table, pd.DataFrame(again)], axis=1)
+    shown = pd.concat(tables, names=["regions", None]).reset_index("regions")
+    columns = ["regions", "region", "n_cells", "shown", "hidden", "structured", "gain", "n_dimensions", "p_adjusted"]
+    return shown[columns + [name for name in shown if name.endswith(("before", "after"))]], _correlations(tables)
 
 
-def _correlations(table: pd.DataFrame) -> dict[str, object]:
-    """Return the rank correlations of what is known before a region is mapped with what its own map gains."""
-    shown = table["shown after"] - table["shown before"]
-    gained = {
-        "variance": shown * table["variance"] * table["n_cells"],
-        "share": shown,
-        "recall": table["recall after"] - table["recall before"],
-    }
-    known = {
-        "structured variance × cells": table["gain"],
-        "structured share": table["structured"],
-        "hidden variance × cells": table["hidden"] * table["variance"] * table["n_cells"],
-        "hidden variance": table["hidden"] * table["variance"],
-        "hidden share": table["hidden"],
-        "cells": table["n_cells"],
-    }
-    row: dict[str, object] = {"data": table["data"].iloc[0], "regions": len(table)}
-    for what, gain in gained.items():
-        for how, value in known.items():
-            row[f"{what}: {how}"] = spearmanr(value, gain).statistic
-    return row
+def _correlations(tables: dict[str, pd.DataFrame]) -> pd.DataFrame:
+    """Return the rank correlations of what is known before regions are mapped with what their own maps gain."""
+    rows = []
+    for regions, table in tables.items():
+        shown = table["shown after"] - table["shown before"]
+        gained = {
+            "variance shown": shown * table["variance"] * table["n_cells"],
+            "share shown": shown,
+            "recall": table["recall after"] - table["recall before"],
+        }
+        known = {
+            "structured variance × cells": table["gain"],
+            "structured share": table["structured"],
+            "hidden variance × cells": table["hidden"] * table["variance"] * table["n_cells"],
+            "hidden variance": table["hidden"] * table["variance"],
+            "hidden share": table["hidden"],
+            "cells": table["n_cells"],
+        }
+        rows += [
+            {"regions": f"{regions} ({len(table)})", "ranked by": how}
+            | {f"gain of {what}": f"{spearmanr(value, gain).statistic:.2f}" for what, gain in gained.items()}
+            for how, value in known.items()
+        ]
+    return pd.DataFrame(rows)
 
 
 def near_pbmc(n: int) -> anndata.AnnData:
@@ -252,26 +250,28 @@ def seconds() -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["cells", "sg.tl.residual, s", "sg.get.card, s"])
 
 
-STAGES = {"noise": noise, "power": power, "maps": maps, "real": real, "time": seconds}
+STAGES = {"noise": noise, "power": power, "maps": maps, "time": seconds}
 
 
 def main() -> None:
+    from reference_data import LABELS
     from write_tables import rows
 
+    stages = STAGES | {name: lambda name=name: real(name) for name in LABELS}
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("stages", nargs="+", choices=STAGES)
+    parser.add_argument("stages", nargs="+", choices=stages)
     parser.add_argument("--write", action="store_true")
     options = parser.parse_args()
     warnings.simplefilter("ignore")
     for stage in options.stages:
-        found = STAGES[stage]()
-        texts = []
+        found, texts = stages[stage](), []
         for table in found if isinstance(found, tuple) else (found,):
             cells = table.map(lambda value: f"{value:.3g}" if isinstance(value, float) else str(value))
             texts.append(rows([list(table.columns), *cells.to_numpy().tolist()]))
         print("\n\n".join(texts), flush=True)
         if options.write:
-            (RESULTS / f"residual_{stage}.md").write_text("\n\n".join([f"# Hidden structure: {stage}", *texts]) + "\n")
+            text = "\n\n".join([f"# Hidden structure: {stage}", *texts])
+            (RESULTS / f"residual_{stage}.md").write_text(text + "\n")
 
 
 if __name__ == "__main__":
