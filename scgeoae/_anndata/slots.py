@@ -47,6 +47,10 @@ class Slots:
         self.extrinsic_curvature = f"{key}_extrinsic_curvature"
         self.pseudotime = f"{key}_pseudotime"
         self.broken = f"{key}_broken"
+        # obs and uns: cells per unit of area; obs, followed by the name of a condition: its density and how it compares
+        self.density = f"{key}_density"
+        self.log_ratio = f"{key}_log_ratio"
+        self.fdr = f"{key}_fdr"
         # obs: share of torn edges; obsp: the torn edges
         self.torn = f"{key}_torn"
         # obs, for cells placed on a map
