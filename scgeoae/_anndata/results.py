@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -18,8 +19,6 @@ from .slots import COLUMNS, SIDES, Slots
 from .write import Changes
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from anndata import AnnData
     from numpy.typing import NDArray
 
@@ -244,6 +243,15 @@ def changes_of_tears(
     )
 
 
+def removals_of_density(adata: AnnData, slots: Slots) -> dict[tuple[str, str], Any]:
+    """Return the removal of everything that an earlier `scgeoae.tl.density` of this map wrote."""
+    stored = adata.uns.get(slots.density)
+    conditions = stored.get("conditions", ()) if isinstance(stored, Mapping) else ()
+    names = [slots.density]
+    names += [f"{each}_{name}" for name in conditions for each in (slots.density, slots.log_ratio, slots.fdr)]
+    return {("uns", slots.density): None} | {("obs", name): None for name in names}
+
+
 def _check_positive(slot: str, metric: NDArray[Any]) -> None:
     zero = np.trace(metric, axis1=1, axis2=2) < np.finfo(np.float32).tiny
     if zero.any():
@@ -262,6 +270,7 @@ def _removals(adata: AnnData, slots: Slots, *, embedding: bool) -> dict[tuple[st
     for each in (slots, Slots(slots.embedding)) if embedding else ():
         derived += [each.neighborhood_preservation, each.trust]
     gone: dict[tuple[str, str], Any] = {("obs", name): None for name in derived}
+    gone |= removals_of_density(adata, slots)
     gone |= {("obsp", slots.torn): None, ("uns", slots.rank_genes): None, ("uns", slots.distortion): None}
     gone |= {("uns", slots.residual): None, ("uns", slots.residual_params): None}
     for name, stored in adata.uns.items():

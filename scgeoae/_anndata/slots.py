@@ -51,6 +51,10 @@ class Slots:
         self.region = f"{key}_region"
         self.residual = f"{key}_residual"
         self.residual_params = f"{key}_residual_params"
+        # obs and uns: cells per unit of area; obs, followed by the name of a condition: its density and how it compares
+        self.density = f"{key}_density"
+        self.log_ratio = f"{key}_log_ratio"
+        self.fdr = f"{key}_fdr"
         # obs: share of torn edges; obsp: the torn edges
         self.torn = f"{key}_torn"
         # obs, for cells placed on a map

@@ -3,6 +3,7 @@
 from ._broken_neighborhoods import broken_neighborhoods
 from ._curvature_heatmap import curvature_heatmap
 from ._decoded_genes import decoded_genes
+from ._density import density
 from ._embedding import embedding
 from ._evaluation import evaluation
 from ._gene_compass import gene_compass
@@ -17,6 +18,7 @@ __all__ = [
     "broken_neighborhoods",
     "curvature_heatmap",
     "decoded_genes",
+    "density",
     "embedding",
     "evaluation",
     "gene_compass",

@@ -3,6 +3,7 @@
 from ._adopt import adopt
 from ._curvature import curvature
 from ._decode import decode
+from ._density import density
 from ._distortion import distortion
 from ._evaluate import evaluate
 from ._geoae import geoae
@@ -18,6 +19,7 @@ __all__ = [
     "adopt",
     "curvature",
     "decode",
+    "density",
     "distortion",
     "evaluate",
     "geoae",
