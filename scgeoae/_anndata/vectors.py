@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scanpy import logging as logg
 from scipy import sparse
 
 from .._arguments import check_found, check_name, known
@@ -99,11 +98,11 @@ def read_vectors(m: Map, vectors: Any, *, of: str | None, genes: str | list[str]
     genes
         Names of the genes that count, a boolean column of `var`, or None for all.
     """
-    adata, D = m.adata, m.model.n_features
+    adata, n_features = m.adata, m.model.n_features
     check_name(of, "of")
-    matrix, name, is_genes = _found(adata, vectors, D, is_expression=_is_expression(m))
-    if matrix.shape[0] != adata.n_obs or matrix.shape[1] != (adata.n_vars if is_genes else D):
-        wanted = f"({adata.n_obs}, {D}), one vector for each cell in the representation"
+    matrix, name, is_genes = _found(adata, vectors, n_features, is_expression=_is_expression(m))
+    if tuple(matrix.shape) != (adata.n_obs, adata.n_vars if is_genes else n_features):
+        wanted = f"({adata.n_obs}, {n_features}), one vector for each cell in the representation"
         if adata.n_vars:
             wanted += f", or ({adata.n_obs}, {adata.n_vars}), in the genes of adata"
         msg = f"Expected {name} to be of shape {wanted}; found {tuple(matrix.shape)}."

@@ -126,8 +126,7 @@ def project_vectors(
     z, model = m.positions, m.model
     names = genes if genes is None or isinstance(genes, str) else checked_names(genes, "genes")
     read, notes = read_vectors(m, vectors, of=of, genes=names)
-    encoder = m.autoencoder if side == "encoder" else None
-    x = None if encoder is None else m.representation.matrix
+    encoder, x = (m.autoencoder, m.representation.matrix) if side == "encoder" else (None, None)
     check_writable(adata, copy=copy)
     start = logg.info(f"projecting {read.name} onto the map in adata.obsm[{m.slot!r}]")
     for note in notes:
