@@ -134,7 +134,13 @@ def vectors(
     kwargs = {"alpha": 0.4} | kwargs
     drawn = draw_cells(m, box, ax=ax, is_given=ax is not None, ruler=ruler, color=color, **kwargs)
     for panel in drawn:
-        style: dict[str, Any] = {"angles": "xy", "scale_units": "xy", "scale": 1, "units": "xy", "width": arrows.width / 10}
+        style: dict[str, Any] = {
+            "angles": "xy",
+            "scale_units": "xy",
+            "scale": 1,
+            "units": "xy",
+            "width": arrows.width / 10,
+        }
         panel.quiver(*arrows.centers.T, *(factor * arrows.steps).T, color=colors, zorder=5, **style)
         if legend:
             in_data = round_length(longest * m.unit.per_length)
