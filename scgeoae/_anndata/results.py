@@ -15,7 +15,7 @@ from ..geometry import anisotropy, chord_ratio, distortion, relative_log_area
 from ..graphs import metric_graph, nearest_others
 from ..quality import MEASURES
 from .representation import recorded_params
-from .slots import COLUMNS, SIDES, Slots
+from .slots import COLUMNS, SIDES, Slots, VectorSlots
 from .write import Changes
 
 if TYPE_CHECKING:
@@ -279,8 +279,13 @@ def _removals(adata: AnnData, slots: Slots, *, embedding: bool) -> dict[tuple[st
                 gone["uns", name] = left
             continue
         params = recorded_params(adata, name)
-        if str(params.get("method")) == "jacobian" and str(params.get("key")) == slots.key:
+        if str(params.get("key")) != slots.key:
+            continue
+        if str(params.get("method")) in ("jacobian", "projection"):
             gone["uns", name] = None
+        if str(params.get("method")) == "projection":
+            vectors = VectorSlots(name.removesuffix(f"_{slots.key}"), slots.key)
+            gone |= {("obsm", vectors.vectors): None, ("obs", vectors.length): None, ("obs", vectors.off_surface): None}
     return gone
 
 

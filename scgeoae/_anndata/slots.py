@@ -69,6 +69,17 @@ class Slots:
         self.rank_genes = f"{key}_rank_genes"
 
 
+class VectorSlots:
+    """Names of everything that is stored for the vectors `name` on the map `key`."""
+
+    def __init__(self, name: str, key: str) -> None:
+        # obsm, under the name by which scvelo and cellrank look for it, and uns
+        self.vectors = f"{name}_{key}"
+        # obs
+        self.off_surface = f"{name}_{key}_off_surface"
+        self.length = f"{name}_{key}_length"
+
+
 def map_key(adata: AnnData, name: Any, argument: str = "key") -> str:
     """Return the name of a map, given by its name or by its key of `obsm`.
 

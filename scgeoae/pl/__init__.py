@@ -13,6 +13,7 @@ from ._indicatrices import indicatrices
 from ._interactive import interactive
 from ._jacobian_heatmap import jacobian_heatmap
 from ._transform import transform
+from ._vectors import vectors
 
 __all__ = [
     "broken_neighborhoods",
@@ -28,4 +29,5 @@ __all__ = [
     "interactive",
     "jacobian_heatmap",
     "transform",
+    "vectors",
 ]

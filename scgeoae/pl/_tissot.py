@@ -17,6 +17,7 @@ from ..geometry.metric import eigenvalues
 from ._notes import under
 
 if TYPE_CHECKING:
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from numpy.typing import NDArray
 
@@ -187,23 +188,29 @@ def add_outlines(ax: Axes, centers: NDArray[Any], axes: NDArray[Any], **style: A
 
 def add_legend(ax: Axes, words: str, diameter: float, *, linewidth: float, edgecolor: Any) -> None:
     """Write `words` below the axes, next to a circle of `diameter`, a length on the map."""
+    circle = Ellipse((0, 0), diameter, diameter, facecolor="none", edgecolor=edgecolor, linewidth=linewidth)
+    add_caption(ax, words, circle, diameter, gid="indicatrices")
+
+
+def add_caption(ax: Axes, words: str, picture: Artist, width: float, *, gid: str) -> None:
+    """Write `words` below the axes, next to a picture in the units of the map, whose width there is given."""
     font = FontProperties(size="x-small")
-    circle = AuxTransformBox(ax.transData)
-    circle.add_artist(Ellipse((0, 0), diameter, diameter, facecolor="none", edgecolor=edgecolor, linewidth=linewidth))
+    drawn = AuxTransformBox(ax.transData)
+    drawn.add_artist(picture)
     # letters are a little more than half as wide as high
-    room = ax.get_window_extent().width * 72 / ax.figure.dpi - in_points(ax, diameter) - GAP
+    room = ax.get_window_extent().width * 72 / ax.figure.dpi - in_points(ax, width) - GAP
     lines = textwrap.wrap(words, max(int(room / (0.56 * font.get_size_in_points())), 20))
     text = TextArea("\n".join(lines), textprops={"fontproperties": font})
     box = AnchoredOffsetbox(
         "upper left",
-        child=HPacker(children=[circle, text], align="center", pad=0, sep=GAP),
+        child=HPacker(children=[drawn, text], align="center", pad=0, sep=GAP),
         bbox_to_anchor=(0, 0),
         bbox_transform=under(ax),
         pad=0,
         borderpad=0,
         frameon=False,
     )
-    box.set_gid("indicatrices")
+    box.set_gid(gid)
     ax.add_artist(box)
     # or a saved figure is cut off at the edge of the axes
     box.set_clip_on(False)

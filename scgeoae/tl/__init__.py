@@ -10,6 +10,7 @@ from ._geoae import geoae
 from ._geodesic import geodesic
 from ._geodesic_distances import geodesic_distances
 from ._metric import metric
+from ._project_vectors import project_vectors
 from ._pseudotime import pseudotime
 from ._rank_genes_by_jacobian import rank_genes_by_jacobian
 from ._residual import residual
@@ -26,6 +27,7 @@ __all__ = [
     "geodesic",
     "geodesic_distances",
     "metric",
+    "project_vectors",
     "pseudotime",
     "rank_genes_by_jacobian",
     "residual",
