@@ -11,6 +11,7 @@ from ._geodesic_distances import geodesic_distances
 from ._metric import metric
 from ._pseudotime import pseudotime
 from ._rank_genes_by_jacobian import rank_genes_by_jacobian
+from ._stability import stability
 from ._transform import transform
 
 __all__ = [
@@ -25,5 +26,6 @@ __all__ = [
     "metric",
     "pseudotime",
     "rank_genes_by_jacobian",
+    "stability",
     "transform",
 ]
