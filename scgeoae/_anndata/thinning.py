@@ -8,13 +8,13 @@ import numpy as np
 from scipy import sparse
 
 from .._arguments import check_found, check_name
-from .._matrix import blocks, in_memory, row_sums, spread_rows
+from .._matrix import blocks, dense, in_memory, row_sums, spread_rows
 from .units import Conversion
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from ..nn.genes import Genes
+    from ..nn.genes import Genes, Units
     from .map import Map
 
 # Number of cells on which it is checked that the counts lead to the representation, and the squared deviation of these
@@ -34,6 +34,7 @@ class Thinning(NamedTuple):
     columns: NDArray[np.intp]
     """Those of the genes that the representation is computed from."""
     genes: Genes
+    units: Units
 
     def draw(self, rng: np.random.Generator) -> NDArray[np.float32]:
         """Return the (n, D) representation of a random half of the molecules of each cell."""
@@ -43,7 +44,7 @@ class Thinning(NamedTuple):
 
     def project(self, counts: sparse.csr_matrix) -> NDArray[np.float32]:
         """Return the (m, D) representation of (m, g) counts."""
-        units, sums = self.genes.units, row_sums(counts)
+        units, sums = self.units, row_sums(counts)
         base = np.e if np.isnan(units.base) else units.base
         convert = Conversion(
             totals=np.where(sums > 0, sums, 1) / units.target_sum,
@@ -78,16 +79,11 @@ def thinning_of(m: Map, layer: str) -> Thinning:
     names = adata.var_names.astype(str)
     columns = names.get_indexer(genes.projected) if names.is_unique else np.array([-1])
     if (columns < 0).any():
-        msg = f"adata.var_names are not unique or lack genes that the map was made from; restore them."
+        msg = "adata.var_names are not unique or lack genes that the map was made from; restore them."
         raise ValueError(msg)
-    found = Thinning(counts, columns, genes)
+    found = Thinning(counts, columns, genes, units)
     rows = spread_rows(adata.n_obs, N_CHECKED)
-    expected = np.asarray(
-        in_memory(m.representation.matrix[rows]).todense()
-        if sparse.issparse(m.representation.matrix)
-        else in_memory(m.representation.matrix[rows]),
-        dtype=np.float64,
-    )
+    expected = dense(m.representation.matrix[rows]).astype(np.float64)
     deviation = np.square(found.project(counts[rows]) - expected).sum() / max(expected.var(0).sum() * len(rows), 1e-300)
     if not deviation <= MAX_DEVIATION:
         msg = (

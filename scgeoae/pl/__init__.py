@@ -11,6 +11,7 @@ from ._geodesics import geodesics
 from ._indicatrices import indicatrices
 from ._interactive import interactive
 from ._jacobian_heatmap import jacobian_heatmap
+from ._stability import stability
 from ._transform import transform
 
 __all__ = [
@@ -25,5 +26,6 @@ __all__ = [
     "indicatrices",
     "interactive",
     "jacobian_heatmap",
+    "stability",
     "transform",
 ]

@@ -78,7 +78,7 @@ def ellipses(refits: NDArray[np.floating], *, around: NDArray[np.integer], level
     def pooled(covariance: NDArray[np.float64]) -> NDArray[np.float64]:
         mean = np.stack([covariance[column] for column in around.T]).mean(0)
         floor = LEAST_VARIANCE * np.median(np.trace(mean, axis1=1, axis2=2)) / d
-        return mean + max(float(floor), np.finfo(np.float32).tiny) * np.eye(d)
+        return mean + np.eye(d) * max(float(floor), float(np.finfo(np.float32).tiny))
 
     squares = np.empty(refits.shape[:2])
     for j, v in enumerate(offset):
@@ -136,9 +136,9 @@ def order_of_groups(
     here = _distances(z, groups)
     there = np.stack([_distances(refit, groups) for refit in refits])
     rows = []
-    for a, distances in enumerate(here):
-        others = [b for b in np.argsort(distances, kind="stable") if b != a]
-        rows += [(a, b, c) for b, c in combinations(others, 2)]
+    for i, distances in enumerate(here):
+        others = [j for j in np.argsort(distances, kind="stable") if j != i]
+        rows += [(i, *pair) for pair in combinations(others, 2)]
     a, b, c = np.array(rows, dtype=np.intp).reshape(-1, 3).T
     return Order(a, b, c, here[a, b], here[a, c], (there[:, a, b] < there[:, a, c]).mean(0))
 
