@@ -112,7 +112,7 @@ def params_of_fit(
 def settings_of(params: Params, *, seed: int) -> Settings:
     """Return the settings that repeat a run of `scgeoae.tl.geoae` with another seed.
 
-    Whether the map is refined is as it turned out, and not up to each run. Weights that were found are found again.
+    Weights that were found are found again.
 
     Raises
     ------
@@ -123,8 +123,8 @@ def settings_of(params: Params, *, seed: int) -> Settings:
     if missing := {"n_components", "batch_size", "perplexity", "hidden"} - given.keys():
         msg = f"The parameter {min(missing)!r} is missing."
         raise ValueError(msg)
-    # a missing parameter had its default, but these were None
-    given = {"regularizer": None, "refine": False} | given
+    # a missing parameter had its default, which is None but for this one
+    given = {"regularizer": None} | given
     if "tolerance" in given:
         given["strength"] = "auto"
     names = given["regularizer"] or ""

@@ -66,7 +66,8 @@ def refit(
     z = np.empty((raw.shape[0], settings.n_components), dtype=np.float32)
     z[rows] = fitted.embedding
     others = np.setdiff1d(np.arange(len(z)), rows)
-    for part in np.split(others, range(BLOCK, len(others), BLOCK)):
+    for start in range(0, len(others), BLOCK):
+        part = others[start : start + BLOCK]
         x = model.standardize(dense(raw[part]))
         with torch.no_grad():
             codes = model.encoder(x) if field is None else torch.from_numpy(field.place(x.numpy()))
