@@ -143,23 +143,33 @@ class Map:
         return {}
 
     def _read_metric(self, side: Side) -> NDArray[Any]:
-        slot = Slots(self.key, side).metric
+        return self._tensors(Slots(self.key, side).metric, "tensors")
+
+    @cached_property
+    def ellipses(self) -> NDArray[Any]:
+        """(n, d, d) matrices S of the ellipses {v : vᵀ S⁻¹ v ≤ 1} that hold the positions on other maps."""
+        given = "" if self.key == "geoae" else f", key={self.key!r}"
+        return self._tensors(self.slots.stability, "ellipses", f"sg.tl.stability(adata{given})")
+
+    def _tensors(self, slot: str, what: str, call: str | None = None) -> NDArray[Any]:
+        """Return (n, d, d) symmetric matrices from their upper triangles. `call` writes them."""
         if slot not in self.adata.obsm:
-            raise self._not_found(f"adata.obsm[{slot!r}]")
+            raise self._not_found(f"adata.obsm[{slot!r}]", call)
         triangle = real_matrix(self.adata.obsm[slot], f"adata.obsm[{slot!r}]")
         d = int((np.sqrt(8 * triangle.shape[1] + 1) - 1) / 2)
         if d * (d + 1) // 2 != triangle.shape[1]:
             msg = (
                 f"adata.obsm[{slot!r}] has {triangle.shape[1]} columns, which do not form the upper triangle of a "
-                f"square matrix: it was changed after it was written; run {self.call} again."
+                f"square matrix: it was changed after it was written; run {call or self.call} again."
             )
             raise ValueError(msg)
-        metric = np.empty((len(triangle), d, d), dtype=triangle.dtype)
+        tensors = np.empty((len(triangle), d, d), dtype=triangle.dtype)
         rows, columns = np.triu_indices(d)
-        metric[:, rows, columns] = metric[:, columns, rows] = triangle
+        tensors[:, rows, columns] = tensors[:, columns, rows] = triangle
         is_finite = (np.abs(triangle) <= np.finfo(np.float32).max).all(1)
-        self._require(slot, is_finite & (np.trace(metric, axis1=1, axis2=2) > 0), "tensors", "zero or not finite")
-        return metric
+        is_positive = np.trace(tensors, axis1=1, axis2=2) > 0
+        self._require(slot, is_finite & is_positive, what, "zero or not finite", call)
+        return tensors
 
     def relative_log_area(self, side: Side = "decoder") -> Callable[[Tensor], Tensor]:
         """Return a function from (m, d, d) tensors to their log area relative to the mean over the whole run."""
@@ -417,11 +427,11 @@ class Map:
     def _damaged(self, problem: str) -> ValueError:
         return ValueError(f"adata.uns[{self.entry!r}] is damaged: {problem}. Run {self.call} again.")
 
-    def _require(self, slot: str, good: NDArray[np.bool_], what: str, problem: str) -> None:
+    def _require(self, slot: str, good: NDArray[np.bool_], what: str, problem: str, call: str | None = None) -> None:
         if bad := np.count_nonzero(~good):
             msg = (
                 f"{bad} of {len(good)} {what} in adata.obsm[{slot!r}] are {problem}, although all were valid when "
-                f"they were written: drop these cells or run {self.call} again."
+                f"they were written: drop these cells or run {call or self.call} again."
             )
             raise ValueError(msg)
 

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from collections.abc import Mapping
+from dataclasses import asdict, fields
 from typing import TYPE_CHECKING, Any, TypedDict
 
 import numpy as np
 
 from ..geometry import Ambient
+from ..training import Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from numpy.typing import NDArray
 
-    from ..training import Fit, Settings
+    from ..training import Fit
 
 
 class Params(TypedDict, total=False):
@@ -107,6 +107,39 @@ def params_of_fit(
         "method": "gauss",
     }
     return without_none(**params, **_of_run(fitted))
+
+
+def settings_of(params: Params, *, seed: int) -> Settings:
+    """Return the settings that repeat a run of `scgeoae.tl.geoae` with another seed.
+
+    Weights that were found are found again.
+
+    Raises
+    ------
+    ValueError
+        If a parameter is missing or not valid.
+    """
+    given: dict[str, Any] = {name: _plain(value) for name, value in params.items()}
+    if missing := {"n_components", "batch_size", "perplexity", "hidden"} - given.keys():
+        msg = f"The parameter {min(missing)!r} is missing."
+        raise ValueError(msg)
+    # a missing parameter had its default, which is None but for this one
+    given = {"regularizer": None} | given
+    if "tolerance" in given:
+        given["strength"] = "auto"
+    names = given["regularizer"] or ""
+    if names == "denoising" or (isinstance(names, dict) and "denoising" in names):
+        # whose strength is the noise
+        del given["noise"]
+    known = {each.name for each in fields(Settings)} - {"on_interrupt", "seed"}
+    return Settings(**{name: value for name, value in given.items() if name in known}, seed=seed)
+
+
+def _plain(value: Any) -> Any:
+    """Return a number as Python has it, and an array as a list. Files return both as NumPy's."""
+    if isinstance(value, Mapping):
+        return {name: _plain(each) for name, each in value.items()}
+    return value.tolist() if isinstance(value, np.ndarray | np.generic) else value
 
 
 def params_of_fitted_decoder(

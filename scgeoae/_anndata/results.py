@@ -266,6 +266,7 @@ def _check_positive(slot: str, metric: NDArray[Any]) -> None:
 def _removals(adata: AnnData, slots: Slots, *, embedding: bool) -> dict[tuple[str, str], Any]:
     """Return the slots to remove: those derived from an earlier map of this name or, if new, from its embedding."""
     derived = [slots.torn, slots.broken, slots.pseudotime, slots.region, slots.residual]
+    derived += [slots.uncertainty, slots.stable_neighbors]
     derived += [slots.gaussian_curvature, slots.mean_curvature, slots.extrinsic_curvature]
     for each in (slots, Slots(slots.embedding)) if embedding else ():
         derived += [each.neighborhood_preservation, each.trust]
@@ -273,6 +274,7 @@ def _removals(adata: AnnData, slots: Slots, *, embedding: bool) -> dict[tuple[st
     gone |= removals_of_density(adata, slots)
     gone |= {("obsp", slots.torn): None, ("uns", slots.rank_genes): None, ("uns", slots.distortion): None}
     gone |= {("uns", slots.residual): None, ("uns", slots.residual_params): None}
+    gone |= {(attribute, slots.stability): None for attribute in ("obsm", "obsp", "uns")}
     for name, stored in adata.uns.items():
         if isinstance(stored, pd.DataFrame):
             if set(COLUMNS) <= set(stored) and (left := _without(stored, slots, embedding=embedding)) is not stored:

@@ -63,6 +63,11 @@ class Slots:
         # obs, for any embedding that was evaluated
         self.neighborhood_preservation = f"{key}_neighborhood_preservation"
         self.trust = f"{key}_trust"
+        # obsm: ellipses; obsp: neighbors that stay; uns: the record
+        self.stability = f"{key}_stability"
+        # obs
+        self.uncertainty = f"{key}_uncertainty"
+        self.stable_neighbors = f"{key}_stable_neighbors"
         # uns, for embeddings of other packages, which may own ``uns[key]``, as `scanpy.tl.umap` does
         self.distortion = f"{key}_distortion"
         # uns, default name

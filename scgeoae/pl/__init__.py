@@ -12,6 +12,7 @@ from ._geodesics import geodesics
 from ._indicatrices import indicatrices
 from ._interactive import interactive
 from ._jacobian_heatmap import jacobian_heatmap
+from ._stability import stability
 from ._transform import transform
 from ._vectors import vectors
 
@@ -28,6 +29,7 @@ __all__ = [
     "indicatrices",
     "interactive",
     "jacobian_heatmap",
+    "stability",
     "transform",
     "vectors",
 ]

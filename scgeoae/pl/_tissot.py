@@ -109,8 +109,8 @@ def occupied_tiles(z: NDArray[Any], box: Box, width: float) -> tuple[NDArray[np.
     return order[first], np.diff(np.r_[first, len(z)])
 
 
-def without_overlap(centers: NDArray[Any], axes: NDArray[Any]) -> NDArray[np.intp]:
-    """Return which ellipses to keep so that none overlap, preferring larger ones.
+def without_overlap(centers: NDArray[Any], axes: NDArray[Any], *, first_come: bool = False) -> NDArray[np.intp]:
+    """Return which ellipses to keep so that none overlap, preferring larger ones, or the earlier if `first_come`.
 
     Two ellipses count as separate if their projections on the line through their centers do not touch, which is
     sufficient but not necessary.
@@ -124,7 +124,8 @@ def without_overlap(centers: NDArray[Any], axes: NDArray[Any]) -> NDArray[np.int
     """
     shape = axes @ axes.swapaxes(1, 2)
     kept: list[int] = []
-    for i in np.argsort(-np.linalg.norm(axes[:, :, 0], axis=1), kind="stable"):
+    order = np.arange(len(axes)) if first_come else np.argsort(-np.linalg.norm(axes[:, :, 0], axis=1), kind="stable")
+    for i in order:
         gap = centers[kept] - centers[i]
         distance = np.linalg.norm(gap, axis=1)
         u = gap / np.maximum(distance, np.finfo(float).tiny)[:, None]

@@ -14,6 +14,7 @@ from ._project_vectors import project_vectors
 from ._pseudotime import pseudotime
 from ._rank_genes_by_jacobian import rank_genes_by_jacobian
 from ._residual import residual
+from ._stability import stability
 from ._transform import transform
 
 __all__ = [
@@ -31,5 +32,6 @@ __all__ = [
     "pseudotime",
     "rank_genes_by_jacobian",
     "residual",
+    "stability",
     "transform",
 ]

@@ -33,6 +33,7 @@ WRITERS = {
     "tl.curvature": {},
     "tl.pseudotime": {},
     "tl.rank_genes_by_jacobian": {},
+    "tl.stability": {},
     "tl.transform": {},
 }
 

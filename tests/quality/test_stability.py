@@ -1,0 +1,120 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.linalg import orthogonal_procrustes
+from scipy.spatial.distance import cdist
+from scipy.stats import chi2, ortho_group
+
+from scgeoae.quality.stability import aligned, as_graph, ellipses, nearest_on_map, order_of_groups, share_that_stays
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, 3))
+def test_a_map_that_was_moved_turned_and_mirrored_comes_back(seed, d):
+    rng = np.random.default_rng(seed)
+    z = rng.normal(size=(20, d))
+    turned = z @ (ortho_group.rvs(d, random_state=rng) if d > 1 else np.array([[-1.0]])) + rng.normal(size=d)
+    np.testing.assert_allclose(aligned(turned, z), z, atol=1e-9)
+
+
+def test_alignment_is_the_orthogonal_one_and_keeps_lengths():
+    rng = np.random.default_rng(0)
+    z, target = rng.normal(size=(2, 50, 2))
+    rotation, _ = orthogonal_procrustes(z - z.mean(0), target - target.mean(0))
+    found = aligned(z, target)
+    np.testing.assert_allclose(found, (z - z.mean(0)) @ rotation + target.mean(0), atol=1e-9)
+    np.testing.assert_allclose(cdist(found, found), cdist(z, z), atol=1e-9)
+
+
+def test_ellipses_of_normal_positions_have_the_covariance_of_a_difference_and_the_quantile_of_chi_square():
+    rng = np.random.default_rng(1)
+    covariance = np.array([[2.0, 0.8], [0.8, 1.0]])
+    refits = rng.multivariate_normal([0, 0], covariance, size=(30, 2000))
+    found = ellipses(refits, around=np.arange(2000)[:, None] // 20 * 20 + np.arange(20))
+    assert found.factor == pytest.approx(chi2.ppf(0.9, 2), rel=0.03)
+    np.testing.assert_allclose(found.shape.mean(0), 2 * chi2.ppf(0.9, 2) * covariance, rtol=0.03)
+    assert found.coverage.mean() == pytest.approx(0.9, abs=0.005)
+    # a map of fresh cells and the one at hand
+    step = np.subtract(*rng.multivariate_normal([0, 0], covariance, size=(2, 2000)))
+    inside = np.einsum("ni,ni->n", step, np.linalg.solve(found.shape, step[:, :, None])[..., 0]) <= 1
+    assert inside.mean() == pytest.approx(0.9, abs=0.02)
+
+
+def test_the_size_of_ellipses_is_that_of_leaving_out_one_refit_after_the_other():
+    rng = np.random.default_rng(2)
+    refits = rng.standard_t(3, size=(6, 40, 2)) * [1, 3]
+    around = np.column_stack([np.arange(40), (np.arange(40) + 1) % 40])
+    found = ellipses(refits, around=around, level=0.8)
+    squares = np.empty((6, 40))
+    for j in range(6):
+        others = np.delete(refits, j, 0)
+        each = np.array([np.cov(others[:, i].T) for i in range(40)])
+        for i in range(40):
+            v = refits[j, i] - others[:, i].mean(0)
+            squares[j, i] = v @ np.linalg.inv(6 / 5 * each[around[i]].mean(0)) @ v
+    assert found.factor == pytest.approx(np.quantile(squares, 0.8), rel=1e-3)
+    first = np.mean(squares[0] <= np.quantile(squares[1:], 0.8))
+    assert found.coverage[0] == pytest.approx(first, abs=1e-9)
+    whole = np.array([np.cov(refits[:, i].T) for i in range(40)])
+    np.testing.assert_allclose(found.shape[7], 2 * found.factor * whole[around[7]].mean(0), rtol=1e-3)
+
+
+def test_ellipses_grow_with_the_map_and_turn_with_it():
+    rng = np.random.default_rng(3)
+    refits, turn = rng.normal(size=(5, 30, 2)), 7 * ortho_group.rvs(2, random_state=0)
+    around = np.arange(30)[:, None] // 5 * 5 + np.arange(5)
+    before, after = ellipses(refits, around=around), ellipses(refits @ turn + 3, around=around)
+    np.testing.assert_allclose(after.shape, turn.T @ before.shape @ turn, rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose(after.coverage, before.coverage)
+
+
+def test_maps_that_never_change_have_ellipses_of_some_area():
+    refits = np.repeat(np.random.default_rng(4).normal(size=(1, 9, 2)), 4, axis=0)
+    found = ellipses(refits, around=np.arange(9)[:, None])
+    assert np.isfinite(found.shape).all()
+
+
+def test_nearest_on_the_map_are_others_also_where_cells_have_one_place():
+    rng = np.random.default_rng(5)
+    z = np.concatenate([rng.normal(size=(30, 2)), np.zeros((6, 2))])
+    found = nearest_on_map(z, 4)
+    assert (found != np.arange(36)[:, None]).all()
+    distances = cdist(z, z)
+    np.fill_diagonal(distances, np.inf)
+    np.testing.assert_allclose(np.take_along_axis(distances, found, 1), np.sort(distances, 1)[:, :4], atol=1e-12)
+
+
+def test_neighbors_stay_as_often_as_they_are_among_the_nearest():
+    rng = np.random.default_rng(6)
+    z = rng.normal(size=(25, 2))
+    near = nearest_on_map(z, 3)
+    refits = np.stack([z, -z + 4, rng.normal(size=(25, 2))])
+    distances = [cdist(refit, refit) for refit in refits]
+    # rank 0 is the cell itself
+    ranks = [each.argsort(1).argsort(1) for each in distances]
+    expected = np.mean([np.take_along_axis(rank, near, 1) <= 5 for rank in ranks], axis=0)
+    found = share_that_stays(near, refits, among=5)
+    np.testing.assert_allclose(found, expected)
+    assert found.min() == pytest.approx(2 / 3)
+    graph = as_graph(near, found)
+    assert graph.has_sorted_indices
+    assert graph[4, near[4, 1]] == np.float32(found[4, 1])
+    assert graph.getnnz(1).tolist() == [3] * 25
+
+
+def test_the_order_of_groups_is_that_of_the_distances_of_their_means():
+    at = np.array([0.0, 1, 3, 7])
+    z = np.repeat(np.stack([at, 0 * at], 1), 2, axis=0) + [[0, 1], [0, -1]] * 4
+    # the second and the third group change places on one of four refits
+    other = z.copy()
+    other[2:6] = z[[4, 5, 2, 3]]
+    order = order_of_groups(z, np.stack([z, -z, z, other]), np.arange(8).reshape(4, 2))
+    rows = {(a, b, c): (x, y, s) for a, b, c, x, y, s in zip(*order, strict=True)}
+    assert len(rows) == 12
+    assert rows[0, 1, 2] == pytest.approx((1, 3, 0.75))
+    assert rows[0, 2, 3] == pytest.approx((3, 7, 1))
+    assert rows[3, 2, 1] == pytest.approx((4, 6, 0.75))
+    assert rows[2, 1, 0] == pytest.approx((2, 3, 0.75))
+    assert (2, 0, 3) in rows
