@@ -5,6 +5,7 @@ from ._curvature import curvature
 from ._decode import decode
 from ._distortion import distortion
 from ._evaluate import evaluate
+from ._gap import gap
 from ._geoae import geoae
 from ._geodesic import geodesic
 from ._geodesic_distances import geodesic_distances
@@ -19,6 +20,7 @@ __all__ = [
     "decode",
     "distortion",
     "evaluate",
+    "gap",
     "geoae",
     "geodesic",
     "geodesic_distances",

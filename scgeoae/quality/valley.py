@@ -1,0 +1,136 @@
+"""Is there a valley in the density of cells between two places on a line?"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+# The way between the two places is cut into this many bins. A valley is at least two of them wide.
+N_BINS = 24
+FIRST, LAST = (side + 1 for side in np.triu_indices(N_BINS - 1, 2))
+FIRST, LAST = FIRST[LAST < N_BINS], LAST[LAST < N_BINS]
+WIDTHS = np.array([FIRST, LAST - FIRST, N_BINS - LAST]) / N_BINS
+CENTERS = (np.arange(N_BINS) + 0.5) / N_BINS - 0.5
+# The constant, the slope and the bend of a log density.
+TERMS = np.stack([np.ones(N_BINS), CENTERS, CENTERS**2 - np.mean(CENTERS**2)], axis=1)
+# Standard errors by which the fitted bend is straightened: on 1-D samples, the size of the test at 5% is then nearest
+# to 5% both for a flat density and for a Gaussian (benchmarks/gap.py).
+STRAIGHTENED = 0.5
+# Samples drawn for a p-value, and for a power.
+N_DRAWS, N_THINNED = 999, 200
+# The middle third of the way, which is thinned to find out which valley would have been seen.
+MIDDLE = slice(N_BINS // 3, 2 * N_BINS // 3)
+LEVEL, POWER = 0.05, 0.8
+
+
+class Scan(NamedTuple):
+    """The deepest valley of one or several histograms."""
+
+    score: Any
+    """How much emptier it is than both sides, in standard errors; negative if no stretch is."""
+    first: Any
+    """Its first bin."""
+    last: Any
+    """The first bin after it."""
+
+
+def histogram(u: NDArray[Any]) -> NDArray[np.int64]:
+    """Count the cells in each of the bins between 0 and 1, (N_BINS,)."""
+    inside = u[(u > 0) & (u < 1)]
+    return np.bincount((inside * N_BINS).astype(np.intp), minlength=N_BINS)
+
+
+def scan(counts: NDArray[Any]) -> Scan:
+    r"""Find the stretch that is emptier than all that is to its left, and than all that is to its right.
+
+    Square roots of Poisson counts have a standard deviation of ½ whatever their mean (Anscombe 1948). With counts
+    :math:`k_0, k_1, k_2` to the left of a stretch, in it, and to its right, of widths :math:`w`, its score is
+
+    .. math:: \min_{s \in \{0, 2\}} \frac{\sqrt{(k_s + 3/8)/w_s} - \sqrt{(k_1 + 3/8)/w_1}}
+       {\frac12 \sqrt{1/w_s + 1/w_1}}
+
+    A density without a valley has no stretch that is emptier than both of its sides.
+
+    Parameters
+    ----------
+    counts
+        (…, N_BINS) counts.
+    """
+    sums = np.concatenate([np.zeros((*counts.shape[:-1], 1)), counts.cumsum(-1)], axis=-1)
+    start, end = sums[..., FIRST], sums[..., LAST]
+    left, inside, right = (
+        np.sqrt((k + 0.375) / w) for k, w in zip((start, end - start, sums[..., -1:] - end), WIDTHS, strict=True)
+    )
+    scores = np.minimum(
+        (left - inside) / np.sqrt(1 / WIDTHS[0] + 1 / WIDTHS[1]), (right - inside) / np.sqrt(1 / WIDTHS[2] + 1 / WIDTHS[1])
+    )
+    at = scores.argmax(-1)
+    return Scan(2 * np.take_along_axis(scores, at[..., None], -1)[..., 0], FIRST[at], LAST[at])
+
+
+def without_valley(counts: NDArray[Any]) -> NDArray[np.float64]:
+    """Return the share of each bin, (N_BINS,), in the nearest density without a valley.
+
+    Its logarithm is a parabola that bends down or is straight, fitted by maximum likelihood (a Poisson regression) and
+    then straightened by `STRAIGHTENED` standard errors. Near its top every smooth density is such a parabola.
+    """
+    weights, covariance = _poisson_regression(TERMS, counts)
+    bend = min(0.0, weights[2] + STRAIGHTENED * np.sqrt(covariance[2, 2])) * TERMS[:, 2]
+    weights, _ = _poisson_regression(TERMS[:, :2], counts, bend)
+    expected = np.exp(TERMS[:, :2] @ weights + bend)
+    return expected / expected.sum()
+
+
+def _poisson_regression(
+    terms: NDArray[Any], counts: NDArray[Any], offset: Any = 0.0
+) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return the coefficients and their covariance, by Newton's method."""
+    weights = np.zeros(terms.shape[1])
+    weights[0] = np.log(max(counts.mean(), 1e-3))
+    for _ in range(50):
+        expected = np.exp(np.clip(terms @ weights + offset, -50, 50))
+        # or it would be singular where all cells lie in one bin
+        precision = terms.T @ (expected[:, None] * terms) + 1e-6 * np.eye(len(weights))
+        step = np.linalg.solve(precision, terms.T @ (counts - expected))
+        weights = weights + np.clip(step, -2, 2)
+        if np.abs(step).max() < 1e-8:
+            break
+    return weights, np.linalg.inv(precision)
+
+
+class Valley(NamedTuple):
+    """Whether the density has a valley, and which valley would have been seen."""
+
+    p_value: float
+    """Share of samples from the nearest density without a valley whose deepest valley is as deep, or deeper."""
+    expected: NDArray[np.float64]
+    """(N_BINS,) counts that the density without a valley leads to."""
+    power: float
+    """Chance of a p-value of 5% or less if there were no cell in the middle third of the way."""
+    detectable: float
+    """Largest density in the middle third, relative to that without a valley, that is seen with a chance of 80%."""
+
+
+def valley(counts: NDArray[Any], rng: np.random.Generator) -> Valley:
+    """Test whether the density of cells between two places has a valley.
+
+    The null distribution of the score of `scan` is that in samples from the nearest density without a valley.
+    """
+    n, shares = int(counts.sum()), without_valley(counts)
+    null = scan(rng.multinomial(n, shares, size=N_DRAWS)).score
+    p_value = (1 + np.count_nonzero(null >= scan(counts).score)) / (N_DRAWS + 1)
+    critical = np.quantile(null, 1 - LEVEL)
+    kept = np.arange(0, 1, 0.05)
+    drawn = rng.multinomial(n, shares, size=N_THINNED)
+    powers = []
+    for share in kept:
+        thinned = drawn.copy()
+        thinned[:, MIDDLE] = rng.binomial(drawn[:, MIDDLE], share)
+        powers.append(np.mean(scan(thinned).score > critical))
+    seen = np.flatnonzero(np.array(powers) >= POWER)
+    detectable = float(kept[seen[-1]]) if len(seen) else np.nan
+    return Valley(float(p_value), n * shares, float(powers[0]), detectable)
