@@ -5,6 +5,7 @@ from ._curvature_heatmap import curvature_heatmap
 from ._decoded_genes import decoded_genes
 from ._embedding import embedding
 from ._evaluation import evaluation
+from ._gap import gap
 from ._gene_compass import gene_compass
 from ._geodesic_genes import geodesic_genes
 from ._geodesics import geodesics
@@ -19,6 +20,7 @@ __all__ = [
     "decoded_genes",
     "embedding",
     "evaluation",
+    "gap",
     "gene_compass",
     "geodesic_genes",
     "geodesics",

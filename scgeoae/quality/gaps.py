@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
-from scipy.stats import beta, binomtest
+from scipy.stats import beta
 
 from .bridge import N_POINTS, MeanCurve, project, route, smooth
-from .valley import LEVEL, N_BINS, POWER, Valley, histogram, scan, valley
+from .valley import LEVEL, N_BINS, N_DRAWS, POWER, Valley, histogram, scan, valley
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -24,9 +24,9 @@ N_ROUTE = 2000
 # Bins over which the density of a group is highest.
 N_PEAK = N_BINS // 6
 BRIDGES = ("straight", "cells")
-# A valley lower than this share of the sparser group is a gap. Two Gaussians of equal size have one from 3.4 standard
-# deviations apart.
-EMPTY = 0.5
+# A valley lower than this share of the density of the sparser group can be a gap. Two Gaussians of equal size have one
+# from 3 standard deviations apart.
+EMPTY = 2 / 3
 
 Verdict = Literal["gap", "bridge", "continuum", "torn", "too few cells"]
 
@@ -61,7 +61,7 @@ class Bridge(NamedTuple):
 
     @property
     def is_empty(self) -> bool:
-        """Whether the density has a valley that is less than half as high as the sparser group."""
+        """Whether the density has a valley that is well below the sparser group."""
         return self.valley.p_value <= LEVEL and self.depth.depth < EMPTY
 
 
@@ -111,10 +111,12 @@ def between(
     lines = np.array([_lines(z, decode, groups, half != k, rng) for k in (0, 1)])
     u_map, distance = _places([(0, z)], lines, len(z))
     _keep_near(u_map, distance, groups, half)
-    curves = _means(blocks(), u_map, half)
+    curves, curves_map = _means(blocks(), u_map, half), _means([(0, z)], u_map, half)
     u, distance = _places(blocks(), curves, len(z))
     score = _keep_near(u, distance, groups, half)
-    length, length_map = _lengths(curves), _lengths(lines)
+    u_map, distance = _places([(0, z)], curves_map, len(z))
+    _keep_near(u_map, distance, groups, half)
+    length, length_map = _lengths(curves), _lengths(curves_map)
     # each half of the cells is counted along the curve of the other half
     choice = score.argmin(1)
 
@@ -123,7 +125,7 @@ def between(
         counts = np.array([histogram(own[half == k]) for k in (0, 1)])
         curve = np.mean([lines[k, choice[k]] for k in (0, 1)], axis=0)
         scale = float(np.mean([length[k, choice[k]] for k in (0, 1)]))
-        return Bridge(curve, scale, own, valley(counts.sum(0), rng), _depth(own, counts, groups, half))
+        return Bridge(curve, scale, own, valley(counts.sum(0), rng), _depth(own, counts, groups, half, rng))
 
     return Gap(
         {name: bridge(u, length, np.array([i, i])) for i, name in enumerate(BRIDGES)},
@@ -150,9 +152,7 @@ def _lines(
     return [np.linspace(*centers, N_POINTS), smooth(z[rows][path])]
 
 
-def _places(
-    blocks: Blocks, curves: NDArray[Any], n: int
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _places(blocks: Blocks, curves: NDArray[Any], n: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return the places of the cells along (2, 2, m, D) curves and their distances from them, (2, 2, n) each."""
     u, distance = np.empty((2, *curves.shape[:2], n))
     for start, block in blocks:
@@ -192,37 +192,52 @@ def _lengths(curves: NDArray[Any]) -> NDArray[np.float64]:
 
 
 def _depth(
-    u: NDArray[Any], counts: NDArray[np.int64], groups: NDArray[np.integer], half: NDArray[np.int64]
+    u: NDArray[Any],
+    counts: NDArray[np.int64],
+    groups: NDArray[np.integer],
+    half: NDArray[np.int64],
+    rng: np.random.Generator,
 ) -> Depth:
-    inside, width, peak, width_peak, mirrored, ends = 0, 0.0, 0, 0.0, 0, []
+    inside, mirrored = np.zeros((2, N_BINS), dtype=np.int64)
+    width, peak, width_peak, ends = 0, 0, 0, []
     for k in (0, 1):
-        chosen, counted, own = counts[1 - k], counts[k], half == k
+        chosen, counted = counts[1 - k], counts[k]
         _, first, last = scan(chosen)
-        inside += counted[first:last].sum()
-        width += last - first
+        stretch = slice(first, last)
         a, b = min((_peak(chosen, 0, first), _peak(chosen, last, N_BINS)), key=lambda ab: chosen[slice(*ab)].mean())
-        peak += counted[a:b].sum()
-        width_peak += b - a
-        start, end = first / N_BINS, last / N_BINS
-        tail_a, tail_b = -u[own & (groups == 0)], 1 - (u[own & (groups == 1)] - 1)
-        mirrored += np.count_nonzero((tail_a > start) & (tail_a < end))
-        mirrored += np.count_nonzero((tail_b > start) & (tail_b < end))
-        ends.append((start, end))
-    ratio = width_peak / width
-    low, high = beta.ppf(0.05, inside, peak + 1) if inside else 0.0, beta.ppf(0.95, inside + 1, peak) if peak else 1.0
-
-    def odds(share: float) -> float:
-        return share / (1 - share) * ratio if share < 1 else np.inf
-
-    p_bridge = binomtest(int(inside), int(inside + mirrored), alternative="greater").pvalue if inside else 1.0
-    return Depth(
-        float(inside / peak * ratio) if peak else np.nan,
-        (odds(low), odds(high)),
-        (float(np.mean([e[0] for e in ends])), float(np.mean([e[1] for e in ends]))),
-        int(inside),
-        int(mirrored),
-        float(p_bridge),
+        inside[stretch] += counted[stretch]
+        for g in (0, 1):
+            own = u[(half == k) & (groups == g)]
+            mirrored[stretch] += histogram(2 * np.nanmedian(own) - own)[stretch]
+        peak, width, width_peak = peak + counted[a:b].sum(), width + last - first, width_peak + b - a
+        ends.append((first / N_BINS, last / N_BINS))
+    n, ratio = inside.sum(), width_peak / width
+    low, high = (
+        beta.ppf([0.05, 0.95], [max(n, 0.5), n + 1], [peak + 1, max(peak, 0.5)])
+        if n
+        else (0.0, beta.ppf(0.95, 1, max(peak, 0.5)))
     )
+    return Depth(
+        float(n / peak * ratio) if peak else np.inf,
+        (low / (1 - low) * ratio, high / (1 - high) * ratio),
+        (float(np.mean([end[0] for end in ends])), float(np.mean([end[1] for end in ends]))),
+        int(n),
+        int(mirrored.sum()),
+        _more_than(inside, mirrored, rng),
+    )
+
+
+def _more_than(inside: NDArray[np.int64], mirrored: NDArray[np.int64], rng: np.random.Generator) -> float:
+    r"""Return the p-value of the hypothesis that there are no more cells inside than mirrored ones.
+
+    If so, each of the :math:`k_b + m_b` cells of a bin is mirrored with the chance ½. The statistic is
+    :math:`\sum_b (k_b - m_b) / (k_b + m_b)`, in which each bin counts as much, those with few cells in the middle of a
+    gap as those near the groups.
+    """
+    both = inside + mirrored
+    both, inside = both[both > 0], inside[both > 0]
+    null = (rng.binomial(both, 0.5, size=(N_DRAWS, len(both))) / both).sum(1)
+    return float((1 + np.count_nonzero(null >= (inside / both).sum() - 1e-9)) / (N_DRAWS + 1))
 
 
 def _peak(counts: NDArray[np.int64], start: int, end: int) -> tuple[int, int]:

@@ -39,6 +39,8 @@ class Gap:
 
     source: str
     target: str
+    groups: tuple[list[str], list[str]]
+    """The labels on both sides."""
     groupby: str
     key: str
     verdict: Verdict
@@ -53,8 +55,8 @@ class Gap:
     """Cells in the emptiest stretch."""
     n_expected: int
     """Cells that the tails of the two groups would leave there."""
-    width: float
-    """Width of the emptiest stretch, in units of the representation."""
+    stretch: tuple[float, float]
+    """Where the emptiest stretch starts and ends along the bridge, in units of the representation."""
     length: float
     """Distance between the centers along the bridge, in units of the representation."""
     power: float
@@ -79,6 +81,11 @@ class Gap:
     """Cells per unit of length along the bridge: of the two groups and others, and what a continuum would show."""
     unit: str
 
+    @property
+    def width(self) -> float:
+        """Width of the emptiest stretch, in units of the representation."""
+        return self.stretch[1] - self.stretch[0]
+
     def __repr__(self) -> str:
         return f"{self.verdict}: {self}"
 
@@ -102,9 +109,13 @@ class Gap:
                 f"There are too few cells to tell whether there is a gap between {names}: even if the middle third of "
                 f"the way were empty, this would be found with a chance of {self.power:.0%} only."
             )
-        found = f"Cells fill {way} without a significant valley ({chance})." if self.verdict == "continuum" else (
-            f"In the data, cells fill {way} without a significant valley ({chance}), but on the map their density "
-            f"falls to {self.depth_on_map:.0%}."
+        found = (
+            f"Cells fill {way} without a significant valley ({chance})."
+            if self.verdict == "continuum"
+            else (
+                f"In the data, cells fill {way} without a significant valley ({chance}), but on the map their density "
+                f"falls to {self.depth_on_map:.0%}."
+            )
         )
         seen = f"A valley of {self.detectable:.0%} of the density or less would be found with a chance of 80%."
         if self.verdict == "continuum":
@@ -123,11 +134,95 @@ def gap(
     key: str = "geoae",
     random_state: int | np.random.RandomState | None = 0,
 ) -> Gap:
-    """Is the empty space between two groups on a map empty in the data?"""
+    r"""Ask whether the empty space between two groups on a map is empty in the data.
+
+    Half of the cells choose a way from one group to the other, and the other half is counted along it, in the
+    representation, not on the map; then the halves swap. A valley in the density along the way is tested against the
+    nearest density without one. `adata` is not changed.
+
+    1. There are two ways, called bridges: the straight line on the map, and one through the cells, along neighbors of
+       decoded cells. The groups can be at the ends of a bow, which is filled although the straight line is not. The
+       half of the cells that chooses also decides which bridge is filled more.
+    2. In the representation, a bridge is the mean of the cells that lie along it on the map, a smooth curve
+       :math:`c(u) = a + u\,b + \sum_j w_j \sin j \pi u` with at most four waves. All cells are counted, whatever their
+       group, that are not farther from it than is usual for the two groups (their 95% quantile).
+    3. The test finds the stretch that is emptier than all that is to its left and than all that is to its right. The
+       p-value is the share of samples from the nearest density without a valley in which a stretch stands out as much.
+    4. If there is a valley, its cells are compared with those equally far from the centers on the outer sides of the
+       groups, which tell how many cells the tails of the groups leave there.
+
+    Parameters
+    ----------
+    adata
+        Annotated data on which `scgeoae.tl.geoae`, `scgeoae.tl.adopt` or `scgeoae.tl.distortion` was run.
+    source, target
+        The groups: a label of `groupby`, or a list of labels that are taken together.
+    groupby
+        Column of `obs` with the groups.
+    key
+        The `key_added` of that run, or ``"umap"`` for a UMAP.
+    random_state
+        Seed of the halves and of the samples.
+
+    Returns
+    -------
+    A `Gap`, which says in words what it found (``print(found)``). Lengths are in units of the representation. Its
+    ``verdict`` is
+
+    - ``"gap"`` : the density falls to less than two thirds of that of the sparser group (p ≤ 0.05), and there are no
+      more cells in the emptiest stretch than the tails of the groups leave there
+    - ``"bridge"`` : the density falls, but not as far, or there are more cells than the tails leave there: a continuum
+      with a sparse part
+    - ``"continuum"`` : no valley, and a missing middle third would have been found with a chance of at least 80%
+    - ``"torn"`` : no valley in the data, but one on the map
+    - ``"too few cells"`` : no valley, but the cells are too few to find one
+
+    Its other fields are
+
+    - ``p_value``, ``depth``, ``depth_interval`` : of the valley; the depth is the density in the emptiest stretch relative
+      to the highest of the sparser group, with a 90% interval
+    - ``n_between``, ``n_expected`` : cells in the emptiest stretch, and cells that the tails of the groups leave there
+    - ``stretch``, ``width``, ``length`` : where the emptiest stretch starts and ends, its width, and the distance between
+      the centers along the bridge
+    - ``power``, ``detectable`` : chance of finding an empty middle third, and the highest density there, relative to a
+      continuum, that is found with a chance of 80%
+    - ``on_map``, ``p_on_map``, ``depth_on_map``, ``torn_edges`` : what the map shows along the same bridge
+    - ``bridge``, ``bridges``, ``curves`` : which bridge is filled more, the test along each, and their (64, d) points on
+      the map
+    - ``profile`` : data frame of cells per unit of length along the bridge
+    - ``source``, ``target``, ``groups``, ``groupby``, ``key``, ``unit`` : what was asked
+
+    Raises
+    ------
+    KeyError
+        If there is no map under `key`, no column `groupby`, or no such group.
+    ValueError
+        If a side has fewer than 10 cells, a group is on both sides, or the tensors are a graph-Laplacian estimate,
+        which has no decoder.
+
+    See Also
+    --------
+    scgeoae.pl.gap : Draw the bridges and the cells along them.
+    scgeoae.tl.distortion : Find all neighbors that a map tears apart.
+
+    References
+    ----------
+    Gao, Bien & Witten 2022, arXiv 2012.02936, for what happens if the same cells make the groups and test them;
+    Groisman, Jonckheere & Sapienza 2022, arXiv 1810.02398, for ways that follow the cells.
+
+    Examples
+    --------
+    >>> import scanpy as sc, scgeoae as sg
+    >>> adata = sc.datasets.pbmc68k_reduced()
+    >>> sg.tl.geoae(adata)
+    >>> found = sg.tl.gap(adata, "CD14+ Monocyte", "CD19+ B", groupby="bulk_labels")
+    >>> found.verdict
+    'gap'
+    """
     m = read_map(adata, key)
     z = m.positions
     model, representation = deepcopy(m.model).double(), m.representation
-    names, rows = _sides(read_groups(adata, groupby), source, target)
+    sides, rows = _sides(read_groups(adata, groupby), source, target)
     representation.check()
     groups = np.full(len(z), 2)
     for side, cells in enumerate(rows):
@@ -140,11 +235,10 @@ def gap(
     rng = np.random.default_rng(checked_seed(random_state))
     found = between(lambda: blocks(representation.matrix), z.astype(np.float64), decode, groups, rng)
     chosen, depth = found.chosen, found.chosen.depth
-    table = {
-        name: (bridge.valley.p_value, bridge.depth.depth, bridge.length) for name, bridge in found.bridges.items()
-    }
+    table = {name: (bridge.valley.p_value, bridge.depth.depth, bridge.length) for name, bridge in found.bridges.items()}
     return Gap(
-        *names,
+        *(" + ".join(side) for side in sides),
+        (sides[0], sides[1]),
         groupby,
         m.key,
         judge(found),
@@ -153,7 +247,7 @@ def gap(
         depth.interval,
         depth.n_between,
         depth.n_expected,
-        (depth.stretch[1] - depth.stretch[0]) * chosen.length,
+        (depth.stretch[0] * chosen.length, depth.stretch[1] * chosen.length),
         chosen.length,
         chosen.valley.power,
         chosen.valley.detectable,
@@ -169,8 +263,8 @@ def gap(
     )
 
 
-def _sides(groups: Groups, source: Any, target: Any) -> tuple[list[str], list[NDArray[np.intp]]]:
-    """Return the names and the rows of the two sides, each one group or several."""
+def _sides(groups: Groups, source: Any, target: Any) -> tuple[list[list[str]], list[NDArray[np.intp]]]:
+    """Return the labels and the rows of the two sides, each one group or several."""
     sides = [list(dict.fromkeys(groups.name(label) for label in as_list(side))) for side in (source, target)]
     for argument, side in zip(("source", "target"), sides, strict=True):
         if not side:
@@ -179,16 +273,15 @@ def _sides(groups: Groups, source: Any, target: Any) -> tuple[list[str], list[ND
     if shared := [name for name in sides[0] if name in sides[1]]:
         msg = f"{', '.join(map(repr, shared))} is on both sides; sg.tl.gap looks between two groups without a common cell."
         raise ValueError(msg)
-    names = [" + ".join(side) for side in sides]
     rows = [np.concatenate([groups.rows[name] for name in side]) for side in sides]
-    for name, cells in zip(names, rows, strict=True):
+    for side, cells in zip(sides, rows, strict=True):
         if len(cells) < MIN_CELLS:
             msg = (
-                f"{name!r} of adata.obs[{groups.column!r}] has {_cells(len(cells))}. One half of them chooses the bridge "
+                f"{' + '.join(side)!r} of adata.obs[{groups.column!r}] has {_cells(len(cells))}. One half of them chooses the bridge "
                 f"and the other half is counted, which takes at least {MIN_CELLS}."
             )
             raise ValueError(msg)
-    return names, rows
+    return sides, rows
 
 
 def _cells(n: int) -> str:
@@ -212,11 +305,14 @@ def _profile(bridge: Bridge, groups: NDArray[np.integer]) -> pd.DataFrame:
     """Return the cells per unit of length in the bins of a bridge, and the 95% band of a density without a valley."""
     edges = np.linspace(-1, 2, 3 * BINS + 1)
     per_unit = BINS / bridge.length
-    counts = {name: np.histogram(bridge.u[groups == i], edges)[0] for i, name in enumerate(("source", "target", "other"))}
+    counts = {
+        name: np.histogram(bridge.u[groups == i], edges)[0] for i, name in enumerate(("source", "target", "other"))
+    }
     expected = bridge.valley.expected.reshape(BINS, -1).sum(1)
     n = round(expected.sum())
     band = {"expected": expected} | {
-        name: binom.ppf(level, n, expected / max(expected.sum(), 1)) for name, level in (("low", 0.025), ("high", 0.975))
+        name: binom.ppf(level, n, expected / max(expected.sum(), 1))
+        for name, level in (("low", 0.025), ("high", 0.975))
     }
     inner = slice(BINS, 2 * BINS)
     table = pd.DataFrame(counts, dtype=np.float64)
