@@ -128,9 +128,8 @@ def _draw_curves(ax: Axes, found: Between) -> None:
     ink = plt.rcParams["text.color"]
     for name, curve in found.curves.items():
         width = 2.0 if name == found.bridge else 1.0
-        ax.plot(
-            *curve.T, color=ink, linestyle=LINES[name], linewidth=width, path_effects=halo(ax, width + 1.8), zorder=5
-        )
+        effects = halo(ax, width + 1.8)
+        ax.plot(*curve.T, color=ink, linestyle=LINES[name], linewidth=width, path_effects=effects, zorder=5)
     # the straight one ends at the centers of the groups
     start, end = found.curves["straight"][[0, -1]]
     ax.scatter(*np.array([start, end]).T, s=18, color=[ink], edgecolors=[ax.get_facecolor()], linewidths=0.8, zorder=6)

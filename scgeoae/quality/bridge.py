@@ -24,11 +24,20 @@ BEYOND = 0.25
 POWER = 3.0
 
 
-def smooth(points: NDArray[Any]) -> NDArray[np.float64]:
-    r"""Return a polyline, (k, D), as a smooth curve of `N_POINTS` points with the same ends.
+def n_waves(length: float, radius: float) -> int:
+    """Return how many half waves a curve may have, given its length and the radius of the groups at its ends.
 
-    With the share s of its length, the curve is :math:`c(s) = (1 - s)\,a + s\,b + \sum_{j \le 4} w_j \sin j \pi s`,
-    fitted by least squares. Noise in many dimensions would make the nearest point of a rougher curve arbitrary.
+    The nearest point of a curve that bends more narrowly than the cells scatter around it is arbitrary, and cells would
+    pile up at the outer sides of its bends.
+    """
+    return int(min(N_WAVES, length / max(radius, np.finfo(float).tiny)))
+
+
+def smooth(points: NDArray[Any], radius: float) -> tuple[NDArray[np.float64], int]:
+    r"""Return a polyline, (k, D), as a smooth curve of `N_POINTS` points with the same ends, and its number of waves.
+
+    With the share s of its length, the curve is :math:`c(s) = (1 - s)\,a + s\,b + \sum_j w_j \sin j \pi s`, fitted by
+    least squares, with as many waves as `n_waves` allows.
     """
     points = points.astype(np.float64)
     steps = np.linalg.norm(np.diff(points, axis=0), axis=1)
@@ -39,14 +48,15 @@ def smooth(points: NDArray[Any]) -> NDArray[np.float64]:
     within = (s - share[at]) / np.maximum(share[at + 1] - share[at], np.finfo(float).tiny)
     even = points[at] + within[:, None] * (points[at + 1] - points[at])
     chord = points[0] + s[:, None] * (points[-1] - points[0])
-    waves = np.sin(np.pi * s[:, None] * np.arange(1, N_WAVES + 1))
-    return chord + waves @ np.linalg.lstsq(waves, even - chord, rcond=None)[0]
+    most = n_waves(steps.sum(), radius)
+    waves = np.sin(np.pi * s[:, None] * np.arange(1, most + 1))
+    return chord + waves @ np.linalg.lstsq(waves, even - chord)[0], most
 
 
 class MeanCurve:
     r"""The mean of cells along a line, a curve with as few waves as they need.
 
-    With the place u of each cell along the line, the curve is :math:`c(u) = a + u\,b + \sum_{j \le J} w_j \sin j \pi u`,
+    With the place u of each cell along the line, it is :math:`c(u) = a + u\,b + \sum_{j \le J} w_j \sin j \pi u`,
     fitted by least squares; where u < 0 or u > 1, the sines go on along their tangents. The number J of waves minimizes
     the residual sum of squares plus :math:`J \hat\sigma^2 \log n`, where the residual variance :math:`\hat\sigma^2`
     is summed over all D dimensions, since noise alone lowers the sum by :math:`\hat\sigma^2` with each wave. The
@@ -66,10 +76,10 @@ class MeanCurve:
         self.products = self.products + terms.T @ x
         self.squares += np.square(x).sum()
 
-    def curve(self) -> NDArray[np.float64]:
-        """Return the curve between the ends, (N_POINTS, D)."""
+    def curve(self, most: int) -> NDArray[np.float64]:
+        """Return the curve between the ends, (N_POINTS, D), with at most so many waves."""
         n = self.gram[0, 0]
-        weights = [np.linalg.lstsq(self.gram[:j, :j], self.products[:j])[0] for j in range(2, N_WAVES + 3)]
+        weights = [np.linalg.lstsq(self.gram[:j, :j], self.products[:j])[0] for j in range(2, most + 3)]
         rest = np.array([self.squares - (w * self.products[: len(w)]).sum() for w in weights])
         best = int(np.argmin(rest + np.arange(len(rest)) * rest[-1] / n * np.log(n)))
         return _terms(np.linspace(0, 1, N_POINTS))[:, : best + 2] @ weights[best]

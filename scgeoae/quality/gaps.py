@@ -1,4 +1,4 @@
-"""Is the space between two groups of cells empty?"""
+"""The cells between two groups."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import numpy as np
 from scipy.stats import beta
 
-from .bridge import N_POINTS, MeanCurve, project, route, smooth
-from .valley import LEVEL, N_BINS, N_DRAWS, POWER, Valley, histogram, scan, valley
+from .bridge import N_POINTS, MeanCurve, n_waves, project, route, smooth
+from .valley import LEVEL, N_BINS, N_DRAWS, POWER, Power, Valley, histogram, power, scan, valley
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 TUBE = 0.95
 # Cells among which a route is searched.
 N_ROUTE = 2000
-# Bins over which the density of a group is highest.
-N_PEAK = N_BINS // 6
+# Bins over which the highest and the lowest density are averaged.
+N_WINDOW = N_BINS // 6
 BRIDGES = ("straight", "cells")
 # A valley lower than this share of the density of the sparser group can be a gap. Two Gaussians of equal size have one
 # from 3 standard deviations apart.
@@ -35,7 +35,7 @@ class Depth(NamedTuple):
     """How empty the emptiest stretch is. One half of the cells chooses the stretch, and the other one is counted."""
 
     depth: float
-    """Density relative to the highest one of the sparser group."""
+    """Its lowest density, over a sixth of the way, relative to the highest one of the sparser group."""
     interval: tuple[float, float]
     """90% interval."""
     stretch: tuple[float, float]
@@ -74,6 +74,8 @@ class Gap(NamedTuple):
     """The bridge that is filled more."""
     chosen: Bridge
     """The bridge that each half of the cells has found filled more, counted in the other half."""
+    power: Power
+    """Which valleys would have been found there."""
     on_map: Bridge
     """The same cells by their places on the map."""
 
@@ -108,10 +110,11 @@ def between(
         (n,) 0 for cells of A, 1 for cells of B, and 2 for others.
     """
     half = halves(groups, rng)
-    lines = np.array([_lines(z, decode, groups, half != k, rng) for k in (0, 1)])
+    pairs = [_lines(z, decode, groups, half != k, rng) for k in (0, 1)]
+    lines, most = np.array([pair[0] for pair in pairs]), np.array([pair[1] for pair in pairs])
     u_map, distance = _places([(0, z)], lines, len(z))
     _keep_near(u_map, distance, groups, half)
-    curves, curves_map = _means(blocks(), u_map, half), _means([(0, z)], u_map, half)
+    curves, curves_map = (_means(rows, u_map, half, most) for rows in (blocks(), [(0, z)]))
     u, distance = _places(blocks(), curves, len(z))
     score = _keep_near(u, distance, groups, half)
     u_map, distance = _places([(0, z)], curves_map, len(z))
@@ -127,10 +130,12 @@ def between(
         scale = float(np.mean([length[k, choice[k]] for k in (0, 1)]))
         return Bridge(curve, scale, own, valley(counts.sum(0), rng), _depth(own, counts, groups, half, rng))
 
+    chosen = bridge(u, length, choice)
     return Gap(
         {name: bridge(u, length, np.array([i, i])) for i, name in enumerate(BRIDGES)},
         BRIDGES[score.sum(0).argmin()],
-        bridge(u, length, choice),
+        chosen,
+        power(chosen.valley, rng),
         bridge(u_map, length_map, choice),
     )
 
@@ -141,15 +146,19 @@ def _lines(
     groups: NDArray[np.integer],
     chooses: NDArray[np.bool_],
     rng: np.random.Generator,
-) -> list[NDArray[np.float64]]:
-    """Return each of the bridges on the map, (N_POINTS, d), from the cells that choose."""
-    centers = np.array([np.median(z[chooses & (groups == g)], axis=0) for g in (0, 1)])
+) -> tuple[list[NDArray[np.float64]], list[int]]:
+    """Return each of the bridges on the map, (N_POINTS, d), and its number of waves, from the cells that choose."""
+    own = [z[chooses & (groups == g)] for g in (0, 1)]
+    centers = np.array([np.median(cells, axis=0) for cells in own])
+    distances = [np.linalg.norm(cells - center, axis=1) for cells, center in zip(own, centers, strict=True)]
+    radius = max(np.quantile(distance, TUBE) for distance in distances)
     rows = np.flatnonzero(chooses)
     if len(rows) > N_ROUTE:
         rows = np.sort(rng.choice(rows, N_ROUTE, replace=False))
     start, end = (int(np.square(z[rows] - center).sum(1).argmin()) for center in centers)
     path = route(decode(z[rows]), start, end)
-    return [np.linspace(*centers, N_POINTS), smooth(z[rows][path])]
+    line, (through, most) = np.linspace(*centers, N_POINTS), smooth(z[rows][path], radius)
+    return [line, through], [n_waves(float(np.linalg.norm(centers[1] - centers[0])), radius), most]
 
 
 def _places(blocks: Blocks, curves: NDArray[Any], n: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -165,9 +174,9 @@ def _places(blocks: Blocks, curves: NDArray[Any], n: int) -> tuple[NDArray[np.fl
 def _keep_near(
     u: NDArray[Any], distance: NDArray[Any], groups: NDArray[np.integer], half: NDArray[np.int64]
 ) -> NDArray[np.float64]:
-    """Set the places of cells to NaN that are farther from a curve than is usual for the cells of A and B that chose it.
+    """Set the places of cells to NaN that are farther from a curve than is usual for both groups.
 
-    Return the scores of the valleys in the cells that chose them, (2, 2).
+    Return the scores of the valleys in the cells that chose the curves, (2, 2).
     """
     score = np.empty(u.shape[:2])
     for k, i in np.ndindex(u.shape[:2]):
@@ -177,14 +186,14 @@ def _keep_near(
     return score
 
 
-def _means(blocks: Blocks, u: NDArray[Any], half: NDArray[np.int64]) -> NDArray[np.float64]:
+def _means(blocks: Blocks, u: NDArray[Any], half: NDArray[np.int64], most: NDArray[np.int64]) -> NDArray[np.float64]:
     """Return the mean points of the cells along the bridges, (2, 2, N_POINTS, D), from the cells that choose."""
     fits = [[MeanCurve() for _ in range(u.shape[1])] for _ in range(u.shape[0])]
     for start, block in blocks:
         for k, i in np.ndindex(u.shape[:2]):
             rows = slice(start, start + len(block))
             fits[k][i].add(np.where(half[rows] != k, u[k, i, rows], np.nan), block)
-    return np.array([[fit.curve() for fit in pair] for pair in fits])
+    return np.array([[fit.curve(n) for fit, n in zip(*pair, strict=True)] for pair in zip(fits, most, strict=True)])
 
 
 def _lengths(curves: NDArray[Any]) -> NDArray[np.float64]:
@@ -199,29 +208,28 @@ def _depth(
     rng: np.random.Generator,
 ) -> Depth:
     inside, mirrored = np.zeros((2, N_BINS), dtype=np.int64)
-    width, peak, width_peak, ends = 0, 0, 0, []
+    bottom, peak, ratio, ends = 0, 0, 1.0, []
     for k in (0, 1):
         chosen, counted = counts[1 - k], counts[k]
         _, first, last = scan(chosen)
         stretch = slice(first, last)
-        a, b = min((_peak(chosen, 0, first), _peak(chosen, last, N_BINS)), key=lambda ab: chosen[slice(*ab)].mean())
+        high = min((_densest(chosen, 0, first), _densest(chosen, last, N_BINS)), key=lambda at: chosen[at].mean())
+        low = _densest(-chosen, first, last)
         inside[stretch] += counted[stretch]
         for g in (0, 1):
             own = u[(half == k) & (groups == g)]
             mirrored[stretch] += histogram(2 * np.nanmedian(own) - own)[stretch]
-        peak, width, width_peak = peak + counted[a:b].sum(), width + last - first, width_peak + b - a
+        peak, bottom = peak + counted[high].sum(), bottom + counted[low].sum()
+        ratio *= (high.stop - high.start) / (low.stop - low.start)
         ends.append((first / N_BINS, last / N_BINS))
-    n, ratio = inside.sum(), width_peak / width
-    low, high = (
-        beta.ppf([0.05, 0.95], [max(n, 0.5), n + 1], [peak + 1, max(peak, 0.5)])
-        if n
-        else (0.0, beta.ppf(0.95, 1, max(peak, 0.5)))
-    )
+    ratio **= 1 / 2
+    # of Clopper and Pearson for the share of the bottom among the cells of both
+    low, high = np.nan_to_num(beta.ppf([0.05, 0.95], [bottom, bottom + 1], [peak + 1, peak]), nan=[0.0, 1.0])
     return Depth(
-        float(n / peak * ratio) if peak else np.inf,
-        (low / (1 - low) * ratio, high / (1 - high) * ratio),
+        float(bottom / peak * ratio) if peak else np.inf,
+        (low / (1 - low) * ratio, high / (1 - high) * ratio if high < 1 else np.inf),
         (float(np.mean([end[0] for end in ends])), float(np.mean([end[1] for end in ends]))),
-        int(n),
+        int(inside.sum()),
         int(mirrored.sum()),
         _more_than(inside, mirrored, rng),
     )
@@ -240,12 +248,11 @@ def _more_than(inside: NDArray[np.int64], mirrored: NDArray[np.int64], rng: np.r
     return float((1 + np.count_nonzero(null >= (inside / both).sum() - 1e-9)) / (N_DRAWS + 1))
 
 
-def _peak(counts: NDArray[np.int64], start: int, end: int) -> tuple[int, int]:
-    """Return the first bin of the densest window between two bins, and the first one after it."""
-    width = min(N_PEAK, end - start)
-    sums = np.convolve(counts[start:end], np.ones(width), mode="valid")
-    first = start + int(sums.argmax())
-    return first, first + width
+def _densest(counts: NDArray[np.int64], start: int, end: int) -> slice:
+    """Return the densest window between two bins."""
+    width = min(N_WINDOW, end - start)
+    first = start + int(np.convolve(counts[start:end], np.ones(width), mode="valid").argmax())
+    return slice(first, first + width)
 
 
 def judge(found: Gap) -> Verdict:
@@ -254,6 +261,6 @@ def judge(found: Gap) -> Verdict:
         return "gap"
     if found.chosen.valley.p_value <= LEVEL:
         return "bridge"
-    if found.chosen.valley.power < POWER:
+    if found.power.of_empty < POWER:
         return "too few cells"
     return "torn" if found.on_map.is_empty else "continuum"

@@ -1,4 +1,4 @@
-"""Is there a valley in the density of cells between two places on a line?"""
+"""Valleys in the density of cells between two places on a line."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ N_BINS = 24
 FIRST, LAST = (side + 1 for side in np.triu_indices(N_BINS - 1, 2))
 FIRST, LAST = FIRST[LAST < N_BINS], LAST[LAST < N_BINS]
 WIDTHS = np.array([FIRST, LAST - FIRST, N_BINS - LAST]) / N_BINS
+ERRORS = np.sqrt(1 / WIDTHS[[0, 2]] + 1 / WIDTHS[1])
 CENTERS = (np.arange(N_BINS) + 0.5) / N_BINS - 0.5
 # The constant, the slope and the bend of a log density.
 TERMS = np.stack([np.ones(N_BINS), CENTERS, CENTERS**2 - np.mean(CENTERS**2)], axis=1)
@@ -21,9 +22,10 @@ TERMS = np.stack([np.ones(N_BINS), CENTERS, CENTERS**2 - np.mean(CENTERS**2)], a
 # to 5% both for a flat density and for a Gaussian (benchmarks/gap.py).
 STRAIGHTENED = 0.5
 # Samples drawn for a p-value, and for a power.
-N_DRAWS, N_THINNED = 999, 200
+N_DRAWS, N_THINNED = 499, 200
 # The middle third of the way, which is thinned to find out which valley would have been seen.
 MIDDLE = slice(N_BINS // 3, 2 * N_BINS // 3)
+SHARES = np.arange(0, 1, 0.1)
 LEVEL, POWER = 0.05, 0.8
 
 
@@ -104,16 +106,16 @@ def _poisson_regression(
 
 
 class Valley(NamedTuple):
-    """Whether the density has a valley, and which valley would have been seen."""
+    """Whether the density has a valley."""
 
     p_value: float
-    """Share of samples from the nearest density without a valley whose deepest valley is as deep, or deeper."""
-    expected: NDArray[np.float64]
-    """(N_BINS,) counts that the density without a valley leads to."""
-    power: float
-    """Chance of a p-value of 5% or less if there were no cell in the middle third of the way."""
-    detectable: float
-    """Largest density in the middle third, relative to that without a valley, that is seen with a chance of 80%."""
+    """Share of samples from the nearest density without a valley in which a stretch stands out as much, or more."""
+    n_cells: int
+    """Cells between the two places."""
+    shares: NDArray[np.float64]
+    """(N_BINS,) of them in each bin, in the nearest density without a valley."""
+    critical: float
+    """Score that 5% of these samples exceed."""
 
 
 def valley(counts: NDArray[Any], rng: np.random.Generator) -> Valley:
@@ -124,14 +126,25 @@ def valley(counts: NDArray[Any], rng: np.random.Generator) -> Valley:
     n, shares = int(counts.sum()), without_valley(counts)
     null = scan(rng.multinomial(n, shares, size=N_DRAWS)).score
     p_value = (1 + np.count_nonzero(null >= scan(counts).score)) / (N_DRAWS + 1)
-    critical = np.quantile(null, 1 - LEVEL)
-    kept = np.arange(0, 1, 0.05)
-    drawn = rng.multinomial(n, shares, size=N_THINNED)
-    powers = []
-    for share in kept:
+    return Valley(float(p_value), n, shares, float(np.quantile(null, 1 - LEVEL)))
+
+
+class Power(NamedTuple):
+    """Which valleys would have been found."""
+
+    of_empty: float
+    """Chance of a p-value of 5% or less if there were no cells in the middle third of the way."""
+    detectable: float
+    """Largest density in the middle third, relative to that without a valley, that is found with a chance of 80%."""
+
+
+def power(found: Valley, rng: np.random.Generator) -> Power:
+    """Find out which valleys would have been found, by thinning the middle third of samples without one."""
+    drawn = rng.multinomial(found.n_cells, found.shares, size=N_THINNED)
+    chances = []
+    for share in SHARES:
         thinned = drawn.copy()
         thinned[:, MIDDLE] = rng.binomial(drawn[:, MIDDLE], share)
-        powers.append(np.mean(scan(thinned).score > critical))
-    seen = np.flatnonzero(np.array(powers) >= POWER)
-    detectable = float(kept[seen[-1]]) if len(seen) else np.nan
-    return Valley(float(p_value), n * shares, float(powers[0]), detectable)
+        chances.append(np.mean(scan(thinned).score > found.critical))
+    seen = SHARES[np.array(chances) >= POWER]
+    return Power(float(chances[0]), float(seen.max()) if len(seen) else np.nan)

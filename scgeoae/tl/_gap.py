@@ -179,16 +179,16 @@ def gap(
 
     Its other fields are
 
-    - ``p_value``, ``depth``, ``depth_interval`` : of the valley; the depth is the density in the emptiest stretch relative
-      to the highest of the sparser group, with a 90% interval
+    - ``p_value``, ``depth``, ``depth_interval`` : of the valley; the depth is the density in the emptiest stretch
+      relative to the highest of the sparser group, with a 90% interval
     - ``n_between``, ``n_expected`` : cells in the emptiest stretch, and cells that the tails of the groups leave there
-    - ``stretch``, ``width``, ``length`` : where the emptiest stretch starts and ends, its width, and the distance between
-      the centers along the bridge
+    - ``stretch``, ``width``, ``length`` : where the emptiest stretch starts and ends, its width, and the distance
+      between the centers along the bridge
     - ``power``, ``detectable`` : chance of finding an empty middle third, and the highest density there, relative to a
       continuum, that is found with a chance of 80%
     - ``on_map``, ``p_on_map``, ``depth_on_map``, ``torn_edges`` : what the map shows along the same bridge
-    - ``bridge``, ``bridges``, ``curves`` : which bridge is filled more, the test along each, and their (64, d) points on
-      the map
+    - ``bridge``, ``bridges``, ``curves`` : which bridge is filled more, the test along each, and their (64, d) points
+      on the map
     - ``profile`` : data frame of cells per unit of length along the bridge
     - ``source``, ``target``, ``groups``, ``groupby``, ``key``, ``unit`` : what was asked
 
@@ -249,8 +249,8 @@ def gap(
         depth.n_expected,
         (depth.stretch[0] * chosen.length, depth.stretch[1] * chosen.length),
         chosen.length,
-        chosen.valley.power,
-        chosen.valley.detectable,
+        found.power.of_empty,
+        found.power.detectable,
         "gap" if found.on_map.is_empty else "continuum",
         found.on_map.valley.p_value,
         found.on_map.depth.depth,
@@ -271,14 +271,14 @@ def _sides(groups: Groups, source: Any, target: Any) -> tuple[list[list[str]], l
             msg = f"Expected `{argument}` to be a group of adata.obs[{groups.column!r}] or a list of them, found none."
             raise ValueError(msg)
     if shared := [name for name in sides[0] if name in sides[1]]:
-        msg = f"{', '.join(map(repr, shared))} is on both sides; sg.tl.gap looks between two groups without a common cell."
+        msg = f"{', '.join(map(repr, shared))} is on both sides; take two groups that share no cells."
         raise ValueError(msg)
     rows = [np.concatenate([groups.rows[name] for name in side]) for side in sides]
     for side, cells in zip(sides, rows, strict=True):
         if len(cells) < MIN_CELLS:
             msg = (
-                f"{' + '.join(side)!r} of adata.obs[{groups.column!r}] has {_cells(len(cells))}. One half of them chooses the bridge "
-                f"and the other half is counted, which takes at least {MIN_CELLS}."
+                f"{' + '.join(side)!r} of adata.obs[{groups.column!r}] has {_cells(len(cells))}, and sg.tl.gap needs "
+                f"at least {MIN_CELLS}: half of them choose the bridge, and the other half is counted."
             )
             raise ValueError(msg)
     return sides, rows
