@@ -49,11 +49,10 @@ def histogram(u: NDArray[Any]) -> NDArray[np.int64]:
 def scan(counts: NDArray[Any]) -> Scan:
     r"""Find the stretch that is emptier than all that is to its left, and than all that is to its right.
 
-    Square roots of Poisson counts have a standard deviation of ½ whatever their mean (Anscombe 1948). With counts
+    Square roots of Poisson counts have a standard deviation of about ½ whatever their mean. With counts
     :math:`k_0, k_1, k_2` to the left of a stretch, in it, and to its right, of widths :math:`w`, its score is
 
-    .. math:: \min_{s \in \{0, 2\}} \frac{\sqrt{(k_s + 3/8)/w_s} - \sqrt{(k_1 + 3/8)/w_1}}
-       {\frac12 \sqrt{1/w_s + 1/w_1}}
+    .. math:: \min_{s \in \{0, 2\}} \frac{\sqrt{k_s/w_s} - \sqrt{k_1/w_1}}{\frac12 \sqrt{1/w_s + 1/w_1}}
 
     A density without a valley has no stretch that is emptier than both of its sides.
 
@@ -65,7 +64,7 @@ def scan(counts: NDArray[Any]) -> Scan:
     sums = np.concatenate([np.zeros((*counts.shape[:-1], 1)), counts.cumsum(-1)], axis=-1)
     start, end = sums[..., FIRST], sums[..., LAST]
     left, inside, right = (
-        np.sqrt((k + 0.375) / w) for k, w in zip((start, end - start, sums[..., -1:] - end), WIDTHS, strict=True)
+        np.sqrt(k / w) for k, w in zip((start, end - start, sums[..., -1:] - end), WIDTHS, strict=True)
     )
     scores = np.minimum(
         (left - inside) / np.sqrt(1 / WIDTHS[0] + 1 / WIDTHS[1]),
