@@ -6,6 +6,7 @@ from ._decoded_genes import decoded_genes
 from ._density import density
 from ._embedding import embedding
 from ._evaluation import evaluation
+from ._gap import gap
 from ._gene_compass import gene_compass
 from ._geodesic_genes import geodesic_genes
 from ._geodesics import geodesics
@@ -23,6 +24,7 @@ __all__ = [
     "density",
     "embedding",
     "evaluation",
+    "gap",
     "gene_compass",
     "geodesic_genes",
     "geodesics",

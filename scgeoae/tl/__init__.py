@@ -6,6 +6,7 @@ from ._decode import decode
 from ._density import density
 from ._distortion import distortion
 from ._evaluate import evaluate
+from ._gap import gap
 from ._geoae import geoae
 from ._geodesic import geodesic
 from ._geodesic_distances import geodesic_distances
@@ -24,6 +25,7 @@ __all__ = [
     "density",
     "distortion",
     "evaluate",
+    "gap",
     "geoae",
     "geodesic",
     "geodesic_distances",

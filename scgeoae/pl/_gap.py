@@ -1,0 +1,167 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, cast
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+from .._anndata.columns import read_groups
+from .._arguments import check_adata
+from ._canvas import box_of, draw_cells, finish, read_flat_map
+from ._labels import Label, add_labels, halo
+from ._panels import grid_of_axes
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+    from typing import Protocol
+
+    import pandas as pd
+    from anndata import AnnData
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from numpy.typing import NDArray
+
+    class Between(Protocol):
+        """A result of `scgeoae.tl.gap`."""
+
+        source: str
+        target: str
+        groups: tuple[list[str], list[str]]
+        groupby: str
+        key: str
+        unit: str
+        verdict: str
+        p_value: float
+        depth: float
+        length: float
+        stretch: tuple[float, float]
+        bridge: str
+        curves: dict[str, NDArray[Any]]
+        profile: pd.DataFrame
+
+
+# From this number on, points are drawn as an image.
+MANY = 5_000
+OTHERS = "lightgray"
+LINES = {"straight": ":", "cells": "-"}
+WAYS = {"straight": "straight on the map", "cells": "through the cells"}
+
+
+def gap(
+    adata: AnnData,
+    found: Between,
+    *,
+    colors: Sequence[Any] = ("C0", "C1"),
+    ruler: bool = True,
+    outliers: bool = False,
+    show: bool | None = None,
+    save: bool | str | Path | None = None,
+    return_fig: bool | None = None,
+    **kwargs: Any,
+) -> list[Axes] | Figure | None:
+    """Draw what is between two groups: the bridges on the map, and the cells along the one that is filled more.
+
+    To the left are the cells on the map, with both bridges: the straight one dotted, the one through the cells solid.
+    The thick one is filled more, and to the right are the cells along it, counted in the representation, not on the
+    map. The band is where 95% of the counts of a density without a valley would lie. The emptiest stretch is shaded.
+
+    Parameters
+    ----------
+    adata
+        Annotated data to which the question was put.
+    found
+        Result of `scgeoae.tl.gap`.
+    colors
+        Colors of the two groups.
+    ruler, outliers, show, save, return_fig, **kwargs
+        As in `scgeoae.pl.indicatrices`.
+
+    Returns
+    -------
+    The axes of the map and of the profile if ``show=False``, or the figure if ``return_fig=True``.
+
+    Raises
+    ------
+    KeyError
+        If `adata` lacks the map or the groups of `found`.
+    TypeError
+        If `found` is not a result of `scgeoae.tl.gap`.
+    ValueError
+        If the map is not two-dimensional.
+
+    See Also
+    --------
+    scgeoae.tl.gap : The test.
+
+    Examples
+    --------
+    >>> import scanpy as sc, scgeoae as sg
+    >>> adata = sc.datasets.pbmc68k_reduced()
+    >>> sg.tl.geoae(adata)
+    >>> found = sg.tl.gap(adata, "CD14+ Monocyte", "CD19+ B", groupby="bulk_labels")
+    >>> cells, profile = sg.pl.gap(adata, found, show=False)
+    """
+    check_adata(adata)
+    if not hasattr(found, "profile") or not hasattr(found, "curves"):
+        msg = f"Expected `found` to be a result of sg.tl.gap, found {found!r}."
+        raise TypeError(msg)
+    m = read_flat_map(adata, found.key, "sg.pl.gap")
+    rows = read_groups(adata, found.groupby).rows
+    sides = [np.concatenate([rows.get(name, np.empty(0, dtype=np.intp)) for name in side]) for side in found.groups]
+    left, right = grid_of_axes(2, 2)
+    kwargs = {"na_color": OTHERS} | kwargs
+    (left,) = draw_cells(m, box_of(m, outliers=outliers), ax=left, is_given=False, ruler=ruler, **kwargs)
+    size = left.collections[0].get_sizes()
+    for cells, color in zip(sides, colors, strict=True):
+        left.scatter(*m.positions[cells].T, s=size, color=[color], linewidths=0, rasterized=len(m.positions) > MANY)
+    _draw_curves(left, found)
+    _draw_profile(right, found, colors)
+    name = f"gap_{m.key}"
+    return cast(
+        "list[Axes] | Figure | None",
+        finish([left, right], name, ax=None, style=kwargs, show=show, save=save, return_fig=return_fig),
+    )
+
+
+def _draw_curves(ax: Axes, found: Between) -> None:
+    ink = plt.rcParams["text.color"]
+    for name, curve in found.curves.items():
+        width = 2.0 if name == found.bridge else 1.0
+        effects = halo(ax, width + 1.8)
+        ax.plot(*curve.T, color=ink, linestyle=LINES[name], linewidth=width, path_effects=effects, zorder=5)
+    # the straight one ends at the centers of the groups
+    start, end = found.curves["straight"][[0, -1]]
+    ax.scatter(*np.array([start, end]).T, s=18, color=[ink], edgecolors=[ax.get_facecolor()], linewidths=0.8, zorder=6)
+    ends = [Label(found.source, start, start - end, end[None]), Label(found.target, end, end - start, start[None])]
+    add_labels(ax, ends, np.concatenate(list(found.curves.values())))
+
+
+def _draw_profile(ax: Axes, found: Between, colors: Sequence[Any]) -> None:
+    table = found.profile
+    x = table.index.to_numpy()
+    width = x[1] - x[0]
+    bottom = np.zeros(len(x))
+    names = {"source": found.source, "target": found.target, "other": "other cells"}
+    for (column, name), color in zip(names.items(), [*colors, OTHERS], strict=True):
+        counts = table[column].to_numpy()
+        if column != "other" or counts.any():
+            ax.bar(x, counts, width, bottom=bottom, color=[color], label=name)
+        bottom += counts
+    ink = plt.rcParams["text.color"]
+    inner = table.dropna()
+    edges = np.concatenate([[0], inner.index + width / 2])
+    low, high = (np.append(inner[side], inner[side].iloc[-1]) for side in ("low", "high"))
+    ax.fill_between(edges, low, high, step="post", color=ink, alpha=0.15, linewidth=0, label="a continuum: 95%")
+    ax.plot(inner.index, inner["expected"], color=ink, linewidth=1)
+    ax.axvspan(*found.stretch, color=ink, alpha=0.08, linewidth=0, zorder=0)
+    for end in (0, found.length):
+        ax.axvline(end, color=ink, linestyle=":", linewidth=0.8)
+    ax.set_xlim(x[0] - width / 2, x[-1] + width / 2)
+    ax.set_xlabel(f"distance along the way {WAYS[found.bridge]}\n({found.unit})")
+    ax.set_ylabel(f"cells per {found.unit.replace('units', 'unit', 1)}")
+    chance = f"p = {found.p_value:.2g}" if found.p_value > 0.001 else "p ≤ 0.001"
+    ax.set_title(f"{found.verdict}: down to {found.depth:.0%}, {chance}", fontsize="medium")
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.grid(visible=False)
+    ax.legend(frameon=False, fontsize="x-small", loc="center left", bbox_to_anchor=(1, 0.5), handlelength=1)

@@ -1,0 +1,224 @@
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scgeoae.quality.bridge import MeanCurve, n_waves, project, route, smooth
+from scgeoae.quality.gaps import between, halves, judge
+from scgeoae.quality.valley import LEVEL, N_BINS, histogram, power, scan, valley, without_valley
+
+
+def edges():
+    return (np.arange(N_BINS) + 0.5) / N_BINS
+
+
+def test_scan_against_all_stretches():
+    counts = np.random.default_rng(0).poisson(9, size=N_BINS)
+    best = -np.inf
+    for first in range(1, N_BINS):
+        for last in range(first + 2, N_BINS):
+            sides = []
+            for side in (counts[:first], counts[last:]):
+                root, inside = (np.sqrt(k.sum() / (len(k) / N_BINS)) for k in (side, counts[first:last]))
+                error = 0.5 * np.sqrt(N_BINS / len(side) + N_BINS / (last - first))
+                sides.append((root - inside) / error)
+            if min(sides) > best:
+                best, at = min(sides), (first, last)
+    found = scan(counts)
+    assert np.isclose(found.score, best)
+    assert (found.first, found.last) == at
+
+
+@given(st.lists(st.integers(0, 50), min_size=N_BINS, max_size=N_BINS))
+def test_monotone_counts_have_no_valley(counts):
+    ordered = np.sort(counts)
+    assert scan(ordered).score <= 1e-9
+    backward = scan(np.array(counts)[::-1])
+    assert np.isclose(backward.score, scan(np.array(counts)).score)
+
+
+def test_nearest_density_without_a_valley():
+    u = edges()
+    hill = np.exp(-((u - 0.4) ** 2) / 0.05)
+    np.testing.assert_allclose(without_valley(1e7 * hill / hill.sum()), hill / hill.sum(), rtol=5e-3)
+    # of a density with a valley, the log is straight
+    slope = np.diff(np.log(without_valley(1000 * np.exp(3 * (u - 0.4) ** 2))))
+    np.testing.assert_allclose(slope, slope[0], atol=1e-9)
+
+
+def test_size_of_the_test():
+    rng = np.random.default_rng(0)
+    samples = rng.multinomial(300, np.full(N_BINS, 1 / N_BINS), size=150)
+    found = np.mean([valley(counts, rng).p_value <= LEVEL for counts in samples])
+    # 5%, up to two standard errors
+    assert 0.015 < found < 0.085
+
+
+def test_power():
+    rng = np.random.default_rng(0)
+    many, few = (valley(np.full(N_BINS, 100), rng), valley(np.arange(N_BINS) % 3 // 2, rng))
+    assert many.p_value > 0.2
+    assert power(many, rng).of_empty == 1
+    assert power(many, rng).detectable >= 0.7
+    assert power(few, rng).of_empty < 0.8
+    assert np.isnan(power(few, rng).detectable)
+    # what it says would be found is found
+    detectable = power(many, rng).detectable
+    counts = np.full(N_BINS, 100)
+    counts[N_BINS // 3 : 2 * N_BINS // 3] = round(100 * (detectable - 0.1))
+    assert valley(counts, rng).p_value <= LEVEL
+
+
+def test_histogram_leaves_out_the_ends():
+    counts = histogram(np.array([-0.1, 0.0, 0.01, 0.5, 0.99, 1.0, np.nan]))
+    assert (counts.sum(), counts[0], counts[N_BINS // 2], counts[-1]) == (3, 1, 1, 1)
+
+
+def test_projection_against_a_dense_curve():
+    rng = np.random.default_rng(0)
+    s = np.linspace(0, np.pi, 40)
+    curve = np.stack([np.cos(s), np.sin(s), 0 * s], axis=1)
+    angle, height = rng.uniform(0.1, np.pi - 0.1, 100), rng.normal(size=100)
+    x = np.stack([1.3 * np.cos(angle), 1.3 * np.sin(angle), height], axis=1)
+    u, distance = project(x, curve)
+    np.testing.assert_allclose(u, angle / np.pi, atol=0.01)
+    np.testing.assert_allclose(distance, np.hypot(0.3, height), rtol=0.02)
+    # beyond the ends it goes on straight
+    u, distance = project(np.array([[1.0, -0.5, 0.0]]), curve)
+    np.testing.assert_allclose(u, -0.5 / np.pi, rtol=0.05)
+    assert distance < 0.03
+
+
+def test_projection_turns_with_the_cells():
+    rng = np.random.default_rng(1)
+    turn = np.linalg.qr(rng.normal(size=(5, 5)))[0]
+    x, curve = rng.normal(size=(50, 5)), np.cumsum(rng.normal(size=(9, 5)), axis=0)
+    for old, new in zip(project(x, curve), project(7 * x @ turn + 3, 7 * curve @ turn + 3), strict=True):
+        ratio = 7 if old.max() > 2 else 1
+        np.testing.assert_allclose(ratio * old, new, rtol=1e-6, atol=1e-9)
+
+
+def test_route_follows_the_cells():
+    t = np.linspace(0, np.pi, 60)
+    bow = np.stack([np.cos(t), np.sin(t)], axis=1)
+    cells = np.concatenate([bow, [[0.0, -0.4]]])
+    path = route(cells, 0, 59)
+    # by way of a far cell it would be shorter, and its steps longer
+    np.testing.assert_array_equal(np.sort(path), path)
+    assert (path[0], path[-1]) == (0, 59)
+    assert 60 not in path
+    # over a gap it takes one step
+    apart = route(np.concatenate([np.arange(20.0), np.arange(40.0, 60)])[:, None], 0, 39)
+    assert {19, 20} <= set(apart)
+
+
+def test_smooth_curve():
+    t = np.linspace(0, np.pi, 200)
+    bow = np.stack([np.cos(t), np.sin(t)], axis=1)
+    curve, waves = smooth(bow + 0.05 * np.random.default_rng(0).normal(size=bow.shape), radius=0.5)
+    assert waves == 4
+    assert np.abs(np.linalg.norm(curve, axis=1) - 1).max() < 0.15
+    # groups as wide as the curve is long are joined by a straight line
+    straight, waves = smooth(bow, radius=4)
+    assert waves == 0
+    np.testing.assert_allclose(straight, np.linspace(bow[0], bow[-1], len(straight)))
+    assert n_waves(10, 4) == 2
+
+
+def test_mean_curve():
+    rng = np.random.default_rng(0)
+    u = rng.uniform(-0.2, 1.2, 2000)
+    bow = np.stack([u, np.sin(np.pi * np.clip(u, 0, 1)), *np.zeros((10, len(u)))], axis=1)
+    bow[:, 1] += np.where(u < 0, np.pi * u, 0) - np.where(u > 1, np.pi * (u - 1), 0)
+    mean = MeanCurve()
+    for rows in (slice(0, 700), slice(700, None)):
+        mean.add(u[rows], bow[rows] + 0.1 * rng.normal(size=bow[rows].shape))
+    s = np.linspace(0, 1, 64)
+    np.testing.assert_allclose(mean.curve(4)[:, :2], np.stack([s, np.sin(np.pi * s)], axis=1), atol=0.03)
+    # noise does not bend it: it is the line of least squares
+    noise = rng.normal(size=(300, 30))
+    line = MeanCurve()
+    line.add(u[:300], noise)
+    slope, start = np.polyfit(u[:300], noise, 1)
+    np.testing.assert_allclose(line.curve(4), start + s[:, None] * slope, atol=1e-9)
+
+
+def test_halves():
+    groups = np.repeat([0, 1, 2], [11, 20, 5])
+    half = halves(groups, np.random.default_rng(0))
+    np.testing.assert_array_equal(np.bincount(groups, half), [5, 10, 2])
+
+
+def cells(kind, n=1000):
+    """Cells whose first two coordinates are the map, and noise in three more."""
+    rng = np.random.default_rng(0)
+    x = 0.3 * rng.normal(size=(n, 5))
+    right = np.arange(n) % 2
+    if kind == "gap":
+        x[:, 0] += 3 * right
+    elif kind == "bow":
+        t = rng.uniform(0, 1.25 * np.pi, n)
+        x[:, 0] += 5 * np.cos(t)
+        x[:, 1] += 5 * np.sin(t)
+        right = t > 0.625 * np.pi
+    else:
+        t = rng.uniform(0, 6, n)
+        if kind == "bridge":
+            t = np.where(np.arange(n) < 40, t, 10 * right - 2)
+        x[:, 0] += t
+        right = t > 3
+    return x, right.astype(int)
+
+
+def ask(x, groups, z=None):
+    def decode(z):
+        return np.concatenate([z, np.zeros((len(z), 3))], axis=1)
+
+    return between(
+        lambda: [(0, x[:300]), (300, x[300:])], x[:, :2] if z is None else z, decode, groups, np.random.default_rng(0)
+    )
+
+
+def test_verdicts_on_a_flat_map():
+    gap = ask(*cells("gap"))
+    assert judge(gap) == "gap"
+    # two Gaussians at 10 standard deviations
+    assert gap.chosen.depth.depth < 0.02
+    np.testing.assert_allclose(gap.chosen.length, 3, rtol=0.1)
+    start, end = gap.chosen.depth.stretch
+    assert 0.1 < start < 0.45
+    assert 0.55 < end < 0.9
+
+    assert judge(ask(*cells("flat"))) == "continuum"
+    bridge = ask(*cells("bridge"))
+    assert judge(bridge) == "bridge"
+    assert bridge.chosen.depth.n_between > bridge.chosen.depth.n_expected
+
+    x, groups = cells("flat", 1000)
+    assert judge(ask(x[:30], groups[:30])) == "too few cells"
+
+
+def test_a_bow_is_filled_along_the_cells():
+    found = ask(*cells("bow"))
+    assert found.fullest == "cells"
+    assert judge(found) == "continuum"
+    np.testing.assert_allclose(found.chosen.length, 5 * 0.625 * np.pi, rtol=0.1)
+
+
+def test_a_map_tears_a_continuum():
+    x, groups = cells("flat")
+    z = x[:, :2] + 4 * (x[:, :1] > 3) * [1, 0]
+    found = ask(x, groups, z)
+    assert judge(found) == "torn"
+    assert found.on_map.depth.depth < 0.1 < found.chosen.depth.depth
+
+
+def test_other_cells_fill_the_way():
+    x, groups = cells("flat")
+    groups = np.where(np.abs(x[:, 0] - 3) < 1, 2, groups)
+    assert judge(ask(x, groups)) == "continuum"
+    # unless they only lie beside it
+    far = x.copy()
+    far[groups == 2, 4] += 20
+    assert judge(ask(far, groups)) == "gap"
