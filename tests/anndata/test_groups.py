@@ -35,6 +35,8 @@ LABELS = {
     "nullable truth values": (pd.array(CODES == 0, dtype="boolean"), [False, True]),
     "an empty name": (pd.Categorical(np.array(["", "b", "c"])[CODES]), ["", "b", "c"]),
 }
+# what the message about an empty name says to do
+NAMED = {"": "unknown"}
 
 
 def rows_of(adata, label):
@@ -69,37 +71,49 @@ def test_a_group_is_found_by_its_label(labeled):
     assert path.length == pytest.approx(tables.geodesic.loc[path.source, path.target], rel=1e-3)
 
 
-def test_genes_of_groups_are_kept_in_files(labeled, tmp_path):
-    adata, labels = labeled
-    if "" in labels:
-        with pytest.raises(
-            ValueError, match=r"has a group whose name is empty, .*rename_categories\({'': 'unknown'}\)"
-        ):
-            sg.tl.rank_genes_by_jacobian(adata, "label")
-        assert "geoae_rank_genes" not in adata.uns
-        # as the message says
-        adata.obs["label"] = adata.obs["label"].astype("category").cat.rename_categories({"": "unknown"})
-        labels = ["unknown", "b", "c"]
-    sg.tl.rank_genes_by_jacobian(adata, "label", direction="into")
+@pytest.fixture(scope="module")
+def ranked(mapped, tmp_path_factory):
+    """Genes of the groups of each column of labels: as they were found, and as files of two kinds keep them."""
+    adata, path = mapped.copy(), tmp_path_factory.mktemp("ranked") / "a"
+    for kind, (column, _) in LABELS.items():
+        adata.obs[kind] = column
+        if kind == "an empty name":
+            adata.obs[kind] = adata.obs[kind].cat.rename_categories(NAMED)
+        sg.tl.rank_genes_by_jacobian(adata, kind, direction="into", key_added=kind)
     sg.tl.rank_genes_by_jacobian(adata, "group", direction="into", key_added="by_name")
-    found, named = adata.uns["geoae_rank_genes"], adata.uns["by_name"]
-    if len(labels) == 3 and not pd.isna(adata.obs["label"]).any():
+    adata.write_h5ad(path.with_suffix(".h5ad"))
+    adata.write_zarr(path.with_suffix(".zarr"))
+    return adata, [anndata.read_h5ad(path.with_suffix(".h5ad")), anndata.read_zarr(path.with_suffix(".zarr"))]
+
+
+@pytest.mark.parametrize("kind", LABELS)
+def test_genes_of_groups_are_kept_in_files(kind, ranked):
+    adata, files = ranked
+    labels = [NAMED.get(label, label) for label in LABELS[kind][1]]
+    found, named = adata.uns[kind], adata.uns["by_name"]
+    if len(labels) == 3 and not pd.isna(adata.obs[kind]).any():
         for field in ("names", "scores"):
             for i, name in enumerate(["zero", "one", "two"]):
                 np.testing.assert_array_equal(found[field][found[field].dtype.names[i]], named[field][name])
-    adata.write_h5ad(tmp_path / "a.h5ad")
-    adata.write_zarr(tmp_path / "a.zarr")
-    for again in (anndata.read_h5ad(tmp_path / "a.h5ad"), anndata.read_zarr(tmp_path / "a.zarr")):
+    for again in files:
         for field in ("names", "scores", "logfoldchanges"):
-            kept = again.uns["geoae_rank_genes"][field]
+            kept = again.uns[kind][field]
             assert kept.dtype.names == found[field].dtype.names
             for name in kept.dtype.names:
                 np.testing.assert_array_equal(kept[name].astype(found[field][name].dtype), found[field][name])
-        sg.tl.rank_genes_by_jacobian(again, "label", groups=[labels[1]], key_added="one")
+        sg.tl.rank_genes_by_jacobian(again, kind, groups=[labels[1]], key_added="one")
         (name,) = again.uns["one"]["names"].dtype.names
         assert name == found["names"].dtype.names[1]
-        frame = sc.get.rank_genes_groups_df(again, name, key="geoae_rank_genes")
+        frame = sc.get.rank_genes_groups_df(again, name, key=kind)
         np.testing.assert_array_equal(frame["names"], found["names"][name])
+
+
+def test_a_group_whose_name_is_empty_has_no_genes(mapped):
+    adata = mapped.copy()
+    adata.obs["label"] = LABELS["an empty name"][0]
+    with pytest.raises(ValueError, match=r"has a group whose name is empty, .*rename_categories\({'': 'unknown'}\)"):
+        sg.tl.rank_genes_by_jacobian(adata, "label")
+    assert "geoae_rank_genes" not in adata.uns
 
 
 def test_labels_that_are_not_there(mapped):

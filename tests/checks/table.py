@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 FILE = Path(__file__).with_name("outcomes.txt")
@@ -40,11 +41,10 @@ class Table:
                 self.rows.append(self.row(number, line))
         self.decides: dict[tuple[str, str, str], Row] = {}
         for row in self.rows:
-            for role in [role for role in roles if any(matches(pattern, role) for pattern in row.roles)]:
-                for order in row.orders:
-                    for case in cases[order]:
-                        if any(matches(pattern, case) for pattern in row.cases):
-                            self.decides[role, order, case] = row
+            met = fitting(row.roles, roles)
+            for order in row.orders:
+                fits = fitting(row.cases, cases[order])
+                self.decides |= {(role, order, case): row for role in met for case in fits}
 
     def expand(self, names: str) -> tuple[str, ...]:
         """Return patterns, with groups replaced by their members."""
@@ -78,11 +78,21 @@ def lines_of(text: str) -> list[tuple[int, str]]:
     return lines
 
 
+def fitting(patterns: tuple[str, ...], texts: list[str]) -> list[str]:
+    """Return the texts that one of the patterns fits."""
+    return [text for text in texts if any(matches(pattern, text) for pattern in patterns)]
+
+
 def matches(pattern: str, text: str) -> bool:
     """Return whether a pattern with ``*`` fits; the name of a function alone is each way in which it is called."""
+    return compiled(pattern).fullmatch(text) is not None
+
+
+@cache
+def compiled(pattern: str) -> re.Pattern[str]:
     if re.fullmatch(r"(tl|pl|get|model)\.\w+", pattern):
         pattern += "(*"
-    return re.fullmatch(".*".join(map(re.escape, pattern.split("*"))), text) is not None
+    return re.compile(".*".join(map(re.escape, pattern.split("*"))))
 
 
 def agrees(expected: str, error: str) -> bool:
