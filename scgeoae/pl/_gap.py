@@ -112,9 +112,11 @@ def gap(
     left, right = grid_of_axes(2, 2)
     kwargs = {"na_color": OTHERS} | kwargs
     (left,) = draw_cells(m, box_of(m, outliers=outliers), ax=left, is_given=False, ruler=ruler, **kwargs)
-    size = left.collections[0].get_sizes()
+    drawn: Any = left.collections[0]
+    is_image = len(m.positions) > MANY
     for cells, color in zip(sides, colors, strict=True):
-        left.scatter(*m.positions[cells].T, s=size, color=[color], linewidths=0, rasterized=len(m.positions) > MANY)
+        x, y = m.positions[cells].T
+        left.scatter(x, y, s=drawn.get_sizes(), color=[color], linewidths=0, rasterized=is_image)
     _draw_curves(left, found)
     _draw_profile(right, found, colors)
     name = f"gap_{m.key}"
@@ -132,7 +134,8 @@ def _draw_curves(ax: Axes, found: Between) -> None:
         ax.plot(*curve.T, color=ink, linestyle=LINES[name], linewidth=width, path_effects=effects, zorder=5)
     # the straight one ends at the centers of the groups
     start, end = found.curves["straight"][[0, -1]]
-    ax.scatter(*np.array([start, end]).T, s=18, color=[ink], edgecolors=[ax.get_facecolor()], linewidths=0.8, zorder=6)
+    x, y = np.array([start, end]).T
+    ax.scatter(x, y, s=18, color=[ink], edgecolors=[ax.get_facecolor()], linewidths=0.8, zorder=6)
     ends = [Label(found.source, start, start - end, end[None]), Label(found.target, end, end - start, start[None])]
     add_labels(ax, ends, np.concatenate(list(found.curves.values())))
 

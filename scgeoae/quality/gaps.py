@@ -213,18 +213,19 @@ def _depth(
         chosen, counted = counts[1 - k], counts[k]
         _, first, last = scan(chosen)
         stretch = slice(first, last)
-        high = min((_densest(chosen, 0, first), _densest(chosen, last, N_BINS)), key=lambda at: chosen[at].mean())
-        low = _densest(-chosen, first, last)
+        top = min((_densest(chosen, 0, first), _densest(chosen, last, N_BINS)), key=lambda at: chosen[at].mean())
+        base = _densest(-chosen, first, last)
         inside[stretch] += counted[stretch]
         for g in (0, 1):
             own = u[(half == k) & (groups == g)]
             mirrored[stretch] += histogram(2 * np.nanmedian(own) - own)[stretch]
-        peak, bottom = peak + counted[high].sum(), bottom + counted[low].sum()
-        ratio *= (high.stop - high.start) / (low.stop - low.start)
+        peak, bottom = peak + counted[top].sum(), bottom + counted[base].sum()
+        ratio *= (top.stop - top.start) / (base.stop - base.start)
         ends.append((first / N_BINS, last / N_BINS))
     ratio **= 1 / 2
     # of Clopper and Pearson for the share of the bottom among the cells of both
-    low, high = np.nan_to_num(beta.ppf([0.05, 0.95], [bottom, bottom + 1], [peak + 1, peak]), nan=[0.0, 1.0])
+    low = beta.ppf(0.05, bottom, peak + 1) if bottom else 0.0
+    high = beta.ppf(0.95, bottom + 1, peak) if peak else 1.0
     return Depth(
         float(bottom / peak * ratio) if peak else np.inf,
         (low / (1 - low) * ratio, high / (1 - high) * ratio if high < 1 else np.inf),

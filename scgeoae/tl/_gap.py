@@ -43,6 +43,7 @@ class Gap:
     """The labels on both sides."""
     groupby: str
     key: str
+    unit: str
     verdict: Verdict
     """``"gap"``, ``"bridge"``, ``"continuum"``, ``"torn"`` or ``"too few cells"``."""
     p_value: float
@@ -79,7 +80,6 @@ class Gap:
     """(64, d) points on the map of each bridge."""
     profile: pd.DataFrame = field(compare=False)
     """Cells per unit of length along the bridge: of the two groups and others, and what a continuum would show."""
-    unit: str
 
     @property
     def width(self) -> float:
@@ -237,29 +237,30 @@ def gap(
     chosen, depth = found.chosen, found.chosen.depth
     table = {name: (bridge.valley.p_value, bridge.depth.depth, bridge.length) for name, bridge in found.bridges.items()}
     return Gap(
-        *(" + ".join(side) for side in sides),
-        (sides[0], sides[1]),
-        groupby,
-        m.key,
-        judge(found),
-        chosen.valley.p_value,
-        depth.depth,
-        depth.interval,
-        depth.n_between,
-        depth.n_expected,
-        (depth.stretch[0] * chosen.length, depth.stretch[1] * chosen.length),
-        chosen.length,
-        found.power.of_empty,
-        found.power.detectable,
-        "gap" if found.on_map.is_empty else "continuum",
-        found.on_map.valley.p_value,
-        found.on_map.depth.depth,
-        _torn_edges(m, found.on_map),
-        found.fullest,
-        pd.DataFrame.from_dict(table, orient="index", columns=["p_value", "depth", "length"]),
-        {name: bridge.curve for name, bridge in found.bridges.items()},
-        _profile(chosen, groups),
-        _unit(m),
+        source=" + ".join(sides[0]),
+        target=" + ".join(sides[1]),
+        groups=(sides[0], sides[1]),
+        groupby=groupby,
+        key=m.key,
+        unit=_unit(m),
+        verdict=judge(found),
+        p_value=chosen.valley.p_value,
+        depth=depth.depth,
+        depth_interval=depth.interval,
+        n_between=depth.n_between,
+        n_expected=depth.n_expected,
+        stretch=(depth.stretch[0] * chosen.length, depth.stretch[1] * chosen.length),
+        length=chosen.length,
+        power=found.power.of_empty,
+        detectable=found.power.detectable,
+        on_map="gap" if found.on_map.is_empty else "continuum",
+        p_on_map=found.on_map.valley.p_value,
+        depth_on_map=found.on_map.depth.depth,
+        torn_edges=_torn_edges(m, found.on_map),
+        bridge=found.fullest,
+        bridges=pd.DataFrame.from_dict(table, orient="index", columns=["p_value", "depth", "length"]),
+        curves={name: bridge.curve for name, bridge in found.bridges.items()},
+        profile=_profile(chosen, groups),
     )
 
 
@@ -308,12 +309,9 @@ def _profile(bridge: Bridge, groups: NDArray[np.integer]) -> pd.DataFrame:
     counts = {
         name: np.histogram(bridge.u[groups == i], edges)[0] for i, name in enumerate(("source", "target", "other"))
     }
-    expected = bridge.valley.expected.reshape(BINS, -1).sum(1)
-    n = round(expected.sum())
-    band = {"expected": expected} | {
-        name: binom.ppf(level, n, expected / max(expected.sum(), 1))
-        for name, level in (("low", 0.025), ("high", 0.975))
-    }
+    n, shares = bridge.valley.n_cells, bridge.valley.shares.reshape(BINS, -1).sum(1)
+    low, high = binom.ppf([[0.025], [0.975]], n, shares)
+    band = {"expected": n * shares, "low": low, "high": high}
     inner = slice(BINS, 2 * BINS)
     table = pd.DataFrame(counts, dtype=np.float64)
     for name, values in band.items():

@@ -1,0 +1,148 @@
+"""Measure `sg.tl.gap`: its size, its power, its verdicts and its costs. ``python benchmarks/gap.py WHAT [--write]``.
+
+`one_dimension` compares tests of a valley on samples in one dimension (``pip install diptest``). `maps` draws pairs of
+groups in 50 dimensions, with noise in all of them, and makes their default maps in ``benchmarks/maps/gap``; maps that
+exist are not made again. `simulated` asks `sg.tl.gap` about each of these maps. `real` asks about PBMC 3k and the
+amphid neurons, on the default map and on a UMAP. `costs` measures seconds. With ``--write``, tables go into
+``benchmarks/results``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+import warnings
+from pathlib import Path
+
+import anndata
+import numpy as np
+import pandas as pd
+import scanpy as sc
+from reference_data import read
+from sklearn.cluster import KMeans
+
+import scgeoae as sg
+from scgeoae.quality.valley import N_BINS, histogram, scan, valley
+
+RESULTS = Path(__file__).parent / "results"
+MAPS = Path(__file__).parent / "maps" / "gap"
+D = 50
+VERDICTS = ["continuum", "torn", "bridge", "gap", "too few cells"]
+# Whether there is a valley in the population.
+KINDS = {
+    "one Gaussian, cut in two": False,
+    "one Gaussian, k-means": False,
+    "two Gaussians, 1 sd": False,
+    "two Gaussians, 2 sd": False,
+    "flat, 8 sd long": False,
+    "arc of 225°": False,
+    "two Gaussians, 4 sd": True,
+    "two Gaussians, 10 sd, bridge of 2%": True,
+}
+
+
+def simulate(kind: str, n: int, seed: int) -> anndata.AnnData:
+    """Draw two groups in 50 dimensions, turned at random, with noise of standard deviation 1 in all of them."""
+    rng = np.random.default_rng([seed, n, list(KINDS).index(kind)])
+    x, label = rng.normal(size=(n, D)), np.arange(n) % 2
+    if kind.startswith("one"):
+        label = (x[:, 0] > 0).astype(int)
+    elif kind.startswith("flat"):
+        x[:, 0] += 8 * rng.uniform(size=n)
+        label = (x[:, 0] > np.median(x[:, 0])).astype(int)
+    elif kind.startswith("arc"):
+        angle = np.radians(225) * rng.uniform(size=n)
+        x[:, :2] += 6 * np.stack([np.cos(angle), np.sin(angle)], axis=1)
+        label = (angle > np.radians(225) / 2).astype(int)
+    else:
+        apart = float(kind.split()[2])
+        x[:, 0] += apart * label
+        if "bridge" in kind:
+            cells = rng.permutation(n)[: round(0.02 * n)]
+            share = rng.uniform(size=len(cells))
+            x[cells, 0] = apart * share
+            label[cells] = share > 0.5
+    x @= np.linalg.qr(rng.normal(size=(D, D)))[0]
+    if kind.endswith("k-means"):
+        label = KMeans(2, n_init=3, random_state=seed).fit_predict(x)
+    return anndata.AnnData(x.astype(np.float32), obs=pd.DataFrame({"group": np.array(["A", "B"])[label]}))
+
+
+def path_of(kind: str, n: int, seed: int) -> Path:
+    return MAPS / f"{list(KINDS).index(kind)}_{n}_{seed}.h5ad"
+
+
+def make_maps(kinds: list[str], sizes: list[int], seeds: range, seconds: float) -> None:
+    MAPS.mkdir(parents=True, exist_ok=True)
+    start = time.monotonic()
+    for seed in seeds:
+        for n in sizes:
+            for kind in kinds:
+                path = path_of(kind, n, seed)
+                if not path.exists() and time.monotonic() - start < seconds:
+                    adata = simulate(kind, n, seed)
+                    sg.tl.geoae(adata, use_rep="X", progress_bar=False)
+                    adata.write_h5ad(path)
+
+
+def ask(adata: anndata.AnnData, *pair: object, groupby: str, **kwargs: object) -> dict[str, object]:
+    start = time.perf_counter()
+    found = sg.tl.gap(adata, *pair, groupby=groupby, **kwargs)
+    fields = ("verdict", "p_value", "depth", "n_between", "n_expected", "width", "length", "power", "detectable")
+    more = ("bridge", "on_map", "p_on_map", "depth_on_map")
+    return {name: getattr(found, name) for name in fields + more} | {
+        "p_straight": found.bridges.loc["straight", "p_value"],
+        "p_cells": found.bridges.loc["cells", "p_value"],
+        "seconds": time.perf_counter() - start,
+    }
+
+
+def simulated() -> pd.DataFrame:
+    rows = []
+    for path in sorted(MAPS.glob("*.h5ad")):
+        kind, n, seed = map(int, path.stem.split("_"))
+        rows.append(
+            {
+                "kind": list(KINDS)[kind],
+                "cells": n,
+                "seed": seed,
+                **ask(anndata.read_h5ad(path), "A", "B", groupby="group"),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def summary(runs: pd.DataFrame) -> pd.DataFrame:
+    """Return the share of p-values of 5% or less, with its Monte-Carlo error, and that of each verdict."""
+    rows = []
+    for kind in KINDS:
+        for n, own in runs[runs["kind"] == kind].groupby("cells"):
+            share = np.mean(own["p_value"] <= 0.05)
+            shares = own["verdict"].value_counts(normalize=True).reindex(VERDICTS, fill_value=0)
+            error = np.sqrt(max(share * (1 - share), 0.0475 if share in (0, 1) else 0) / len(own))
+            rows.append(
+                {"population": kind, "cells": n, "maps": len(own), "p ≤ 5%": f"{share:.1%} ± {error:.1%}"}
+                | {name: f"{shares[name]:.0%}" for name in VERDICTS}
+                | {"depth": f"{own['depth'].median():.2f}"}
+            )
+    return pd.DataFrame(rows)
+
+
+if __name__ == "__main__":
+    warnings.simplefilter("ignore")
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("what", choices=["one_dimension", "maps", "simulated", "real", "costs"])
+    parser.add_argument("--kinds", nargs="+", type=int, default=list(range(len(KINDS))), help="numbers of populations")
+    parser.add_argument("--sizes", nargs="+", type=int, default=[200, 1000, 5000])
+    parser.add_argument(
+        "--seeds", nargs=2, type=int, default=[0, 200], help="the first seed, and the one after the last"
+    )
+    parser.add_argument("--seconds", type=float, default=np.inf, help="make no more maps after this time")
+    parser.add_argument("--write", action="store_true")
+    args = parser.parse_args()
+    if args.what == "maps":
+        make_maps([list(KINDS)[k] for k in args.kinds], args.sizes, range(*args.seeds), args.seconds)
+    elif args.what == "simulated":
+        runs = simulated()
+        print(summary(runs).to_markdown(index=False))
+        runs.to_csv(RESULTS / "gap_simulated.csv", index=False, float_format="%.4g")
