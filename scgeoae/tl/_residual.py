@@ -46,7 +46,8 @@ def residual(
     vary with the place on the map; structure that it hides, such as two subtypes in one place; and noise, which no map
     would show. The function tells structure from noise by a parallel analysis of the residuals, the differences between
     the cells and their decoded positions: do they vary along some direction more than they would if each of them had a
-    random direction?
+    random direction? If the representation is expression itself (``use_rep="X"``), where each gene has noise of its own
+    size, the question is whether genes vary together, more than they would if each value had a random sign.
 
     Make a map of the first regions of the table: ``cells = adata.obs["geoae_region"] == "1"`` and
     ``sg.tl.geoae(adata[cells].copy())``.
@@ -123,8 +124,8 @@ def residual(
     >>> adata = sc.datasets.pbmc68k_reduced()
     >>> sg.tl.geoae(adata)
     >>> sg.tl.residual(adata, groupby="bulk_labels")
-    >>> adata.uns["geoae_residual"]["region"][0]
-    'Dendritic'
+    >>> adata.uns["geoae_residual"]["verdict"][0]
+    'structure'
     """
     if n_regions is not None:
         n_regions = checked_integer(n_regions, "n_regions", 1, or_="None")
@@ -141,7 +142,7 @@ def residual(
         matrix,
         lambda here: _surface(model, z[here]),
         rows,
-        by_feature=model.genes is not None and model.genes.loadings is None,
+        by_feature=m.params["use_rep"] == "X",
         n_draws=n_draws,
         rng=np.random.default_rng(seed),
     )
