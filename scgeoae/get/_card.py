@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -102,8 +103,8 @@ def card(adata: AnnData, *, key: str = "geoae", groupby: str | None = None) -> s
     # Map card of X\_geoae
     """
     m = read_map(adata, key)
-    groups = None if groupby is None else read_groups(adata, groupby).rows
     entries = provenance(adata, key=m.key)
+    groups = None if groupby is None else read_groups(adata, groupby).rows
     sections = [
         [f"# Map card of {_text(str(m.slot))}", _caption(m, entries)],
         ["## Scores", *_scores(m)],
@@ -141,10 +142,11 @@ def _caption(m: Map, entries: pd.DataFrame) -> str:
         length += f" pairs this is right within ± {100 * unit.spread:.0f}%"
     elif unit.is_mean:
         length += " in the mean"
-    area = log_area(torch.from_numpy(m.metric())).numpy() / m.n_components
+    metric = torch.from_numpy(m.metric())
+    area = log_area(metric).numpy() / metric.shape[-1]
     low, high = np.quantile(area, [0.1, 0.9])
     scale = f"The scale of small steps varies {10 ** (high - low):.2f}-fold between the 10% and the 90% quantile of the"
-    scale += f" cells, and the anisotropy is {float(anisotropy(torch.from_numpy(m.metric())).mean()):.2f} in the mean"
+    scale += f" cells, and the anisotropy is {float(anisotropy(metric).mean()):.2f} in the mean"
     return f"{made}. {length[0].upper()}{length[1:]}. {scale} (0: circles stay circles)."
 
 
@@ -296,10 +298,12 @@ def _now(m: Map) -> str:
     if m.kind == "laplacian":
         return "not compared, for there is no model"
     try:
-        _ = m.representation
+        # of numbers that are beyond float32
+        with warnings.catch_warnings(action="ignore", category=RuntimeWarning):
+            m.representation.check(may_be_equal=True)
     except KeyError:
         return "no longer there"
-    except ValueError:
+    except (TypeError, ValueError):
         return "changed since the map was made"
     return "unchanged"
 

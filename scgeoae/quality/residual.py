@@ -125,13 +125,14 @@ def residuals(
         gather = sparse.csr_matrix(
             (np.ones(len(cells)), (of[cells], np.arange(len(cells)))), (len(regions), len(cells))
         )
-        for i, values in enumerate((block[cells] - reference[of[cells]], (block - decoded)[cells].astype(np.float64))):
+        e = np.subtract(block, decoded, dtype=np.float64)
+        for i, values in enumerate((block[cells] - reference[of[cells]], e[cells])):
             sums[i] += gather @ values
             squares[i] += gather @ (values**2).sum(1)
-        across = _perpendicular(block - decoded, frames)
+        across = _perpendicular(e, frames)
         for code in found[found >= 0]:
             rows = np.flatnonzero((of == code) & is_used[here])
-            used[code].append((across[rows].astype(np.float32), frames[rows]))
+            used[code].append((across[rows], frames[rows]))
     counts = np.array([len(rows) for rows in regions])
     variance, hidden = np.maximum(squares / counts - (sums**2).sum(2) / counts**2, 0)
     parts = [(np.concatenate([e for e, _ in each]), np.concatenate([f for _, f in each])) for each in used]
@@ -191,10 +192,12 @@ def hidden_structure(
     """
     n, n_features = residual.shape
     n_across = n_features - frames.shape[2]
-    centered = residual - residual.mean(0)
-    total = (centered**2).sum(dtype=np.float64) / n
-    if n_across < 2 or not total > np.finfo(np.float32).tiny:
+    centered = residual - residual.mean(0, dtype=np.float64)
+    scale = np.sqrt((centered**2).sum() / n)
+    if n_across < 2 or scale == 0:
         return Structure(0.0, 1.0, np.empty((0, n_features)))
+    # squares of what is very small or large do not fit into float32
+    centered = (centered / scale).astype(np.float32)
     most = min(MAX_DIMENSIONS, n_across - 1, n - 1)
     values, directions = _leading(centered, most, rng)
     draw = _random_signs if by_feature else _random_directions
@@ -202,18 +205,18 @@ def hidden_structure(
     for i in range(n_draws):
         drawn = draw(centered, frames, rng)
         drawn -= drawn.mean(0)
-        drawn *= np.sqrt(total * n / (drawn**2).sum(dtype=np.float64))
+        drawn *= np.sqrt(n / (drawn**2).sum(dtype=np.float64))
         noise[i] = _leading(drawn, 1, rng)[0][0]
     # the spread of one more draw about the mean of the others
     of_noise = pearson3(SKEWNESS, loc=noise.mean(), scale=noise.std(ddof=1) * np.sqrt(1 + 1 / n_draws))
     critical = of_noise.isf(LEVEL)
-    left = [(total - values[:k].sum()) / total * n_across / (n_across - k) for k in range(most + 1)]
+    left = [(1 - values[:k].sum()) * n_across / (n_across - k) for k in range(most + 1)]
     k = next((k for k in range(most) if values[k] <= critical * left[k]), most)
     aspect = n_across / n
     level = noise.mean() * max(left[k], 0) / (1 + np.sqrt(aspect)) ** 2
     half = values[:k] + level * (1 - aspect)
     true = (half + np.sqrt(np.maximum(half**2 - 4 * level * values[:k], 0))) / 2
-    beyond = np.maximum(true - level, 0)
+    beyond = np.maximum(true - level, 0) * scale**2
     return Structure(float(beyond.sum()), float(of_noise.sf(values[0])), np.sqrt(beyond)[:, None] * directions[:k])
 
 

@@ -46,7 +46,8 @@ def residual(
     vary with the place on the map; structure that it hides, such as two subtypes in one place; and noise, which no map
     would show. The function tells structure from noise by a parallel analysis of the residuals, the differences between
     the cells and their decoded positions: do they vary along some direction more than they would if each of them had a
-    random direction?
+    random direction? If the representation is expression itself (``use_rep="X"``), where each gene has noise of its own
+    size, the question is whether genes vary together, more than they would if each value had a random sign.
 
     Make a map of the first regions of the table: ``cells = adata.obs["geoae_region"] == "1"`` and
     ``sg.tl.geoae(adata[cells].copy())``.
@@ -123,8 +124,8 @@ def residual(
     >>> adata = sc.datasets.pbmc68k_reduced()
     >>> sg.tl.geoae(adata)
     >>> sg.tl.residual(adata, groupby="bulk_labels")
-    >>> adata.uns["geoae_residual"]["region"][0]
-    'Dendritic'
+    >>> adata.uns["geoae_residual"]["verdict"][0]
+    'structure'
     """
     if n_regions is not None:
         n_regions = checked_integer(n_regions, "n_regions", 1, or_="None")
@@ -133,15 +134,15 @@ def residual(
     m = read_map(adata, key)
     z, model = m.positions.astype(np.float32), m.model
     named = None if groupby is None else read_groups(adata, groupby).rows
-    matrix = m.representation.matrix
+    m.representation.check(may_be_equal=True)
     check_writable(adata, copy=copy)
     start = logg.info(f"looking for structure that the map in adata.obsm[{m.slot!r}] hides")
     rows = map_regions(z, n_regions, seed=seed) if named is None else list(named.values())
     found = residuals(
-        matrix,
+        m.representation.matrix,
         lambda here: _surface(model, z[here]),
         rows,
-        by_feature=model.genes is not None and model.genes.loadings is None,
+        by_feature=m.params["use_rep"] == "X",
         n_draws=n_draws,
         rng=np.random.default_rng(seed),
     )
