@@ -113,7 +113,7 @@ def read_design(adata: AnnData, groupby: str, sample: str | None, reference: str
     for name, n_samples in zip(names, np.bincount(of_unit, minlength=n_conditions), strict=True):
         if n_samples < 2:
             msg = (
-                f"The condition {name!r} has one sample in adata.obs[{sample!r}], and two or more are needed to see how "
+                f"The condition {name!r} has one sample in adata.obs[{sample!r}], and two are needed to see how "
                 "samples of one condition differ; without `sample`, cells are taken as independent, which they are not."
             )
             raise ValueError(msg)

@@ -74,9 +74,11 @@ def sample_p_values(
     means = np.stack([shares[:, condition == c].mean(1) for c in range(condition.max() + 1)], axis=1)
     df = len(sizes) - means.shape[1]
     variance = np.square(shares - means[:, condition]).sum(1) / df
-    variance, df_moderated = moderated(np.maximum(variance, np.mean(1 / (4 * sizes))), df, n_independent)
+    of_counts = np.mean(1 / (4 * sizes))
+    # counts that happen to be equal have no logarithm of a variance
+    variance, df_moderated = moderated(np.maximum(variance, of_counts / 20), df, n_independent)
     difference = shares[:, is_own].mean(1) - shares[:, is_other].mean(1)
-    error = np.sqrt(variance * (1 / is_own.sum() + 1 / is_other.sum()))
+    error = np.sqrt(np.maximum(variance, of_counts) * (1 / is_own.sum() + 1 / is_other.sum()))
     return 2 * t.sf(np.abs(difference) / error, df_moderated)
 
 

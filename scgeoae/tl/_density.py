@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from .._anndata.slots import Slots
     from ..quality.density import Neighborhoods
 
-# By default, a neighborhood has this many neighbors, and at most a tenth of the cells.
-N_NEIGHBORS, SHARE = 100, 10
+# By default, a neighborhood has 2 √n neighbors, and at most this many.
+MOST_NEIGHBORS = 200
 
 
 @default_torch_modes
@@ -72,9 +72,8 @@ def density(
     key
         The `key_added` of that run, or ``"umap"`` for a UMAP.
     n_neighbors
-        Number of neighbors in a neighborhood. With more of them, the density is less noisy (counting alone gives an
-        error of about :math:`1/\sqrt{\mathtt{n\_neighbors}}`) and smaller regions blur. Default: 100, but at most a
-        tenth of the cells.
+        Number of neighbors k in a neighborhood. With more of them, the density is less noisy (counting alone gives a
+        relative error of 1/√k) and small regions blur. Default: 2 √n for n cells, but at most 200.
     copy
         Return a copy instead of writing into `adata`.
 
@@ -137,7 +136,7 @@ def density(
     z, slots = m.positions, m.slots
     n = len(z)
     if n_neighbors is None:
-        n_neighbors = min(N_NEIGHBORS, max(n // SHARE, 1))
+        n_neighbors = min(round(2 * n**0.5), MOST_NEIGHBORS, max(n - 1, 1))
     if checked_integer(n_neighbors, "n_neighbors", 1, or_="None") >= n:
         msg = f"Expected `n_neighbors` to be less than the number of cells, {n}, found {n_neighbors}."
         raise ValueError(msg)
@@ -154,14 +153,16 @@ def density(
     check_writable(adata, copy=copy)
     start = logg.info(f"computing density of cells on the map in adata.obsm[{m.slot!r}]")
     areas = cell_areas(z, scale)
-    params = {"groupby": groupby, "sample": sample, "reference": reference, "n_neighbors": n_neighbors}
-    entry: dict[str, Any] = {"params": {name: value for name, value in params.items() if value is not None}}
+    params: dict[str, Any] = {"groupby": groupby, "sample": sample, "n_neighbors": n_neighbors}
+    entry: dict[str, Any] = {}
     if design is None:
         columns = {slots.density: neighborhoods(z, areas, n_neighbors, np.full(n, -1), 0).density}
     else:
         found = neighborhoods(z, areas, n_neighbors, design.unit, len(design.sizes))
         columns = {slots.density: found.density} | _compared(found, design, slots)
+        params["reference"] = design.reference
         entry |= {"conditions": np.array(design.names), "n_cells": design.n_cells}
+    entry["params"] = {name: value for name, value in params.items() if value is not None}
     changes = Changes(removals_of_density(adata, slots))
     changes += Changes(
         {("obs", name): column for name, column in columns.items()} | {("uns", slots.density): entry},

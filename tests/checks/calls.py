@@ -49,6 +49,7 @@ VARIANTS = {
         ("tl.metric", {"ambient": "mahalanobis"}),
         ("tl.metric", {"ambient": "mahalanobis", "side": "encoder"}),
         ("tl.curvature", {"key": "umap"}),
+        ("tl.density", {"groupby": "group", "key": "umap"}),
         ("tl.geodesic", {"groupby": "group", "genes": []}),
         ("tl.pseudotime", {"groupby": "group", "key": "umap"}),
         ("tl.rank_genes_by_jacobian", {"direction": "into", "key": "umap"}),
@@ -126,7 +127,7 @@ MAKERS = ("tl.geoae", "tl.distortion", "tl.evaluate")
 
 def made(adata: AnnData) -> AnnData:
     """Make maps on it as far as that can be done."""
-    for maker in (*MAKERS, "tl.curvature"):
+    for maker in (*MAKERS, "tl.curvature", "tl.density"):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             try:

@@ -95,6 +95,8 @@ CALLS = {
     "tl.adopt": NETWORK | REPRESENTATION | {"basis": st.sampled_from(["X_umap", *KEYS])},
     "tl.curvature": {"copy": st.booleans()},
     "tl.decode": {"coordinates": st.sampled_from([[0, 0], [[1, 0], [0, 1.0]]]), "genes": GENES},
+    "tl.density": {"groupby": st.sampled_from([None, "group"]), "reference": st.sampled_from([None, "a"]),
+                   "copy": st.booleans()},
     "tl.evaluate": REPRESENTATION | {
         "basis": st.sampled_from([None, "umap", ["umap", "geoae"]]), "groupby": st.sampled_from([None, "group"]),
         "local_scores": st.booleans(),
@@ -119,6 +121,7 @@ CALLS = {
     "pl.jacobian_heatmap": {"side": st.sampled_from([*SIDES, "both"]), "resolution": st.integers(2, 9)},
     "pl.curvature_heatmap": {"resolution": st.integers(2, 9)},
     "pl.broken_neighborhoods": {},
+    "pl.density": {},
     "pl.decoded_genes": {"genes": st.just("g0"), "resolution": st.integers(2, 9)},
     "pl.gene_compass": {"groupby": st.just("group"), "group": st.sampled_from(["a", "b", "z"]), "genes": GENES,
                         "n_genes": st.integers(1, 9)},
@@ -217,7 +220,7 @@ class Lives(RuleBasedStateMachine):
     def look_up(self, data, name):
         self.call(data, name)
 
-    @rule(data=st.data(), name=st.sampled_from(["tl.curvature", "tl.pseudotime", "tl.rank_genes_by_jacobian"]))
+    @rule(data=st.data(), name=st.sampled_from(["tl.curvature", "tl.density", "tl.pseudotime", "tl.rank_genes_by_jacobian"]))
     def annotate(self, data, name):
         self.call(data, name)
 
