@@ -96,8 +96,8 @@ def exact(seed: int) -> Iterator[dict]:
     """Project random vectors with a linear decoder."""
     rng = np.random.default_rng(seed)
     axes = np.linalg.qr(rng.normal(size=(50, 2)))[0]
-    z, v, true = rng.normal(size=(500, 2)), rng.normal(size=(500, 50)), []
-    for rotation in (np.eye(50), ortho_group.rvs(50, random_state=rng)):
+    z, v = rng.normal(size=(500, 2)), rng.normal(size=(500, 50))
+    for name, rotation in (("as they are", np.eye(50)), ("rotated", ortho_group.rvs(50, random_state=rng))):
         turned = rotation @ axes
         model = Autoencoder(50).start_at(
             center=torch.zeros(50), scale=torch.tensor(3.0), axes=torch.from_numpy(turned.T).float()
@@ -109,7 +109,7 @@ def exact(seed: int) -> Iterator[dict]:
         true = v @ axes
         left = 1 - np.square(true).sum(1) / np.square(v).sum(1)
         yield {
-            "data": "as they are" if rotation is not None and np.array_equal(rotation, np.eye(50)) else "rotated",
+            "data": name,
             "largest error of a step": np.abs(adata.obsm["drift_geoae"] - true).max(),
             "of the share off the surface": np.abs(adata.obs["drift_geoae_off_surface"] - left).max(),
         }
@@ -298,11 +298,8 @@ def main() -> None:
             found.append(row)
             print(seed, row, flush=True)
     table = pd.DataFrame(found)
-    by = [
-        name
-        for name in table
-        if table[name].dtype == object or name in ("noise of cells", "noise of vectors", "cells", "neighbors")
-    ]
+    settings = ("noise of cells", "noise of vectors", "neighbors", "cells")
+    by = [name for name in table if table[name].dtype == object or name in settings]
     groups = table.groupby(by, sort=False)
     medians, ranges = groups.median(), (groups.max() - groups.min()) / 2
     values = [
@@ -313,7 +310,10 @@ def main() -> None:
     text = rows([[*by, *medians.columns], *values])
     print(text)
     if options.write:
-        about = f"Medians of {options.seeds} seeds, ± half of the range over the seeds. Angles are in degrees; `length` is relative to the truth."
+        about = (
+            f"Medians of {options.seeds} seeds, ± half of the range over the seeds. Angles are in degrees, and `length` "
+            "is relative to the truth."
+        )
         (RESULTS / f"vectors_{options.part}.md").write_text(f"# {TITLES[options.part]}\n\n{about}\n\n{text}\n")
 
 

@@ -238,7 +238,7 @@ def _usable(matrix: Any, name: str, columns: NDArray[np.intp] | None) -> NDArray
 
 
 def _loadings(genes: Genes, used: NDArray[np.intp]) -> tuple[Any, NDArray[np.float64] | None]:
-    """Return (g, D) loadings that compute vectors of the representation from some genes, and LᵀL if some are missing."""
+    """Return (g, D) loadings that compute vectors of the representation from genes, and LᵀL if others are missing."""
     is_all = len(used) == genes.n_projected
     if genes.loadings is None:
         chosen = sparse.csr_matrix((np.ones(len(used)), (np.arange(len(used)), used)), (len(used), genes.n_projected))
