@@ -70,7 +70,7 @@ class Vectors:
     slope: Slope | None = None
     """None if the vectors are in the units of the map."""
     seen: NDArray[np.float64] | None = None
-    """(D, D) LᵀL of the loadings of these genes, if others that the map is made of have no vectors."""
+    """LᵀL of the loadings of these genes, (D, D) or its diagonal, if others that the map is made of have no vectors."""
 
     @property
     def of(self) -> str:
@@ -238,10 +238,7 @@ def _usable(matrix: Any, name: str, columns: NDArray[np.intp] | None) -> NDArray
 
 
 def _loadings(genes: Genes, used: NDArray[np.intp]) -> tuple[Any, NDArray[np.float64] | None]:
-    """Return (g, D) loadings that compute vectors of the representation from some genes, and LᵀL if some are missing.
-
-    Genes without vectors are left out of a regression, v = argmin ‖y − L v‖, which is the projection if none are.
-    """
+    """Return (g, D) loadings that compute vectors of the representation from genes, and LᵀL if others are missing."""
     is_all = len(used) == genes.n_projected
     if genes.loadings is None:
         chosen = sparse.csr_matrix((np.ones(len(used)), (np.arange(len(used)), used)), (len(used), genes.n_projected))
@@ -249,8 +246,6 @@ def _loadings(genes: Genes, used: NDArray[np.intp]) -> tuple[Any, NDArray[np.flo
     else:
         chosen = genes.loadings[used].astype(np.float64)
         seen = None if is_all else chosen.T @ chosen
-        if seen is not None:
-            chosen = chosen @ np.linalg.pinv(seen, rcond=1e-6, hermitian=True)
     scaling = None if genes.units is None else genes.units.scaling
     if scaling is not None:
         per_std = 1 / scaling.std[used].astype(np.float64)

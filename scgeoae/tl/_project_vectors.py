@@ -13,7 +13,7 @@ from .._anndata.write import Changes, check_writable, write
 from .._arguments import check_option, checked_key, checked_names
 from .._matrix import dense, in_memory
 from .._runtime import default_torch_modes
-from ..geometry import Ambient, pullback
+from ..geometry import pullback
 from ..geometry.projection import lengths, project
 
 if TYPE_CHECKING:
@@ -126,7 +126,8 @@ def project_vectors(
     z, model = m.positions, m.model
     names = genes if genes is None or isinstance(genes, str) else checked_names(genes, "genes")
     read, notes = read_vectors(m, vectors, of=of, genes=names)
-    encoder, x = (m.autoencoder, m.representation.matrix) if side == "encoder" else (None, None)
+    encoder = m.autoencoder if side == "encoder" else None
+    x: Any = None if encoder is None else m.representation.matrix
     check_writable(adata, copy=copy)
     start = logg.info(f"projecting {read.name} onto the map in adata.obsm[{m.slot!r}]")
     for note in notes:
@@ -134,16 +135,15 @@ def project_vectors(
 
     # float64: where vectors lie in the surface, the share that leaves it is a difference of almost equal numbers
     model = model.double()
-    metric = Ambient(torch.from_numpy(read.seen)) if read.seen is not None else model.ambient
+    seen = None if read.seen is None else torch.from_numpy(read.seen)
     steps = np.empty(z.shape, dtype=np.float32)
     off_surface, length = (np.empty(len(z), dtype=np.float32) for _ in range(2))
     for first, block in read:
         for part in torch.arange(len(block)).split(BLOCK):
             rows, v = slice(first + int(part[0]), first + int(part[-1]) + 1), torch.from_numpy(block)[part]
             jet = model.jet(z[rows])
-            dz, off_surface[rows] = project(v, jet.first, metric, jet.values)
-            if encoder is not None:
-                dz = (encoder.encoder_jacobian(dense(in_memory(x[rows]))) @ v[..., None])[..., 0]
+            b = None if encoder is None else encoder.encoder_jacobian(dense(in_memory(x[rows])))
+            dz, off_surface[rows] = project(v, jet.first, model.ambient, jet.values, encoder=b, seen=seen)
             steps[rows], length[rows] = dz, lengths(dz, pullback(jet.first, model.ambient, jet.values))
     params = {"method": "projection", "key": m.key, "vectors": read.name, "of": read.of, "side": side}
     changes = Changes(

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import warnings
 
 import numpy as np
@@ -193,9 +194,11 @@ def test_vectors_in_the_units_of_the_map():
 def logged(adata, *args, **kwargs):
     """Call the function, and return what it logs."""
     log = io.StringIO()
-    with sc.settings.verbosity.override("info"), pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sc.settings, "logfile", log)
+    handler = logging.StreamHandler(log)
+    sc.settings._root_logger.addHandler(handler)
+    with sc.settings.verbosity.override("info"):
         sg.tl.project_vectors(adata, *args, **kwargs)
+    sc.settings._root_logger.removeHandler(handler)
     return log.getvalue()
 
 
@@ -223,6 +226,32 @@ def test_layers_of_scvelo_are_recognized():
     del adata.layers["Ms"]
     with pytest.raises(KeyError, match="give of='same'"):
         sg.tl.project_vectors(adata, "velocity")
+
+
+@for_each("use_rep", ["X_pca", "X"])
+def test_the_length_without_some_genes_fits_the_others_best(use_rep):
+    adata = of_genes()
+    loadings = adata.varm["PCs"]
+    if use_rep == "X":
+        loadings = np.eye(30)
+        model = Autoencoder(30, 2, hidden=(4,)).start_at(
+            center=torch.zeros(30), scale=torch.tensor(1.0), axes=torch.from_numpy(adata.varm["PCs"][:, :2].T.copy())
+        )
+        plant(adata, model, adata.obsm["X_geoae"], "X")
+    kept = np.arange(30) % 3 > 0
+    sg.tl.project_vectors(adata, "velocity", genes=list(adata.var_names[kept]))
+    axes, y = adata.varm["PCs"][kept, :2].astype(float), adata.layers["velocity"][:, kept]
+    direction = y @ axes
+    image = direction @ axes.T
+    t = (image * y).sum(1) / np.square(image).sum(1)
+    np.testing.assert_allclose(adata.obsm["velocity_geoae"], t[:, None] * direction, rtol=1e-4)
+    shown = y @ np.linalg.pinv(loadings[kept]).T @ loadings[kept].T
+    share = 1 - (image * y).sum(1) ** 2 / np.square(image).sum(1) / np.square(shown).sum(1)
+    np.testing.assert_allclose(adata.obs["velocity_geoae_off_surface"], share, atol=1e-5)
+    # a velocity along one direction keeps its length
+    adata.layers["along"] = np.tile(adata.varm["PCs"][:, 0], (80, 1))
+    sg.tl.project_vectors(adata, "along", genes=list(adata.var_names[kept]))
+    assert np.abs(adata.obsm["along_geoae"][:, 0] - 1).max() < 0.2
 
 
 def test_genes_are_matched_by_name():
