@@ -38,7 +38,7 @@ N_FEATURES = 50
 SIZES = (50, 200, 1000)
 # Fewest cells of a region that gets a map of its own.
 MIN_MAPPED = 50
-N_NOISE, N_POWER, N_MAPS = 200, 50, 8
+N_NOISE, N_POWER, N_MAPS = 100, 50, 8
 
 
 def across(e: NDArray) -> tuple[NDArray, NDArray]:
