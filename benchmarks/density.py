@@ -260,11 +260,12 @@ def null(options: argparse.Namespace) -> None:
         "6 donors that differ by 0.3, tested as cells",
         lambda: simulated.fdr_of_cells((rng.permutation(6) % 2)[simulated.donors(6, 0.3)] == 1),
     )
-    text = [
+    text = (
         f"Share of {options.repeats} data sets of 2,500 cells with any cell at a false-discovery rate below 5%. Donors "
-        "differ by this standard deviation of the natural logarithm of their density, which varies smoothly over the map.",
-    ]
-    write("null", "Differences that are not there", text, pd.DataFrame(records))
+        "differ by this standard deviation of the natural logarithm of their density, which varies smoothly over the "
+        "map."
+    )
+    write("null", "Differences that are not there", [text], pd.DataFrame(records))
 
 
 def power(options: argparse.Namespace) -> None:

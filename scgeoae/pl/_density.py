@@ -103,7 +103,7 @@ def density(
     slots = m.slots
     columns = [f"{slots.density}_{name}" for name in names] or [slots.density]
     compared = [name for name in names if f"{slots.log_ratio}_{name}" in adata.obs]
-    axes: list[Axes | None] = [ax]
+    axes: list[Any] = [ax]
     if names:
         if ax is not None:
             msg = f"`ax` holds one panel, and {len(names)} conditions have {len(names) + len(compared)}."
@@ -175,7 +175,8 @@ def _chosen(m: Map, conditions: Any, call: str) -> tuple[list[str], str | None]:
 
 def _gray(panel: Axes, is_gray: Any) -> None:
     """Make cells gray and draw them below the others."""
-    cells: Any = next(found for found in panel.collections if len(found.get_offsets()) == len(is_gray))
+    drawn: list[Any] = list(panel.collections)
+    cells = next(found for found in drawn if len(found.get_offsets()) == len(is_gray))
     order = np.argsort(~is_gray, kind="stable")
     cells.set_offsets(cells.get_offsets()[order])
     cells.set_array(np.ma.masked_array(cells.get_array(), is_gray)[order])

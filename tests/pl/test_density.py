@@ -67,7 +67,7 @@ def test_some_conditions(compared):
 def test_errors(compared, fitted):
     with pytest.raises(KeyError, match=r"geoae_density'\]; run sg.tl.density\(adata\) first"):
         sg.pl.density(fitted, show=False)
-    with pytest.raises(KeyError, match="Did not find 'spam' among the conditions .* which are 'G1', 'G2M', 'S'"):
+    with pytest.raises(KeyError, match=r"Did not find 'spam' among the conditions .* which are 'G1', 'G2M', 'S'"):
         sg.pl.density(compared, conditions=["S", "spam"], show=False)
     with pytest.raises(ValueError, match="`max_ratio` to be above 1"):
         sg.pl.density(compared, max_ratio=1, show=False)
