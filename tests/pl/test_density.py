@@ -60,8 +60,18 @@ def test_conditions_and_their_ratios(compared):
 
 def test_some_conditions(compared):
     assert [ax.get_title() for ax in sg.pl.density(compared, conditions="S", show=False)] == ["S", "S / G1"]
-    adata = sg.tl.density(compared, groupby="phase", copy=True)
-    assert [ax.get_title() for ax in sg.pl.density(adata, conditions=["G1"], show=False)] == ["G1", "G1 / all others"]
+    assert sg.pl.density(compared, conditions=["G1"], show=False).get_title() == "G1"
+
+
+def test_two_conditions_have_one_ratio(fitted):
+    adata = fitted.copy()
+    adata.obs["half"] = np.arange(700) % 2
+    sg.tl.density(adata, groupby="half")
+    axes = sg.pl.density(adata, show=False)
+    assert [ax.get_title() for ax in axes] == ["0", "1", "1 / 0"]
+    # in one row
+    assert len({round(ax.get_position().y0, 2) for ax in axes}) == 1
+    np.testing.assert_array_equal(np.sort(cells(axes[2]).get_array().data), np.sort(adata.obs["geoae_log_ratio_1"]))
 
 
 def test_errors(compared, fitted):
