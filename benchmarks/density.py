@@ -109,10 +109,10 @@ def error(found: NDArray, truth: NDArray) -> float:
 
 def accuracy(options: argparse.Namespace) -> None:
     records = []
-    for n, seeds in ((2500, 2), (10_000, 1)):
+    for n in (2500, 10_000):
         for surface in SURFACES:
             for density in ("uniform", "skewed"):
-                for seed in range(seeds):
+                for seed in range(options.seeds):
                     stored = maps_of(surface, density, n, seed)
                     truth, k = stored["truth"], default_k(n)
                     for key in ("geoae", "isomap", "umap"):
@@ -128,12 +128,16 @@ def accuracy(options: argparse.Namespace) -> None:
                                 "n": n,
                                 "map": {"geoae": "default", "isomap": 'init_pos="isomap"', "umap": "UMAP"}[key],
                                 "error": error(measured(z, scale, k), truth),
-                                # with the factor that serves it best
                                 "without √det G": error(flat * np.median(truth / flat), truth),
                             }
                         )
-    frame = pd.DataFrame(records).groupby(["surface", "density", "n", "map"], sort=False).median().reset_index()
-    text = "Median over the cells of |estimate/truth − 1|; median of two seeds at 2,500 cells, one at 10,000."
+    by = pd.DataFrame(records).groupby(["surface", "density", "n", "map"], sort=False)
+    frame = by.median().reset_index()
+    frame.insert(4, "seeds", by.size().to_numpy())
+    text = (
+        "Median over the cells of |estimate/truth − 1|, then over the seeds. Without √det G, densities on the map are "
+        "multiplied by the factor that serves them best. Counting alone gives .07 at 2,500 cells and .05 at 10,000."
+    )
     write("accuracy", "Densities on surfaces of known area", [text], frame)
 
 
@@ -371,6 +375,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("parts", nargs="+", choices=parts)
     parser.add_argument("--repeats", type=int, default=400, help="data sets of null; a quarter of it for power")
+    parser.add_argument("--seeds", type=int, default=2, help="maps of each surface for accuracy")
     parser.add_argument("--sizes", type=int, nargs="+", default=[2500, 68_000], help="cells of cost")
     options = parser.parse_args()
     warnings.simplefilter("ignore")
