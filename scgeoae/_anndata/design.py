@@ -92,32 +92,36 @@ def read_design(adata: AnnData, groupby: str, sample: str | None, reference: str
         return Design(condition, sizes, np.arange(n_conditions), names, found, has_samples=False)
     check_name(sample, "sample")
     samples = read_groups(adata, sample)
-    unit, of_unit, sizes = np.full(adata.n_obs, -1), [], []
+    unit = np.full(adata.n_obs, -1)
+    conditions_of: list[int] = []
     for name, rows in samples.rows.items():
         inside = rows[condition[rows] >= 0]
-        which = np.unique(condition[inside])
-        if len(which) > 1:
-            several = " and ".join(repr(names[i]) for i in which)
+        found_in = np.unique(condition[inside]).tolist()
+        if len(found_in) > 1:
+            several = " and ".join(repr(names[i]) for i in found_in)
             msg = (
                 f"The sample {name!r} in adata.obs[{sample!r}] has cells of {several} in adata.obs[{groupby!r}], and "
                 "each sample must be of one condition."
             )
             raise ValueError(msg)
-        if len(which):
-            unit[inside] = len(of_unit)
-            of_unit.append(which[0])
-            sizes.append(len(inside))
+        if found_in:
+            unit[inside] = len(conditions_of)
+            conditions_of += found_in
     if n_missing := np.count_nonzero((condition >= 0) & (unit < 0)):
-        msg = f"{n_missing} cells have a condition in adata.obs[{groupby!r}] and no sample in adata.obs[{sample!r}]."
+        msg = (
+            f"{n_missing} of {adata.n_obs} cells have a condition in adata.obs[{groupby!r}] and no sample in "
+            f"adata.obs[{sample!r}]."
+        )
         raise ValueError(msg)
-    for name, n_samples in zip(names, np.bincount(of_unit, minlength=n_conditions), strict=True):
+    for name, n_samples in zip(names, np.bincount(conditions_of, minlength=n_conditions), strict=True):
         if n_samples < 2:
             msg = (
                 f"The condition {name!r} has one sample in adata.obs[{sample!r}], and two are needed to see how "
                 "samples of one condition differ; without `sample`, cells are taken as independent, which they are not."
             )
             raise ValueError(msg)
-    return Design(unit, np.array(sizes), np.array(of_unit), names, found, has_samples=True)
+    sizes = np.bincount(unit[unit >= 0])
+    return Design(unit, sizes, np.array(conditions_of), names, found, has_samples=True)
 
 
 def _check_conditions(groups: Groups) -> None:

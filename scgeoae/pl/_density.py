@@ -48,10 +48,10 @@ def density(
 ) -> Axes | list[Axes] | Figure | None:
     """Draw how many cells there are per unit of area of the data, and where conditions differ.
 
-    Without conditions, there is one panel. With conditions, the first row has the density of each, all on one scale,
-    and the second row its ratio to the reference or to all other conditions. Cells in gray have a false-discovery rate
-    above `max_fdr`. Densities have the units of the representation, not of the map, so with the same `vmin` and `vmax`,
-    a color means the same on a UMAP and on a map of `scgeoae.tl.geoae`.
+    Without conditions, there is one panel. With conditions, there is one for the density of each, all on one scale, and
+    one for its ratio to the reference or to all other conditions (a single one for two conditions). Cells in gray have
+    a false-discovery rate above `max_fdr`. Densities have the units of the representation, not of the map, so with the
+    same `vmin` and `vmax`, a color means the same on a UMAP and on a map of `scgeoae.tl.geoae`.
 
     Parameters
     ----------
@@ -99,16 +99,24 @@ def density(
         msg = f"Expected `max_ratio` to be above 1, found {max_ratio}."
         raise ValueError(msg)
     call = f"sg.tl.density(adata{'' if m.key == 'geoae' else f', key={m.key!r}'})"
-    names, reference = _chosen(m, conditions, call)
+    stored, reference = _stored(m)
+    names = stored if conditions is None else _chosen(conditions, stored, call)
     slots = m.slots
     columns = [f"{slots.density}_{name}" for name in names] or [slots.density]
-    compared = [name for name in names if f"{slots.log_ratio}_{name}" in adata.obs]
-    axes: list[Axes | None] = [ax]
+    compared = [name for name in names if name != reference]
+    others = dict.fromkeys(compared, "all others" if reference is None else reference)
+    if reference is None and len(stored) == 2:
+        others = {name: stored[1 - stored.index(name)] for name in compared}
+        # the ratio of the first to the second says the same
+        compared = compared[-1:]
+    axes: list[Any] = [ax]
     if names:
         if ax is not None:
             msg = f"`ax` holds one panel, and {len(names)} conditions have {len(names) + len(compared)}."
             raise ValueError(msg)
-        axes = list(grid_of_axes(2 * len(names), len(names)))
+        # one ratio is in the same row; several are below the densities
+        n_panels = len(names) + len(compared) if len(compared) < 2 else 2 * len(names)
+        axes = grid_of_axes(n_panels, n_panels if len(compared) < 2 else len(names))
     values = np.concatenate([m.column(name, call) for name in columns])
     values = values[values > 0]
     low, high = (color_bound(bound, values) for bound in (vmin, vmax))
@@ -138,11 +146,11 @@ def density(
         )
     limit = float(np.log2(max_ratio))
     shown = mpl.colormaps.get_cmap(cmap_ratio).with_extremes(bad=GRAY)
-    for name, panel in zip(names, axes[len(names) :], strict=False):
-        if name not in compared:
-            panel.remove()
-            continue
-        title = f"{name} / {'all others' if reference is None else reference}"
+    free = axes[len(columns) :]
+    if len(free) > len(compared):
+        # there is none below the reference
+        free.pop(names.index(str(reference))).remove()
+    for name, panel in zip(compared, free, strict=True):
         found = heatmap(
             m,
             column=f"{slots.log_ratio}_{name}",
@@ -150,32 +158,35 @@ def density(
             cmap=shown,
             label=f"log2 ratio of densities\n(gray: FDR > {max_fdr:g})",
             ax=panel,
-            **style | {"title": title} | kwargs,
+            **style | {"title": f"{name} / {others[name]}"} | kwargs,
         )
         _gray(found, m.column(f"{slots.fdr}_{name}", call) > max_fdr)
         drawn.append(found)
     return finish(drawn, f"density_{m.key}", ax=ax, style=kwargs, show=show, save=save, return_fig=return_fig)
 
 
-def _chosen(m: Map, conditions: Any, call: str) -> tuple[list[str], str | None]:
-    """Return the names of the conditions to draw, and of the reference."""
-    stored = m.adata.uns.get(m.slots.density)
-    stored = stored if isinstance(stored, Mapping) else {}
-    names = [str(name) for name in stored.get("conditions", ())]
-    reference = stored.get("params", {}).get("reference")
-    if conditions is not None:
-        wanted = [str(name) for name in as_list(conditions)]
-        if missing := [name for name in wanted if name not in names]:
-            known = ", ".join(map(repr, names)) or "none"
-            msg = f"Did not find {missing[0]!r} among the conditions of {call}, which are {known}."
-            raise KeyError(msg)
-        names = wanted
-    return names, None if reference is None else str(reference)
+def _stored(m: Map) -> tuple[list[str], str | None]:
+    """Return the names of the conditions, empty if there are none, and of the reference."""
+    entry = m.adata.uns.get(m.slots.density)
+    entry = entry if isinstance(entry, Mapping) else {}
+    reference = entry.get("params", {}).get("reference")
+    return [str(name) for name in entry.get("conditions", ())], None if reference is None else str(reference)
+
+
+def _chosen(conditions: Any, stored: list[str], call: str) -> list[str]:
+    """Return the names of the conditions to draw."""
+    names = [str(name) for name in as_list(conditions)]
+    if missing := [name for name in names if name not in stored]:
+        known = ", ".join(map(repr, stored)) or "none"
+        msg = f"Did not find {missing[0]!r} among the conditions of {call}, which are {known}."
+        raise KeyError(msg)
+    return names
 
 
 def _gray(panel: Axes, is_gray: Any) -> None:
     """Make cells gray and draw them below the others."""
-    cells: Any = next(found for found in panel.collections if len(found.get_offsets()) == len(is_gray))
+    drawn: list[Any] = list(panel.collections)
+    cells = next(found for found in drawn if len(found.get_offsets()) == len(is_gray))
     order = np.argsort(~is_gray, kind="stable")
     cells.set_offsets(cells.get_offsets()[order])
     cells.set_array(np.ma.masked_array(cells.get_array(), is_gray)[order])

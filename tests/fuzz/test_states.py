@@ -220,7 +220,10 @@ class Lives(RuleBasedStateMachine):
     def look_up(self, data, name):
         self.call(data, name)
 
-    @rule(data=st.data(), name=st.sampled_from(["tl.curvature", "tl.density", "tl.pseudotime", "tl.rank_genes_by_jacobian"]))
+    @rule(
+        data=st.data(),
+        name=st.sampled_from(["tl.curvature", "tl.density", "tl.pseudotime", "tl.rank_genes_by_jacobian"]),
+    )
     def annotate(self, data, name):
         self.call(data, name)
 

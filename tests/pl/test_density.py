@@ -60,14 +60,24 @@ def test_conditions_and_their_ratios(compared):
 
 def test_some_conditions(compared):
     assert [ax.get_title() for ax in sg.pl.density(compared, conditions="S", show=False)] == ["S", "S / G1"]
-    adata = sg.tl.density(compared, groupby="phase", copy=True)
-    assert [ax.get_title() for ax in sg.pl.density(adata, conditions=["G1"], show=False)] == ["G1", "G1 / all others"]
+    assert sg.pl.density(compared, conditions=["G1"], show=False).get_title() == "G1"
+
+
+def test_two_conditions_have_one_ratio(fitted):
+    adata = fitted.copy()
+    adata.obs["half"] = np.arange(700) % 2
+    sg.tl.density(adata, groupby="half")
+    axes = sg.pl.density(adata, show=False)
+    assert [ax.get_title() for ax in axes] == ["0", "1", "1 / 0"]
+    # in one row
+    assert len({round(ax.get_position().y0, 2) for ax in axes}) == 1
+    np.testing.assert_array_equal(np.sort(cells(axes[2]).get_array().data), np.sort(adata.obs["geoae_log_ratio_1"]))
 
 
 def test_errors(compared, fitted):
     with pytest.raises(KeyError, match=r"geoae_density'\]; run sg.tl.density\(adata\) first"):
         sg.pl.density(fitted, show=False)
-    with pytest.raises(KeyError, match="Did not find 'spam' among the conditions .* which are 'G1', 'G2M', 'S'"):
+    with pytest.raises(KeyError, match=r"Did not find 'spam' among the conditions .* which are 'G1', 'G2M', 'S'"):
         sg.pl.density(compared, conditions=["S", "spam"], show=False)
     with pytest.raises(ValueError, match="`max_ratio` to be above 1"):
         sg.pl.density(compared, max_ratio=1, show=False)

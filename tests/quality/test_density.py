@@ -31,7 +31,7 @@ def test_areas_sum_to_the_integral_of_the_area_element(d):
 
 def test_empty_space_belongs_to_no_cell():
     one = lattice(12)
-    z = np.concatenate([one, one + [3, 0]])
+    z = np.concatenate([one, one + np.array([3, 0])])
     assert cell_areas(z, np.ones(len(z))).area.sum() == pytest.approx(2)
     hole = one[np.linalg.norm(one - 0.5, axis=1) > 0.35]
     assert cell_areas(hole, np.ones(len(hole))).area.sum() < 0.8

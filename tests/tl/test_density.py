@@ -200,7 +200,12 @@ def one_place(adata):
         (slash, {"groupby": "condition"}, ValueError, "'CD4\\+/CD25\\+', which cannot be part of the name of a column"),
         (empty, {"groupby": "condition"}, ValueError, "named '', which cannot be part"),
         (nobody, {"groupby": "condition"}, ValueError, "No cell has a group"),
-        (missing, {"groupby": "condition", "sample": "sample"}, ValueError, "1 cells have a condition.*and no sample"),
+        (
+            missing,
+            {"groupby": "condition", "sample": "sample"},
+            ValueError,
+            "1 of 1500 cells have a condition.*and no sample",
+        ),
         (crossed, {"groupby": "condition", "sample": "sample"}, ValueError, "has cells of 'a' and 'b'"),
         (single, {"groupby": "condition", "sample": "sample"}, ValueError, "has one sample.*two are needed"),
         (without_tensors, {}, KeyError, "run sg.tl.distortion"),
