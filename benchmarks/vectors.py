@@ -311,8 +311,8 @@ def main() -> None:
     print(text)
     if options.write:
         about = (
-            f"Medians of {options.seeds} seeds, ± half of the range over the seeds. Angles are in degrees, and `length` "
-            "is relative to the truth."
+            f"Medians of {options.seeds} seeds, ± half of the range over the seeds. Angles are in degrees, and "
+            "`length` is relative to the truth."
         )
         (RESULTS / f"vectors_{options.part}.md").write_text(f"# {TITLES[options.part]}\n\n{about}\n\n{text}\n")
 

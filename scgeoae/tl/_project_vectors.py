@@ -11,7 +11,6 @@ from .._anndata.slots import SIDES, VectorSlots
 from .._anndata.vectors import read_vectors
 from .._anndata.write import Changes, check_writable, write
 from .._arguments import check_option, checked_key, checked_names
-from .._matrix import dense, in_memory
 from .._runtime import default_torch_modes
 from ..geometry import pullback
 from ..geometry.projection import lengths, project
@@ -66,8 +65,8 @@ def project_vectors(
         Genes whose vectors count: their names, or a boolean column of `var`. Default: ``var["{vectors}_genes"]`` for a
         layer of scvelo, as in its own projection, otherwise all. Genes with NaN in any cell do not count.
     side
-        ``"decoder"``: as above. ``"encoder"``: dz = B v with the encoder's Jacobian B at the cell, which is less
-        accurate (docs/vectors.md).
+        ``"decoder"``: as above. ``"encoder"``: dz = B v, with the encoder's Jacobian B at the decoded position of the
+        cell. docs/vectors.md compares the two.
     key
         The `key_added` of that run, or ``"umap"`` for a UMAP.
     key_added
@@ -127,7 +126,6 @@ def project_vectors(
     names = genes if genes is None or isinstance(genes, str) else checked_names(genes, "genes")
     read, notes = read_vectors(m, vectors, of=of, genes=names)
     encoder = m.autoencoder if side == "encoder" else None
-    x: Any = None if encoder is None else m.representation.matrix
     check_writable(adata, copy=copy)
     start = logg.info(f"projecting {read.name} onto the map in adata.obsm[{m.slot!r}]")
     for note in notes:
@@ -142,7 +140,7 @@ def project_vectors(
         for part in torch.arange(len(block)).split(BLOCK):
             rows, v = slice(first + int(part[0]), first + int(part[-1]) + 1), torch.from_numpy(block)[part]
             jet = model.jet(z[rows])
-            b = None if encoder is None else encoder.encoder_jacobian(dense(in_memory(x[rows])))
+            b = None if encoder is None else encoder.encoder_jacobian(jet.values)
             dz, off_surface[rows] = project(v, jet.first, model.ambient, jet.values, encoder=b, seen=seen)
             steps[rows], length[rows] = dz, lengths(dz, pullback(jet.first, model.ambient, jet.values))
     params = {"method": "projection", "key": m.key, "vectors": read.name, "of": read.of, "side": side}
