@@ -40,7 +40,7 @@ TOLERANCE = 1e-2
 @default_torch_modes
 def vectors(
     adata: AnnData,
-    name: str = "velocity",
+    vectors: str = "velocity",
     *,
     basis: str = "geoae",
     color: str | Sequence[str] | None = None,
@@ -69,7 +69,7 @@ def vectors(
     ----------
     adata
         Annotated data on which `scgeoae.tl.project_vectors` was run.
-    name
+    vectors
         Name of the vectors: the `key_added` of that run, by default the name of the layer.
     basis
         The `key` of that run. The map must have two dimensions.
@@ -120,7 +120,7 @@ def vectors(
     check_option(where, "where", ("tiles", "cells"))
     n_tiles = None if n_tiles is None else checked_integer(n_tiles, "n_tiles", 1, or_="None")
     scale = checked_number(scale, "scale")
-    steps, off_surface = _stored(m, name)
+    steps, off_surface = _stored(m, vectors)
     box = box_of(m, outliers=outliers)
     arrows = _arrows(m.positions, steps, off_surface, box, n_tiles) if where == "tiles" else None
     if arrows is None:
@@ -163,7 +163,7 @@ class Arrows(NamedTuple):
 
 def _stored(m: Map, name: str) -> tuple[NDArray[Any], NDArray[Any]]:
     """Return the steps on the map and the shares off the surface, or raise if something else is there."""
-    check_name(name, "name", required=True)
+    check_name(name, "vectors", required=True)
     slots, adata = VectorSlots(name, m.key), m.adata
     call = f"sg.tl.project_vectors(adata, {name!r}" + (")" if m.key == "geoae" else f", key={m.key!r})")
     if recorded_params(adata, slots.vectors).get("method") != "projection" or slots.vectors not in adata.obsm:

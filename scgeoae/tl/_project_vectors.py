@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -90,6 +91,10 @@ def project_vectors(
     ``adata.uns["velocity_{key}"]`` : dict
         ``params`` of the call.
 
+    Where scvelo's ``uns["velocity_params"]`` is, the map is added to its list of embeddings. Otherwise, the plots of
+    scvelo would replace the steps by those of its own projection. They do so after ``scv.tl.velocity_graph``, which
+    empties the list; call this function again then.
+
     Raises
     ------
     KeyError
@@ -153,13 +158,25 @@ def project_vectors(
         },
         [
             f"obsm[{slots.vectors!r}], steps on the map",
-            f"obs[{slots.length!r}], their lengths in {m.unit.name}",
+            f"obs[{slots.length!r}], their lengths in units of the representation",
             f"obs[{slots.off_surface!r}], the share of the squared length that leaves the surface",
             f"uns[{slots.vectors!r}], params",
         ],
     )
+    changes += _known_to_scvelo(adata, slots)
     done = f"{off_surface.mean():.0%} of the squared length leaves the surface, on average"
     return write(adata, changes, start=start, copy=copy, done=done)
+
+
+def _known_to_scvelo(adata: AnnData, slots: VectorSlots) -> Changes:
+    """Return the record of scvelo's vectors with this map among the embeddings; others, its plots compute anew."""
+    record = f"{slots.name}_params"
+    params = adata.uns.get(record)
+    if not isinstance(params, Mapping):
+        return Changes()
+    embeddings = [*map(str, params.get("embeddings", [])), slots.key]
+    changed = {**params, "embeddings": list(dict.fromkeys(embeddings))}
+    return Changes({("uns", record): changed}, [f"uns[{record!r}]['embeddings'], for the plots of scvelo"])
 
 
 def _name(vectors: Any, key_added: str | None) -> str:

@@ -52,8 +52,6 @@ VARIANTS = {
         ("tl.geodesic", {"groupby": "group", "genes": []}),
         ("tl.pseudotime", {"groupby": "group", "key": "umap"}),
         ("tl.rank_genes_by_jacobian", {"direction": "into", "key": "umap"}),
-        ("tl.project_vectors", {"key": "umap"}),
-        ("tl.project_vectors", {"side": "encoder"}),
         ("pl.embedding", {"basis": "umap", "color": None}),
         ("pl.indicatrices", {"where": "grid", "side": "both", "n_tiles": 4}),
         ("pl.indicatrices", {"where": "cells", "basis": "umap", "color": None}),
@@ -68,7 +66,7 @@ VARIANTS = {
 # What makes a call take milliseconds.
 QUICK = {"n_steps": 6, "hidden": (8, 8), "n_neighbors": 4, "progress_bar": False, "show": False, "resolution": 12}
 # What an argument is beside its default.
-QUICK |= {"color": "group", "name": "vectors"}
+QUICK |= {"color": "group"}
 # The value of each argument that has no default, and of the root, which by default is that of Scanpy.
 EXAMPLES: dict[str, Callable[[AnnData], Any]] = {
     "adata": lambda _: good(),
@@ -127,10 +125,11 @@ MAKERS = ("tl.geoae", "tl.distortion", "tl.evaluate")
 def made(adata: AnnData) -> AnnData:
     """Make maps on it as far as that can be done."""
     for maker in (*MAKERS, "tl.curvature", "tl.project_vectors"):
+        given = {"key_added": "velocity"} if maker == "tl.project_vectors" else {}
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             try:
-                call(maker, adata)
+                call(maker, adata, **given)
             except Exception:  # noqa: BLE001 -- the maker itself is judged elsewhere
                 continue
     return adata

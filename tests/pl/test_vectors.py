@@ -121,7 +121,7 @@ def test_errors(flat):
         sg.pl.vectors(flat, show=False)
     with pytest.raises(ValueError, match="to be 'tiles' or 'cells'"):
         sg.pl.vectors(flat, "drift", where="grid", show=False)
-    with pytest.raises(TypeError, match="Expected `name` to be a name"):
+    with pytest.raises(TypeError, match="Expected `vectors` to be a name"):
         sg.pl.vectors(flat, ["drift"], show=False)
     # scvelo writes its own arrows there
     for other in (flat.obsm["drift_geoae"].astype(float) * 0.01, flat.obsm["drift_geoae"][:, :1]):

@@ -195,6 +195,11 @@ def test_layers_of_scvelo_are_recognized():
     assert "derivatives of adata.layers['Ms'], one unit of which is 1 of the normalized counts" in said
     np.testing.assert_allclose(adata.obsm["velocity_geoae"], derivative(adata), atol=1e-2)
     assert adata.uns["velocity_geoae"]["params"]["of"] == "Ms"
+    # for its plots, arrows of embeddings that are not listed are out of date
+    assert adata.uns["velocity_params"] == {"mode": "stochastic", "embeddings": ["geoae"]}
+    adata.uns["velocity_params"]["embeddings"] = np.array(["umap", "geoae"], dtype=object)
+    sg.tl.project_vectors(adata, "velocity")
+    assert adata.uns["velocity_params"]["embeddings"] == ["umap", "geoae"]
     # the genes that scvelo found fit, and the same said by name
     adata.var["velocity_genes"] = np.arange(30) % 2 == 0
     sg.tl.project_vectors(adata, "velocity")
