@@ -127,7 +127,7 @@ def roll(seed: int) -> Iterator[dict]:
     direction = 2 * np.pi * (z[:, 0] / z[:, 0].max() + z[:, 1] / z[:, 1].max())
     step = np.stack([np.cos(direction), np.sin(direction)], axis=1)
     field = step[:, :1] * along + step[:, 1:] * np.array([0, 1, 0])
-    for noise in (0.0, 0.5):
+    for noise in (0.01, 0.5):
         adata = AnnData((x @ rotation + noise * rng.normal(size=(len(x), 50))).astype(np.float32))
         adata.obsm["X_true"] = data.obsm["X_true"]
         sg.tl.adopt(adata, basis="true", use_rep="X", progress_bar=False, random_state=seed)
