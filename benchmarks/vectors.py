@@ -118,7 +118,7 @@ def exact(seed: int) -> Iterator[dict]:
 def roll(seed: int) -> Iterator[dict]:
     """Project known fields of a Swiss roll, on the map of its true coordinates."""
     rng = np.random.default_rng(seed)
-    data = sg.datasets.swiss_roll(n_obs=2000, random_state=seed)
+    data = sg.datasets.swiss_roll(n_obs=1000, random_state=seed)
     z = data.obsm["X_true"].astype(float)
     x, rotation = data.X.astype(float), ortho_group.rvs(50, random_state=seed)[:3]
     t = np.hypot(x[:, 0], x[:, 2])
@@ -127,7 +127,7 @@ def roll(seed: int) -> Iterator[dict]:
     direction = 2 * np.pi * (z[:, 0] / z[:, 0].max() + z[:, 1] / z[:, 1].max())
     step = np.stack([np.cos(direction), np.sin(direction)], axis=1)
     field = step[:, :1] * along + step[:, 1:] * np.array([0, 1, 0])
-    for noise in (0.0, 0.3, 1.0):
+    for noise in (0.01, 0.5):
         adata = AnnData((x @ rotation + noise * rng.normal(size=(len(x), 50))).astype(np.float32))
         adata.obsm["X_true"] = data.obsm["X_true"]
         sg.tl.adopt(adata, basis="true", use_rep="X", progress_bar=False, random_state=seed)
@@ -254,7 +254,7 @@ def costs(seed: int) -> Iterator[dict]:
         adata.obsm["X_pca"] = (adata.X - some.X.mean(0)) @ some.varm["PCs"]
         model = Autoencoder(50).start_at(center=torch.zeros(50), scale=torch.tensor(1.0), axes=torch.eye(50)[:2])
         plant(adata, model, adata.obsm["X_pca"][:, :2], "X_pca")
-        adata.layers["velocity"] = rng.normal(size=(n, 2000)).astype(np.float32)
+        adata.layers["velocity"] = rng.standard_normal((n, 2000), dtype=np.float32)
         for name, options in {
             "genes, of='Ms'": {"vectors": "velocity", "of": "Ms"},
             "50 components": {"vectors": adata.obsm["X_pca"]},
@@ -284,8 +284,6 @@ TITLES = {
 
 
 def main() -> None:
-    from write_tables import rows
-
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("part", choices=TITLES)
     parser.add_argument("--seeds", type=int, default=3)
@@ -294,27 +292,33 @@ def main() -> None:
     warnings.simplefilter("ignore")
     found = []
     for seed in range(options.seeds):
-        for row in globals()[options.part](seed):
-            found.append(row)
-            print(seed, row, flush=True)
-    table = pd.DataFrame(found)
+        found += list(globals()[options.part](seed))
+        text = table_of(pd.DataFrame(found))
+        print(text, flush=True)
+        if options.write:
+            about = (
+                f"Medians of {seed + 1} seeds, ± half of the range over the seeds. Angles are in degrees, and `length` "
+                "is relative to the truth."
+            )
+            (RESULTS / f"vectors_{options.part}.md").write_text(f"# {TITLES[options.part]}\n\n{about}\n\n{text}\n")
+
+
+def table_of(found: pd.DataFrame) -> str:
+    """Return the medians over the seeds, with half of the range."""
+    from write_tables import rows
+
     settings = ("noise of cells", "noise of vectors", "neighbors", "cells")
-    by = [name for name in table if table[name].dtype == object or name in settings]
-    groups = table.groupby(by, sort=False)
+    by = [name for name in found if found[name].dtype == object or name in settings]
+    groups = found.groupby(by, sort=False)
     medians, ranges = groups.median(), (groups.max() - groups.min()) / 2
-    values = [
-        [*(f"{v:g}" if isinstance(v, float) else str(v) for v in np.atleast_1d(np.array(label, dtype=object)))]
-        + [f"{m:.3g} ± {r:.1g}" for m, r in zip(medians.loc[label], ranges.loc[label], strict=True)]
-        for label in medians.index
-    ]
-    text = rows([[*by, *medians.columns], *values])
-    print(text)
-    if options.write:
-        about = (
-            f"Medians of {options.seeds} seeds, ± half of the range over the seeds. Angles are in degrees, and `length` "
-            "is relative to the truth."
-        )
-        (RESULTS / f"vectors_{options.part}.md").write_text(f"# {TITLES[options.part]}\n\n{about}\n\n{text}\n")
+    values = []
+    for label in medians.index:
+        first = [
+            f"{v:g}" if isinstance(v, float) else str(v) for v in (label if isinstance(label, tuple) else (label,))
+        ]
+        pairs = zip(medians.loc[label], ranges.loc[label], strict=True)
+        values.append([*first, *(f"{median:.3g} ± {spread:.1g}" for median, spread in pairs)])
+    return rows([[*by, *medians.columns], *values])
 
 
 if __name__ == "__main__":

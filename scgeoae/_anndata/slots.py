@@ -78,6 +78,7 @@ class VectorSlots:
     """Names of everything that is stored for the vectors `name` on the map `key`."""
 
     def __init__(self, name: str, key: str) -> None:
+        self.name, self.key = name, key
         # obsm, under the name by which scvelo and cellrank look for it, and uns
         self.vectors = f"{name}_{key}"
         # obs

@@ -167,8 +167,11 @@ def _of_genes(
     if genes is None and is_scvelo and f"{scvelo}_genes" in adata.var:
         genes = f"{scvelo}_genes"
     is_named = _named(adata, genes)
-    first = adata.var_names.get_indexer_for(behind.projected) if adata.var_names.is_unique else None
-    if first is None:
+    if np.array_equal(adata.var_names, behind.projected):
+        first = np.arange(adata.n_vars)
+    elif adata.var_names.is_unique:
+        first = adata.var_names.get_indexer(behind.projected)
+    else:
         msg = "adata.var_names has names more than once; adata.var_names_make_unique() renames them."
         raise ValueError(msg)
     there = np.flatnonzero((first >= 0) & is_named[first])

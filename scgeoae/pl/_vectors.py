@@ -40,7 +40,7 @@ TOLERANCE = 1e-2
 @default_torch_modes
 def vectors(
     adata: AnnData,
-    name: str = "velocity",
+    vectors: str = "velocity",
     *,
     basis: str = "geoae",
     color: str | Sequence[str] | None = None,
@@ -69,7 +69,7 @@ def vectors(
     ----------
     adata
         Annotated data on which `scgeoae.tl.project_vectors` was run.
-    name
+    vectors
         Name of the vectors: the `key_added` of that run, by default the name of the layer.
     basis
         The `key` of that run. The map must have two dimensions.
@@ -120,39 +120,31 @@ def vectors(
     check_option(where, "where", ("tiles", "cells"))
     n_tiles = None if n_tiles is None else checked_integer(n_tiles, "n_tiles", 1, or_="None")
     scale = checked_number(scale, "scale")
-    steps, off_surface = _stored(m, name)
+    steps, off_surface = _stored(m, vectors)
     box = box_of(m, outliers=outliers)
     arrows = _arrows(m.positions, steps, off_surface, box, n_tiles) if where == "tiles" else None
     if arrows is None:
         arrows = Arrows(m.positions, steps, off_surface, box.longest / MAX_TILES)
     drawn_as = np.linalg.norm(arrows.steps, axis=1)
-    longest = np.quantile(drawn_as[drawn_as > 0], 0.9) if drawn_as.any() else 1.0
-    factor = scale * 1.5 * arrows.width / longest
+    longest = np.quantile(drawn_as[drawn_as > 0], 0.9) if drawn_as.any() else 0.0
+    factor = scale * 1.5 * arrows.width / (longest or 1.0)
     opacity = np.maximum(np.sqrt(1 - arrows.off_surface), PALEST) if fade else np.ones(len(drawn_as))
     ink = plt.rcParams["text.color"] if arrow_color is None else arrow_color
     colors = np.column_stack([np.tile(to_rgb(ink), (len(opacity), 1)), opacity])
+    width = arrows.width / 10
+    style: dict[str, Any] = {"angles": "xy", "scale_units": "xy", "scale": 1, "units": "xy", "width": width}
     kwargs = {"alpha": 0.4} | kwargs
     drawn = draw_cells(m, box, ax=ax, is_given=ax is not None, ruler=ruler, color=color, **kwargs)
     for panel in drawn:
-        style: dict[str, Any] = {
-            "angles": "xy",
-            "scale_units": "xy",
-            "scale": 1,
-            "units": "xy",
-            "width": arrows.width / 10,
-        }
         panel.quiver(*arrows.centers.T, *(factor * arrows.steps).T, color=colors, zorder=5, **style)
-        if legend:
+        if legend and longest * factor > 0:
             in_data = round_length(longest * m.unit.per_length)
             length = factor * in_data / m.unit.per_length
-            about = "≈ " if m.unit.is_mean else ""
-            words = f"This arrow: {about}{m.unit.words(in_data)}."
+            words = f"Arrow: {'≈ ' if m.unit.is_mean else ''}{m.unit.words(in_data)}."
             if fade:
                 words += f" Pale arrows leave the surface (median: {np.median(arrows.off_surface):.0%})."
-            arrow = FancyArrow(
-                0, 0, length, 0, width=arrows.width / 10, length_includes_head=True, color=ink, linewidth=0
-            )
-            add_caption(panel, words, arrow, length, gid="vectors")
+            sample = FancyArrow(0, 0, length, 0, width=width, length_includes_head=True, color=ink, linewidth=0)
+            add_caption(panel, words, sample, length, gid="vectors")
     return finish(drawn, f"vectors_{m.key}", ax=ax, style=kwargs, show=show, save=save, return_fig=return_fig)
 
 
@@ -171,7 +163,7 @@ class Arrows(NamedTuple):
 
 def _stored(m: Map, name: str) -> tuple[NDArray[Any], NDArray[Any]]:
     """Return the steps on the map and the shares off the surface, or raise if something else is there."""
-    check_name(name, "name", required=True)
+    check_name(name, "vectors", required=True)
     slots, adata = VectorSlots(name, m.key), m.adata
     call = f"sg.tl.project_vectors(adata, {name!r}" + (")" if m.key == "geoae" else f", key={m.key!r})")
     if recorded_params(adata, slots.vectors).get("method") != "projection" or slots.vectors not in adata.obsm:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -11,7 +12,6 @@ from .._anndata.slots import SIDES, VectorSlots
 from .._anndata.vectors import read_vectors
 from .._anndata.write import Changes, check_writable, write
 from .._arguments import check_option, checked_key, checked_names
-from .._matrix import dense, in_memory
 from .._runtime import default_torch_modes
 from ..geometry import pullback
 from ..geometry.projection import lengths, project
@@ -66,8 +66,8 @@ def project_vectors(
         Genes whose vectors count: their names, or a boolean column of `var`. Default: ``var["{vectors}_genes"]`` for a
         layer of scvelo, as in its own projection, otherwise all. Genes with NaN in any cell do not count.
     side
-        ``"decoder"``: as above. ``"encoder"``: dz = B v with the encoder's Jacobian B at the cell, which is less
-        accurate (docs/vectors.md).
+        ``"decoder"``: as above. ``"encoder"``: dz = B v, with the encoder's Jacobian B at the decoded position of the
+        cell. docs/vectors.md compares the two.
     key
         The `key_added` of that run, or ``"umap"`` for a UMAP.
     key_added
@@ -90,6 +90,10 @@ def project_vectors(
         in it, 1 if it is perpendicular. 0 for a vector of length zero.
     ``adata.uns["velocity_{key}"]`` : dict
         ``params`` of the call.
+
+    Where scvelo's ``uns["velocity_params"]`` is, the map is added to its list of embeddings. Otherwise, the plots of
+    scvelo would replace the steps by those of its own projection. They do so after ``scv.tl.velocity_graph``, which
+    empties the list; call this function again then.
 
     Raises
     ------
@@ -127,7 +131,6 @@ def project_vectors(
     names = genes if genes is None or isinstance(genes, str) else checked_names(genes, "genes")
     read, notes = read_vectors(m, vectors, of=of, genes=names)
     encoder = m.autoencoder if side == "encoder" else None
-    x: Any = None if encoder is None else m.representation.matrix
     check_writable(adata, copy=copy)
     start = logg.info(f"projecting {read.name} onto the map in adata.obsm[{m.slot!r}]")
     for note in notes:
@@ -142,7 +145,7 @@ def project_vectors(
         for part in torch.arange(len(block)).split(BLOCK):
             rows, v = slice(first + int(part[0]), first + int(part[-1]) + 1), torch.from_numpy(block)[part]
             jet = model.jet(z[rows])
-            b = None if encoder is None else encoder.encoder_jacobian(dense(in_memory(x[rows])))
+            b = None if encoder is None else encoder.encoder_jacobian(jet.values)
             dz, off_surface[rows] = project(v, jet.first, model.ambient, jet.values, encoder=b, seen=seen)
             steps[rows], length[rows] = dz, lengths(dz, pullback(jet.first, model.ambient, jet.values))
     params = {"method": "projection", "key": m.key, "vectors": read.name, "of": read.of, "side": side}
@@ -155,13 +158,25 @@ def project_vectors(
         },
         [
             f"obsm[{slots.vectors!r}], steps on the map",
-            f"obs[{slots.length!r}], their lengths in {m.unit.name}",
+            f"obs[{slots.length!r}], their lengths in units of the representation",
             f"obs[{slots.off_surface!r}], the share of the squared length that leaves the surface",
             f"uns[{slots.vectors!r}], params",
         ],
     )
+    changes += _known_to_scvelo(adata, slots)
     done = f"{off_surface.mean():.0%} of the squared length leaves the surface, on average"
     return write(adata, changes, start=start, copy=copy, done=done)
+
+
+def _known_to_scvelo(adata: AnnData, slots: VectorSlots) -> Changes:
+    """Return the record of scvelo's vectors with this map among the embeddings; others, its plots compute anew."""
+    record = f"{slots.name}_params"
+    params = adata.uns.get(record)
+    if not isinstance(params, Mapping):
+        return Changes()
+    embeddings = [*map(str, params.get("embeddings", [])), slots.key]
+    changed = {**params, "embeddings": list(dict.fromkeys(embeddings))}
+    return Changes({("uns", record): changed}, [f"uns[{record!r}]['embeddings'], for the plots of scvelo"])
 
 
 def _name(vectors: Any, key_added: str | None) -> str:

@@ -84,6 +84,7 @@ EXAMPLES: dict[str, Callable[[AnnData], Any]] = {
     "root": lambda adata: cell_of(adata, 0),
     "source": lambda adata: cell_of(adata, 0),
     "target": lambda adata: cell_of(adata, -1),
+    "vectors": lambda adata: np.ones((adata.n_obs, adata.n_vars)),
 }
 
 
@@ -128,10 +129,12 @@ MAKERS = ("tl.geoae", "tl.distortion", "tl.evaluate")
 def made(adata: AnnData) -> AnnData:
     """Make maps on it as far as that can be done."""
     for maker in (*MAKERS, "tl.curvature", "tl.density"):
+    for maker in (*MAKERS, "tl.curvature", "tl.project_vectors"):
+        given = {"key_added": "velocity"} if maker == "tl.project_vectors" else {}
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             try:
-                call(maker, adata)
+                call(maker, adata, **given)
             except Exception:  # noqa: BLE001 -- the maker itself is judged elsewhere
                 continue
     return adata

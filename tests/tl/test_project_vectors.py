@@ -14,26 +14,12 @@ from hypothesis import strategies as st
 from scipy import sparse
 
 import scgeoae as sg
-from scgeoae._anndata.genes import genes_of
-from scgeoae._anndata.representation import choose_representation
 from scgeoae.geometry import Ambient
 from scgeoae.geometry.projection import lengths, project
 from scgeoae.nn import Autoencoder
 
 from ..for_each import for_each
-
-
-def plant(adata, model, z, use_rep, key="geoae"):
-    """Store a map whose decoder is known."""
-    representation = choose_representation(adata, use_rep=use_rep, n_pcs=None, layer=None)
-    model.genes = genes_of(adata, representation)
-    z = np.asarray(z, dtype=np.float32)
-    rows, columns = np.triu_indices(z.shape[1])
-    adata.obsm[f"X_{key}"] = z
-    adata.obsm[f"{key}_metric"] = model.metric(z).detach().numpy()[:, rows, columns]
-    params = {"use_rep": use_rep, "n_cells": adata.n_obs, "refine": True}
-    adata.uns[key] = {"params": params, "scores": {}, "model": model.to_arrays()}
-    return adata
+from ..planted import plant
 
 
 def bent(n_features=12, d=2, seed=0):
@@ -209,6 +195,11 @@ def test_layers_of_scvelo_are_recognized():
     assert "derivatives of adata.layers['Ms'], one unit of which is 1 of the normalized counts" in said
     np.testing.assert_allclose(adata.obsm["velocity_geoae"], derivative(adata), atol=1e-2)
     assert adata.uns["velocity_geoae"]["params"]["of"] == "Ms"
+    # for its plots, arrows of embeddings that are not listed are out of date
+    assert adata.uns["velocity_params"] == {"mode": "stochastic", "embeddings": ["geoae"]}
+    adata.uns["velocity_params"]["embeddings"] = np.array(["umap", "geoae"], dtype=object)
+    sg.tl.project_vectors(adata, "velocity")
+    assert adata.uns["velocity_params"]["embeddings"] == ["umap", "geoae"]
     # the genes that scvelo found fit, and the same said by name
     adata.var["velocity_genes"] = np.arange(30) % 2 == 0
     sg.tl.project_vectors(adata, "velocity")
@@ -278,19 +269,22 @@ def test_the_encoder_projects_where_it_is_the_pseudo_inverse():
     expected = adata.obsm["velocity_geoae"].copy()
     sg.tl.project_vectors(adata, "velocity", side="encoder")
     np.testing.assert_allclose(adata.obsm["velocity_geoae"], expected, atol=1e-5)
-    # and where it is not, its steps are those of its Jacobian
-    x = adata.obsm["X_pca"]
+    # and where it is not, its steps are those of its Jacobian on the surface
     model = bent(8)
     with torch.no_grad():
         for parameter in model.encoder.parameters():
             parameter.add_(0.2 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(0)))
-    plant(adata, model, model.encode(x).detach(), "X_pca")
-    adata.uns["geoae"]["params"]["use_rep"] = "X_pca"
+    z = adata.obsm["X_geoae"]
+    plant(adata, model, z, "X_pca")
     sg.tl.project_vectors(adata, "velocity", side="encoder")
     double, h = model.double(), 1e-5
-    v = adata.layers["velocity"] @ adata.varm["PCs"]
+    x, v = double.decode(z).detach().numpy(), adata.layers["velocity"] @ adata.varm["PCs"]
     expected = (double.encode(x + h * v) - double.encode(x - h * v)).detach().numpy() / (2 * h)
     np.testing.assert_allclose(adata.obsm["velocity_geoae"], expected, rtol=1e-4, atol=1e-4)
+    # the share that leaves the surface is the same
+    share = adata.obs["velocity_geoae_off_surface"].copy()
+    sg.tl.project_vectors(adata, "velocity")
+    np.testing.assert_array_equal(adata.obs["velocity_geoae_off_surface"], share)
 
 
 def state(adata):
