@@ -17,8 +17,11 @@ if TYPE_CHECKING:
 
     Blocks = Iterable[tuple[int, NDArray[Any]]]
 
-# Cells are counted up to the distance from the curve within which this share of either group lies.
-TUBE = 0.95
+# Cells are counted up to the median distance of a group from the curve plus so many times the median deviation from it:
+# of distances with a normal distribution, three standard deviations.
+N_DEVIATIONS = 4.5
+# This share of a group lies within its radius.
+WITHIN = 0.95
 # Cells among which a route is searched.
 N_ROUTE = 2000
 # Bins over which the highest and the lowest density are averaged.
@@ -113,12 +116,14 @@ def between(
     pairs = [_lines(z, decode, groups, half != k, rng) for k in (0, 1)]
     lines, most = np.array([pair[0] for pair in pairs]), np.array([pair[1] for pair in pairs])
     u_map, distance = _places([(0, z)], lines, len(z))
-    _keep_near(u_map, distance, groups, half)
+    _keep_near(u_map, [distance], groups, half)
     curves, curves_map = (_means(rows, u_map, half, most) for rows in (blocks(), [(0, z)]))
     u, distance = _places(blocks(), curves, len(z))
-    score = _keep_near(u, distance, groups, half)
+    # noise in many dimensions hides how far a cell is from the curve, and the decoder leaves it out
+    decoded = ((start, decode(z[start : start + len(block)])) for start, block in blocks())
+    score = _keep_near(u, [distance, _places(decoded, curves, len(z))[1]], groups, half)
     u_map, distance = _places([(0, z)], curves_map, len(z))
-    _keep_near(u_map, distance, groups, half)
+    _keep_near(u_map, [distance], groups, half)
     length, length_map = _lengths(curves), _lengths(curves_map)
     # each half of the cells is counted along the curve of the other half
     choice = score.argmin(1)
@@ -151,13 +156,13 @@ def _lines(
     own = [z[chooses & (groups == g)] for g in (0, 1)]
     centers = np.array([np.median(cells, axis=0) for cells in own])
     distances = [np.linalg.norm(cells - center, axis=1) for cells, center in zip(own, centers, strict=True)]
-    radius = max(np.quantile(distance, TUBE) for distance in distances)
+    radius = max(np.quantile(distance, WITHIN) for distance in distances)
     rows = np.flatnonzero(chooses)
     if len(rows) > N_ROUTE:
         rows = np.sort(rng.choice(rows, N_ROUTE, replace=False))
     start, end = (int(np.square(z[rows] - center).sum(1).argmin()) for center in centers)
     path = route(decode(z[rows]), start, end)
-    line, (through, most) = np.linspace(*centers, N_POINTS), smooth(z[rows][path], radius)
+    line, (through, most) = np.linspace(centers[0], centers[1], N_POINTS), smooth(z[rows][path], radius)
     return [line, through], [n_waves(float(np.linalg.norm(centers[1] - centers[0])), radius), most]
 
 
@@ -172,18 +177,25 @@ def _places(blocks: Blocks, curves: NDArray[Any], n: int) -> tuple[NDArray[np.fl
 
 
 def _keep_near(
-    u: NDArray[Any], distance: NDArray[Any], groups: NDArray[np.integer], half: NDArray[np.int64]
+    u: NDArray[Any], distances: list[NDArray[Any]], groups: NDArray[np.integer], half: NDArray[np.int64]
 ) -> NDArray[np.float64]:
-    """Set the places of cells to NaN that are farther from a curve than is usual for both groups.
+    """Set the places of cells to NaN that are farther from a curve, by any distance, than is usual for both groups.
 
     Return the scores of the valleys in the cells that chose the curves, (2, 2).
     """
     score = np.empty(u.shape[:2])
     for k, i in np.ndindex(u.shape[:2]):
-        widest = max(np.quantile(distance[k, i, (half != k) & (groups == g)], TUBE) for g in (0, 1))
-        u[k, i, distance[k, i] > widest] = np.nan
+        for distance in distances:
+            widest = max(_widest(distance[k, i, (half != k) & (groups == g)]) for g in (0, 1))
+            u[k, i, distance[k, i] > widest] = np.nan
         score[k, i] = scan(histogram(u[k, i, half != k])).score
     return score
+
+
+def _widest(distance: NDArray[Any]) -> float:
+    # a few cells with a wrong label do not matter
+    middle = np.median(distance)
+    return float(middle + N_DEVIATIONS * np.median(np.abs(distance - middle)))
 
 
 def _means(blocks: Blocks, u: NDArray[Any], half: NDArray[np.int64], most: NDArray[np.int64]) -> NDArray[np.float64]:
