@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
+from scipy.sparse import csr_matrix
 from scipy.stats import beta
 
-from .bridge import N_POINTS, MeanCurve, n_waves, project, route, smooth
+from .bridge import N_POINTS, n_waves, project, route, smooth
 from .valley import LEVEL, N_BINS, N_DRAWS, POWER, Power, Valley, histogram, power, scan, valley
 
 if TYPE_CHECKING:
@@ -17,9 +18,9 @@ if TYPE_CHECKING:
 
     Blocks = Iterable[tuple[int, NDArray[Any]]]
 
-# Cells are counted up to the median distance of a group from the curve plus so many times the median deviation from it:
-# of distances with a normal distribution, three standard deviations.
-N_DEVIATIONS = 4.5
+# Cells are counted up to the median distance of a group from the curve plus so many times the median deviation from it.
+# Wider tubes let in other types of cells beside the curve.
+N_DEVIATIONS = 2.5
 # This share of a group lies within its radius.
 WITHIN = 0.95
 # Cells among which a route is searched.
@@ -113,11 +114,9 @@ def between(
         (n,) 0 for cells of A, 1 for cells of B, and 2 for others.
     """
     half = halves(groups, rng)
-    pairs = [_lines(z, decode, groups, half != k, rng) for k in (0, 1)]
-    lines, most = np.array([pair[0] for pair in pairs]), np.array([pair[1] for pair in pairs])
-    u_map, distance = _places([(0, z)], lines, len(z))
-    _keep_near(u_map, [distance], groups, half)
-    curves, curves_map = (_means(rows, u_map, half, most) for rows in (blocks(), [(0, z)]))
+    pairs = [_weights(z, decode, groups, half != k, rng) for k in (0, 1)]
+    weights, waves = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
+    curves, curves_map = (_curves(rows, weights, waves) for rows in (blocks(), [(0, z)]))
     u, distance = _places(blocks(), curves, len(z))
     # noise in many dimensions hides how far a cell is from the curve, and the decoder leaves it out
     decoded = ((start, decode(z[start : start + len(block)])) for start, block in blocks())
@@ -131,7 +130,7 @@ def between(
     def bridge(u: NDArray[Any], length: NDArray[Any], choice: NDArray[Any]) -> Bridge:
         own = np.where(half == 0, u[0, choice[0]], u[1, choice[1]])
         counts = np.array([histogram(own[half == k]) for k in (0, 1)])
-        curve = np.mean([lines[k, choice[k]] for k in (0, 1)], axis=0)
+        curve = np.mean([curves_map[k, choice[k]] for k in (0, 1)], axis=0)
         scale = float(np.mean([length[k, choice[k]] for k in (0, 1)]))
         return Bridge(curve, scale, own, valley(counts.sum(0), rng), _depth(own, counts, groups, half, rng))
 
@@ -145,25 +144,43 @@ def between(
     )
 
 
-def _lines(
+def _weights(
     z: NDArray[Any],
     decode: Callable[[NDArray[Any]], NDArray[Any]],
     groups: NDArray[np.integer],
     chooses: NDArray[np.bool_],
     rng: np.random.Generator,
-) -> tuple[list[NDArray[np.float64]], list[int]]:
-    """Return each of the bridges on the map, (N_POINTS, d), and its number of waves, from the cells that choose."""
-    own = [z[chooses & (groups == g)] for g in (0, 1)]
-    centers = np.array([np.median(cells, axis=0) for cells in own])
-    distances = [np.linalg.norm(cells - center, axis=1) for cells, center in zip(own, centers, strict=True)]
-    radius = max(np.quantile(distance, WITHIN) for distance in distances)
+) -> tuple[csr_matrix, int]:
+    """Return the weights of the cells in each point of the bridge through them, (k, n), and its number of waves.
+
+    Its ends are means of the half of a group that is nearest to its center on the map, and the points between them
+    means of a cell on the route and its neighbors.
+    """
+    own = [np.flatnonzero(chooses & (groups == g)) for g in (0, 1)]
+    centers = [np.median(z[cells], axis=0) for cells in own]
+    far = [np.linalg.norm(z[cells] - center, axis=1) for cells, center in zip(own, centers, strict=True)]
+    ends = [cells[distance <= np.median(distance)] for cells, distance in zip(own, far, strict=True)]
     rows = np.flatnonzero(chooses)
     if len(rows) > N_ROUTE:
         rows = np.sort(rng.choice(rows, N_ROUTE, replace=False))
     start, end = (int(np.square(z[rows] - center).sum(1).argmin()) for center in centers)
-    path = route(decode(z[rows]), start, end)
-    line, (through, most) = np.linspace(centers[0], centers[1], N_POINTS), smooth(z[rows][path], radius)
-    return [line, through], [n_waves(float(np.linalg.norm(centers[1] - centers[0])), radius), most]
+    path, neighbors = route(decode(z[rows]), start, end)
+    members = [ends[0], *rows[np.column_stack([path, neighbors])], ends[1]]
+    sizes = np.array([len(cells) for cells in members])
+    entries = np.repeat(1 / sizes, sizes), np.concatenate(members), np.concatenate([[0], sizes.cumsum()])
+    weights = csr_matrix(entries, shape=(len(members), len(z)))
+    length = np.linalg.norm(np.diff(weights @ z, axis=0), axis=1).sum()
+    return weights, n_waves(length, max(np.quantile(distance, WITHIN) for distance in far))
+
+
+def _curves(blocks: Blocks, weights: list[csr_matrix], waves: list[int]) -> NDArray[np.float64]:
+    """Return both bridges of both halves, (2, 2, N_POINTS, D): the straight one, and the one through the cells."""
+    points: list[Any] = [0.0, 0.0]
+    for start, block in blocks:
+        for k in (0, 1):
+            points[k] = points[k] + weights[k][:, start : start + len(block)] @ block.astype(np.float64)
+    straight = [np.linspace(ends[0], ends[-1], N_POINTS) for ends in points]
+    return np.array([[line, smooth(p, j)] for line, p, j in zip(straight, points, waves, strict=True)])
 
 
 def _places(blocks: Blocks, curves: NDArray[Any], n: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -179,15 +196,15 @@ def _places(blocks: Blocks, curves: NDArray[Any], n: int) -> tuple[NDArray[np.fl
 def _keep_near(
     u: NDArray[Any], distances: list[NDArray[Any]], groups: NDArray[np.integer], half: NDArray[np.int64]
 ) -> NDArray[np.float64]:
-    """Set the places of cells to NaN that are farther from a curve, by any distance, than is usual for both groups.
+    """Set the places of cells to NaN that are farther from a curve, by any distance, than is usual there.
 
-    Return the scores of the valleys in the cells that chose the curves, (2, 2).
+    What is usual changes evenly from one group to the other. Return the scores of the valleys in the cells that chose the curves, (2, 2).
     """
     score = np.empty(u.shape[:2])
     for k, i in np.ndindex(u.shape[:2]):
         for distance in distances:
-            widest = max(_widest(distance[k, i, (half != k) & (groups == g)]) for g in (0, 1))
-            u[k, i, distance[k, i] > widest] = np.nan
+            at_a, at_b = (_widest(distance[k, i, (half != k) & (groups == g)]) for g in (0, 1))
+            u[k, i, distance[k, i] > at_a + (at_b - at_a) * np.clip(u[k, i], 0, 1)] = np.nan
         score[k, i] = scan(histogram(u[k, i, half != k])).score
     return score
 
@@ -196,16 +213,6 @@ def _widest(distance: NDArray[Any]) -> float:
     # a few cells with a wrong label do not matter
     middle = np.median(distance)
     return float(middle + N_DEVIATIONS * np.median(np.abs(distance - middle)))
-
-
-def _means(blocks: Blocks, u: NDArray[Any], half: NDArray[np.int64], most: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Return the mean points of the cells along the bridges, (2, 2, N_POINTS, D), from the cells that choose."""
-    fits = [[MeanCurve() for _ in range(u.shape[1])] for _ in range(u.shape[0])]
-    for start, block in blocks:
-        for k, i in np.ndindex(u.shape[:2]):
-            rows = slice(start, start + len(block))
-            fits[k][i].add(np.where(half[rows] != k, u[k, i, rows], np.nan), block)
-    return np.array([[fit.curve(n) for fit, n in zip(*pair, strict=True)] for pair in zip(fits, most, strict=True)])
 
 
 def _lengths(curves: NDArray[Any]) -> NDArray[np.float64]:
