@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 N_DEVIATIONS = 2.5
 # This share of a group lies within its radius.
 WITHIN = 0.95
+# At least so many cells, if a group has them, give its center.
+N_CENTER = 100
 # Cells among which a route is searched.
 N_ROUTE = 2000
 # Bins over which the highest and the lowest density are averaged.
@@ -153,13 +155,13 @@ def _weights(
 ) -> tuple[csr_matrix, int]:
     """Return the weights of the cells in each point of the bridge through them, (k, n), and its number of waves.
 
-    Its ends are means of the half of a group that is nearest to its center on the map, and the points between them
-    means of a cell on the route and its neighbors.
+    Its ends are means of those cells of a group that are nearest to its center on the map, half of the group or 100
+    cells, and the points between them means of a cell on the route and its neighbors.
     """
     own = [np.flatnonzero(chooses & (groups == g)) for g in (0, 1)]
     centers = [np.median(z[cells], axis=0) for cells in own]
     far = [np.linalg.norm(z[cells] - center, axis=1) for cells, center in zip(own, centers, strict=True)]
-    ends = [cells[distance <= np.median(distance)] for cells, distance in zip(own, far, strict=True)]
+    ends = [cells[np.argsort(d)[: max(len(cells) // 2, N_CENTER)]] for cells, d in zip(own, far, strict=True)]
     rows = np.flatnonzero(chooses)
     if len(rows) > N_ROUTE:
         rows = np.sort(rng.choice(rows, N_ROUTE, replace=False))
