@@ -99,7 +99,7 @@ def gap(
     >>> import scanpy as sc, scgeoae as sg
     >>> adata = sc.datasets.pbmc68k_reduced()
     >>> sg.tl.geoae(adata)
-    >>> found = sg.tl.gap(adata, "CD14+ Monocyte", "CD19+ B", groupby="bulk_labels")
+    >>> found = sg.tl.gap(adata, "CD14+ Monocyte", "Dendritic", groupby="bulk_labels")
     >>> cells, profile = sg.pl.gap(adata, found, show=False)
     """
     check_adata(adata)
@@ -163,8 +163,8 @@ def _draw_profile(ax: Axes, found: Between, colors: Sequence[Any]) -> None:
     ax.set_xlim(x[0] - width / 2, x[-1] + width / 2)
     ax.set_xlabel(f"distance along the way {WAYS[found.bridge]}\n({found.unit})")
     ax.set_ylabel(f"cells per {found.unit.replace('units', 'unit', 1)}")
-    chance = f"p = {found.p_value:.2g}" if found.p_value > 0.001 else "p ≤ 0.001"
-    ax.set_title(f"{found.verdict}: down to {found.depth:.0%}, {chance}", fontsize="medium")
+    depth = f"down to {found.depth:.0%}, " if found.depth < 1 else ""
+    ax.set_title(f"{found.verdict}: {depth}p = {found.p_value:.2g}", fontsize="medium")
     ax.spines[["top", "right"]].set_visible(False)
     ax.grid(visible=False)
     ax.legend(frameon=False, fontsize="x-small", loc="center left", bbox_to_anchor=(1, 0.5), handlelength=1)

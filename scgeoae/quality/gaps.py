@@ -200,7 +200,8 @@ def _keep_near(
 ) -> NDArray[np.float64]:
     """Set the places of cells to NaN that are farther from a curve, by any distance, than is usual there.
 
-    What is usual changes evenly from one group to the other. Return the scores of the valleys in the cells that chose the curves, (2, 2).
+    What is usual changes evenly from one group to the other. Return the scores of the valleys in the cells that chose
+    the curves, (2, 2).
     """
     score = np.empty(u.shape[:2])
     for k, i in np.ndindex(u.shape[:2]):

@@ -91,17 +91,22 @@ class Gap:
 
     def __str__(self) -> str:
         names = f"{self.source} and {self.target}"
-        chance = f"p = {self.p_value:.2g}" if self.p_value > 0.001 else "p ≤ 0.001"
+        chance = f"p = {self.p_value:.2g}"
         way = WAYS[self.bridge]
         if self.verdict in ("gap", "bridge"):
             low, high = self.depth_interval
             falls = (
                 f"Along {way}, the density of cells falls to {self.depth:.0%} ({low:.0%} to {high:.0%}) of that of the "
-                f"sparser group ({chance}). The emptiest stretch is {self.width:.2g} {self.unit} wide and has "
-                f"{_cells(self.n_between)}; the tails of the two groups would leave {self.n_expected}."
+                f"sparser group ({chance})."
+            )
+            if self.depth >= 1:
+                falls = f"Along {way}, the density of cells has a valley ({chance}), but no sparser than both groups."
+            falls += (
+                f" The emptiest stretch is {self.width:.2g} {self.unit} wide and has {_cells(self.n_between)}; the "
+                f"tails of the two groups would leave {self.n_expected}."
             )
             if self.verdict == "bridge":
-                return f"{names} are connected by a thin bridge: a continuum with a sparse part. {falls}"
+                return f"{names} are connected by a bridge: a continuum with a sparse part. {falls}"
             shown = "shows it." if self.on_map == "gap" else "hides it: it shows no gap there."
             return f"There is a gap between {names} in the data. {falls} The map {shown}"
         if self.verdict == "too few cells":
@@ -215,7 +220,7 @@ def gap(
     >>> import scanpy as sc, scgeoae as sg
     >>> adata = sc.datasets.pbmc68k_reduced()
     >>> sg.tl.geoae(adata)
-    >>> found = sg.tl.gap(adata, "CD14+ Monocyte", "CD19+ B", groupby="bulk_labels")
+    >>> found = sg.tl.gap(adata, "CD14+ Monocyte", "Dendritic", groupby="bulk_labels")
     >>> found.verdict
     'gap'
     """

@@ -6,7 +6,7 @@ from matplotlib.colors import to_rgba
 
 import scgeoae as sg
 
-PAIR = ("CD14+ Monocyte", "CD19+ B")
+PAIR = ("CD14+ Monocyte", "Dendritic")
 
 
 @pytest.fixture(scope="module")
