@@ -17,14 +17,11 @@ from pathlib import Path
 import anndata
 import numpy as np
 import pandas as pd
-import scanpy as sc
-from reference_data import read
 from sklearn.cluster import KMeans
 from sklearn.decomposition import PCA
 
 import scgeoae as sg
 from scgeoae.quality.gaps import between, judge
-from scgeoae.quality.valley import N_BINS, histogram, scan, valley
 
 RESULTS = Path(__file__).parent / "results"
 MAPS = Path(__file__).parent / "maps" / "gap"

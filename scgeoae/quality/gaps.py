@@ -30,6 +30,9 @@ N_ROUTE = 2000
 # Bins over which the highest and the lowest density are averaged.
 N_WINDOW = N_BINS // 6
 BRIDGES = ("straight", "cells")
+# The bridge through the cells is filled if the mean score of the valleys of both halves is below this number, which
+# hardly any density without a valley exceeds.
+UNFILLED = 3.0
 # A valley lower than this share of the density of the sparser group can be a gap. Two Gaussians of equal size have one
 # from 3 standard deviations apart.
 EMPTY = 2 / 3
@@ -77,13 +80,16 @@ class Gap(NamedTuple):
     bridges: dict[str, Bridge]
     """By name: straight on the map, and through the cells."""
     fullest: str
-    """The bridge that is filled more."""
-    chosen: Bridge
-    """The bridge that each half of the cells has found filled more, counted in the other half."""
+    """The straight one, unless the other one is filled and it is not."""
     power: Power
     """Which valleys would have been found there."""
     on_map: Bridge
     """The same cells by their places on the map."""
+
+    @property
+    def chosen(self) -> Bridge:
+        """The fullest bridge."""
+        return self.bridges[self.fullest]
 
 
 def halves(groups: NDArray[np.integer], rng: np.random.Generator) -> NDArray[np.int64]:
@@ -126,24 +132,21 @@ def between(
     u_map, distance = _places([(0, z)], curves_map, len(z))
     _keep_near(u_map, [distance], groups, half)
     length, length_map = _lengths(curves), _lengths(curves_map)
-    # each half of the cells is counted along the curve of the other half
-    choice = score.argmin(1)
+    straight, through = score.mean(0)
+    chosen = int(through < min(straight, UNFILLED))
 
-    def bridge(u: NDArray[Any], length: NDArray[Any], choice: NDArray[Any]) -> Bridge:
-        own = np.where(half == 0, u[0, choice[0]], u[1, choice[1]])
+    def bridge(u: NDArray[Any], length: NDArray[Any], i: int) -> Bridge:
+        # each half of the cells is counted along the curve of the other half
+        own = np.where(half == 0, u[0, i], u[1, i])
         counts = np.array([histogram(own[half == k]) for k in (0, 1)])
-        curve = np.mean([curves_map[k, choice[k]] for k in (0, 1)], axis=0)
-        scale = float(np.mean([length[k, choice[k]] for k in (0, 1)]))
-        return Bridge(curve, scale, own, valley(counts.sum(0), rng), _depth(own, counts, groups, half, rng))
+        found = valley(counts.sum(0), rng)
+        return Bridge(
+            curves_map[:, i].mean(0), float(length[:, i].mean()), own, found, _depth(own, counts, groups, half, rng)
+        )
 
-    chosen = bridge(u, length, choice)
-    return Gap(
-        {name: bridge(u, length, np.array([i, i])) for i, name in enumerate(BRIDGES)},
-        BRIDGES[score.sum(0).argmin()],
-        chosen,
-        power(chosen.valley, rng),
-        bridge(u_map, length_map, choice),
-    )
+    bridges = {name: bridge(u, length, i) for i, name in enumerate(BRIDGES)}
+    fullest = BRIDGES[chosen]
+    return Gap(bridges, fullest, power(bridges[fullest].valley, rng), bridge(u_map, length_map, chosen))
 
 
 def _weights(
