@@ -17,12 +17,11 @@ from pathlib import Path
 import anndata
 import numpy as np
 import pandas as pd
-import scanpy as sc
-from reference_data import read
 from sklearn.cluster import KMeans
+from sklearn.decomposition import PCA
 
 import scgeoae as sg
-from scgeoae.quality.valley import N_BINS, histogram, scan, valley
+from scgeoae.quality.gaps import between, judge
 
 RESULTS = Path(__file__).parent / "results"
 MAPS = Path(__file__).parent / "maps" / "gap"
@@ -112,6 +111,27 @@ def simulated() -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def plane(kinds: list[str], sizes: list[int], seeds: range, path: Path) -> None:
+    """Ask about the same populations with the plane of the first two principal components as the map."""
+    for n in sizes:
+        for kind in kinds:
+            rows = []
+            for seed in seeds:
+                adata = simulate(kind, n, seed)
+                x = adata.X.astype(np.float64)
+                pca = PCA(2, svd_solver="covariance_eigh").fit(x)
+                label = (adata.obs["group"] == "B").to_numpy().astype(int)
+                rng = np.random.default_rng(seed)
+                found = between(lambda x=x: [(0, x)], pca.transform(x), pca.inverse_transform, label, rng)
+                p_values = {f"p_{name}": bridge.valley.p_value for name, bridge in found.bridges.items()}
+                rows.append(
+                    {"kind": kind, "cells": n, "seed": seed, "verdict": judge(found)}
+                    | {"p_value": found.chosen.valley.p_value, "depth": found.chosen.depth.depth}
+                    | {"p_on_map": found.on_map.valley.p_value, "length": found.chosen.length, **p_values}
+                )
+            pd.DataFrame(rows).to_csv(path, mode="a", header=not path.exists(), index=False, float_format="%.4g")
+
+
 def summary(runs: pd.DataFrame) -> pd.DataFrame:
     """Return the share of p-values of 5% or less, with its Monte-Carlo error, and that of each verdict."""
     rows = []
@@ -131,7 +151,7 @@ def summary(runs: pd.DataFrame) -> pd.DataFrame:
 if __name__ == "__main__":
     warnings.simplefilter("ignore")
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", choices=["one_dimension", "maps", "simulated", "real", "costs"])
+    parser.add_argument("what", choices=["one_dimension", "plane", "maps", "simulated", "real", "costs"])
     parser.add_argument("--kinds", nargs="+", type=int, default=list(range(len(KINDS))), help="numbers of populations")
     parser.add_argument("--sizes", nargs="+", type=int, default=[200, 1000, 5000])
     parser.add_argument(
@@ -142,6 +162,8 @@ if __name__ == "__main__":
     args = parser.parse_args()
     if args.what == "maps":
         make_maps([list(KINDS)[k] for k in args.kinds], args.sizes, range(*args.seeds), args.seconds)
+    elif args.what == "plane":
+        plane([list(KINDS)[k] for k in args.kinds], args.sizes, range(*args.seeds), RESULTS / "gap_plane.csv")
     elif args.what == "simulated":
         runs = simulated()
         print(summary(runs).to_markdown(index=False))

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 MANY = 5_000
 OTHERS = "lightgray"
 LINES = {"straight": ":", "cells": "-"}
-WAYS = {"straight": "straight on the map", "cells": "through the cells"}
+WAYS = {"straight": "the straight bridge", "cells": "the bridge through the cells"}
 
 
 def gap(
@@ -99,7 +99,7 @@ def gap(
     >>> import scanpy as sc, scgeoae as sg
     >>> adata = sc.datasets.pbmc68k_reduced()
     >>> sg.tl.geoae(adata)
-    >>> found = sg.tl.gap(adata, "CD14+ Monocyte", "CD19+ B", groupby="bulk_labels")
+    >>> found = sg.tl.gap(adata, "CD14+ Monocyte", "Dendritic", groupby="bulk_labels")
     >>> cells, profile = sg.pl.gap(adata, found, show=False)
     """
     check_adata(adata)
@@ -116,7 +116,7 @@ def gap(
     is_image = len(m.positions) > MANY
     for cells, color in zip(sides, colors, strict=True):
         x, y = m.positions[cells].T
-        left.scatter(x, y, s=drawn.get_sizes(), color=[color], linewidths=0, rasterized=is_image)
+        left.scatter(x, y, s=drawn.get_sizes(), marker=".", color=[color], linewidths=0, rasterized=is_image)
     _draw_curves(left, found)
     _draw_profile(right, found, colors)
     name = f"gap_{m.key}"
@@ -155,16 +155,17 @@ def _draw_profile(ax: Axes, found: Between, colors: Sequence[Any]) -> None:
     inner = table.dropna()
     edges = np.concatenate([[0], inner.index + width / 2])
     low, high = (np.append(inner[side], inner[side].iloc[-1]) for side in ("low", "high"))
-    ax.fill_between(edges, low, high, step="post", color=ink, alpha=0.15, linewidth=0, label="a continuum: 95%")
+    style = {"facecolor": "none", "edgecolor": ink, "linestyle": "--", "linewidth": 0.8}
+    ax.fill_between(edges, low, high, step="post", label="a continuum: 95%", **style)
     ax.plot(inner.index, inner["expected"], color=ink, linewidth=1)
     ax.axvspan(*found.stretch, color=ink, alpha=0.08, linewidth=0, zorder=0)
     for end in (0, found.length):
         ax.axvline(end, color=ink, linestyle=":", linewidth=0.8)
     ax.set_xlim(x[0] - width / 2, x[-1] + width / 2)
-    ax.set_xlabel(f"distance along the way {WAYS[found.bridge]}\n({found.unit})")
+    ax.set_xlabel(f"distance along {WAYS[found.bridge]}\n({found.unit})")
     ax.set_ylabel(f"cells per {found.unit.replace('units', 'unit', 1)}")
-    chance = f"p = {found.p_value:.2g}" if found.p_value > 0.001 else "p ≤ 0.001"
-    ax.set_title(f"{found.verdict}: down to {found.depth:.0%}, {chance}", fontsize="medium")
+    depth = f"down to {found.depth:.0%}, " if found.depth < 1 else ""
+    ax.set_title(f"{found.verdict}: {depth}p = {found.p_value:.2g}", fontsize="medium")
     ax.spines[["top", "right"]].set_visible(False)
     ax.grid(visible=False)
     ax.legend(frameon=False, fontsize="x-small", loc="center left", bbox_to_anchor=(1, 0.5), handlelength=1)

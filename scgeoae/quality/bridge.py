@@ -18,8 +18,6 @@ N_POINTS = 64
 # Half waves by which a curve may bend away from the straight line.
 N_WAVES = 4
 N_NEIGHBORS = 15
-# Cells this far beyond the ends of a line, relative to its length, still tell where it runs.
-BEYOND = 0.25
 # Lengths of edges are raised to this power, so that a route makes many short steps rather than one long one.
 POWER = 3.0
 
@@ -33,11 +31,11 @@ def n_waves(length: float, radius: float) -> int:
     return int(min(N_WAVES, length / max(radius, np.finfo(float).tiny)))
 
 
-def smooth(points: NDArray[Any], radius: float) -> tuple[NDArray[np.float64], int]:
-    r"""Return a polyline, (k, D), as a smooth curve of `N_POINTS` points with the same ends, and its number of waves.
+def smooth(points: NDArray[Any], waves: int) -> NDArray[np.float64]:
+    r"""Return a polyline, (k, D), as a smooth curve of `N_POINTS` points with the same ends.
 
-    With the share s of its length, the curve is :math:`c(s) = (1 - s)\,a + s\,b + \sum_j w_j \sin j \pi s`, fitted by
-    least squares, with as many waves as `n_waves` allows.
+    With the share s of its length, the curve is :math:`c(s) = (1 - s)\,a + s\,b + \sum_{j \le J} w_j \sin j \pi s`,
+    fitted by least squares with J `waves`.
     """
     points = points.astype(np.float64)
     steps = np.linalg.norm(np.diff(points, axis=0), axis=1)
@@ -48,49 +46,8 @@ def smooth(points: NDArray[Any], radius: float) -> tuple[NDArray[np.float64], in
     within = (s - share[at]) / np.maximum(share[at + 1] - share[at], np.finfo(float).tiny)
     even = points[at] + within[:, None] * (points[at + 1] - points[at])
     chord = points[0] + s[:, None] * (points[-1] - points[0])
-    most = n_waves(steps.sum(), radius)
-    waves = np.sin(np.pi * s[:, None] * np.arange(1, most + 1))
-    return chord + waves @ np.linalg.lstsq(waves, even - chord)[0], most
-
-
-class MeanCurve:
-    r"""The mean of cells along a line, a curve with as few waves as they need.
-
-    With the place u of each cell along the line, it is :math:`c(u) = a + u\,b + \sum_{j \le J} w_j \sin j \pi u`,
-    fitted by least squares; where u < 0 or u > 1, the sines go on along their tangents. The number J of waves minimizes
-    the residual sum of squares plus :math:`J \hat\sigma^2 \log n`, where the residual variance :math:`\hat\sigma^2`
-    is summed over all D dimensions, since noise alone lowers the sum by :math:`\hat\sigma^2` with each wave. The
-    decoder's own curve would follow the noise of single cells.
-    """
-
-    def __init__(self) -> None:
-        self.gram: Any = 0.0
-        self.products: Any = 0.0
-        self.squares = 0.0
-
-    def add(self, u: NDArray[Any], x: NDArray[Any]) -> None:
-        """Add m cells at places u, (m,), and their points, (m, D). Cells far beyond the ends do not count."""
-        near = (u > -BEYOND) & (u < 1 + BEYOND)
-        terms, x = _terms(u[near]), x[near].astype(np.float64)
-        self.gram = self.gram + terms.T @ terms
-        self.products = self.products + terms.T @ x
-        self.squares += np.square(x).sum()
-
-    def curve(self, most: int) -> NDArray[np.float64]:
-        """Return the curve between the ends, (N_POINTS, D), with at most so many waves."""
-        n = self.gram[0, 0]
-        weights = [np.linalg.lstsq(self.gram[:j, :j], self.products[:j])[0] for j in range(2, most + 3)]
-        rest = np.array([self.squares - (w * self.products[: len(w)]).sum() for w in weights])
-        best = int(np.argmin(rest + np.arange(len(rest)) * rest[-1] / n * np.log(n)))
-        return _terms(np.linspace(0, 1, N_POINTS))[:, : best + 2] @ weights[best]
-
-
-def _terms(u: NDArray[Any]) -> NDArray[np.float64]:
-    """Return 1, u and the sines, (m, 2 + N_WAVES)."""
-    waves = np.pi * np.arange(1, N_WAVES + 1)
-    inside = np.clip(u, 0, 1)[:, None]
-    sines = np.sin(waves * inside) + waves * np.cos(waves * inside) * (u[:, None] - inside)
-    return np.concatenate([np.ones((len(u), 1)), u[:, None], sines], axis=1)
+    sines = np.sin(np.pi * s[:, None] * np.arange(1, waves + 1))
+    return chord + sines @ np.linalg.lstsq(sines, even - chord)[0]
 
 
 def project(x: NDArray[Any], curve: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -123,8 +80,8 @@ def project(x: NDArray[Any], curve: NDArray[Any]) -> tuple[NDArray[np.float64], 
     return t / before[-1], np.sqrt(np.maximum(distance[rows, best], 0))
 
 
-def route(points: NDArray[Any], start: int, end: int) -> NDArray[np.intp]:
-    r"""Return the cells along which one gets from one cell to another by short steps.
+def route(points: NDArray[Any], start: int, end: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    r"""Return the cells along which one gets from one to another by short steps, (k,), and their neighbors, (k, 15).
 
     It minimizes :math:`\sum \ell^3` over the steps of length ℓ in the graph of nearest neighbors, as the distances of
     Fermat do that follow the density (Groisman, Jonckheere & Sapienza 2022). Separate parts of the graph are joined
@@ -152,4 +109,5 @@ def route(points: NDArray[Any], start: int, end: int) -> NDArray[np.intp]:
     cells = [end]
     while cells[-1] != start:
         cells.append(before[cells[-1]])
-    return np.array(cells[::-1], dtype=np.intp)
+    path = np.array(cells[::-1], dtype=np.intp)
+    return path, neighbors[path]

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
+from scipy.sparse import csr_matrix
 from scipy.stats import beta
 
-from .bridge import N_POINTS, MeanCurve, n_waves, project, route, smooth
+from .bridge import N_POINTS, n_waves, project, route, smooth
 from .valley import LEVEL, N_BINS, N_DRAWS, POWER, Power, Valley, histogram, power, scan, valley
 
 if TYPE_CHECKING:
@@ -17,13 +18,21 @@ if TYPE_CHECKING:
 
     Blocks = Iterable[tuple[int, NDArray[Any]]]
 
-# Cells are counted up to the distance from the curve within which this share of either group lies.
-TUBE = 0.95
+# Cells are counted up to the median distance of a group from the curve plus so many times the median deviation from it.
+# Wider tubes let in other types of cells beside the curve.
+N_DEVIATIONS = 2.5
+# This share of a group lies within its radius.
+WITHIN = 0.95
+# At least so many cells, if a group has them, give its center.
+N_CENTER = 100
 # Cells among which a route is searched.
 N_ROUTE = 2000
 # Bins over which the highest and the lowest density are averaged.
 N_WINDOW = N_BINS // 6
 BRIDGES = ("straight", "cells")
+# The bridge through the cells is filled if the mean score of the valleys of both halves is below this number, which
+# hardly any density without a valley exceeds.
+UNFILLED = 3.0
 # A valley lower than this share of the density of the sparser group can be a gap. Two Gaussians of equal size have one
 # from 3 standard deviations apart.
 EMPTY = 2 / 3
@@ -71,13 +80,16 @@ class Gap(NamedTuple):
     bridges: dict[str, Bridge]
     """By name: straight on the map, and through the cells."""
     fullest: str
-    """The bridge that is filled more."""
-    chosen: Bridge
-    """The bridge that each half of the cells has found filled more, counted in the other half."""
+    """The straight one, unless the other one is filled and it is not."""
     power: Power
     """Which valleys would have been found there."""
     on_map: Bridge
     """The same cells by their places on the map."""
+
+    @property
+    def chosen(self) -> Bridge:
+        """The fullest bridge."""
+        return self.bridges[self.fullest]
 
 
 def halves(groups: NDArray[np.integer], rng: np.random.Generator) -> NDArray[np.int64]:
@@ -110,55 +122,70 @@ def between(
         (n,) 0 for cells of A, 1 for cells of B, and 2 for others.
     """
     half = halves(groups, rng)
-    pairs = [_lines(z, decode, groups, half != k, rng) for k in (0, 1)]
-    lines, most = np.array([pair[0] for pair in pairs]), np.array([pair[1] for pair in pairs])
-    u_map, distance = _places([(0, z)], lines, len(z))
-    _keep_near(u_map, distance, groups, half)
-    curves, curves_map = (_means(rows, u_map, half, most) for rows in (blocks(), [(0, z)]))
+    pairs = [_weights(z, decode, groups, half != k, rng) for k in (0, 1)]
+    weights, waves = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
+    curves, curves_map = (_curves(rows, weights, waves) for rows in (blocks(), [(0, z)]))
     u, distance = _places(blocks(), curves, len(z))
-    score = _keep_near(u, distance, groups, half)
+    # noise in many dimensions hides how far a cell is from the curve, and the decoder leaves it out
+    decoded = ((start, decode(z[start : start + len(block)])) for start, block in blocks())
+    score = _keep_near(u, [distance, _places(decoded, curves, len(z))[1]], groups, half)
     u_map, distance = _places([(0, z)], curves_map, len(z))
-    _keep_near(u_map, distance, groups, half)
+    _keep_near(u_map, [distance], groups, half)
     length, length_map = _lengths(curves), _lengths(curves_map)
-    # each half of the cells is counted along the curve of the other half
-    choice = score.argmin(1)
+    straight, through = score.mean(0)
+    chosen = int(through < min(straight, UNFILLED))
 
-    def bridge(u: NDArray[Any], length: NDArray[Any], choice: NDArray[Any]) -> Bridge:
-        own = np.where(half == 0, u[0, choice[0]], u[1, choice[1]])
+    def bridge(u: NDArray[Any], length: NDArray[Any], i: int) -> Bridge:
+        # each half of the cells is counted along the curve of the other half
+        own = np.where(half == 0, u[0, i], u[1, i])
         counts = np.array([histogram(own[half == k]) for k in (0, 1)])
-        curve = np.mean([lines[k, choice[k]] for k in (0, 1)], axis=0)
-        scale = float(np.mean([length[k, choice[k]] for k in (0, 1)]))
-        return Bridge(curve, scale, own, valley(counts.sum(0), rng), _depth(own, counts, groups, half, rng))
+        found = valley(counts.sum(0), rng)
+        return Bridge(
+            curves_map[:, i].mean(0), float(length[:, i].mean()), own, found, _depth(own, counts, groups, half, rng)
+        )
 
-    chosen = bridge(u, length, choice)
-    return Gap(
-        {name: bridge(u, length, np.array([i, i])) for i, name in enumerate(BRIDGES)},
-        BRIDGES[score.sum(0).argmin()],
-        chosen,
-        power(chosen.valley, rng),
-        bridge(u_map, length_map, choice),
-    )
+    bridges = {name: bridge(u, length, i) for i, name in enumerate(BRIDGES)}
+    fullest = BRIDGES[chosen]
+    return Gap(bridges, fullest, power(bridges[fullest].valley, rng), bridge(u_map, length_map, chosen))
 
 
-def _lines(
+def _weights(
     z: NDArray[Any],
     decode: Callable[[NDArray[Any]], NDArray[Any]],
     groups: NDArray[np.integer],
     chooses: NDArray[np.bool_],
     rng: np.random.Generator,
-) -> tuple[list[NDArray[np.float64]], list[int]]:
-    """Return each of the bridges on the map, (N_POINTS, d), and its number of waves, from the cells that choose."""
-    own = [z[chooses & (groups == g)] for g in (0, 1)]
-    centers = np.array([np.median(cells, axis=0) for cells in own])
-    distances = [np.linalg.norm(cells - center, axis=1) for cells, center in zip(own, centers, strict=True)]
-    radius = max(np.quantile(distance, TUBE) for distance in distances)
+) -> tuple[csr_matrix, int]:
+    """Return the weights of the cells in each point of the bridge through them, (k, n), and its number of waves.
+
+    Its ends are means of those cells of a group that are nearest to its center on the map, half of the group or 100
+    cells, and the points between them means of a cell on the route and its neighbors.
+    """
+    own = [np.flatnonzero(chooses & (groups == g)) for g in (0, 1)]
+    centers = [np.median(z[cells], axis=0) for cells in own]
+    far = [np.linalg.norm(z[cells] - center, axis=1) for cells, center in zip(own, centers, strict=True)]
+    ends = [cells[np.argsort(d)[: max(len(cells) // 2, N_CENTER)]] for cells, d in zip(own, far, strict=True)]
     rows = np.flatnonzero(chooses)
     if len(rows) > N_ROUTE:
         rows = np.sort(rng.choice(rows, N_ROUTE, replace=False))
     start, end = (int(np.square(z[rows] - center).sum(1).argmin()) for center in centers)
-    path = route(decode(z[rows]), start, end)
-    line, (through, most) = np.linspace(*centers, N_POINTS), smooth(z[rows][path], radius)
-    return [line, through], [n_waves(float(np.linalg.norm(centers[1] - centers[0])), radius), most]
+    path, neighbors = route(decode(z[rows]), start, end)
+    members = [ends[0], *rows[np.column_stack([path, neighbors])], ends[1]]
+    sizes = np.array([len(cells) for cells in members])
+    entries = np.repeat(1 / sizes, sizes), np.concatenate(members), np.concatenate([[0], sizes.cumsum()])
+    weights = csr_matrix(entries, shape=(len(members), len(z)))
+    length = np.linalg.norm(np.diff(weights @ z, axis=0), axis=1).sum()
+    return weights, n_waves(length, max(np.quantile(distance, WITHIN) for distance in far))
+
+
+def _curves(blocks: Blocks, weights: list[csr_matrix], waves: list[int]) -> NDArray[np.float64]:
+    """Return both bridges of both halves, (2, 2, N_POINTS, D): the straight one, and the one through the cells."""
+    points: list[Any] = [0.0, 0.0]
+    for start, block in blocks:
+        for k in (0, 1):
+            points[k] = points[k] + weights[k][:, start : start + len(block)] @ block.astype(np.float64)
+    straight = [np.linspace(ends[0], ends[-1], N_POINTS) for ends in points]
+    return np.array([[line, smooth(p, j)] for line, p, j in zip(straight, points, waves, strict=True)])
 
 
 def _places(blocks: Blocks, curves: NDArray[Any], n: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -172,28 +199,26 @@ def _places(blocks: Blocks, curves: NDArray[Any], n: int) -> tuple[NDArray[np.fl
 
 
 def _keep_near(
-    u: NDArray[Any], distance: NDArray[Any], groups: NDArray[np.integer], half: NDArray[np.int64]
+    u: NDArray[Any], distances: list[NDArray[Any]], groups: NDArray[np.integer], half: NDArray[np.int64]
 ) -> NDArray[np.float64]:
-    """Set the places of cells to NaN that are farther from a curve than is usual for both groups.
+    """Set the places of cells to NaN that are farther from a curve, by any distance, than is usual there.
 
-    Return the scores of the valleys in the cells that chose the curves, (2, 2).
+    What is usual changes evenly from one group to the other. Return the scores of the valleys in the cells that chose
+    the curves, (2, 2).
     """
     score = np.empty(u.shape[:2])
     for k, i in np.ndindex(u.shape[:2]):
-        widest = max(np.quantile(distance[k, i, (half != k) & (groups == g)], TUBE) for g in (0, 1))
-        u[k, i, distance[k, i] > widest] = np.nan
+        for distance in distances:
+            at_a, at_b = (_widest(distance[k, i, (half != k) & (groups == g)]) for g in (0, 1))
+            u[k, i, distance[k, i] > at_a + (at_b - at_a) * np.clip(u[k, i], 0, 1)] = np.nan
         score[k, i] = scan(histogram(u[k, i, half != k])).score
     return score
 
 
-def _means(blocks: Blocks, u: NDArray[Any], half: NDArray[np.int64], most: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Return the mean points of the cells along the bridges, (2, 2, N_POINTS, D), from the cells that choose."""
-    fits = [[MeanCurve() for _ in range(u.shape[1])] for _ in range(u.shape[0])]
-    for start, block in blocks:
-        for k, i in np.ndindex(u.shape[:2]):
-            rows = slice(start, start + len(block))
-            fits[k][i].add(np.where(half[rows] != k, u[k, i, rows], np.nan), block)
-    return np.array([[fit.curve(n) for fit, n in zip(*pair, strict=True)] for pair in zip(fits, most, strict=True)])
+def _widest(distance: NDArray[Any]) -> float:
+    # a few cells with a wrong label do not matter
+    middle = np.median(distance)
+    return float(middle + N_DEVIATIONS * np.median(np.abs(distance - middle)))
 
 
 def _lengths(curves: NDArray[Any]) -> NDArray[np.float64]:

@@ -30,7 +30,7 @@ MIN_CELLS = 10
 # Two bins of the test make one of the profile, which starts one distance between the centers before the first, and ends
 # one beyond the second.
 BINS = N_BINS // 2
-WAYS = {"straight": "the straight line on the map", "cells": "the way through the cells"}
+WAYS = {"straight": "the straight line", "cells": "the way through the cells"}
 
 
 @dataclass(frozen=True, repr=False)
@@ -73,7 +73,7 @@ class Gap:
     torn_edges: int | None
     """Torn neighbors across the emptiest stretch on the map, if `scgeoae.tl.distortion` has stored them."""
     bridge: str
-    """``"straight"`` or ``"cells"``: which of the bridges is filled more. The numbers above are about it."""
+    """``"straight"`` or ``"cells"``: the bridge that the numbers above are about."""
     bridges: pd.DataFrame = field(compare=False)
     """p-value, depth, and length of each bridge."""
     curves: dict[str, NDArray[np.float64]] = field(compare=False)
@@ -91,17 +91,22 @@ class Gap:
 
     def __str__(self) -> str:
         names = f"{self.source} and {self.target}"
-        chance = f"p = {self.p_value:.2g}" if self.p_value > 0.001 else "p ≤ 0.001"
+        chance = f"p = {self.p_value:.2g}"
         way = WAYS[self.bridge]
         if self.verdict in ("gap", "bridge"):
             low, high = self.depth_interval
             falls = (
                 f"Along {way}, the density of cells falls to {self.depth:.0%} ({low:.0%} to {high:.0%}) of that of the "
-                f"sparser group ({chance}). The emptiest stretch is {self.width:.2g} {self.unit} wide and has "
-                f"{_cells(self.n_between)}; the tails of the two groups would leave {self.n_expected}."
+                f"sparser group ({chance})."
+            )
+            if self.depth >= 1:
+                falls = f"Along {way}, the density of cells has a valley ({chance}), but no sparser than both groups."
+            falls += (
+                f" The emptiest stretch is {self.width:.2g} {self.unit} wide and has {_cells(self.n_between)}; the "
+                f"tails of the two groups would leave {self.n_expected}."
             )
             if self.verdict == "bridge":
-                return f"{names} are connected by a thin bridge: a continuum with a sparse part. {falls}"
+                return f"{names} are connected by a bridge: a continuum with a sparse part. {falls}"
             shown = "shows it." if self.on_map == "gap" else "hides it: it shows no gap there."
             return f"There is a gap between {names} in the data. {falls} The map {shown}"
         if self.verdict == "too few cells":
@@ -142,10 +147,11 @@ def gap(
 
     1. There are two ways, called bridges: the straight line on the map, and one through the cells, along neighbors of
        decoded cells. The groups can be at the ends of a bow, which is filled although the straight line is not. The
-       half of the cells that chooses also decides which bridge is filled more.
-    2. In the representation, a bridge is the mean of the cells that lie along it on the map, a smooth curve
-       :math:`c(u) = a + u\,b + \sum_j w_j \sin j \pi u` with at most four waves. All cells are counted, whatever their
-       group, that are not farther from it than is usual for the two groups (their 95% quantile).
+       verdict is about the straight one, unless the one through the cells is filled more and has no clear valley.
+    2. In the representation, the straight bridge joins the means of the two groups. The other one is a smooth curve
+       through means of neighbors, :math:`c(s) = (1 - s)\,a + s\,b + \sum_j w_j \sin j \pi s`, with at most four waves
+       and no more than its length is longer than the groups are wide. All cells are counted, whatever their group,
+       that are as near to it, themselves and as the decoder sees them, as is usual for the two groups.
     3. The test finds the stretch that is emptier than all that is to its left and than all that is to its right. The
        p-value is the share of samples from the nearest density without a valley in which a stretch stands out as much.
     4. If there is a valley, its cells are compared with those equally far from the centers on the outer sides of the
@@ -187,7 +193,7 @@ def gap(
     - ``power``, ``detectable`` : chance of finding an empty middle third, and the highest density there, relative to a
       continuum, that is found with a chance of 80%
     - ``on_map``, ``p_on_map``, ``depth_on_map``, ``torn_edges`` : what the map shows along the same bridge
-    - ``bridge``, ``bridges``, ``curves`` : which bridge is filled more, the test along each, and their (64, d) points
+    - ``bridge``, ``bridges``, ``curves`` : the bridge of the verdict, the test along each, and their (64, d) points
       on the map
     - ``profile`` : data frame of cells per unit of length along the bridge
     - ``source``, ``target``, ``groups``, ``groupby``, ``key``, ``unit`` : what was asked
@@ -215,7 +221,7 @@ def gap(
     >>> import scanpy as sc, scgeoae as sg
     >>> adata = sc.datasets.pbmc68k_reduced()
     >>> sg.tl.geoae(adata)
-    >>> found = sg.tl.gap(adata, "CD14+ Monocyte", "CD19+ B", groupby="bulk_labels")
+    >>> found = sg.tl.gap(adata, "CD14+ Monocyte", "Dendritic", groupby="bulk_labels")
     >>> found.verdict
     'gap'
     """

@@ -75,6 +75,9 @@ QUICK |= {"color": "group"}
 EXAMPLES: dict[str, Callable[[AnnData], Any]] = {
     "adata": lambda _: good(),
     "adata_new": lambda _: placed(good()),
+    "tl.gap.source": lambda _: "a",
+    "tl.gap.target": lambda _: "c",
+    "found": lambda _: found(),
     "coordinates": lambda _: [[0.0, 0.0], [1.0, 0.5]],
     "genes": lambda adata: list(getattr(adata, "var_names", [])[:1]),
     "group": lambda _: "a",
@@ -115,10 +118,11 @@ def call(name: str, adata: AnnData, role: str = "adata", **changed: Any) -> Any:
         elif parameter.name == "root" or (
             parameter.default is parameter.empty and parameter.kind != parameter.VAR_KEYWORD
         ):
+            own = f"{name}.{parameter.name}"
             if parameter.name not in EXAMPLES:
                 msg = f"Say in EXAMPLES of {__file__} what `{parameter.name}` of {name} is in the battery."
                 raise NotImplementedError(msg)
-            given[parameter.name] = EXAMPLES[parameter.name](adata)
+            given[parameter.name] = EXAMPLES.get(own, EXAMPLES[parameter.name])(adata)
     return function(**(given | changed))
 
 
@@ -157,6 +161,11 @@ def placed(adata: AnnData) -> AnnData:
 @cache
 def path() -> Any:
     return call("tl.geodesic", good())
+
+
+@cache
+def found() -> Any:
+    return call("tl.gap", good())
 
 
 def cell_of(adata: AnnData, i: int) -> str:

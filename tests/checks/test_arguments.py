@@ -24,7 +24,18 @@ from .table import agrees, matches
 
 FILE = Path(__file__).with_name("arguments.txt")
 # matplotlib says what is wrong with them
-STYLE = ("alpha", "arrow_color", "ax", "cmap", "edgecolor", "facecolor", "line_color", "linewidth", "outlier_color")
+STYLE = (
+    "alpha",
+    "arrow_color",
+    "ax",
+    "cmap",
+    "colors",
+    "edgecolor",
+    "facecolor",
+    "line_color",
+    "linewidth",
+    "outlier_color",
+)
 STYLE += ("reference_color", "return_fig", "save", "scale", "show", "vcenter", "vmax", "vmin")
 NO_ADATA = {
     "None": None,

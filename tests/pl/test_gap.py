@@ -6,7 +6,7 @@ from matplotlib.colors import to_rgba
 
 import scgeoae as sg
 
-PAIR = ("CD14+ Monocyte", "CD19+ B")
+PAIR = ("CD14+ Monocyte", "Dendritic")
 
 
 @pytest.fixture(scope="module")
@@ -29,11 +29,15 @@ def test_both_bridges_and_the_cells_of_the_groups(fitted, found):
         ]
         np.testing.assert_allclose(points.get_offsets(), fitted.obsm["X_geoae"][labels == name])
         assert name in [text.get_text() for text in cells.texts]
-    heights = np.array([bar.get_height() for bar in profile.patches if bar.get_height() not in (1,)])
+    heights = np.array([bar.get_height() for bars in profile.containers for bar in bars])
     total = found.profile[["source", "target", "other"]].to_numpy().sum()
     np.testing.assert_allclose(heights.sum(), total, rtol=1e-6)
     assert profile.get_title().startswith("gap: down to ")
     assert profile.get_xlabel().endswith("(units of X_pca)")
+    # the gray box is the emptiest stretch
+    (span,) = [mark for mark in profile.patches if mark not in [bar for bars in profile.containers for bar in bars]]
+    extent = profile.transData.inverted().transform(span.get_window_extent())
+    np.testing.assert_allclose(extent[:, 0], found.stretch, atol=0.2)
 
 
 def test_bad_input(fitted, found):

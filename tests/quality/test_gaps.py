@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scgeoae.quality.bridge import MeanCurve, n_waves, project, route, smooth
+from scgeoae.quality.bridge import n_waves, project, route, smooth
 from scgeoae.quality.gaps import between, halves, judge
 from scgeoae.quality.valley import LEVEL, N_BINS, histogram, power, scan, valley, without_valley
 
@@ -103,45 +103,25 @@ def test_route_follows_the_cells():
     t = np.linspace(0, np.pi, 60)
     bow = np.stack([np.cos(t), np.sin(t)], axis=1)
     cells = np.concatenate([bow, [[0.0, -0.4]]])
-    path = route(cells, 0, 59)
+    path, neighbors = route(cells, 0, 59)
+    assert neighbors.shape == (len(path), 15)
     # by way of a far cell it would be shorter, and its steps longer
     np.testing.assert_array_equal(np.sort(path), path)
     assert (path[0], path[-1]) == (0, 59)
     assert 60 not in path
     # over a gap it takes one step
-    apart = route(np.concatenate([np.arange(20.0), np.arange(40.0, 60)])[:, None], 0, 39)
+    apart, _ = route(np.concatenate([np.arange(20.0), np.arange(40.0, 60)])[:, None], 0, 39)
     assert {19, 20} <= set(apart)
 
 
 def test_smooth_curve():
     t = np.linspace(0, np.pi, 200)
     bow = np.stack([np.cos(t), np.sin(t)], axis=1)
-    curve, waves = smooth(bow + 0.05 * np.random.default_rng(0).normal(size=bow.shape), radius=0.5)
-    assert waves == 4
+    curve = smooth(bow + 0.05 * np.random.default_rng(0).normal(size=bow.shape), 4)
     assert np.abs(np.linalg.norm(curve, axis=1) - 1).max() < 0.15
-    # groups as wide as the curve is long are joined by a straight line
-    straight, waves = smooth(bow, radius=4)
-    assert waves == 0
-    np.testing.assert_allclose(straight, np.linspace(bow[0], bow[-1], len(straight)))
-    assert n_waves(10, 4) == 2
-
-
-def test_mean_curve():
-    rng = np.random.default_rng(0)
-    u = rng.uniform(-0.2, 1.2, 2000)
-    bow = np.stack([u, np.sin(np.pi * np.clip(u, 0, 1)), *np.zeros((10, len(u)))], axis=1)
-    bow[:, 1] += np.where(u < 0, np.pi * u, 0) - np.where(u > 1, np.pi * (u - 1), 0)
-    mean = MeanCurve()
-    for rows in (slice(0, 700), slice(700, None)):
-        mean.add(u[rows], bow[rows] + 0.1 * rng.normal(size=bow[rows].shape))
-    s = np.linspace(0, 1, 64)
-    np.testing.assert_allclose(mean.curve(4)[:, :2], np.stack([s, np.sin(np.pi * s)], axis=1), atol=0.03)
-    # noise does not bend it: it is the line of least squares
-    noise = rng.normal(size=(300, 30))
-    line = MeanCurve()
-    line.add(u[:300], noise)
-    slope, start = np.polyfit(u[:300], noise, 1)
-    np.testing.assert_allclose(line.curve(4), start + s[:, None] * slope, atol=1e-9)
+    np.testing.assert_allclose(smooth(bow, 0), np.linspace(bow[0], bow[-1], len(curve)))
+    # groups half as wide as the way between them
+    assert [n_waves(length, 4) for length in (3, 10, 100)] == [0, 2, 4]
 
 
 def test_halves():
