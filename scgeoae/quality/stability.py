@@ -76,7 +76,9 @@ def ellipses(refits: NDArray[np.floating], *, around: NDArray[np.integer], level
     products = np.einsum("kni,knj->nij", offset, offset)
 
     def pooled(covariance: NDArray[np.float64]) -> NDArray[np.float64]:
-        mean = np.stack([covariance[column] for column in around.T]).mean(0)
+        mean = np.zeros_like(covariance)
+        for column in around.T:
+            mean += covariance[column] / around.shape[1]
         floor = LEAST_VARIANCE * np.median(np.trace(mean, axis1=1, axis2=2)) / d
         return mean + np.eye(d) * max(float(floor), float(np.finfo(np.float32).tiny))
 

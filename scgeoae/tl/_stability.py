@@ -110,7 +110,7 @@ def stability(
 
     References
     ----------
-    Shao & Tu 1995, *The Jackknife and Bootstrap*, section 2.3, for the delete-half jackknife.
+    Shao & Wu 1989, Annals of Statistics 17, for the variance of estimates from random parts of a sample.
 
     Examples
     --------

@@ -124,7 +124,7 @@ MAKERS = ("tl.geoae", "tl.distortion", "tl.evaluate")
 
 def made(adata: AnnData) -> AnnData:
     """Make maps on it as far as that can be done."""
-    for maker in (*MAKERS, "tl.curvature"):
+    for maker in (*MAKERS, "tl.curvature", "tl.stability"):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             try:
