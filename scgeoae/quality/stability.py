@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-# Cells on the map whose covariances are averaged. Ten refits alone leave the shape of an ellipse to chance.
-N_POOLED = 15
 # Smallest variance in any direction, as a share of the median one: an ellipse always has an area.
 LEAST_VARIANCE = 1e-6
 
