@@ -234,7 +234,7 @@ def write() -> None:
                 spread([each["common"] for each in own]),
                 spread([share for draw in kept for share in draw["foreseen"]]),
                 f"{np.median([draw['radius'] for draw in kept]):.2f}",
-                f"{np.median([draw['in group'] for draw in kept]):.2f}",
+                f"{np.median([draw['in group'] for draw in kept if 'in group' in draw] or [np.nan]):.2f}",
                 f"{np.median([draw['stable'] for draw in kept]):.0%}",
             ]
         )  # fmt: skip
