@@ -142,16 +142,19 @@ def measure_mixture(n: int, draw: int, *, others: bool) -> dict[str, Any]:
         for way, shape in shapes.items():
             found[way].append(of_steps(shape, step, group))
     areas = {way: float(np.median(np.sqrt(np.linalg.det(shape)))) for way, shape in shapes.items()}
-    return found | {"areas": areas, **of_record(adata)}
+    return found | {"areas": areas, **of_record(adata, group)}
 
 
-def of_record(adata: anndata.AnnData) -> dict[str, Any]:
+def of_record(adata: anndata.AnnData, group: NDArray) -> dict[str, Any]:
     record = adata.uns["geoae_stability"]
-    z = adata.obsm["X_geoae"]
+    z = pd.DataFrame(adata.obsm["X_geoae"])
+    from_mean = np.square(z - z.groupby(group).transform("mean")).sum(1)
+    of_group = np.sqrt(from_mean.groupby(group).transform("mean")).to_numpy()
     return {
         "foreseen": record["coverage"].tolist(),
         "factor": record["factor"],
-        "radius": float(adata.obs["geoae_uncertainty"].median() / np.sqrt(z.var(0).sum())),
+        "radius": float(adata.obs["geoae_uncertainty"].median() / np.sqrt(z.var().sum())),
+        "in group": float((adata.obs["geoae_uncertainty"] / of_group).median()),
         "stable": float(adata.obs["geoae_stable_neighbors"].mean()),
     }
 
@@ -177,7 +180,7 @@ def measure_real(name: str, draw: int) -> dict[str, Any]:
     return {
         "half": [of_steps(shape, there[:n] - z, group[first])],
         "held out": [of_steps(shape[nearest], there[n:] - here, group[rest])],
-        **of_record(adata),
+        **of_record(adata, group[first]),
     }
 
 
@@ -214,8 +217,8 @@ def write() -> None:
     lines = ["# Do the ellipses hold the positions on maps of fresh cells?", "", words, ""]
     table = [
         ["cells", "draws", "at the cells of the map", "worst group", "at held-out cells", "worst group",
-         "a group moves as one", "foreseen by leaving refits out", "radius, % of the spread of the map",
-         "neighbors that always stay"]
+         "displacement that a group shares", "foreseen by leaving refits out", "uncertainty / spread of the map",
+         "uncertainty / spread of the group", "neighbors that always stay"]
     ]  # fmt: skip
     for case in ("mixture_500", "mixture_2000", *REAL):
         kept = read_kept(case)
@@ -230,7 +233,8 @@ def write() -> None:
                 f"{np.median([each['worst group'] for each in out]):.0%}" if out else "–",
                 spread([each["common"] for each in own]),
                 spread([share for draw in kept for share in draw["foreseen"]]),
-                f"{np.median([draw['radius'] for draw in kept]):.0%}",
+                f"{np.median([draw['radius'] for draw in kept]):.2f}",
+                f"{np.median([draw['in group'] for draw in kept if 'in group' in draw] or [np.nan]):.2f}",
                 f"{np.median([draw['stable'] for draw in kept]):.0%}",
             ]
         )  # fmt: skip

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 import numpy as np
 
+from .._matrix import dense
 from ..geometry import Ambient
 from ..training import Settings
 
@@ -136,10 +137,10 @@ def settings_of(params: Params, *, seed: int) -> Settings:
 
 
 def _plain(value: Any) -> Any:
-    """Return a number as Python has it, and an array as a list. Files return both as NumPy's."""
+    """Return a number as Python has it, and an array as a list. Files return both as NumPy's, or lazy."""
     if isinstance(value, Mapping):
         return {name: _plain(each) for name, each in value.items()}
-    return value.tolist() if isinstance(value, np.ndarray | np.generic) else value
+    return dense(value).tolist() if hasattr(value, "dtype") else value
 
 
 def params_of_fitted_decoder(

@@ -90,7 +90,7 @@ def stability(
     --------
     >>> import scanpy as sc, scgeoae as sg
     >>> adata = sc.datasets.pbmc68k_reduced()
-    >>> sg.tl.geoae(adata, n_steps=50)
+    >>> sg.tl.geoae(adata, n_steps=20)
     >>> sg.tl.stability(adata, n_fits=3)
     >>> ax = sg.pl.stability(adata, color="bulk_labels", show=False)
     """

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-# Cells on the map whose covariances are averaged. Ten refits alone leave the shape of an ellipse to chance.
-N_POOLED = 15
 # Smallest variance in any direction, as a share of the median one: an ellipse always has an area.
 LEAST_VARIANCE = 1e-6
 
@@ -76,7 +74,9 @@ def ellipses(refits: NDArray[np.floating], *, around: NDArray[np.integer], level
     products = np.einsum("kni,knj->nij", offset, offset)
 
     def pooled(covariance: NDArray[np.float64]) -> NDArray[np.float64]:
-        mean = np.stack([covariance[column] for column in around.T]).mean(0)
+        mean = np.zeros_like(covariance)
+        for column in around.T:
+            mean += covariance[column] / around.shape[1]
         floor = LEAST_VARIANCE * np.median(np.trace(mean, axis1=1, axis2=2)) / d
         return mean + np.eye(d) * max(float(floor), float(np.finfo(np.float32).tiny))
 

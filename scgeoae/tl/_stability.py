@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
     from .._anndata.columns import Groups
 
-# Neighbors of a cell that are followed, and the nearest on a refit among which they have to be.
+# Neighbors of a cell that are followed, and over which covariances are averaged, since ten refits alone leave the shape
+# of an ellipse to chance; and the nearest on a refit among which they have to be.
 N_NEIGHBORS, N_AMONG = 15, 30
 # Probability of an ellipse.
 LEVEL = 0.9
@@ -59,7 +60,7 @@ def stability(
         Number k of refits, at least 3. Each takes at most as long as the map. With fewer than 10, the shapes of the
         ellipses are rough.
     groupby
-        Column of `obs` with at least three groups, whose distances are compared.
+        Column of `obs` with at least three groups, whose distances are compared. Cells without a group are left out.
     counts
         Layer with the counts behind the representation. In each refit, every molecule is then kept with a probability
         of one half, so that the noise of counting is included. The default resamples cells alone. The map has to know
@@ -110,13 +111,13 @@ def stability(
 
     References
     ----------
-    Shao & Tu 1995, *The Jackknife and Bootstrap*, section 2.3, for the delete-half jackknife.
+    Shao & Wu 1989, Annals of Statistics 17, for the variance of estimates from random parts of a sample.
 
     Examples
     --------
     >>> import scanpy as sc, scgeoae as sg
     >>> adata = sc.datasets.pbmc68k_reduced()
-    >>> sg.tl.geoae(adata, n_steps=50)
+    >>> sg.tl.geoae(adata, n_steps=20)
     >>> sg.tl.stability(adata, n_fits=3, groupby="bulk_labels")
     >>> order = adata.uns["geoae_stability"]["order"]
     >>> sure = order[order["share"] >= 0.95]

@@ -135,6 +135,7 @@ def made(adata: AnnData) -> AnnData:
     for maker in (*MAKERS, "tl.curvature", "tl.density"):
     for maker in (*MAKERS, "tl.curvature", "tl.project_vectors"):
         given = {"key_added": "velocity"} if maker == "tl.project_vectors" else {}
+    for maker in (*MAKERS, "tl.curvature", "tl.stability"):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             try:

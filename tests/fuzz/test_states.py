@@ -112,6 +112,7 @@ CALLS = {
     "tl.residual": {"groupby": st.sampled_from([None, "group"]), "n_regions": st.sampled_from([None, 1, 3]),
                     "n_draws": st.just(5), "copy": st.booleans()},
     "get.card": {"groupby": st.sampled_from([None, "group"])},
+    "tl.stability": {"n_fits": st.just(3), "groupby": st.sampled_from([None, "group"]), "copy": st.booleans()},
     "get.model": {},
     "get.scores": {},
     "get.provenance": {},
@@ -126,13 +127,14 @@ CALLS = {
     "pl.gene_compass": {"groupby": st.just("group"), "group": st.sampled_from(["a", "b", "z"]), "genes": GENES,
                         "n_genes": st.integers(1, 9)},
     "pl.embedding": {"color": st.sampled_from([None, "group", "g0"]), "outliers": st.booleans()},
+    "pl.stability": {"color": st.sampled_from([None, "group"]), "n_tiles": st.integers(1, 5)},
     "pl.interactive": {"color": st.sampled_from([None, "group", "g0"])},
     "pl.evaluation": {"sort": st.sampled_from([None, "rank", "basis", "Trust"])},
 }  # fmt: skip
 MAKERS = ("tl.geoae", "tl.distortion", "tl.adopt")
 REQUIRED = {
     "coordinates", "source", "target", "root", "genes", "group", "n_neighbors", "hidden", "n_steps", "batch_size", "device",
-    "progress_bar", "resolution", "n_tiles", "n_grid",
+    "progress_bar", "resolution", "n_tiles", "n_grid", "n_fits",
 }  # fmt: skip
 # those whose `groupby` has no default
 GROUPED = {"tl.geodesic_distances", "tl.rank_genes_by_jacobian", "pl.gene_compass"}
@@ -223,6 +225,7 @@ class Lives(RuleBasedStateMachine):
     @rule(
         data=st.data(),
         name=st.sampled_from(["tl.curvature", "tl.density", "tl.pseudotime", "tl.rank_genes_by_jacobian"]),
+        name=st.sampled_from(["tl.curvature", "tl.pseudotime", "tl.rank_genes_by_jacobian", "tl.stability"]),
     )
     def annotate(self, data, name):
         self.call(data, name)
