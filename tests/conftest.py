@@ -15,12 +15,15 @@ else:
 
 import warnings
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import matplotlib as mpl
 import numpy as np
 import pytest
-from anndata import AnnData
 from hypothesis import settings
+
+if TYPE_CHECKING:
+    from anndata import AnnData
 
 mpl.use("Agg")
 # a shared machine pauses at will
@@ -53,6 +56,8 @@ def fitted(reduced: AnnData) -> AnnData:
 @pytest.fixture
 def small() -> AnnData:
     """60 cells on a bent sheet in 8 dimensions, for what trains but need not be good."""
+    from anndata import AnnData
+
     rng = np.random.default_rng(0)
     t = rng.uniform(-1, 1, size=(60, 2))
     x = np.zeros((60, 8))
