@@ -71,26 +71,26 @@ def judged(call: Callable[[], Any], adata: AnnData, *, may_write: bool) -> Outco
             foreign = not may_write and raised_while_drawing(error)
             if not foreign:
                 check_error(error)
-            changed = [path for path, value in fingerprints(adata).items() if before.get(path) != value]
+            after = fingerprints(adata)
+            changed = [path for path, value in after.items() if before.get(path) != value]
             assert not changed, f"changed before it failed: {changed}"
-            assert len(fingerprints(adata)) == len(before), "slots were removed before it failed"
+            assert len(after) == len(before), "slots were removed before it failed"
             return Outcome("scanpy" if foreign else f"{type(error).__name__}: {error.args[0]}", {}, {}, set())
     numeric = [str(w.message) for w in caught if issubclass(w.category, RuntimeWarning)]
     assert not numeric, f"warnings of numbers: {numeric}"
-    check_written(adata, before, may_write=may_write)
-    written = set(slots_changed(adata, before))
+    written = check_written(adata, before, may_write=may_write)
     after = slots(adata)
     if isinstance(returned, AnnData) and returned.shape == adata.shape:  # a copy of what was given
-        written |= set(slots_changed(returned, before))
         after, returned = slots(returned), None
+        written |= slots_changed(after, before)
     return Outcome(
         None, flat(returned, "returned"), {name: flat(value, name) for name, value in after.items()}, written
     )
 
 
-def slots_changed(adata: AnnData, before: dict[str, tuple[Any, ...]]) -> dict[str, Any]:
+def slots_changed(now: dict[str, Any], before: dict[str, tuple[Any, ...]]) -> set[str]:
     """Return the slots that a call wrote."""
-    return {path: value for path, value in slots(adata).items() if before.get(path) != fingerprint(value)}
+    return {path for path, value in now.items() if before.get(path) != fingerprint(value)}
 
 
 def raised_while_drawing(error: Exception) -> bool:
@@ -120,10 +120,10 @@ def check_error(error: Exception) -> None:
     assert message.replace("\n", " ").isprintable(), f"cannot be printed: {message[:200]!r}"
 
 
-def check_written(adata: AnnData, before: dict[str, tuple[Any, ...]], *, may_write: bool) -> None:
-    """Check that what is not ours stayed, and that what is new is finite."""
+def check_written(adata: AnnData, before: dict[str, tuple[Any, ...]], *, may_write: bool) -> set[str]:
+    """Check that what is not ours stayed, and that what is new is finite. Return the slots that were written."""
     now = slots(adata)
-    changed = [path for path, value in now.items() if before.get(path) != fingerprint(value)]
+    changed = slots_changed(now, before)
     gone = sorted(before.keys() - now.keys())
     # components that are not there are computed, as Scanpy does
     computed = {path for path in changed if path not in before and path.startswith(COMPUTED)} if may_write else set()
@@ -137,6 +137,7 @@ def check_written(adata: AnnData, before: dict[str, tuple[Any, ...]], *, may_wri
             value = value[np.asarray(now[path.replace("['value']", "['n_sample']")]) > 0]
         if value.dtype.kind == "f" and not any(name in path for name in UNKNOWN):
             assert np.isfinite(value).all(), f"{path} has {np.count_nonzero(~np.isfinite(value))} that are not finite"
+    return changed
 
 
 def is_ours(path: str, *, may_write: bool) -> bool:

@@ -52,6 +52,8 @@ def in_memory(value: Any) -> Any:
 
 def fingerprint(value: Any) -> tuple[Any, ...]:
     """Return what tells whether a slot has changed, wherever it is kept."""
+    if value is None or isinstance(value, str | int | float):
+        return (repr(value),)
     value = in_memory(value)
     if sparse.issparse(value):
         value = value.tocsr()

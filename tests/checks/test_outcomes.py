@@ -5,6 +5,8 @@ from __future__ import annotations
 import matplotlib.pyplot as plt
 import pytest
 
+from scgeoae.training import initialize
+
 from .battery import ORDERS, apart, cases_of, cross_section, order_of, outcome, plain_outcome
 from .calls import ROLES, VARIANTS
 from .properties import PROPERTIES, sound
@@ -16,6 +18,12 @@ SAME = 1e-4
 """Relative difference up to which values are the same."""
 CHOSEN = cross_section()
 MET = [(role, order, case) for role in ALL for order, case in cases_of(role)]
+
+
+@pytest.fixture(autouse=True)
+def _short_warm_up(monkeypatch):
+    """Bring networks to a layout in a few steps, as all other training in the battery."""
+    monkeypatch.setattr(initialize, "N_WARM_UP_STEPS", 30)
 
 
 def check(role: str, order: str, case: str) -> None:

@@ -68,7 +68,8 @@ def plain(value: Any) -> np.ndarray:
 
 def drawn(ax: Axes) -> dict[str, Any]:
     """Return what is drawn in a panel, in units of its data."""
-    ax.figure.canvas.draw()
+    if ax.figure.stale:  # not yet drawn for another of its panels
+        ax.figure.canvas.draw()
     return {
         "title": ax.get_title(),
         "labels": [ax.get_xlabel(), ax.get_ylabel()],

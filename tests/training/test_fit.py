@@ -240,23 +240,23 @@ def test_curvature_flattens():
     assert bending[1] < bending[0] / 2
 
 
-@for_each("sampling", ["mixup", "gaussian"])
-def test_sampling_regularizes_where_there_are_no_cells(sampling):
+def test_sampling_regularizes_where_there_are_no_cells():
     rng = np.random.default_rng(0)
     x = rng.normal(size=(600, 6)) * [3, 2, 0.1, 0.1, 0.1, 0.1]
     x = x[np.abs(x[:, 0]) > 2]  # a gap in the middle
     x[:, 2] = 0.3 * x[:, 0] ** 2
     middle = torch.stack([torch.linspace(-1, 1, 20), torch.zeros(20)], dim=1)
     spread = {}
-    for where in ("data", sampling):
+    for where in ("data", "mixup", "gaussian"):
         model = fit(x, Settings(sampling=where, n_steps=400, **PURE)).model
         spread[where] = trace(model.metric(middle)).log().std().item()
-    assert spread[sampling] < spread["data"]
+    assert spread["mixup"] < spread["data"]
+    assert spread["gaussian"] < spread["data"]
 
 
 @given(seed=st.integers(0, 100))
 def test_samples(seed):
-    z = torch.randn(4000, 2, generator=torch.Generator().manual_seed(seed)) @ torch.tensor([[2.0, 0.5], [0.0, 1.0]]) + 3
+    z = torch.randn(2000, 2, generator=torch.Generator().manual_seed(seed)) @ torch.tensor([[2.0, 0.5], [0.0, 1.0]]) + 3
     drawn = gaussian(z, torch.Generator().manual_seed(seed + 1))
     torch.testing.assert_close(drawn.T.cov(), z.T.cov(), rtol=0.2, atol=0.2)
     torch.testing.assert_close(drawn.mean(0), z.mean(0), rtol=0, atol=0.2)
