@@ -132,10 +132,8 @@ MAKERS = ("tl.geoae", "tl.distortion", "tl.evaluate")
 
 def made(adata: AnnData) -> AnnData:
     """Make maps on it as far as that can be done."""
-    for maker in (*MAKERS, "tl.curvature", "tl.density"):
-    for maker in (*MAKERS, "tl.curvature", "tl.project_vectors"):
+    for maker in (*MAKERS, "tl.curvature", "tl.density", "tl.project_vectors", "tl.stability"):
         given = {"key_added": "velocity"} if maker == "tl.project_vectors" else {}
-    for maker in (*MAKERS, "tl.curvature", "tl.stability"):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             try:

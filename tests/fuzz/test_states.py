@@ -224,8 +224,9 @@ class Lives(RuleBasedStateMachine):
 
     @rule(
         data=st.data(),
-        name=st.sampled_from(["tl.curvature", "tl.density", "tl.pseudotime", "tl.rank_genes_by_jacobian"]),
-        name=st.sampled_from(["tl.curvature", "tl.pseudotime", "tl.rank_genes_by_jacobian", "tl.stability"]),
+        name=st.sampled_from(
+            ["tl.curvature", "tl.density", "tl.pseudotime", "tl.rank_genes_by_jacobian", "tl.stability"]
+        ),
     )
     def annotate(self, data, name):
         self.call(data, name)
