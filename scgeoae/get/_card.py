@@ -103,6 +103,9 @@ def card(adata: AnnData, *, key: str = "geoae", groupby: str | None = None) -> s
     # Map card of X\_geoae
     """
     m = read_map(adata, key)
+    if m.n_components == 0:
+        msg = f"adata.obsm[{m.slot!r}] has no columns, so there is no map to describe; run {m.call} again."
+        raise ValueError(msg)
     entries = provenance(adata, key=m.key)
     groups = None if groupby is None else read_groups(adata, groupby).rows
     sections = [
