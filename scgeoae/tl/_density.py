@@ -143,7 +143,14 @@ def density(
     if (z == z[0]).all():
         msg = f"All cells are at the same place in adata.obsm[{m.slot!r}], so that the map has no area."
         raise ValueError(msg)
-    scale = 10 ** log_area(torch.from_numpy(m.metric())).numpy()
+    metric = m.metric()
+    if metric.shape[-1] != z.shape[1]:
+        msg = (
+            f"The map in adata.obsm[{m.slot!r}] has {z.shape[1]} dimensions, and its tensors have {metric.shape[-1]}: "
+            f"it was changed after they were measured; run {m.call} again."
+        )
+        raise ValueError(msg)
+    scale = 10 ** log_area(torch.from_numpy(metric)).numpy()
     design = None
     if groupby is not None:
         design = read_design(adata, groupby, sample, reference)

@@ -179,6 +179,10 @@ def without_tensors(adata):
     del adata.obsm["known_metric"]
 
 
+def three_dimensions(adata):
+    adata.obsm["X_known"] = np.pad(adata.obsm["X_known"], [(0, 0), (0, 1)])
+
+
 def one_place(adata):
     adata.obsm["X_known"][:] = 1
 
@@ -209,6 +213,7 @@ def one_place(adata):
         (crossed, {"groupby": "condition", "sample": "sample"}, ValueError, "has cells of 'a' and 'b'"),
         (single, {"groupby": "condition", "sample": "sample"}, ValueError, "has one sample.*two are needed"),
         (without_tensors, {}, KeyError, "run sg.tl.distortion"),
+        (three_dimensions, {}, ValueError, "has 3 dimensions, and its tensors have 2"),
         (one_place, {}, ValueError, "All cells are at the same place"),
     ],
 )
