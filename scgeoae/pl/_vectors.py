@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from ._view import Box
 
 # At most so many tiles along the longer side of the map, and at least so many cells in a tile with an arrow.
-MAX_TILES, FEWEST = 24, 5
+MAX_TILES, FEWEST = 16, 5
 # Opacity of an arrow that is perpendicular to the surface: just visible.
 PALEST = 0.12
 # The stored lengths are float32, and metric tensors are, too.
@@ -79,7 +79,7 @@ def vectors(
         ``"tiles"``: one arrow for the cells of each square tile. ``"cells"``: one for every cell.
     n_tiles
         Number of tiles along the longer side of the box around the cells. Every tile with cells has an arrow then. By
-        default, as many, up to 24, as leave five cells to half of the tiles; tiles with fewer than five have no arrow.
+        default, as many, up to 16, as leave five cells to half of the tiles; tiles with fewer than five have no arrow.
     scale
         Factor for the length of all arrows. At 1, nine in ten are at most a tile and a half long.
     arrow_color
