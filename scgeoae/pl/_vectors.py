@@ -11,6 +11,7 @@ from matplotlib.patches import FancyArrow
 from .._anndata.representation import recorded_params
 from .._anndata.slots import VectorSlots
 from .._arguments import check_name, check_option, checked_integer, checked_number
+from .._matrix import dense
 from .._runtime import default_torch_modes
 from ..geometry.projection import lengths
 from ._canvas import box_of, draw_cells, finish, read_flat_map
@@ -169,7 +170,7 @@ def _stored(m: Map, name: str) -> tuple[NDArray[Any], NDArray[Any]]:
     if recorded_params(adata, slots.vectors).get("method") != "projection" or slots.vectors not in adata.obsm:
         msg = f"Did not find vectors {name!r} on the map {m.key!r}; run {call} first."
         raise KeyError(msg)
-    steps = np.asarray(adata.obsm[slots.vectors])
+    steps = dense(adata.obsm[slots.vectors])
     length, off_surface = m.column(slots.length, call), m.column(slots.off_surface, call)
     found = np.full(len(length), np.nan)
     if steps.shape == m.positions.shape:
