@@ -11,6 +11,7 @@ from matplotlib.patches import FancyArrow
 from .._anndata.representation import recorded_params
 from .._anndata.slots import VectorSlots
 from .._arguments import check_name, check_option, checked_integer, checked_number
+from .._matrix import dense
 from .._runtime import default_torch_modes
 from ..geometry.projection import lengths
 from ._canvas import box_of, draw_cells, finish, read_flat_map
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from ._view import Box
 
 # At most so many tiles along the longer side of the map, and at least so many cells in a tile with an arrow.
-MAX_TILES, FEWEST = 24, 5
+MAX_TILES, FEWEST = 16, 5
 # Opacity of an arrow that is perpendicular to the surface: just visible.
 PALEST = 0.12
 # The stored lengths are float32, and metric tensors are, too.
@@ -79,7 +80,7 @@ def vectors(
         ``"tiles"``: one arrow for the cells of each square tile. ``"cells"``: one for every cell.
     n_tiles
         Number of tiles along the longer side of the box around the cells. Every tile with cells has an arrow then. By
-        default, as many, up to 24, as leave five cells to half of the tiles; tiles with fewer than five have no arrow.
+        default, as many, up to 16, as leave five cells to half of the tiles; tiles with fewer than five have no arrow.
     scale
         Factor for the length of all arrows. At 1, nine in ten are at most a tile and a half long.
     arrow_color
@@ -169,7 +170,7 @@ def _stored(m: Map, name: str) -> tuple[NDArray[Any], NDArray[Any]]:
     if recorded_params(adata, slots.vectors).get("method") != "projection" or slots.vectors not in adata.obsm:
         msg = f"Did not find vectors {name!r} on the map {m.key!r}; run {call} first."
         raise KeyError(msg)
-    steps = np.asarray(adata.obsm[slots.vectors])
+    steps = dense(adata.obsm[slots.vectors])
     length, off_surface = m.column(slots.length, call), m.column(slots.off_surface, call)
     found = np.full(len(length), np.nan)
     if steps.shape == m.positions.shape:

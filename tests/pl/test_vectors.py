@@ -86,7 +86,8 @@ def test_arrows_that_leave_the_surface_are_pale(flat):
 
 
 def test_arrows_of_cells(flat):
-    ax = sg.pl.vectors(flat, "drift", where="cells", legend=False, show=False)
+    ax = sg.pl.vectors(flat[::-1], "drift", where="cells", legend=False, show=False)
+    flat = flat[::-1].copy()
     np.testing.assert_allclose(arrows(ax).get_offsets(), flat.obsm["X_geoae"])
     drawn, steps = np.column_stack([arrows(ax).U, arrows(ax).V]), flat.obsm["drift_geoae"]
     lengths = np.linalg.norm(drawn, axis=1) * np.linalg.norm(steps, axis=1)
