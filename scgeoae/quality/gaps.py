@@ -30,8 +30,8 @@ N_ROUTE = 2000
 # Bins over which the highest and the lowest density are averaged.
 N_WINDOW = N_BINS // 6
 BRIDGES = ("straight", "cells")
-# The bridge through the cells takes the place of the straight one if the mean score of the valleys of both halves is lower
-# and below this number, which hardly any density without a valley exceeds, or less than half as high.
+# The bridge through the cells takes the place of the straight one if the mean score of the valleys of both halves is
+# lower and either below this number, which hardly any density without a valley exceeds, or less than half as high.
 UNFILLED = 3.0
 # A valley lower than this share of the density of the sparser group can be a gap. Two Gaussians of equal size have one
 # from 3 standard deviations apart.
