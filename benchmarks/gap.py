@@ -1,10 +1,9 @@
-"""Measure `sg.tl.gap`: its size, its power, its verdicts and its costs. ``python benchmarks/gap.py WHAT [--write]``.
+"""Measure `sg.tl.gap`: its size, its power and its verdicts. ``python benchmarks/gap.py WHAT [--write]``.
 
-`one_dimension` compares tests of a valley on samples in one dimension (``pip install diptest``). `maps` draws pairs of
-groups in 50 dimensions, with noise in all of them, and makes their default maps in ``benchmarks/maps/gap``; maps that
-exist are not made again. `simulated` asks `sg.tl.gap` about each of these maps. `real` asks about PBMC 3k and the
-amphid neurons, on the default map and on a UMAP. `costs` measures seconds. With ``--write``, tables go into
-``benchmarks/results``.
+`plane` draws pairs of groups in 50 dimensions, with noise in all of them, and asks about them with the plane of their
+first two principal components as the map. `maps` makes the default maps of such pairs in ``benchmarks/maps/gap``; maps
+that exist are not made again. `simulated` asks about each of these maps. `real` asks about PBMC 3k and the amphid
+neurons. Tables go into ``benchmarks/results``.
 """
 
 from __future__ import annotations
@@ -17,6 +16,7 @@ from pathlib import Path
 import anndata
 import numpy as np
 import pandas as pd
+from reference_data import read
 from sklearn.cluster import KMeans
 from sklearn.decomposition import PCA
 
@@ -26,6 +26,22 @@ from scgeoae.quality.gaps import between, judge
 RESULTS = Path(__file__).parent / "results"
 MAPS = Path(__file__).parent / "maps" / "gap"
 D = 50
+PAIRS = {
+    "pbmc3k_pca": (
+        "louvain",
+        [("1", "4"), ("1", "6"), ("4", "6"), ("1", "2"), ("4", "2"), ("2", "3"), ("1", "3"), ("1", "5")],
+    ),
+    "packer2019_amphid_neurons": (
+        "cell_type",
+        [
+            ("ADL_parent", "ADL"),
+            ("Neuroblast_ASG_AWA", "ASG_AWA"),
+            ("ASG_AWA", "AWA"),
+            ("ASG_AWA", "ASG"),
+            ("AWC", "AWB"),
+        ],
+    ),
+}
 VERDICTS = ["continuum", "torn", "bridge", "gap", "too few cells"]
 # Whether there is a valley in the population.
 KINDS = {
@@ -100,14 +116,25 @@ def simulated() -> pd.DataFrame:
     rows = []
     for path in sorted(MAPS.glob("*.h5ad")):
         kind, n, seed = map(int, path.stem.split("_"))
-        rows.append(
-            {
-                "kind": list(KINDS)[kind],
-                "cells": n,
-                "seed": seed,
-                **ask(anndata.read_h5ad(path), "A", "B", groupby="group"),
-            }
-        )
+        found = ask(anndata.read_h5ad(path), "A", "B", groupby="group")
+        rows.append({"kind": list(KINDS)[kind], "cells": n, "seed": seed, **found})
+    return pd.DataFrame(rows)
+
+
+def real() -> pd.DataFrame:
+    rows = []
+    for data, (groupby, pairs) in PAIRS.items():
+        adata = read(data)
+        sg.tl.geoae(adata, use_rep="X_pca", progress_bar=False)
+        keys = ["geoae"]
+        if data == "pbmc3k_pca":
+            # the UMAP that comes with these cells
+            sg.tl.distortion(adata, basis="umap_scater", use_rep="X_pca", progress_bar=False)
+            keys.append("umap_scater")
+        for key in keys:
+            for a, b in pairs:
+                found = ask(adata, a, b, groupby=groupby, key=key)
+                rows.append({"data": data, "map": key, "pair": f"{a}, {b}", **found})
     return pd.DataFrame(rows)
 
 
@@ -151,20 +178,38 @@ def summary(runs: pd.DataFrame) -> pd.DataFrame:
 if __name__ == "__main__":
     warnings.simplefilter("ignore")
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", choices=["one_dimension", "plane", "maps", "simulated", "real", "costs"])
+    parser.add_argument("what", choices=["plane", "maps", "simulated", "real"])
     parser.add_argument("--kinds", nargs="+", type=int, default=list(range(len(KINDS))), help="numbers of populations")
     parser.add_argument("--sizes", nargs="+", type=int, default=[200, 1000, 5000])
     parser.add_argument(
         "--seeds", nargs=2, type=int, default=[0, 200], help="the first seed, and the one after the last"
     )
     parser.add_argument("--seconds", type=float, default=np.inf, help="make no more maps after this time")
-    parser.add_argument("--write", action="store_true")
     args = parser.parse_args()
+    kinds, seeds = [list(KINDS)[k] for k in args.kinds], range(*args.seeds)
     if args.what == "maps":
-        make_maps([list(KINDS)[k] for k in args.kinds], args.sizes, range(*args.seeds), args.seconds)
-    elif args.what == "plane":
-        plane([list(KINDS)[k] for k in args.kinds], args.sizes, range(*args.seeds), RESULTS / "gap_plane.csv")
-    elif args.what == "simulated":
-        runs = simulated()
-        print(summary(runs).to_markdown(index=False))
-        runs.to_csv(RESULTS / "gap_simulated.csv", index=False, float_format="%.4g")
+        make_maps(kinds, args.sizes, seeds, args.seconds)
+    elif args.what == "real":
+        columns = [
+            "data",
+            "pair",
+            "verdict",
+            "p_value",
+            "depth",
+            "n_between",
+            "n_expected",
+            "bridge",
+            "on_map",
+            "seconds",
+        ]
+        table = real()[columns].round({"p_value": 3, "depth": 2, "seconds": 2}).to_markdown(index=False)
+        (RESULTS / "gap_real.md").write_text(f"# Groups of real data\n\n`python benchmarks/gap.py real`\n\n{table}\n")
+    else:
+        if args.what == "plane":
+            plane(kinds, args.sizes, seeds, RESULTS / "gap_plane.csv")
+            runs = pd.read_csv(RESULTS / "gap_plane.csv")
+        else:
+            runs = simulated()
+        table = summary(runs).to_markdown(index=False)
+        text = f"# Pairs of groups in 50 dimensions\n\n`python benchmarks/gap.py {args.what}`\n\n{table}\n"
+        (RESULTS / f"gap_{args.what}.md").write_text(text)

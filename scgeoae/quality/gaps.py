@@ -30,8 +30,8 @@ N_ROUTE = 2000
 # Bins over which the highest and the lowest density are averaged.
 N_WINDOW = N_BINS // 6
 BRIDGES = ("straight", "cells")
-# The bridge through the cells is filled if the mean score of the valleys of both halves is below this number, which
-# hardly any density without a valley exceeds.
+# The bridge through the cells takes the place of the straight one if the mean score of the valleys of both halves is
+# lower and either below this number, which hardly any density without a valley exceeds, or less than half as high.
 UNFILLED = 3.0
 # A valley lower than this share of the density of the sparser group can be a gap. Two Gaussians of equal size have one
 # from 3 standard deviations apart.
@@ -80,7 +80,7 @@ class Gap(NamedTuple):
     bridges: dict[str, Bridge]
     """By name: straight on the map, and through the cells."""
     fullest: str
-    """The straight one, unless the other one is filled and it is not."""
+    """The straight one, unless the other one is clearly filled more."""
     power: Power
     """Which valleys would have been found there."""
     on_map: Bridge
@@ -133,7 +133,7 @@ def between(
     _keep_near(u_map, [distance], groups, half)
     length, length_map = _lengths(curves), _lengths(curves_map)
     straight, through = score.mean(0)
-    chosen = int(through < min(straight, UNFILLED))
+    chosen = int(through < min(straight, max(UNFILLED, straight / 2)))
 
     def bridge(u: NDArray[Any], length: NDArray[Any], i: int) -> Bridge:
         # each half of the cells is counted along the curve of the other half

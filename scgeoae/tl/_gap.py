@@ -147,7 +147,7 @@ def gap(
 
     1. There are two ways, called bridges: the straight line on the map, and one through the cells, along neighbors of
        decoded cells. The groups can be at the ends of a bow, which is filled although the straight line is not. The
-       verdict is about the straight one, unless the one through the cells is filled more and has no clear valley.
+       verdict is about the straight one, unless the one through the cells has no clear valley, or one half as clear.
     2. In the representation, the straight bridge joins the means of the two groups. The other one is a smooth curve
        through means of neighbors, :math:`c(s) = (1 - s)\,a + s\,b + \sum_j w_j \sin j \pi s`, with at most four waves
        and no more than its length is longer than the groups are wide. All cells are counted, whatever their group,
