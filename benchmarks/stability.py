@@ -170,11 +170,8 @@ def measure_real(name: str, draw: int) -> dict[str, Any]:
     sg.tl.stability(adata, n_fits=N_FITS, random_state=draw, progress_bar=False)
     z, shape = adata.obsm["X_geoae"].astype(float), shapes_of(adata)
     # both sets of cells are turned as one, by the cells of the map
-    there = placed(x[np.r_[first, rest]], fresh)
     n = len(first)
-    centered = there - there[:n].mean(0)
-    u, _, vh = np.linalg.svd(centered[:n].T @ (z - z.mean(0)))
-    there = centered @ u @ vh + z.mean(0)
+    there = aligned(placed(x[np.r_[first, rest]], fresh), z)
     here = placed(x[rest], adata)
     nearest = KDTree(z).query(here)[1]
     return {

@@ -6,11 +6,8 @@ from itertools import combinations
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-import torch
 from scipy import sparse
 from scipy.spatial import KDTree
-
-from ..geometry.chart import procrustes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,12 +16,16 @@ if TYPE_CHECKING:
 
 # Smallest variance in any direction, as a share of the median one: an ellipse always has an area.
 LEAST_VARIANCE = 1e-6
+# Steps of the alignment, and the smallest distance that counts, as a share of the median one.
+N_ITERATIONS, SMALLEST = 30, 1e-3
 
 
 def aligned(z: NDArray[np.floating], target: NDArray[np.floating]) -> NDArray[np.float64]:
-    r"""Return (n, d) positions, moved, rotated and if need be mirrored to lie as near to a `target` as possible.
+    r"""Return (m, d) positions, moved, rotated and if need be mirrored to lie as near to a `target` as possible.
 
-    This is :math:`(z - \bar z) R + \bar t` with the orthogonal R of `scgeoae.geometry.chart.procrustes`. Lengths stay.
+    It is :math:`(z - a) R + b` with an orthogonal R, for the least sum of distances :math:`\sum_i \|z_i' - t_i\|` to
+    the (n, d) target. With squared distances, a few cells far from all others would turn the rest. Lengths stay. If
+    m > n, the last m − n positions move along. The sum falls in each step of Procrustes with weights (Weiszfeld 1937).
 
     Examples
     --------
@@ -34,8 +35,17 @@ def aligned(z: NDArray[np.floating], target: NDArray[np.floating]) -> NDArray[np
     >>> bool(np.allclose(aligned(5 - square, square), square))
     True
     """
-    rotation = procrustes(torch.from_numpy(np.asarray(z)), torch.from_numpy(np.asarray(target))).numpy()
-    return (z - z.mean(0, dtype=np.float64)) @ rotation + target.mean(0, dtype=np.float64)
+    z, target = np.asarray(z, dtype=np.float64), np.asarray(target, dtype=np.float64)
+    n = len(target)
+    weights = np.ones(n)
+    for _ in range(N_ITERATIONS):
+        origin, center = (np.average(each, axis=0, weights=weights) for each in (z[:n], target))
+        u, _, vh = np.linalg.svd(((z[:n] - origin) * weights[:, None]).T @ (target - center))
+        found = (z - origin) @ (u @ vh) + center
+        distance = np.linalg.norm(found[:n] - target, axis=1)
+        # a cell that lies on its target must not hold all others
+        weights = 1 / np.maximum(distance, max(SMALLEST * float(np.median(distance)), np.finfo(np.float32).tiny))
+    return found
 
 
 class Ellipses(NamedTuple):

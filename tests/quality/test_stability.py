@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.linalg import orthogonal_procrustes
+from scipy.optimize import minimize
 from scipy.spatial.distance import cdist
 from scipy.stats import chi2, ortho_group
 
@@ -19,13 +19,30 @@ def test_a_map_that_was_moved_turned_and_mirrored_comes_back(seed, d):
     np.testing.assert_allclose(aligned(turned, z), z, atol=1e-9)
 
 
-def test_alignment_is_the_orthogonal_one_and_keeps_lengths():
+def test_cells_that_jump_do_not_turn_the_others():
     rng = np.random.default_rng(0)
-    z, target = rng.normal(size=(2, 50, 2))
-    rotation, _ = orthogonal_procrustes(z - z.mean(0), target - target.mean(0))
-    found = aligned(z, target)
-    np.testing.assert_allclose(found, (z - z.mean(0)) @ rotation + target.mean(0), atol=1e-9)
-    np.testing.assert_allclose(cdist(found, found), cdist(z, z), atol=1e-9)
+    z = rng.normal(size=(100, 2))
+    jumped = z.copy()
+    jumped[:30] = rng.normal(size=(30, 2)) * 20 + 50
+    found = aligned(jumped @ ortho_group.rvs(2, random_state=1) - 3, z)
+    np.testing.assert_allclose(found[30:], z[30:], atol=1e-3)
+    np.testing.assert_allclose(cdist(found, found), cdist(jumped, jumped), atol=1e-9)
+
+
+def test_alignment_has_the_least_sum_of_distances():
+    rng = np.random.default_rng(1)
+    z, target = rng.normal(size=(2, 60, 2))
+    target = target + 2 * z
+
+    def total(x):
+        angle, shift = x[0], x[1:]
+        turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+        return np.linalg.norm(z @ turn + shift - target, axis=1).sum()
+
+    best = min(minimize(total, [angle, 0, 0]).fun for angle in (0, 2, 4))
+    found = aligned(np.concatenate([z, z[:3]]), target)
+    assert np.linalg.norm(found[:60] - target, axis=1).sum() == pytest.approx(best, rel=1e-4)
+    np.testing.assert_allclose(found[60:], found[:3])
 
 
 def test_ellipses_of_normal_positions_have_the_covariance_of_a_difference_and_the_quantile_of_chi_square():
