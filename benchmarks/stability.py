@@ -250,7 +250,14 @@ def write() -> None:
                     f"{np.median([draw['areas'][way] / draw['areas']['half'] for draw in kept]):.2f}",
                 ]
             )  # fmt: skip
-    lines += [rows(table), "", "## Time", "", "Two threads, cells near those of PBMC 3k.", ""]
+    lines += [
+        rows(table),
+        "",
+        "## Time",
+        "",
+        "Cells near those of PBMC 3k. One process on one core of a machine with other work, so mind the ratio.",
+        "",
+    ]
     table = [["cells", "refits k", "`sg.tl.geoae`, s", "`sg.tl.stability`, s", "ratio"]]
     for path in sorted(KEPT.glob("time-*.json"), key=lambda path: int(path.stem.split("-")[1])):
         kept = json.loads(path.read_text())

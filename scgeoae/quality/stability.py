@@ -44,7 +44,8 @@ def aligned(z: NDArray[np.floating], target: NDArray[np.floating]) -> NDArray[np
         found = (z - origin) @ (u @ vh) + center
         distance = np.linalg.norm(found[:n] - target, axis=1)
         # a cell that lies on its target must not hold all others
-        weights = 1 / np.maximum(distance, max(SMALLEST * float(np.median(distance)), np.finfo(np.float32).tiny))
+        least = max(SMALLEST * float(np.median(distance)), float(np.finfo(np.float32).tiny))
+        weights = 1 / np.maximum(distance, least)
     return found
 
 

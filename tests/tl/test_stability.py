@@ -114,17 +114,17 @@ RUNS = {
     "defaults": {},
     "encoder": {"refine": False, "noise": 0.1},
     "several": {"regularizer": {"isometric": 0.1, "volume": 0.1}, "ambient": np.linspace(1, 2, 8), "n_components": 1},
-    "equal room": {"equal_room": 0.5, "tsne_weight": 0.1, "perplexity": 9, "activation": "tanh", "batch_size": 16},
-    "both": {"regularizer": "conformal", "side": "both"},
     "denoising": {"regularizer": "denoising", "strength": 0.3, "learning_rate": 1e-3},
     "none": {"regularizer": None, "use_rep": "X_start", "n_components": 1},
+}
+MORE_RUNS = {
+    "equal room": {"equal_room": 0.5, "tsne_weight": 0.1, "perplexity": 9, "activation": "tanh", "batch_size": 16},
+    "both": {"regularizer": "conformal", "side": "both"},
     "mahalanobis": {"regularizer": "volume", "ambient": "mahalanobis", "sampling": "mixup", "neighbors_scale": 0.5},
     "auto": {"strength": "auto", "tolerance": 1.3},
+    "start": {"init_pos": "X_start"},
+    "isomap": {"init_pos": "isomap"},
 }
-
-
-# These warm up for 500 steps.
-STARTS = {"start": {"init_pos": "X_start"}, "isomap": {"init_pos": "isomap"}}
 
 
 @for_each("name", RUNS)
@@ -133,9 +133,9 @@ def test_the_stored_settings_repeat_the_run_to_the_bit(mapped, tmp_path, name):
 
 
 @pytest.mark.slow
-@for_each("name", STARTS)
-def test_the_stored_start_is_used_again(mapped, tmp_path, name):
-    check_repeated(mapped.copy(), tmp_path / "run.h5ad", **STARTS[name])
+@for_each("name", MORE_RUNS)
+def test_more_stored_settings_repeat_the_run_to_the_bit(mapped, tmp_path, name):
+    check_repeated(mapped.copy(), tmp_path / "run.h5ad", **MORE_RUNS[name])
 
 
 def check_repeated(adata, path, **given):
