@@ -242,8 +242,9 @@ def _depth(
         base = _densest(-chosen, first, last)
         inside[stretch] += counted[stretch]
         for g in (0, 1):
-            own = u[(half == k) & (groups == g)]
-            mirrored[stretch] += histogram(2 * np.nanmedian(own) - own)[stretch]
+            own = u[(half == k) & (groups == g) & ~np.isnan(u)]
+            if len(own):
+                mirrored[stretch] += histogram(2 * np.median(own) - own)[stretch]
         peak, bottom = peak + counted[top].sum(), bottom + counted[base].sum()
         ratio *= (top.stop - top.start) / (base.stop - base.start)
         ends.append((first / N_BINS, last / N_BINS))
