@@ -30,9 +30,9 @@ N_ROUTE = 2000
 # Bins over which the highest and the lowest density are averaged.
 N_WINDOW = N_BINS // 6
 BRIDGES = ("straight", "cells")
-# Hardly any density without a valley has a higher score. The bridge through the cells takes the place of the straight one
-# only if that has one (mean of both halves), since it always seems filled to the cells that chose it. Its own score must
-# be below this number, or less than half that of the straight one.
+# Hardly any density without a valley has a higher score. The bridge through the cells takes the place of the straight
+# one only if that has one (mean of both halves), since it always seems filled to the cells that chose it. Its own score
+# must be below this number, or less than half that of the straight one.
 UNFILLED = 3.0
 # A valley lower than this share of the density of the sparser group can be a gap. Two Gaussians of equal size have one
 # from 3 standard deviations apart.
