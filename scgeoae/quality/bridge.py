@@ -81,7 +81,9 @@ def project(x: NDArray[Any], curve: NDArray[Any]) -> tuple[NDArray[np.float64], 
 
 
 def route(points: NDArray[Any], start: int, end: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    r"""Return the cells along which one gets from one to another by short steps, (k,), and their neighbors, (k, 15).
+    r"""Return the cells along which one gets from one to another by short steps, and the cells around each.
+
+    Around each is a tenth of all cells, at least 15: means of fewer are too noisy in many dimensions.
 
     It minimizes :math:`\sum \ell^3` over the steps of length ℓ in the graph of nearest neighbors, as the distances of
     Fermat do that follow the density (Groisman, Jonckheere & Sapienza 2022). Separate parts of the graph are joined
@@ -94,9 +96,9 @@ def route(points: NDArray[Any], start: int, end: int) -> tuple[NDArray[np.intp],
     start, end
         Rows.
     """
-    k = min(N_NEIGHBORS, len(points) - 1)
+    k = min(max(N_NEIGHBORS, len(points) // 10), len(points) - 1)
     lengths, neighbors = NearestNeighbors(n_neighbors=k).fit(points).kneighbors()
-    edges = both_ways(neighbors, lengths)
+    edges = both_ways(neighbors[:, :N_NEIGHBORS], lengths[:, :N_NEIGHBORS])
     scale = max(np.median(edges.length), np.finfo(float).tiny)
 
     def cost(length: NDArray[Any]) -> NDArray[Any]:

@@ -30,8 +30,9 @@ N_ROUTE = 2000
 # Bins over which the highest and the lowest density are averaged.
 N_WINDOW = N_BINS // 6
 BRIDGES = ("straight", "cells")
-# The bridge through the cells takes the place of the straight one if the mean score of the valleys of both halves is
-# lower and either below this number, which hardly any density without a valley exceeds, or less than half as high.
+# Hardly any density without a valley has a higher score. The bridge through the cells takes the place of the straight
+# one only if that has one (mean of both halves), since it always seems filled to the cells that chose it. Its own score
+# must be below this number, or less than half that of the straight one.
 UNFILLED = 3.0
 # A valley lower than this share of the density of the sparser group can be a gap. Two Gaussians of equal size have one
 # from 3 standard deviations apart.
@@ -133,7 +134,7 @@ def between(
     _keep_near(u_map, [distance], groups, half)
     length, length_map = _lengths(curves), _lengths(curves_map)
     straight, through = score.mean(0)
-    chosen = int(through < min(straight, max(UNFILLED, straight / 2)))
+    chosen = int(straight > UNFILLED and through < min(straight, max(UNFILLED, straight / 2)))
 
     def bridge(u: NDArray[Any], length: NDArray[Any], i: int) -> Bridge:
         # each half of the cells is counted along the curve of the other half
@@ -242,8 +243,9 @@ def _depth(
         base = _densest(-chosen, first, last)
         inside[stretch] += counted[stretch]
         for g in (0, 1):
-            own = u[(half == k) & (groups == g)]
-            mirrored[stretch] += histogram(2 * np.nanmedian(own) - own)[stretch]
+            own = u[(half == k) & (groups == g) & ~np.isnan(u)]
+            if len(own):
+                mirrored[stretch] += histogram(2 * np.median(own) - own)[stretch]
         peak, bottom = peak + counted[top].sum(), bottom + counted[base].sum()
         ratio *= (top.stop - top.start) / (base.stop - base.start)
         ends.append((first / N_BINS, last / N_BINS))
