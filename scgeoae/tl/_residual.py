@@ -134,12 +134,12 @@ def residual(
     m = read_map(adata, key)
     z, model = m.positions.astype(np.float32), m.model
     named = None if groupby is None else read_groups(adata, groupby).rows
-    m.representation.check(may_be_equal=True)
+    matrix = m.representation.matrix
     check_writable(adata, copy=copy)
     start = logg.info(f"looking for structure that the map in adata.obsm[{m.slot!r}] hides")
     rows = map_regions(z, n_regions, seed=seed) if named is None else list(named.values())
     found = residuals(
-        m.representation.matrix,
+        matrix,
         lambda here: _surface(model, z[here]),
         rows,
         by_feature=m.params["use_rep"] == "X",
