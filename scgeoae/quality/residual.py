@@ -267,9 +267,10 @@ def _structure(
     centered = (centered / scale).astype(np.float32)
     most = min(MAX_DIMENSIONS, n_across - 1, n - 1)
     values, directions = _leading(centered, most, rng)
+    spread = centered - _middle(centered)
     noise = np.empty(n_draws)
     for i in range(n_draws):
-        drawn = draw(centered, frames, rng)
+        drawn = draw(spread, frames, rng)
         drawn -= drawn.mean(0)
         drawn *= np.sqrt(n / (drawn**2).sum(dtype=np.float64))
         noise[i] = _leading(drawn, 1, rng)[0][0]
@@ -284,6 +285,19 @@ def _structure(
     true = (half + np.sqrt(np.maximum(half**2 - 4 * level * values[:k], 0))) / 2
     beyond = np.maximum(true - level, 0) * scale**2
     return Structure(float(beyond.sum()), float(of_noise.sf(values[0])), np.sqrt(beyond)[:, None] * directions[:k])
+
+
+def _middle(centered: Floats) -> Floats:
+    """Return the spatial median of (n, D) values whose mean is 0, by some steps of Weiszfeld's method.
+
+    A cell far away draws the mean towards it, so about the mean it is too near, and all others are too far.
+    """
+    middle = np.zeros(centered.shape[1], dtype=centered.dtype)
+    for _ in range(3):
+        length = np.linalg.norm(centered - middle, axis=1)
+        weights = 1 / np.maximum(length, 0.1 * length.mean())
+        middle = weights @ centered / weights.sum()
+    return middle
 
 
 def _variances(residual: Floats, frames: Floats) -> Floats:

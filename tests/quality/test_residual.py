@@ -114,6 +114,14 @@ def test_features_without_noise():
     assert hidden_structure(e, frames, noise=sizes, rng=np.random.default_rng(0)).p_value < 1e-6
 
 
+@pytest.mark.parametrize("sizes", [np.ones(20), None])
+def test_a_cell_far_away_is_no_structure(sizes):
+    e, frames = plane(noise(0, 100))
+    e[3] += 20 * plane(noise(1))[0][0]
+    found = [hidden_structure(e, frames, noise=sizes, rng=np.random.default_rng(seed)).p_value for seed in range(3)]
+    assert min(found) > 0.01
+
+
 def test_scale():
     e, frames = plane(noise(0))
     e[:100, 3] += 3
