@@ -59,7 +59,8 @@ def check_cells(
         Names of the cells and of the map, for the error message.
     """
     now, stray, square = (np.empty(len(positions)) for _ in range(3))
-    with torch.no_grad():
+    # values may be anything by now, also too large for float32
+    with torch.no_grad(), np.errstate(over="ignore", invalid="ignore"):
         for start, block in blocks(found.matrix):
             x, at = torch.from_numpy(block.astype(np.float32)), positions[start : start + len(block)]
             rows = slice(start, start + len(block))
@@ -68,7 +69,9 @@ def check_cells(
             if error is None:
                 stray[rows] = torch.linalg.vector_norm(model.encode(x) - at, dim=1)
     if error is not None:
-        is_other = ~(np.abs(now - error) <= MAX_DEVIATION * error + MAX_NOISE * np.nanmean(square))
+        deviation, is_finite = np.abs(now - error), np.isfinite(square)
+        tolerance = MAX_DEVIATION * error + MAX_NOISE * square[is_finite].sum() / max(np.count_nonzero(is_finite), 1)
+        is_other = ~(np.isfinite(deviation) & (deviation <= tolerance))
     else:
         size = np.ptp(positions.numpy(), 0).max() or np.inf
         is_far = np.median(stray) > MAX_MEDIAN_STRAY * size if is_approximate else stray > MAX_STRAY * size
@@ -88,9 +91,9 @@ def check_counts(found: Representation, genes: Genes, name: str, *, whole: bool)
         return
     then, now = genes.statistics, statistics_of(found.matrix)
     tolerance = MAX_DEVIATION * then.std + MAX_NOISE
-    is_other = now.high > then.high + tolerance
+    is_other = ~(now.high <= then.high + tolerance)
     if whole:
-        is_other |= np.abs(now.mean - then.mean) > tolerance
+        is_other |= ~(np.abs(now.mean - then.mean) <= tolerance)
     if is_other.any():
         msg = (
             f"{found.name} is no longer what {name} was made of: {np.count_nonzero(is_other)} genes, such as "

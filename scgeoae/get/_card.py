@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import re
-import warnings
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -100,7 +99,7 @@ def card(adata: AnnData, *, key: str = "geoae", groupby: str | None = None) -> s
     >>> adata = sc.datasets.pbmc68k_reduced()
     >>> sg.tl.geoae(adata)
     >>> print(sg.get.card(adata).splitlines()[0])
-    # Map card of X\_geoae
+    # Map card of X_geoae
     """
     m = read_map(adata, key)
     if m.n_components == 0:
@@ -254,7 +253,7 @@ def _settings(m: Map, entries: pd.DataFrame) -> list[str]:
     if other:
         table = _table(["setting", "value", "default"], [[*rows[name], _value(of[name])] for name in other])
         return ["Different from the defaults:", table, *parts]
-    return [*(["All settings are the defaults."] if default else []), *parts]
+    return [*(["Every setting that has a fixed default was left at it."] if default else []), *parts]
 
 
 def _defaults(m: Map) -> dict[str, Any]:
@@ -301,9 +300,7 @@ def _now(m: Map) -> str:
     if m.kind == "laplacian":
         return "not compared, for there is no model"
     try:
-        # of numbers that are beyond float32
-        with warnings.catch_warnings(action="ignore", category=RuntimeWarning):
-            m.representation.check(may_be_equal=True)
+        _ = m.representation
     except KeyError:
         return "no longer there"
     except (TypeError, ValueError):
@@ -327,7 +324,8 @@ def _value(value: Any) -> str:
 
 def _text(value: str) -> str:
     """Return text that Markdown shows as it is, in one line of a table."""
-    return re.sub(r"([\\`*_{}\[\]<>#|~$&])", r"\\\1", " ".join(value.split()))
+    # an underscore between letters or digits is no emphasis
+    return re.sub(r"([\\`*{}\[\]<>#|~$&]|(?<![^\W_])_|_(?![^\W_]))", r"\\\1", " ".join(value.split()))
 
 
 def _code(value: str) -> str:

@@ -46,8 +46,9 @@ def residual(
     vary with the place on the map; structure that it hides, such as two subtypes in one place; and noise, which no map
     would show. The function tells structure from noise by a parallel analysis of the residuals, the differences between
     the cells and their decoded positions: do they vary along some direction more than they would if each of them had a
-    random direction? If the representation is expression itself (``use_rep="X"``), where each gene has noise of its own
-    size, the question is whether genes vary together, more than they would if each value had a random sign.
+    random direction? Each component is first divided by the size of its noise, which is the median of its size over the
+    regions of this map. If the representation is expression itself (``use_rep="X"``), where the noise of a gene differs
+    between regions, the question is whether genes vary together, more than they would if each value had a random sign.
 
     Make a map of the first regions of the table: ``cells = adata.obs["geoae_region"] == "1"`` and
     ``sg.tl.geoae(adata[cells].copy())``.
@@ -134,12 +135,12 @@ def residual(
     m = read_map(adata, key)
     z, model = m.positions.astype(np.float32), m.model
     named = None if groupby is None else read_groups(adata, groupby).rows
-    m.representation.check(may_be_equal=True)
+    matrix = m.representation.matrix
     check_writable(adata, copy=copy)
     start = logg.info(f"looking for structure that the map in adata.obsm[{m.slot!r}] hides")
     rows = map_regions(z, n_regions, seed=seed) if named is None else list(named.values())
     found = residuals(
-        m.representation.matrix,
+        matrix,
         lambda here: _surface(model, z[here]),
         rows,
         by_feature=m.params["use_rep"] == "X",

@@ -92,7 +92,7 @@ def test_the_plain_autoencoder(small):
 def test_defaults(fitted):
     tables, prose = parse(sg.get.card(fitted))
     assert len(tables["Settings"]) == 1
-    assert "All settings are the defaults." in prose
+    assert "Every setting that has a fixed default was left at it." in prose
 
 
 def test_versions_then_and_now(small):
@@ -113,10 +113,14 @@ def test_equal_maps_have_equal_cards_without_paths(small):
 
 def test_names_are_shown_as_they_are(small):
     run(small)
-    names = ["CD4|CD8", "*T* `cells` <b> $x$ _a_", "[a](b)\nc"]
+    names = ["CD4|CD8", "*T* `cells` <b> $x$ _a_ b__c__", "__a__", "CD4_T_1", "[a](b)\nc"]
     small.obs["side"] = np.resize(names, 60)
-    (table,) = parse(sg.get.card(small, groupby="side"))[0]["Regions that are distorted most"]
+    card = sg.get.card(small, groupby="side")
+    (table,) = parse(card)[0]["Regions that are distorted most"]
     assert {row[0] for row in table[1:]} == {" ".join(name.split()) for name in names}
+    # as plain text, too, where Markdown allows it
+    assert "# Map card of X_geoae\n" in card
+    assert "| CD4_T_1 |" in card
 
 
 def test_the_data_now(small):
