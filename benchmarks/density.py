@@ -170,8 +170,8 @@ def tensors(options: argparse.Namespace) -> None:
         records.append({"surface": surface, "density": "skewed", "n": n} | errors)
         print(records[-1], flush=True)
     text = (
-        "Median over the cells of |estimate/truth − 1| on the default map, all at the same positions. The decoder of the "
-        "map is held isometric; that of `sg.tl.adopt` is fitted to the positions without it."
+        "Median over the cells of |estimate/truth − 1|, all at the positions of the default map. Its decoder is held "
+        "isometric; that of `sg.tl.adopt` is fitted to the same positions and is not."
     )
     write("tensors", "Densities with other metric tensors", [text], pd.DataFrame(records))
 

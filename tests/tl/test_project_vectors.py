@@ -222,9 +222,9 @@ def test_layers_of_scvelo_are_recognized():
 
 def test_expression_that_was_replaced_says_nothing_of_the_units():
     adata = of_genes()
-    for X in (np.expm1(adata.X), 0 * adata.X + 1, None):
+    for other in (np.expm1(adata.X), 0 * adata.X + 1, None):
         changed = adata.copy()
-        changed.X = X
+        changed.X = other
         assert "assuming the same normalization, since the expression" in logged(changed, "velocity", of="Ms")
         np.testing.assert_allclose(changed.obsm["velocity_geoae"], derivative(adata), atol=1e-2)
     # some of the cells and genes say enough
