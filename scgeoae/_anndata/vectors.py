@@ -169,10 +169,12 @@ def _of_genes(
     if genes is None and is_scvelo and f"{scvelo}_genes" in adata.var:
         genes = f"{scvelo}_genes"
     is_named = _named(adata, genes)
-    if np.array_equal(adata.var_names, behind.projected):
+    # the map knows names as text
+    names = adata.var_names.astype(str)
+    if np.array_equal(names, behind.projected):
         first = np.arange(adata.n_vars)
-    elif adata.var_names.is_unique:
-        first = adata.var_names.get_indexer(behind.projected)
+    elif names.is_unique:
+        first = names.get_indexer(behind.projected)
     else:
         msg = "adata.var_names has names more than once; adata.var_names_make_unique() renames them."
         raise ValueError(msg)
