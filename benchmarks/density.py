@@ -182,8 +182,8 @@ def tensors(options: argparse.Namespace) -> None:
         densities.append(adata.obs[f"{key}_density"])
         ranks.append(spearmanr(-distance, densities[-1]).statistic)
     real = (
-        f"On PBMC 3k, densities with the second decoder are {(densities[1] / densities[0]).median():.2f} times those with "
-        f"the first (median), and their correlations with the distance to the kth neighbor are {ranks[1]:.2f} and "
+        f"On PBMC 3k, densities with the second decoder are {(densities[1] / densities[0]).median():.2f} times those "
+        f"with the first (median), and their correlations with the distance to the kth neighbor are {ranks[1]:.2f} and "
         f"{ranks[0]:.2f}."
     )
     text = (
