@@ -7,6 +7,7 @@
 - ``roll``: a Swiss roll in 50 dimensions, with noise, on the map of its true coordinates;
 - ``cycle`` and ``sheet``: simulated counts of genes that rise and fall with the position on a closed curve or in a
   square, whose velocities are known, with Poisson noise, on default maps;
+- ``smooth``: the same sheet without counting noise;
 - ``pbmc``: differences between groups of neighbors on the default map of PBMC 3k;
 - ``costs``: seconds for 2,500 and 68,000 cells.
 
@@ -20,7 +21,7 @@ import argparse
 import time
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -43,7 +44,7 @@ except ImportError:
     scv = None
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from numpy.typing import NDArray
 
@@ -143,8 +144,20 @@ def roll(seed: int) -> Iterator[dict]:
                 )
 
 
-def counts(position: NDArray, change: NDArray, n_varying: int, frequency: float, rng: np.random.Generator) -> AnnData:
-    """Return cells with spliced and unspliced counts, whose genes are waves of the position, (n, k), and its change."""
+def counts(
+    position: NDArray,
+    change: NDArray,
+    n_varying: int,
+    frequency: float,
+    rng: np.random.Generator,
+    *,
+    draw: Callable[[NDArray], NDArray] | None = None,
+) -> AnnData:
+    """Return cells with spliced and unspliced counts, whose genes are waves of the position, (n, k), and its change.
+
+    `draw` makes counts of their expectations, by default at random.
+    """
+    draw = rng.poisson if draw is None else draw
     n_genes = 3 * n_varying
     mean, gamma = rng.gamma(1.0, 1.0, n_genes) + 0.05, rng.uniform(1.5, 4, n_genes)
     amplitude = np.where(np.arange(n_genes) < n_varying, rng.uniform(0.3, 0.8, n_genes), 0)
@@ -156,15 +169,21 @@ def counts(position: NDArray, change: NDArray, n_varying: int, frequency: float,
     s, ds = mean * (1 + amplitude * np.cos(phase)), -mean * amplitude * np.sin(phase) * (change @ wave)
     u = np.maximum(ds + gamma * s, 0)
     depth, size = 5000 / mean.sum(), rng.lognormal(0, 0.2, (len(position), 1))
-    adata = AnnData(rng.poisson(depth * s * size).astype(np.float32))
+    adata = AnnData(draw(depth * s * size).astype(np.float32))
     adata.layers["spliced"] = adata.X.copy()
-    adata.layers["unspliced"] = rng.poisson(0.3 * depth * u * size).astype(np.float32)
+    adata.layers["unspliced"] = draw(0.3 * depth * u * size).astype(np.float32)
     adata.layers["true"] = (depth * ds).astype(np.float32)
     adata.var["mean"] = depth * mean
     return adata
 
 
-def of_counts(adata: AnnData, design: NDArray, change_of_design: NDArray, seed: int) -> Iterator[dict]:
+def of_counts(
+    adata: AnnData,
+    design: NDArray,
+    change_of_design: NDArray,
+    seed: int,
+    noises: tuple[float, ...] = (0.0, 0.3, 1.0, 3.0),
+) -> Iterator[dict]:
     """Compare projections on the default map of simulated counts.
 
     The true arrows are the derivatives of a linear regression of the positions on functions of the simulated state.
@@ -187,7 +206,7 @@ def of_counts(adata: AnnData, design: NDArray, change_of_design: NDArray, seed: 
     sg.tl.geoae(adata, progress_bar=False, random_state=seed)
     z = adata.obsm["X_geoae"].astype(float)
     true = change_of_design @ np.linalg.lstsq(design, z, rcond=None)[0]
-    for noise in (0.0, 0.3, 1.0, 3.0):
+    for noise in noises:
         errors = noise * adata.var["mean"].to_numpy() * rng.normal(size=adata.shape)
         adata.layers["given"] = (adata.layers["true"] + errors).astype(np.float32)
         adata.uns["given_params"] = {"mode": "simulated"}
@@ -208,7 +227,12 @@ def cycle(seed: int) -> Iterator[dict]:
     yield from of_counts(counts(theta, np.ones_like(theta), 200, 0, rng), design, change, seed)
 
 
-def sheet(seed: int) -> Iterator[dict]:
+def smooth(seed: int) -> Iterator[dict]:
+    """Simulate the sheet with expected counts in the place of random ones."""
+    yield from sheet(seed, draw=np.asarray, noises=(0.0,))
+
+
+def sheet(seed: int, draw: Callable[[NDArray], NDArray] | None = None, **options: Any) -> Iterator[dict]:
     """Simulate a sheet of states that cells circle on."""
     rng = np.random.default_rng(seed)
     state = rng.uniform(-1, 1, (1000, 2))
@@ -217,7 +241,8 @@ def sheet(seed: int) -> Iterator[dict]:
     powers = [(i, j) for i in range(5) for j in range(5 - i)]
     design = np.stack([a**i * b**j for i, j in powers], axis=1)
     slope = [i * a ** max(i - 1, 0) * b**j * da + j * a**i * b ** max(j - 1, 0) * db for i, j in powers]
-    yield from of_counts(counts(state, change.T, 200, 0.8, rng), design, np.stack(slope, axis=1), seed)
+    adata = counts(state, change.T, 200, 0.8, rng, draw=draw)
+    yield from of_counts(adata, design, np.stack(slope, axis=1), seed, **options)
 
 
 def pbmc(seed: int) -> Iterator[dict]:
@@ -278,6 +303,7 @@ TITLES = {
     "roll": "A field on a Swiss roll",
     "cycle": "Velocities on a simulated cycle",
     "sheet": "Velocities on a simulated sheet",
+    "smooth": "Velocities on a simulated sheet without counting noise",
     "pbmc": "Differences between neighbors on PBMC 3k",
     "costs": "Seconds",
 }

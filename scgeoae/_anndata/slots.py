@@ -79,7 +79,7 @@ class VectorSlots:
 
     def __init__(self, name: str, key: str) -> None:
         self.name, self.key = name, key
-        # obsm, under the name by which scvelo and cellrank look for it, and uns
+        # obsm, under the name by which scvelo looks for it, and uns
         self.vectors = f"{name}_{key}"
         # obs
         self.off_surface = f"{name}_{key}_off_surface"

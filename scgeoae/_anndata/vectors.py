@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 from scipy import sparse
 
 from .._arguments import check_found, check_name, known
 from .._matrix import blocks, dense, in_memory, spread_rows
+from .genes import MAX_DEVIATION
 from .representation import sliceable
 
 if TYPE_CHECKING:
@@ -167,10 +169,12 @@ def _of_genes(
     if genes is None and is_scvelo and f"{scvelo}_genes" in adata.var:
         genes = f"{scvelo}_genes"
     is_named = _named(adata, genes)
-    if np.array_equal(adata.var_names, behind.projected):
+    # the map knows names as text
+    names = adata.var_names.astype(str)
+    if np.array_equal(names, behind.projected):
         first = np.arange(adata.n_vars)
-    elif adata.var_names.is_unique:
-        first = adata.var_names.get_indexer(behind.projected)
+    elif names.is_unique:
+        first = names.get_indexer(behind.projected)
     else:
         msg = "adata.var_names has names more than once; adata.var_names_make_unique() renames them."
         raise ValueError(msg)
@@ -199,7 +203,7 @@ def _of_genes(
     if of == SAME:
         notes.append(f"{name} is taken to be in the units of {m.source_of_genes}; otherwise, see `of`")
         return vectors, notes
-    slope, note = _slope(m, of, first[used], used)
+    slope, note = _slope(m, of, first, used)
     return Vectors(name, matrix, first[used], loadings, slope, seen), [*notes, note]
 
 
@@ -210,10 +214,10 @@ def _named(adata: AnnData, genes: Any) -> NDArray[np.bool_]:
     if isinstance(genes, str):
         check_found(genes, adata.var, "adata.var")
         column = adata.var[genes]
-        if column.dtype != bool:
+        if not pd.api.types.is_bool_dtype(column) or column.hasnans:
             msg = f"Expected adata.var[{genes!r}] to be True or False for each gene, found {column.dtype}."
             raise ValueError(msg)
-        return column.to_numpy()
+        return column.to_numpy(dtype=bool)
     if missing := [gene for gene in genes if gene not in adata.var_names]:
         msg = f"Did not find {', '.join(map(repr, missing[:5]))} in adata.var_names."
         raise KeyError(msg)
@@ -256,9 +260,9 @@ def _loadings(genes: Genes, used: NDArray[np.intp]) -> tuple[Any, NDArray[np.flo
     return chosen, seen
 
 
-def _slope(m: Map, of: str, columns: NDArray[np.intp], used: NDArray[np.intp]) -> tuple[Slope, str]:
-    """Return how the expression of `used` genes changes with a layer, in whose columns they are."""
-    adata, units = m.adata, m.genes.units
+def _slope(m: Map, of: str, first: NDArray[np.intp], used: NDArray[np.intp]) -> tuple[Slope, str]:
+    """Return how the expression of `used` genes changes with a layer; all genes are in its columns `first`."""
+    adata, units, columns = m.adata, m.genes.units, first[used]
     check_found(of, adata.layers, "adata.layers")
     kind = "log1p" if units is None else units.kind
     if kind in ("signed", "corrected"):
@@ -274,9 +278,9 @@ def _slope(m: Map, of: str, columns: NDArray[np.intp], used: NDArray[np.intp]) -
     if not np.isfinite(s).all() or s.min() < 0 or s.sum() == 0:
         msg = f"Expected adata.layers[{of!r}] to hold numbers >= 0 in linear units, such as scvelo's 'Ms'."
         raise ValueError(msg)
-    factor, how = _linear(m, rows, columns, used, base) / s.sum(), ""
+    factor, how = _linear(m, rows, first, used, base) / s.sum(), ""
     if not 0 < factor < np.inf:
-        factor, how = 1.0, ", assuming the same normalization"
+        factor, how = 1.0, ", assuming the same normalization, since the expression behind the map is gone"
     note = (
         f"taken to be derivatives of adata.layers[{of!r}], one unit of which is {factor:.3g} of the normalized counts "
     )
@@ -285,18 +289,23 @@ def _slope(m: Map, of: str, columns: NDArray[np.intp], used: NDArray[np.intp]) -
 
 
 def _linear(
-    m: Map, rows: NDArray[np.intp], columns: NDArray[np.intp], used: NDArray[np.intp], base: float | None
+    m: Map, rows: NDArray[np.intp], first: NDArray[np.intp], used: NDArray[np.intp], base: float | None
 ) -> float:
-    """Return the sum of the normalized counts behind the map over some cells and genes, NaN if they are gone."""
+    """Return the sum of the normalized counts behind the map over some cells and genes, NaN if they have changed."""
     adata, genes = m.adata, m.genes
+    x = in_memory(m.representation.matrix[rows])
     if m.kind == "counts":
-        y = in_memory(m.representation.matrix[rows])
-        totals = np.maximum(np.asarray(y.sum(1), dtype=np.float64).ravel(), 1)
-        return float((dense(y[:, used]).sum(1) * (m.params["library_size"] / totals)).sum())
+        totals = np.maximum(np.asarray(x.sum(1), dtype=np.float64).ravel(), 1)
+        return float((dense(x[:, used]).sum(1) * (m.params["library_size"] / totals)).sum())
     matrix = adata.X if genes.layer is None else adata.layers.get(genes.layer)
     if matrix is None:
         return np.nan
-    y = dense(in_memory(matrix[rows])[:, columns]).astype(np.float64)
+    y = dense(in_memory(matrix[rows])[:, first]).astype(np.float64)
+    if (first >= 0).all():
+        x = dense(x)
+        if not np.median(np.abs(genes.project(y) - x).max(1)) <= MAX_DEVIATION * x.std():
+            return np.nan
+    y = y[:, used]
     if genes.units is not None and genes.units.scaling is not None:
         y = genes.units.scaling.of(used).undo(y)
     return float((y if base is None else np.expm1(y * np.log(base))).sum())

@@ -139,7 +139,9 @@ def vectors(
     for panel in drawn:
         panel.quiver(*arrows.centers.T, *(factor * arrows.steps).T, color=colors, zorder=5, **style)
         if legend and longest * factor > 0:
-            in_data = round_length(longest * m.unit.per_length)
+            # a figure grows for its caption, and this arrow with the figure: it must fit
+            fits = min(longest, np.ptp(panel.get_xlim()) / (2 * factor))
+            in_data = round_length(fits * m.unit.per_length)
             length = factor * in_data / m.unit.per_length
             words = f"Arrow: {'≈ ' if m.unit.is_mean else ''}{m.unit.words(in_data)}."
             if fade:

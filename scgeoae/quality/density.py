@@ -18,6 +18,9 @@ DEEPEST = 3
 # Simplices whose circumscribed ball has a radius of more than this many local spacings cross empty space. On uniform
 # points, (1 + πr²) exp(−πr²) of the triangles have more than r: one in 6,000 at 2, and none at 3.
 WIDEST = 3.0
+# Places are taken to be at most this many times as far from the center as half of them. Beyond, Qhull's squares of
+# distances are rounded to less than the spacing of the others.
+FARTHEST = 1e3
 # The local spacing is computed from this many nearest places.
 N_NEAR = 10
 # Cells whose neighborhoods are in memory at a time.
@@ -114,8 +117,10 @@ def _simplices(places: NDArray[np.float64]) -> tuple[NDArray[np.intp], NDArray[n
     none = np.empty((0, d + 1), dtype=np.intp)
     if d > DEEPEST or n < d + 2:
         return none, none
+    places = places - np.median(places, axis=0)
+    reach = FARTHEST * np.median(np.linalg.norm(places, axis=1))
     try:
-        found = Delaunay(places - places.mean(0))
+        found = Delaunay(np.clip(places, -reach, reach))
     except QhullError:  # all places are on a line
         return none, none
     return found.simplices, found.neighbors

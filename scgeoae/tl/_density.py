@@ -65,7 +65,7 @@ def density(
     sample
         Column of `obs` with the donor, animal or replicate of each cell. Each sample has one condition, and each
         condition at least two samples, which all count equally. Without it, all cells are taken to be independent.
-    Cells of one donor are not, and what distinguishes single donors is then reported as a difference between
+        Cells of one donor are not, and what distinguishes single donors is then reported as a difference between
         conditions.
     reference
         Condition that each other one is compared with. Default: each condition is compared with all others together.

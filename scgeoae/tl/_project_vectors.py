@@ -81,8 +81,8 @@ def project_vectors(
     `None`, or the copy with ``copy=True``. With the name of the vectors for ``velocity``, it sets
 
     ``adata.obsm["velocity_{key}"]`` : (n, d) float32
-        Steps on the map, in its units (per unit of time, if the vectors are). This is where scvelo and cellrank look
-        for the arrows of an embedding, so that ``scv.pl.velocity_embedding_stream(adata, basis="geoae")`` draws them.
+        Steps on the map, in its units (per unit of time, if the vectors are). This is where scvelo looks for the
+        arrows of an embedding, so that ``scv.pl.velocity_embedding_stream(adata, basis="geoae")`` draws them.
     ``adata.obs["velocity_{key}_length"]`` : float32
         Lengths of these steps on the surface, in units of the representation.
     ``adata.obs["velocity_{key}_off_surface"]`` : float32

@@ -12,6 +12,7 @@ from matplotlib.quiver import Quiver
 import scgeoae as sg
 from scgeoae.nn import Autoencoder
 
+from ..for_each import for_each
 from ..planted import plant
 
 
@@ -101,6 +102,16 @@ def test_tiles_with_few_cells_have_no_arrow(flat):
     assert 1 <= len(found.U) <= 12
     assert len(arrows(sg.pl.vectors(part, "drift", n_tiles=30, show=False)).U) > 40
     assert len(arrows(sg.pl.vectors(flat[:3].copy(), "drift", show=False)).U) == 1
+
+
+@for_each("n, options", [(1, {}), (1000, {"scale": 100})])
+def test_the_arrow_of_the_legend_fits(flat, n, options):
+    ax = sg.pl.vectors(flat[:n].copy(), "drift", show=False, **options)
+    size = ax.figure.get_size_inches().copy()
+    ax.figure.canvas.draw()
+    assert 0 < sample(ax)[0] <= np.ptp(ax.get_xlim()) / 2
+    assert size.max() < 10
+    assert ax.figure.get_size_inches().max() < 10
 
 
 def test_vectors_of_length_zero(flat):

@@ -94,6 +94,13 @@ def test_density_is_in_units_of_the_data(factor, angle, shift, seed):
     assert np.allclose(measure(moved, scale[order] / factor**2, 10), measure(z, scale, 10)[order], rtol=1e-6)
 
 
+def test_one_cell_far_away_changes_nothing_elsewhere():
+    z = np.random.default_rng(0).normal(size=(300, 2))
+    found = [measure(np.append(z, [[far, far]], axis=0), np.ones(301), 20) for far in (1e2, 1e7)]
+    np.testing.assert_allclose(found[1][:-1], found[0][:-1], rtol=1e-9)
+    assert found[1][-1] < 1e-9 < found[0][-1]
+
+
 def test_any_number_of_dimensions_and_degenerate_maps():
     rng = np.random.default_rng(0)
     z = rng.uniform(size=(3000, 4))

@@ -5,6 +5,7 @@ import logging
 import warnings
 
 import numpy as np
+import pandas as pd
 import pytest
 import scanpy as sc
 import torch
@@ -217,6 +218,31 @@ def test_layers_of_scvelo_are_recognized():
     del adata.layers["Ms"]
     with pytest.raises(KeyError, match="give of='same'"):
         sg.tl.project_vectors(adata, "velocity")
+
+
+def test_expression_that_was_replaced_says_nothing_of_the_units():
+    adata = of_genes()
+    for other in (np.expm1(adata.X), 0 * adata.X + 1, None):
+        changed = adata.copy()
+        changed.X = other
+        assert "assuming the same normalization, since the expression" in logged(changed, "velocity", of="Ms")
+        np.testing.assert_allclose(changed.obsm["velocity_geoae"], derivative(adata), atol=1e-2)
+    # some of the cells and genes say enough
+    part = adata[::2, :20].copy()
+    assert "one unit of which is 1 of the normalized counts behind the map, and" in logged(part, "velocity", of="Ms")
+
+
+def test_nullable_columns_name_genes():
+    adata = of_genes()
+    is_used = np.arange(30) < 20
+    adata.var["used"] = pd.array(is_used, dtype="boolean")
+    sg.tl.project_vectors(adata, "velocity", genes="used")
+    found = adata.obsm["velocity_geoae"].copy()
+    sg.tl.project_vectors(adata, "velocity", genes=list(adata.var_names[is_used]))
+    np.testing.assert_array_equal(adata.obsm["velocity_geoae"], found)
+    adata.var.loc["g0", "used"] = pd.NA
+    with pytest.raises(ValueError, match=r"adata.var\['used'\] to be True or False for each gene, found boolean"):
+        sg.tl.project_vectors(adata, "velocity", genes="used")
 
 
 @for_each("use_rep", ["X_pca", "X"])
