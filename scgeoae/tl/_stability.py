@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 # Neighbors of a cell that are followed, and over which covariances are averaged, since ten refits alone leave the shape
 # of an ellipse to chance; and the nearest on a refit among which they have to be.
 N_NEIGHBORS, N_AMONG = 15, 30
+# Most groups whose distances are compared, since there are g(g − 1)(g − 2)/2 statements about g groups.
+MAX_GROUPS = 200
 # Probability of an ellipse.
 LEVEL = 0.9
 
@@ -60,7 +62,7 @@ def stability(
         Number k of refits, at least 3. Each takes at most as long as the map. With fewer than 10, the shapes of the
         ellipses are rough.
     groupby
-        Column of `obs` with at least three groups, whose distances are compared. Cells without a group are left out.
+        Column of `obs` with 3 to 200 groups, whose distances are compared. Cells without a group are left out.
     counts
         Layer with the counts behind the representation. In each refit, every molecule is then kept with a probability
         of one half, so that the noise of counting is included. The default resamples cells alone. The map has to know
@@ -126,7 +128,7 @@ def stability(
     n_fits = checked_integer(n_fits, "n_fits", 3)
     check_flag(progress_bar, "progress_bar")
     seed = checked_seed(random_state)
-    groups = None if groupby is None else _at_least_three(read_groups(adata, groupby))
+    groups = None if groupby is None else _checked(read_groups(adata, groupby))
     recipe = recipe_of(m)
     thinning = None if counts is None else thinning_of(m, counts)
     m.representation.check()
@@ -189,11 +191,17 @@ def stability(
     return write(adata, changes, start=start, copy=copy)
 
 
-def _at_least_three(groups: Groups) -> Groups:
+def _checked(groups: Groups) -> Groups:
     if len(groups.rows) < 3:
         msg = (
             f"adata.obs[{groups.column!r}] has {len(groups.rows)} groups, and `groupby` compares the distances of two "
             "groups from a third; give a column with three or more, or leave `groupby` out."
+        )
+        raise ValueError(msg)
+    if len(groups.rows) > MAX_GROUPS:
+        msg = (
+            f"adata.obs[{groups.column!r}] has {len(groups.rows)} groups, which make more statements than anyone can "
+            f"read; give a column with {MAX_GROUPS} groups at most, or leave `groupby` out."
         )
         raise ValueError(msg)
     return groups

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import minimize
 from scipy.spatial.distance import cdist
@@ -11,6 +11,7 @@ from scipy.stats import chi2, ortho_group
 from scgeoae.quality.stability import aligned, as_graph, ellipses, nearest_on_map, order_of_groups, share_that_stays
 
 
+@settings(max_examples=20)
 @given(st.integers(0, 2**32 - 1), st.integers(1, 3))
 def test_a_map_that_was_moved_turned_and_mirrored_comes_back(seed, d):
     rng = np.random.default_rng(seed)

@@ -111,13 +111,13 @@ def test_a_group_of_one_cell_has_distances(mapped):
 
 # What a map can be made with, each of which changes it.
 RUNS = {
-    "defaults": {},
     "encoder": {"refine": False, "noise": 0.1},
     "several": {"regularizer": {"isometric": 0.1, "volume": 0.1}, "ambient": np.linspace(1, 2, 8), "n_components": 1},
-    "denoising": {"regularizer": "denoising", "strength": 0.3, "learning_rate": 1e-3},
-    "none": {"regularizer": None, "use_rep": "X_start", "n_components": 1},
 }
 MORE_RUNS = {
+    "defaults": {},
+    "denoising": {"regularizer": "denoising", "strength": 0.3, "learning_rate": 1e-3},
+    "none": {"regularizer": None, "use_rep": "X_start", "n_components": 1},
     "equal room": {"equal_room": 0.5, "tsne_weight": 0.1, "perplexity": 9, "activation": "tanh", "batch_size": 16},
     "both": {"regularizer": "conformal", "side": "both"},
     "mahalanobis": {"regularizer": "volume", "ambient": "mahalanobis", "sampling": "mixup", "neighbors_scale": 0.5},
@@ -173,6 +173,10 @@ def test_thinned_counts_lead_to_the_representation(counted):
     normalized = np.log1p(100 * half / half.sum(1, keepdims=True))
     expected = (normalized - counted.X.mean(0)) @ counted.varm["PCs"]
     np.testing.assert_allclose(found.draw(np.random.default_rng(0)), expected, atol=1e-3)
+
+
+@pytest.mark.slow
+def test_the_noise_of_counting_adds_to_that_of_the_cells(counted):
     cells = sg.tl.stability(counted, n_fits=3, progress_bar=False, copy=True)
     both = sg.tl.stability(counted, n_fits=3, counts="counts", progress_bar=False, copy=True)
     assert both.uns["geoae_stability"]["params"]["counts"] == "counts"
@@ -234,6 +238,14 @@ def test_what_cannot_be_repeated_is_said_and_nothing_is_written(mapped, name):
     with pytest.raises(kind, match=words):
         sg.tl.stability(adata, **{"n_fits": 3, "progress_bar": False} | given)
     assert fingerprints(adata) == before
+
+
+def test_a_column_with_a_label_for_each_cell_is_no_grouping(mapped, monkeypatch):
+    monkeypatch.setattr("scgeoae.tl._stability.MAX_GROUPS", 59)
+    adata = mapped.copy()
+    adata.obs["barcode"] = adata.obs_names
+    with pytest.raises(ValueError, match="has 60 groups.* with 59 groups at most"):
+        sg.tl.stability(adata, n_fits=3, groupby="barcode", progress_bar=False)
 
 
 @for_each("rows, words", [(slice(0, 50), "has 50 cells, and the map .* was made of 60"), (slice(0, 3), "has 3 cells")])
