@@ -91,7 +91,7 @@ def stability(
     >>> import scanpy as sc, scgeoae as sg
     >>> adata = sc.datasets.pbmc68k_reduced()
     >>> sg.tl.geoae(adata, n_steps=20)
-    >>> sg.tl.stability(adata, n_fits=3)
+    >>> sg.tl.stability(adata, n_fits=4)
     >>> ax = sg.pl.stability(adata, color="bulk_labels", show=False)
     """
     if n_tiles is not None:
