@@ -83,7 +83,7 @@ def stability(
 
     ``adata.obsm["{key}_stability"]`` : (n, d(d+1)/2) float32
         Ellipse of each cell: the upper triangle, row by row, of the matrix S for which
-        :math:`\{v : v^\top S^{-1} v \le 1\}` around the cell holds its position on 9 of 10 maps of fresh cells.
+        :math:`\{v : v^\top S^{-1} v \le 1\}` around the cell is made to hold its position on 9 of 10 maps of fresh cells.
     ``adata.obs["{key}_uncertainty"]`` : float32
         Longest semi-axis of this ellipse, in units of the map.
     ``adata.obsp["{key}_stability"]`` : (n, n) float32 csr, 15 entries per row
@@ -187,7 +187,7 @@ def stability(
             ("uns", slots.stability): record,
         },
         [
-            f"obsm[{slots.stability!r}], ellipses that hold the positions on 9 of 10 maps (upper triangles)",
+            f"obsm[{slots.stability!r}], ellipses for the positions on 9 of 10 maps of fresh cells (upper triangles)",
             f"obs[{slots.uncertainty!r}], their longest semi-axes, in units of the map",
             f"obsp[{slots.stability!r}], obs[{slots.stable_neighbors!r}], neighbors on the map that stay",
             f"uns[{slots.stability!r}], {', '.join(record)}",
