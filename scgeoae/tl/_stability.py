@@ -83,7 +83,8 @@ def stability(
 
     ``adata.obsm["{key}_stability"]`` : (n, d(d+1)/2) float32
         Ellipse of each cell: the upper triangle, row by row, of the matrix S for which
-        :math:`\{v : v^\top S^{-1} v \le 1\}` around the cell is made to hold its position on 9 of 10 maps of fresh cells.
+        :math:`\{v : v^\top S^{-1} v \le 1\}` around the cell is made to hold its position on 9 of 10 maps of fresh
+        cells.
     ``adata.obs["{key}_uncertainty"]`` : float32
         Longest semi-axis of this ellipse, in units of the map.
     ``adata.obsp["{key}_stability"]`` : (n, n) float32 csr, 15 entries per row
