@@ -1,13 +1,13 @@
-"""Measure how often the ellipses of `scgeoae.tl.stability` hold the positions on a map of fresh cells.
+"""Measure how often the ellipses of `scgeoae.tl.stability` hold the positions on maps of fresh cells.
 
-``python benchmarks/stability.py CASE DRAW [--others]`` measures one draw and keeps it in ``benchmarks/maps/stability``;
+``python benchmarks/stability.py CASE DRAW [--fresh N]`` makes the maps of one draw and keeps all positions in
+``benchmarks/maps/stability``, so that other ellipses can be tried without making maps again;
 ``python benchmarks/stability.py --write`` then writes the tables into ``benchmarks/results/stability.md``.
 
 Cases are ``mixture_500`` and ``mixture_2000``, populations of four groups and a branch between two of them in 50
-dimensions (the ellipses of one draw against fits to three fresh draws of the same size), and the three reference data
-sets. Of these, two fifths of the cells make the map, another two fifths the fresh map, and the last fifth is placed on
-both; a cell of this fifth gets the ellipse of the nearest cell on the map. With ``--others``, as many refits are also
-made from bootstrap samples, and from all cells with other seeds, and turned into ellipses in the same way.
+dimensions, and the three reference data sets. Of these, two fifths of the cells make the map, another two fifths the
+first fresh map, and the last fifth is placed on both; a cell of this fifth gets the ellipse of the nearest cell on the
+map. Further fresh maps are of two fifths drawn from the three fifths that did not make the map.
 ``python benchmarks/stability.py time N`` times both calls on N cells near those of PBMC 3k.
 """
 
@@ -26,7 +26,8 @@ import pandas as pd
 from scipy.spatial import KDTree
 
 import scgeoae as sg
-from scgeoae.quality.stability import aligned, ellipses, nearest_on_map
+from scgeoae._runtime import default_torch_modes
+from scgeoae.quality.stability import Ellipses, aligned, ellipses, nearest_on_map, share_that_stays
 from scgeoae.training import Settings
 from scgeoae.training.refit import refit
 
@@ -35,13 +36,9 @@ if TYPE_CHECKING:
 
 HERE = Path(__file__).parent
 KEPT = HERE / "maps" / "stability"
-N_FITS, N_FRESH, D = 10, 3, 50
+N_FITS, D = 10, 50
+MIXTURES = ("mixture_500", "mixture_2000")
 REAL = ("pbmc3k_pca", "zilionis2019_mouse_lung", "packer2019_amphid_neurons")
-NAMES = {
-    "half": "random halves, as `sg.tl.stability`",
-    "bootstrap": "bootstrap samples",
-    "seeds": "all cells, other seeds",
-}
 
 
 class Mixture:
@@ -84,12 +81,48 @@ def placed(x: NDArray, on: anndata.AnnData) -> NDArray:
     return new.obsm["X_geoae"].astype(float)
 
 
-def shapes_of(adata: anndata.AnnData) -> NDArray:
-    shape = np.empty((adata.n_obs, 2, 2))
-    upper = adata.obsm["geoae_stability"]
-    shape[:, 0, 0], shape[:, 1, 1] = upper[:, 0], upper[:, 2]
-    shape[:, 0, 1] = shape[:, 1, 0] = upper[:, 1]
-    return shape
+def drawn(case: str, draw: int, n_fresh: int) -> tuple[NDArray, NDArray, NDArray, NDArray, list[NDArray]]:
+    """Return the cells of the map and held-out ones, each with their groups, and the cells of fresh maps."""
+    if case in MIXTURES:
+        n = int(case.split("_")[1])
+        population, rng = Mixture(), np.random.default_rng([draw, n])
+        x, group = population.draw(n, rng)
+        return x, group, x[:0], group[:0], [population.draw(n, rng)[0] for _ in range(n_fresh)]
+    from reference_data import LABELS, read
+
+    source = read(case)
+    x = np.ascontiguousarray(source.obsm["X_pca"], dtype=np.float32)
+    group = source.obs[LABELS[case]].astype(str).to_numpy()
+    own, second, rest = np.split(np.random.default_rng(draw).permutation(len(x)), [2 * len(x) // 5, 4 * len(x) // 5])
+    fresh = [second]
+    for i in range(1, n_fresh):
+        fresh.append(np.random.default_rng([draw, i]).choice(np.r_[second, rest], len(second), replace=False))
+    return x[own], group[own], x[rest], group[rest], [x[rows] for rows in fresh]
+
+
+@default_torch_modes
+def make(case: str, draw: int, n_fresh: int) -> dict[str, NDArray]:
+    """Return the positions on a map, on the refits that `sg.tl.stability` would make, and on fresh maps."""
+    x, group, rest, group_rest, fresh = drawn(case, draw, n_fresh)
+    adata, n = mapped(x, draw), len(x)
+    rng, refits, own = np.random.default_rng([draw, 77]), [], []
+    for _ in range(N_FITS // 2):
+        order = rng.permutation(n)
+        for half in (order[: n // 2], order[n // 2 :]):
+            seed = 5000 + 100 * draw + len(refits)
+            refits.append(refit(x, np.sort(half), Settings(seed=seed)))
+            own.append(np.isin(np.arange(n), half))
+    there = [placed(np.r_[x, rest], mapped(each, 1000 + 10 * draw + i)) for i, each in enumerate(fresh)]
+    return {
+        "z": adata.obsm["X_geoae"],
+        "here": placed(rest, adata) if len(rest) else np.zeros((0, 2)),
+        "g": group.astype("U24"),
+        "grest": group_rest.astype("U24"),
+        "refits": np.array(refits),
+        "masks": np.array(own),
+        "fresh": np.array([each[:n] for each in there]),
+        "fresh_rest": np.array([each[n:] for each in there]),
+    }
 
 
 def holds(shape: NDArray, step: NDArray) -> NDArray:
@@ -104,80 +137,35 @@ def common(step: NDArray, group: NDArray) -> float:
 
 def of_steps(shape: NDArray, step: NDArray, group: NDArray) -> dict[str, Any]:
     inside = holds(shape, step)
-    by_group = pd.Series(inside).groupby(group).mean()[pd.Series(group).value_counts() >= 20]
+    of_group = pd.Series(inside).groupby(group).mean()[pd.Series(group).value_counts() >= 20]
     return {
-        "coverage": float(inside.mean()),
-        "worst group": float(by_group.min()),
-        "its name": str(by_group.idxmin()),
+        "coverage": inside.mean(),
+        "worst": of_group.min(),
+        "its name": of_group.idxmin(),
         "common": common(step, group),
     }
 
 
-def other_ways(x: NDArray, z: NDArray, draw: int) -> dict[str, NDArray]:
-    """Return the ellipses that other refits would give."""
-    rng = np.random.default_rng([draw, 1])
-    n, near = len(x), nearest_on_map(z, 15)
-    around = np.column_stack([np.arange(n), near])
-    found = {}
-    for way in ("bootstrap", "seeds"):
-        refits = []
-        for i in range(N_FITS):
-            rows = np.sort(rng.choice(n, n)) if way == "bootstrap" else np.arange(n)
-            refits.append(aligned(refit(x, rows, Settings(seed=9000 + 100 * draw + i)), z))
-        found[way] = ellipses(np.array(refits), around=around).shape
-    return found
-
-
-def measure_mixture(n: int, draw: int, *, others: bool) -> dict[str, Any]:
-    population, rng = Mixture(), np.random.default_rng([draw, n])
-    x, group = population.draw(n, rng)
-    adata = mapped(x, draw)
-    z = adata.obsm["X_geoae"].astype(float)
-    sg.tl.stability(adata, n_fits=N_FITS, random_state=draw, progress_bar=False)
-    shapes = {"half": shapes_of(adata)} | (other_ways(x, z, draw) if others else {})
-    found: dict[str, Any] = {way: [] for way in shapes}
-    for i in range(N_FRESH):
-        fresh = mapped(population.draw(n, rng)[0], 1000 + N_FRESH * draw + i)
-        step = aligned(placed(x, fresh), z) - z
-        for way, shape in shapes.items():
-            found[way].append(of_steps(shape, step, group))
-    areas = {way: float(np.median(np.sqrt(np.linalg.det(shape)))) for way, shape in shapes.items()}
-    return found | {"areas": areas, **of_record(adata, group)}
-
-
-def of_record(adata: anndata.AnnData, group: NDArray) -> dict[str, Any]:
-    record = adata.uns["geoae_stability"]
-    z = pd.DataFrame(adata.obsm["X_geoae"])
-    from_mean = np.square(z - z.groupby(group).transform("mean")).sum(1)
-    of_group = np.sqrt(from_mean.groupby(group).transform("mean")).to_numpy()
+def measure(kept: dict[str, NDArray]) -> dict[str, Any]:
+    """Return how often the ellipses hold, and how large they are."""
+    z, group, n = kept["z"].astype(float), kept["g"], len(kept["z"])
+    refits = np.array([aligned(each, z) for each in kept["refits"]])
+    near = nearest_on_map(z, 15)
+    found: Ellipses = ellipses(refits, kept["masks"], around=np.column_stack([np.arange(n), near]))
+    # all cells are turned as one, by the cells of the map
+    pairs = zip(kept["fresh"], kept["fresh_rest"], strict=True)
+    there = [aligned(np.concatenate(each), z) for each in pairs]
+    nearest = KDTree(z).query(kept["here"])[1]
+    radius = np.sqrt(np.linalg.eigvalsh(found.shape)[:, -1])
+    from_mean = pd.Series(np.square(pd.DataFrame(z) - pd.DataFrame(z).groupby(group).transform("mean")).sum(1))
     return {
-        "foreseen": record["coverage"].tolist(),
-        "factor": record["factor"],
-        "radius": float(adata.obs["geoae_uncertainty"].median() / np.sqrt(z.var().sum())),
-        "in group": float((adata.obs["geoae_uncertainty"] / of_group).median()),
-        "stable": float(adata.obs["geoae_stable_neighbors"].mean()),
-    }
-
-
-def measure_real(name: str, draw: int) -> dict[str, Any]:
-    from reference_data import LABELS, read
-
-    source = read(name)
-    x = np.ascontiguousarray(source.obsm["X_pca"], dtype=np.float32)
-    group = source.obs[LABELS[name]].astype(str).to_numpy()
-    first, second, rest = np.split(np.random.default_rng(draw).permutation(len(x)), [2 * len(x) // 5, 4 * len(x) // 5])
-    adata, fresh = mapped(x[first], draw), mapped(x[second], 1000 + draw)
-    sg.tl.stability(adata, n_fits=N_FITS, random_state=draw, progress_bar=False)
-    z, shape = adata.obsm["X_geoae"].astype(float), shapes_of(adata)
-    # both sets of cells are turned as one, by the cells of the map
-    n = len(first)
-    there = aligned(placed(x[np.r_[first, rest]], fresh), z)
-    here = placed(x[rest], adata)
-    nearest = KDTree(z).query(here)[1]
-    return {
-        "half": [of_steps(shape, there[:n] - z, group[first])],
-        "held out": [of_steps(shape[nearest], there[n:] - here, group[rest])],
-        **of_record(adata, group[first]),
+        "own": [of_steps(found.shape, each[:n] - z, group) for each in there],
+        "out": [
+            of_steps(found.shape[nearest], each[n:] - kept["here"], kept["grest"]) for each in there if len(nearest)
+        ],
+        "foreseen": found.coverage,
+        "in group": np.median(radius / np.sqrt(from_mean.groupby(group).transform("mean"))),
+        "stable": (share_that_stays(near, refits, among=30) == 1).mean(),
     }
 
 
@@ -196,60 +184,42 @@ def measure_time(n: int, n_fits: int) -> dict[str, Any]:
     return {"n_fits": n_fits, "map": middle - start, "stability": end - middle}
 
 
-def read_kept(case: str) -> list[dict[str, Any]]:
-    return [json.loads(path.read_text()) for path in sorted(KEPT.glob(f"{case}-*.json"))]
-
-
 def spread(values: list[float]) -> str:
-    return f"{np.median(values):.0%} ({min(values):.0%} to {max(values):.0%})"
+    return f"{np.mean(values):.0%} ({min(values):.0%} to {max(values):.0%})"
 
 
 def write() -> None:
     from write_tables import rows
 
     words = (
-        f"Nominal: 90%. {N_FITS} refits. Median over draws (smallest to largest); for mixtures, {N_FRESH} fresh maps "
-        "for each draw. Groups have at least 20 cells."
+        f"Nominal: 90%. {N_FITS} refits. Mean over all fresh maps (smallest to largest), and its standard error over "
+        "the draws. Groups have at least 20 cells. The worst group is that of each fresh map, and the median of these."
     )
     lines = ["# Do the ellipses hold the positions on maps of fresh cells?", "", words, ""]
     table = [
-        ["cells", "draws", "at the cells of the map", "worst group", "at held-out cells", "worst group",
-         "displacement that a group shares", "foreseen by leaving refits out", "uncertainty / spread of the map",
+        ["cells", "draws", "fresh maps", "at the cells of the map", "standard error", "worst group",
+         "at held-out cells", "displacement that a group shares", "foreseen by leaving refits out",
          "uncertainty / spread of the group", "neighbors that always stay"]
     ]  # fmt: skip
-    for case in ("mixture_500", "mixture_2000", *REAL):
-        kept = read_kept(case)
-        if not kept:
+    for case in (*MIXTURES, *REAL):
+        draws = [measure(dict(np.load(path))) for path in sorted(KEPT.glob(f"{case}-*.npz"))]
+        if not draws:
             continue
-        own, out = ([each for draw in kept for each in draw.get(which, [])] for which in ("half", "held out"))
+        own, out = ([each for draw in draws for each in draw[which]] for which in ("own", "out"))
+        of_draws = [np.mean([each["coverage"] for each in draw["own"]]) for draw in draws]
+        error = f"{np.std(of_draws, ddof=1) / np.sqrt(len(draws)):.1%}" if len(draws) > 1 else "–"
+        worst = min(own, key=lambda each: each["worst"])
         table.append(
             [
-                case, str(len(kept)), spread([each["coverage"] for each in own]),
-                f"{np.median([each['worst group'] for each in own]):.0%}",
+                case, str(len(draws)), str(len(own)), spread([each["coverage"] for each in own]), error,
+                f"{np.median([each['worst'] for each in own]):.0%} (least: {worst['its name']}, {worst['worst']:.0%})",
                 spread([each["coverage"] for each in out]) if out else "–",
-                f"{np.median([each['worst group'] for each in out]):.0%}" if out else "–",
                 spread([each["common"] for each in own]),
-                spread([share for draw in kept for share in draw["foreseen"]]),
-                f"{np.median([draw['radius'] for draw in kept]):.2f}",
-                f"{np.median([draw['in group'] for draw in kept if 'in group' in draw] or [np.nan]):.2f}",
-                f"{np.median([draw['stable'] for draw in kept]):.0%}",
+                spread([share for draw in draws for share in draw["foreseen"]]),
+                f"{np.median([draw['in group'] for draw in draws]):.2f}",
+                f"{np.median([draw['stable'] for draw in draws]):.0%}",
             ]
         )  # fmt: skip
-    lines += [rows(table), "", "## Other refits", "", "Of the mixtures with `--others`.", ""]
-    table = [
-        ["refits", "cells", "draws", "coverage", "worst group", "median area of an ellipse, against random halves"]
-    ]
-    for case in ("mixture_500", "mixture_2000"):
-        kept = [draw for draw in read_kept(case) if "bootstrap" in draw]
-        for way, words in NAMES.items() if kept else ():
-            every = [each for draw in kept for each in draw[way]]
-            table.append(
-                [
-                    words, case, str(len(kept)), spread([each["coverage"] for each in every]),
-                    f"{np.median([each['worst group'] for each in every]):.0%}",
-                    f"{np.median([draw['areas'][way] / draw['areas']['half'] for draw in kept]):.2f}",
-                ]
-            )  # fmt: skip
     lines += [
         rows(table),
         "",
@@ -271,22 +241,21 @@ def write() -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("case", nargs="?", choices=["mixture_500", "mixture_2000", *REAL, "time"])
+    parser.add_argument("case", nargs="?", choices=[*MIXTURES, *REAL, "time"])
     parser.add_argument("draw", nargs="?", type=int)
-    parser.add_argument("--others", action="store_true")
+    parser.add_argument("--fresh", type=int, default=2, help="number of fresh maps")
     parser.add_argument("--n-fits", type=int, default=N_FITS, help="for 'time'")
     parser.add_argument("--write", action="store_true")
     options = parser.parse_args()
-    if options.case is not None:
-        if options.case == "time":
-            found = measure_time(options.draw, options.n_fits)
-        elif options.case in REAL:
-            found = measure_real(options.case, options.draw)
-        else:
-            found = measure_mixture(int(options.case.split("_")[1]), options.draw, others=options.others)
-        KEPT.mkdir(parents=True, exist_ok=True)
-        (KEPT / f"{options.case}-{options.draw}.json").write_text(json.dumps(found))
-        print(options.case, options.draw, json.dumps(found, indent=1), flush=True)
+    KEPT.mkdir(parents=True, exist_ok=True)
+    if options.case == "time":
+        found = measure_time(options.draw, options.n_fits)
+        (KEPT / f"time-{options.draw}.json").write_text(json.dumps(found))
+        print(found)
+    elif options.case is not None:
+        kept = make(options.case, options.draw, options.fresh)
+        np.savez_compressed(KEPT / f"{options.case}-{options.draw}.npz", **kept)
+        print(options.case, options.draw, measure(kept), flush=True)
     if options.write:
         write()
 

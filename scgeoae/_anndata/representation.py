@@ -359,7 +359,7 @@ def stored_representation(
 
 def _columns(found: Representation, names: pd.Index, genes: NDArray[np.str_]) -> Any:
     """Return the columns of `genes`, found by name, in their order."""
-    if not names.is_unique or (missing := [gene for gene in genes if gene not in names]):
+    if not names.is_unique or (missing := [str(gene) for gene in genes if gene not in names]):
         what = (
             f"lacks {len(missing)} of them, such as {missing[0]!r}" if names.is_unique else "has names more than once"
         )

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from .._anndata.map import Map
     from ._view import Box
 
-WORDS = "An outline holds the place of the cell in its middle on 9 of 10 maps of fresh cells."
+WORDS = "An outline is made to hold the place of the cell in its middle on 9 of 10 maps of fresh cells."
 # Width of the circle in the legend, as a share of the longer side of the map.
 KEY_WIDTH = 1 / 20
 
@@ -47,7 +47,7 @@ def stability(
     return_fig: bool | None = None,
     **kwargs: Any,
 ) -> Axes | list[Axes] | Figure | None:
-    """Draw how sure the positions of cells are: each outline holds a cell's position on 9 of 10 maps of fresh cells.
+    """Draw how sure the positions of cells are: where each would lie on 9 of 10 maps of fresh cells.
 
     A dot in the middle of each outline marks the cell. Outlines are drawn at their true size for cells in dense places,
     the densest first, where they do not overlap.
@@ -91,7 +91,7 @@ def stability(
     >>> import scanpy as sc, scgeoae as sg
     >>> adata = sc.datasets.pbmc68k_reduced()
     >>> sg.tl.geoae(adata, n_steps=20)
-    >>> sg.tl.stability(adata, n_fits=3)
+    >>> sg.tl.stability(adata, n_fits=4)
     >>> ax = sg.pl.stability(adata, color="bulk_labels", show=False)
     """
     if n_tiles is not None:

@@ -55,53 +55,78 @@ class Ellipses(NamedTuple):
     shape: NDArray[np.float64]
     """(n, d, d) S: the ellipse of a cell is {v : vᵀ S⁻¹ v ≤ 1} around its position."""
     coverage: NDArray[np.float64]
-    """(k,) share of the cells whose position on one refit lies in the ellipse that the other refits give."""
+    """(k,) share of the steps from or to a refit that are in the ellipses which the other refits give."""
     factor: float
-    """S divided by the covariance of the difference of two maps."""
+    """S divided by the mean square of a step from one map to another."""
 
 
-def ellipses(refits: NDArray[np.floating], *, around: NDArray[np.integer], level: float = 0.9) -> Ellipses:
+def ellipses(
+    refits: NDArray[np.floating], own: NDArray[np.bool_], *, around: NDArray[np.integer], level: float = 0.9
+) -> Ellipses:
     r"""Return the ellipses that hold the positions on another map with probability `level`.
 
-    Let :math:`\bar C_i` be the covariance of a cell's positions on the k refits, averaged over the cells `around` it.
-    Two maps of fresh cells differ by twice that, so :math:`S_i = 2 f \bar C_i`. The factor f is found by leaving out
-    one refit after the other: at a share `level` of the cells and refits,
+    The cells are split into halves k/2 times, and each half makes a map. A cell is one of the own cells of the one, and
+    new on the other. A step leads from a map of which it is an own cell to a map of another split on which it is new,
+    as from the map of an experiment to that of another experiment. Let :math:`\bar C_i` be the mean of
+    :math:`v v^\top` over the steps v of the cells `around` i. Then :math:`S_i = f \bar C_i`. The factor f is found by
+    leaving out one pair of maps after the other: for a share `level` of all steps,
 
-    .. math:: v^\top (\tfrac{k}{k-1} \bar C_i^{-})^{-1} v \le f,
+    .. math:: v^\top (\bar C_i^{-})^{-1} v \le f,
 
-    where v leads from the mean of the other k − 1 refits to the position on the one left out, :math:`\bar C_i^{-}` is
-    the covariance over these others, and the fraction accounts for the error of their mean. For normal distributions
-    known exactly, f is a quantile of the χ² distribution.
+    where :math:`\bar C_i^{-}` has no step from or to one of the two maps. For normal distributions known exactly, f is
+    a quantile of the χ² distribution.
 
     Parameters
     ----------
     refits
-        (k, n, d) aligned positions, k ≥ 3.
+        (k, n, d) aligned positions, for an even k ≥ 4. Two that follow each other are of one split.
+    own
+        (k, n) whether a cell is one of the own cells of a refit.
     around
         (n, m) rows of the cells near each cell, with the cell itself.
     """
-    k, _, d = refits.shape
-    offset = refits - refits.mean(0, dtype=np.float64)
-    products = np.einsum("kni,knj->nij", offset, offset)
+    k, n, d = refits.shape
+    pairs = [(a, b) for a, b in combinations(range(k), 2) if a // 2 != b // 2]
 
-    def pooled(covariance: NDArray[np.float64]) -> NDArray[np.float64]:
-        mean = np.zeros_like(covariance)
-        for column in around.T:
-            mean += covariance[column] / around.shape[1]
+    def step(a: int, b: int) -> NDArray[np.float64]:
+        """Return (v, 1), or zeros if there is none."""
+        found = np.pad(refits[a] - refits[b], ((0, 0), (0, 1)), constant_values=1)
+        return np.where((own[a] != own[b])[:, None], found, 0)
+
+    def pooled(sums: NDArray[np.float64], cells: NDArray[np.bool_]) -> NDArray[np.float64]:
+        mean = np.zeros_like(sums[cells])
+        for column in around[cells].T:
+            mean += sums[column]
+        mean = mean[:, :d, :d] / mean[:, d:, d:]
         floor = LEAST_VARIANCE * np.median(np.trace(mean, axis1=1, axis2=2)) / d
         return mean + np.eye(d) * max(float(floor), float(np.finfo(np.float32).tiny))
 
-    squares = np.empty(refits.shape[:2])
-    for j, v in enumerate(offset):
-        # leaving one out moves the mean by v/(k − 1)
-        others = (products - k / (k - 1) * v[:, :, None] * v[:, None, :]) / (k - 2)
-        step = k / (k - 1) * v
-        squares[j] = (
-            (k - 1) / k * np.einsum("ni,ni->n", step, np.linalg.solve(pooled(others), step[:, :, None])[..., 0])
-        )
-    factor = float(np.quantile(squares, level))
-    coverage = [np.mean(squares[j] <= np.quantile(np.delete(squares, j, 0), level)) for j in range(k)]
-    return Ellipses(2 * factor * pooled(products / (k - 1)), np.array(coverage), factor)
+    # sums of vvᵀ and numbers of steps, over all pairs and over those with one map
+    total, of_map = np.zeros((n, d + 1, d + 1)), np.zeros((k, n, d + 1, d + 1))
+    for a, b in pairs:
+        product = _squares(step(a, b))
+        total += product
+        of_map[[a, b]] += product
+    squares = {}
+    for a, b in pairs:
+        v, is_step = step(a, b), own[a] != own[b]
+        others = pooled(total - of_map[a] - of_map[b] + _squares(v), is_step)
+        v = v[is_step, :d]
+        squares[a, b] = np.einsum("ni,ni->n", v, np.linalg.solve(others, v[:, :, None])[..., 0])
+
+    def joined(of: list[tuple[int, int]]) -> NDArray[np.float64]:
+        return np.concatenate([squares[pair] for pair in of])
+
+    coverage = []
+    for j in range(k):
+        bound = np.quantile(joined([pair for pair in pairs if j not in pair]), level)
+        coverage.append(np.mean(joined([pair for pair in pairs if j in pair]) <= bound))
+    factor = float(np.quantile(joined(pairs), level))
+    return Ellipses(factor * pooled(total, np.ones(n, dtype=bool)), np.array(coverage), factor)
+
+
+def _squares(v: NDArray[np.floating]) -> NDArray[np.float64]:
+    return v[:, :, None] * v[:, None, :]
 
 
 def nearest_on_map(z: NDArray[np.floating], n_neighbors: int) -> NDArray[np.intp]:

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 # Neighbors of a cell that are followed, and over which covariances are averaged, since ten refits alone leave the shape
 # of an ellipse to chance; and the nearest on a refit among which they have to be.
 N_NEIGHBORS, N_AMONG = 15, 30
+# Most groups whose distances are compared, since there are g(g − 1)(g − 2)/2 statements about g groups.
+MAX_GROUPS = 200
 # Probability of an ellipse.
 LEVEL = 0.9
 
@@ -45,10 +47,10 @@ def stability(
 ) -> AnnData | None:
     r"""Ask how sure the positions on a map are: make it again from random halves of the cells.
 
-    Each refit uses the settings of the map, another seed and a random half of the cells. The other cells are placed on
-    it as `scgeoae.tl.transform` does, and it is rotated and mirrored to lie as near to the map as possible. How the
-    positions of a cell vary over the refits says where it would lie if the experiment were done again. See
-    docs/stability.md.
+    The cells are split into two halves `n_fits`/2 times, and each half makes a map with the settings of the map and
+    another seed. The other half is placed on it as `scgeoae.tl.transform` does, and it is rotated and mirrored to lie
+    as near to the map as possible. How far a cell moves from a map of which it is a part to another on which it is new
+    says where it would lie if the experiment were done again. See docs/stability.md.
 
     Parameters
     ----------
@@ -57,10 +59,10 @@ def stability(
     key
         The `key_added` of that run.
     n_fits
-        Number k of refits, at least 3. Each takes at most as long as the map. With fewer than 10, the shapes of the
+        Number k of refits, an even number of at least 4. Each takes at most as long as the map. With fewer than 10, the
         ellipses are rough.
     groupby
-        Column of `obs` with at least three groups, whose distances are compared. Cells without a group are left out.
+        Column of `obs` with 3 to 200 groups, whose distances are compared. Cells without a group are left out.
     counts
         Layer with the counts behind the representation. In each refit, every molecule is then kept with a probability
         of one half, so that the noise of counting is included. The default resamples cells alone. The map has to know
@@ -81,7 +83,8 @@ def stability(
 
     ``adata.obsm["{key}_stability"]`` : (n, d(d+1)/2) float32
         Ellipse of each cell: the upper triangle, row by row, of the matrix S for which
-        :math:`\{v : v^\top S^{-1} v \le 1\}` around the cell holds its position on 9 of 10 maps of fresh cells.
+        :math:`\{v : v^\top S^{-1} v \le 1\}` around the cell is made to hold its position on 9 of 10 maps of fresh
+        cells.
     ``adata.obs["{key}_uncertainty"]`` : float32
         Longest semi-axis of this ellipse, in units of the map.
     ``adata.obsp["{key}_stability"]`` : (n, n) float32 csr, 15 entries per row
@@ -90,11 +93,11 @@ def stability(
     ``adata.obs["{key}_stable_neighbors"]`` : float32
         Share of these 15 neighbors that are among the 30 nearest on all refits.
     ``adata.uns["{key}_stability"]`` : dict
-        ``params``; ``factor``, which sets the size of the ellipses; ``coverage``, (k,), the share of cells whose
-        position on one refit lies in the ellipse that the other refits give; with `groupby`, ``order``, a data frame
-        with columns ``group``, ``nearer``, ``farther``, ``distance``, ``distance_farther`` and ``share``: for each
-        group and two others, which of the two is nearer to it on the map, and on which share of the refits. Distances
-        are those between the means of the groups.
+        ``params``; ``factor``, which sets the size of the ellipses; ``coverage``, (k,), the share of steps
+        from or to one refit that are in the ellipses which the other refits give; with `groupby`, ``order``, a data
+        frame with columns ``group``, ``nearer``, ``farther``, ``distance``, ``distance_farther`` and ``share``: for
+        each group and two others, which of the two is nearer to it on the map, and on which share of the refits.
+        Distances are those between the means of the groups.
 
     Raises
     ------
@@ -118,15 +121,18 @@ def stability(
     >>> import scanpy as sc, scgeoae as sg
     >>> adata = sc.datasets.pbmc68k_reduced()
     >>> sg.tl.geoae(adata, n_steps=20)
-    >>> sg.tl.stability(adata, n_fits=3, groupby="bulk_labels")
+    >>> sg.tl.stability(adata, n_fits=4, groupby="bulk_labels")
     >>> order = adata.uns["geoae_stability"]["order"]
     >>> sure = order[order["share"] >= 0.95]
     """
     m = read_map(adata, key)
-    n_fits = checked_integer(n_fits, "n_fits", 3)
+    n_fits = checked_integer(n_fits, "n_fits", 4)
+    if n_fits % 2:
+        msg = f"Expected `n_fits` to be even, found {n_fits}: each split of the cells makes two maps."
+        raise ValueError(msg)
     check_flag(progress_bar, "progress_bar")
     seed = checked_seed(random_state)
-    groups = None if groupby is None else _at_least_three(read_groups(adata, groupby))
+    groups = None if groupby is None else _checked(read_groups(adata, groupby))
     recipe = recipe_of(m)
     thinning = None if counts is None else thinning_of(m, counts)
     m.representation.check()
@@ -136,11 +142,12 @@ def stability(
 
     z, n = m.positions.astype(np.float64), adata.n_obs
     refits = np.empty((n_fits, *z.shape))
-    streams = np.random.SeedSequence(seed).spawn(n_fits)
-    bar = tqdm(streams, desc="refits", unit="map", delay=1, disable=not progress_bar, leave=False)
-    for i, stream in enumerate(bar):
-        rng = np.random.default_rng(stream)
-        rows = np.sort(rng.choice(n, n // 2, replace=False))
+    own = np.zeros((n_fits, n), dtype=bool)
+    rng = np.random.default_rng(seed)
+    splits = [np.array_split(rng.permutation(n), 2) for _ in range(n_fits // 2)]
+    bar = tqdm(range(n_fits), desc="refits", unit="map", delay=1, disable=not progress_bar, leave=False)
+    for i in bar:
+        rows = np.sort(splits[i // 2][i % 2])
         raw = m.representation.matrix if thinning is None else thinning.draw(rng)
         settings = recipe.settings(seed=int(rng.integers(2**31)))
         found = refit(
@@ -153,9 +160,10 @@ def stability(
             name=m.representation.name,
         )
         refits[i] = aligned(found, z)
+        own[i, rows] = True
 
     near = nearest_on_map(z, min(N_NEIGHBORS, n - 1))
-    spread = ellipses(refits, around=np.column_stack([np.arange(n), near]), level=LEVEL)
+    spread = ellipses(refits, own, around=np.column_stack([np.arange(n), near]), level=LEVEL)
     stays = share_that_stays(near, refits, among=min(N_AMONG, n - 1))
     above, right = np.triu_indices(z.shape[1])
     record: dict[str, Any] = {
@@ -180,7 +188,7 @@ def stability(
             ("uns", slots.stability): record,
         },
         [
-            f"obsm[{slots.stability!r}], ellipses that hold the positions on 9 of 10 maps (upper triangles)",
+            f"obsm[{slots.stability!r}], ellipses for the positions on 9 of 10 maps of fresh cells (upper triangles)",
             f"obs[{slots.uncertainty!r}], their longest semi-axes, in units of the map",
             f"obsp[{slots.stability!r}], obs[{slots.stable_neighbors!r}], neighbors on the map that stay",
             f"uns[{slots.stability!r}], {', '.join(record)}",
@@ -189,11 +197,17 @@ def stability(
     return write(adata, changes, start=start, copy=copy)
 
 
-def _at_least_three(groups: Groups) -> Groups:
+def _checked(groups: Groups) -> Groups:
     if len(groups.rows) < 3:
         msg = (
             f"adata.obs[{groups.column!r}] has {len(groups.rows)} groups, and `groupby` compares the distances of two "
             "groups from a third; give a column with three or more, or leave `groupby` out."
+        )
+        raise ValueError(msg)
+    if len(groups.rows) > MAX_GROUPS:
+        msg = (
+            f"adata.obs[{groups.column!r}] has {len(groups.rows)} groups, which make more statements than anyone can "
+            f"read; give a column with {MAX_GROUPS} groups at most, or leave `groupby` out."
         )
         raise ValueError(msg)
     return groups

@@ -68,7 +68,7 @@ VARIANTS = {
 }
 # What makes a call take milliseconds.
 QUICK = {"n_steps": 6, "hidden": (8, 8), "n_neighbors": 4, "progress_bar": False, "show": False, "resolution": 12}
-QUICK |= {"n_fits": 3}  # of sg.tl.stability
+QUICK |= {"n_fits": 4}  # of sg.tl.stability
 # What an argument is beside its default.
 QUICK |= {"color": "group"}
 # The value of each argument that has no default, and of the root, which by default is that of Scanpy.

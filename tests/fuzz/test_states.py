@@ -112,7 +112,7 @@ CALLS = {
     "tl.residual": {"groupby": st.sampled_from([None, "group"]), "n_regions": st.sampled_from([None, 1, 3]),
                     "n_draws": st.just(5), "copy": st.booleans()},
     "get.card": {"groupby": st.sampled_from([None, "group"])},
-    "tl.stability": {"n_fits": st.just(3), "groupby": st.sampled_from([None, "group"]), "copy": st.booleans()},
+    "tl.stability": {"n_fits": st.just(4), "groupby": st.sampled_from([None, "group"]), "copy": st.booleans()},
     "get.model": {},
     "get.scores": {},
     "get.provenance": {},

@@ -100,7 +100,7 @@ def test_the_same_seed_gives_the_same_bits_and_another_does_not(mapped, measured
 
 
 def test_a_group_of_one_cell_has_distances(mapped):
-    order = sg.tl.stability(mapped, n_fits=3, groupby="lonely", progress_bar=False, copy=True).uns["geoae_stability"][
+    order = sg.tl.stability(mapped, n_fits=4, groupby="lonely", progress_bar=False, copy=True).uns["geoae_stability"][
         "order"
     ]
     assert len(order) == 4 * 3
@@ -111,13 +111,13 @@ def test_a_group_of_one_cell_has_distances(mapped):
 
 # What a map can be made with, each of which changes it.
 RUNS = {
-    "defaults": {},
     "encoder": {"refine": False, "noise": 0.1},
     "several": {"regularizer": {"isometric": 0.1, "volume": 0.1}, "ambient": np.linspace(1, 2, 8), "n_components": 1},
-    "denoising": {"regularizer": "denoising", "strength": 0.3, "learning_rate": 1e-3},
-    "none": {"regularizer": None, "use_rep": "X_start", "n_components": 1},
 }
 MORE_RUNS = {
+    "defaults": {},
+    "denoising": {"regularizer": "denoising", "strength": 0.3, "learning_rate": 1e-3},
+    "none": {"regularizer": None, "use_rep": "X_start", "n_components": 1},
     "equal room": {"equal_room": 0.5, "tsne_weight": 0.1, "perplexity": 9, "activation": "tanh", "batch_size": 16},
     "both": {"regularizer": "conformal", "side": "both"},
     "mahalanobis": {"regularizer": "volume", "ambient": "mahalanobis", "sampling": "mixup", "neighbors_scale": 0.5},
@@ -173,8 +173,12 @@ def test_thinned_counts_lead_to_the_representation(counted):
     normalized = np.log1p(100 * half / half.sum(1, keepdims=True))
     expected = (normalized - counted.X.mean(0)) @ counted.varm["PCs"]
     np.testing.assert_allclose(found.draw(np.random.default_rng(0)), expected, atol=1e-3)
-    cells = sg.tl.stability(counted, n_fits=3, progress_bar=False, copy=True)
-    both = sg.tl.stability(counted, n_fits=3, counts="counts", progress_bar=False, copy=True)
+
+
+@pytest.mark.slow
+def test_the_noise_of_counting_adds_to_that_of_the_cells(counted):
+    cells = sg.tl.stability(counted, n_fits=4, progress_bar=False, copy=True)
+    both = sg.tl.stability(counted, n_fits=4, counts="counts", progress_bar=False, copy=True)
     assert both.uns["geoae_stability"]["params"]["counts"] == "counts"
     assert both.obs["geoae_uncertainty"].median() > cells.obs["geoae_uncertainty"].median()
 
@@ -205,7 +209,8 @@ WRONG = {
     "no settings": (lambda a: a.uns["geoae"].pop("params"), {}, ValueError, "'params' is missing"),
     "no setting": (lambda a: _without(a, "batch_size"), {}, ValueError, "'batch_size' is missing.*Run sg.tl.geoae"),
     "bad setting": (lambda a: _set(a, activation="spam"), {}, ValueError, "Expected `activation`.*Run sg.tl.geoae"),
-    "two fits": (lambda _: None, {"n_fits": 2}, ValueError, "Expected `n_fits` to be an integer >= 3, found 2"),
+    "two fits": (lambda _: None, {"n_fits": 2}, ValueError, "Expected `n_fits` to be an integer >= 4, found 2"),
+    "odd fits": (lambda _: None, {"n_fits": 5}, ValueError, "Expected `n_fits` to be even, found 5"),
     "column": (lambda _: None, {"groupby": "spam"}, KeyError, "Did not find 'spam' in adata.obs"),
     "two groups": (lambda _: None, {"groupby": "two"}, ValueError, "has 2 groups"),
     "layer": (lambda _: None, {"counts": "spam"}, KeyError, "Did not find 'spam' in adata.layers"),
@@ -232,8 +237,16 @@ def test_what_cannot_be_repeated_is_said_and_nothing_is_written(mapped, name):
     change(adata)
     before = fingerprints(adata)
     with pytest.raises(kind, match=words):
-        sg.tl.stability(adata, **{"n_fits": 3, "progress_bar": False} | given)
+        sg.tl.stability(adata, **{"n_fits": 4, "progress_bar": False} | given)
     assert fingerprints(adata) == before
+
+
+def test_a_column_with_a_label_for_each_cell_is_no_grouping(mapped, monkeypatch):
+    monkeypatch.setattr("scgeoae.tl._stability.MAX_GROUPS", 59)
+    adata = mapped.copy()
+    adata.obs["barcode"] = adata.obs_names
+    with pytest.raises(ValueError, match=r"has 60 groups.* with 59 groups at most"):
+        sg.tl.stability(adata, n_fits=4, groupby="barcode", progress_bar=False)
 
 
 @for_each("rows, words", [(slice(0, 50), "has 50 cells, and the map .* was made of 60"), (slice(0, 3), "has 3 cells")])
