@@ -31,8 +31,8 @@ N_ROUTE = 2000
 N_WINDOW = N_BINS // 6
 BRIDGES = ("straight", "cells")
 # Hardly any density without a valley has a higher score. The bridge through the cells takes the place of the straight
-# one only if that has one (mean of both halves), since it always seems filled to the cells that chose it. Its own score
-# must be below this number, or less than half that of the straight one.
+# one only if that has one (mean of both halves) or half as many cells, since it always seems filled to the cells that
+# chose it. Its own score must be below this number, or less than half that of the straight one.
 UNFILLED = 3.0
 # A valley lower than this share of the density of the sparser group can be a gap. Two Gaussians of equal size have one
 # from 3 standard deviations apart.
@@ -134,7 +134,9 @@ def between(
     _keep_near(u_map, [distance], groups, half)
     length, length_map = _lengths(curves), _lengths(curves_map)
     straight, through = score.mean(0)
-    chosen = int(straight > UNFILLED and through < min(straight, max(UNFILLED, straight / 2)))
+    n_straight, n_through = ((u > 0) & (u < 1)).sum((0, 2))
+    is_unfilled = straight > UNFILLED or n_straight < n_through / 2
+    chosen = int(is_unfilled and through < max(UNFILLED, straight / 2))
 
     def bridge(u: NDArray[Any], length: NDArray[Any], i: int) -> Bridge:
         # each half of the cells is counted along the curve of the other half
