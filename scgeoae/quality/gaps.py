@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
-from scipy.sparse import csr_matrix
 from scipy.stats import beta
 
-from .bridge import N_POINTS, n_waves, project, route, smooth
+from .bridge import N_POINTS, CurveFit, largest_spread, polyline, project, route
 from .valley import LEVEL, N_BINS, N_DRAWS, POWER, Power, Valley, histogram, power, scan, valley
 
 if TYPE_CHECKING:
@@ -21,8 +20,6 @@ if TYPE_CHECKING:
 # Cells are counted up to the median distance of a group from the curve plus so many times the median deviation from it.
 # Wider tubes let in other types of cells beside the curve.
 N_DEVIATIONS = 2.5
-# This share of a group lies within its radius.
-WITHIN = 0.95
 # At least so many cells, if a group has them, give its center.
 N_CENTER = 100
 # Cells among which a route is searched.
@@ -30,10 +27,10 @@ N_ROUTE = 2000
 # Bins over which the highest and the lowest density are averaged.
 N_WINDOW = N_BINS // 6
 BRIDGES = ("straight", "cells")
-# Hardly any density without a valley has a higher score. The bridge through the cells takes the place of the straight
-# one only if that has one (mean of both halves) or half as many cells, since it always seems filled to the cells that
-# chose it. Its own score must be below this number, or less than half that of the straight one.
-UNFILLED = 3.0
+# Times that the curve through the cells is fitted.
+N_FITS = 5
+# Cells from which the spread around it is estimated.
+N_SPREAD = 1000
 # A valley lower than this share of the density of the sparser group can be a gap. Two Gaussians of equal size have one
 # from 3 standard deviations apart.
 EMPTY = 2 / 3
@@ -123,20 +120,19 @@ def between(
         (n,) 0 for cells of A, 1 for cells of B, and 2 for others.
     """
     half = halves(groups, rng)
-    pairs = [_weights(z, decode, groups, half != k, rng) for k in (0, 1)]
-    weights, waves = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
-    curves, curves_map = (_curves(rows, weights, waves) for rows in (blocks(), [(0, z)]))
+    ends = [_ends(z, groups, half != k) for k in (0, 1)]
+    curves = np.array([[np.linspace(*pair, N_POINTS)] for pair in _means(blocks(), ends)])
+    ends_map = _means([(0, z)], ends)
+    curves_map = np.array([[np.linspace(*pair, N_POINTS)] for pair in ends_map])
+    bent, bent_map = _principal_curves(blocks, z, decode, groups, half, curves, curves_map, rng)
+    curves, curves_map = np.concatenate([curves, bent], axis=1), np.concatenate([curves_map, bent_map], axis=1)
     u, distance = _places(blocks(), curves, len(z))
     # noise in many dimensions hides how far a cell is from the curve, and the decoder leaves it out
     decoded = ((start, decode(z[start : start + len(block)])) for start, block in blocks())
-    score = _keep_near(u, [distance, _places(decoded, curves, len(z))[1]], groups, half)
+    _keep_near(u, [distance, _places(decoded, curves, len(z))[1]], groups, half)
     u_map, distance = _places([(0, z)], curves_map, len(z))
     _keep_near(u_map, [distance], groups, half)
     length, length_map = _lengths(curves), _lengths(curves_map)
-    straight, through = score.mean(0)
-    n_straight, n_through = ((u > 0) & (u < 1)).sum((0, 2))
-    is_unfilled = straight > UNFILLED or n_straight < n_through / 2
-    chosen = int(is_unfilled and through < max(UNFILLED, straight / 2))
 
     def bridge(u: NDArray[Any], length: NDArray[Any], i: int) -> Bridge:
         # each half of the cells is counted along the curve of the other half
@@ -148,47 +144,86 @@ def between(
         )
 
     bridges = {name: bridge(u, length, i) for i, name in enumerate(BRIDGES)}
-    fullest = BRIDGES[chosen]
-    return Gap(bridges, fullest, power(bridges[fullest].valley, rng), bridge(u_map, length_map, chosen))
+    fullest = max(BRIDGES, key=lambda name: bridges[name].valley.p_value)
+    on_map = bridge(u_map, length_map, BRIDGES.index(fullest))
+    return Gap(bridges, fullest, power(bridges[fullest].valley, rng), on_map)
 
 
-def _weights(
+def _ends(z: NDArray[Any], groups: NDArray[np.integer], chooses: NDArray[np.bool_]) -> list[NDArray[np.intp]]:
+    """Return the cells of each group that give its center: of those that choose, the half nearest to their median."""
+    found = []
+    for g in (0, 1):
+        cells = np.flatnonzero(chooses & (groups == g))
+        far = np.linalg.norm(z[cells] - np.median(z[cells], axis=0), axis=1)
+        found.append(cells[np.argsort(far, kind="stable")[: max(len(cells) // 2, N_CENTER)]])
+    return found
+
+
+def _means(blocks: Blocks, rows: list[list[NDArray[np.intp]]]) -> NDArray[np.float64]:
+    """Return the means of the cells in lists of rows, (2, 2, D)."""
+    flat = [cells for pair in rows for cells in pair]
+    sums: Any = 0.0
+    for start, block in blocks:
+        inside = [cells[(cells >= start) & (cells < start + len(block))] - start for cells in flat]
+        sums = sums + np.stack([block[cells].sum(0, dtype=np.float64) for cells in inside])
+    return (sums / np.array([len(cells) for cells in flat])[:, None]).reshape(2, 2, -1)
+
+
+def _principal_curves(
+    blocks: Callable[[], Blocks],
     z: NDArray[Any],
     decode: Callable[[NDArray[Any]], NDArray[Any]],
     groups: NDArray[np.integer],
-    chooses: NDArray[np.bool_],
+    half: NDArray[np.int64],
+    straight: NDArray[np.float64],
+    straight_map: NDArray[np.float64],
     rng: np.random.Generator,
-) -> tuple[csr_matrix, int]:
-    """Return the weights of the cells in each point of the bridge through them, (k, n), and its number of waves.
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return a curve through the middle of the cells for each half, (2, 1, N_POINTS, D), and the same on the map.
 
-    Its ends are means of those cells of a group that are nearest to its center on the map, half of the group or 100
-    cells, and the points between them means of a cell on the route and its neighbors.
+    It starts as a route through neighboring cells. Then it is fitted to the cells that are near it, which are placed on
+    it anew, in turn (a principal curve; Hastie & Stuetzle 1989).
     """
-    own = [np.flatnonzero(chooses & (groups == g)) for g in (0, 1)]
-    centers = [np.median(z[cells], axis=0) for cells in own]
-    far = [np.linalg.norm(z[cells] - center, axis=1) for cells, center in zip(own, centers, strict=True)]
-    ends = [cells[np.argsort(d)[: max(len(cells) // 2, N_CENTER)]] for cells, d in zip(own, far, strict=True)]
-    rows = np.flatnonzero(chooses)
-    if len(rows) > N_ROUTE:
-        rows = np.sort(rng.choice(rows, N_ROUTE, replace=False))
-    start, end = (int(np.square(z[rows] - center).sum(1).argmin()) for center in centers)
-    path, neighbors = route(decode(z[rows]), start, end)
-    members = [ends[0], *rows[np.column_stack([path, neighbors])], ends[1]]
-    sizes = np.array([len(cells) for cells in members])
-    entries = np.repeat(1 / sizes, sizes), np.concatenate(members), np.concatenate([[0], sizes.cumsum()])
-    weights = csr_matrix(entries, shape=(len(members), len(z)))
-    length = np.linalg.norm(np.diff(weights @ z, axis=0), axis=1).sum()
-    return weights, n_waves(length, max(np.quantile(distance, WITHIN) for distance in far))
+    curves, u = [], np.full((2, 1, len(z)), np.nan)
+    for k in (0, 1):
+        rows = np.flatnonzero(half != k)
+        if len(rows) > N_ROUTE:
+            rows = np.sort(rng.choice(rows, N_ROUTE, replace=False))
+        points = decode(z[rows])
+        start, end = (int(np.square(points - tip).sum(1).argmin()) for tip in (straight[k, 0, 0], straight[k, 0, -1]))
+        curves.append(polyline(points[route(points, start, end)])[None])
+    spreads: list[float] = []
+    # noise is left out of the first places
+    at = ((start, decode(z[start : start + len(block)])) for start, block in blocks())
+    found = np.array(curves)
+    for _ in range(N_FITS):
+        u, distance = _places(at, found, len(z))
+        _keep_near(u, [distance], groups, half)
+        spreads = spreads or [_spread(blocks(), u[k, 0], half != k, found[k, 0], rng) for k in (0, 1)]
+        fits = [CurveFit(straight[k, 0, [0, -1]]) for k in (0, 1)]
+        for start, block in blocks():
+            rows = slice(start, start + len(block))
+            for k in (0, 1):
+                fits[k].add(block.astype(np.float64), np.where(half[rows] != k, u[k, 0, rows], np.nan))
+        waves = [fit.n_waves(spread) for fit, spread in zip(fits, spreads, strict=True)]
+        found = np.array([fit.curve(j)[None] for fit, j in zip(fits, waves, strict=True)])
+        at = blocks()
+    found_map = []
+    for k in (0, 1):
+        fit = CurveFit(straight_map[k, 0, [0, -1]])
+        fit.add(z, np.where(half != k, u[k, 0], np.nan))
+        found_map.append(fit.curve(waves[k])[None])
+    return found, np.array(found_map)
 
 
-def _curves(blocks: Blocks, weights: list[csr_matrix], waves: list[int]) -> NDArray[np.float64]:
-    """Return both bridges of both halves, (2, 2, N_POINTS, D): the straight one, and the one through the cells."""
-    points: list[Any] = [0.0, 0.0]
-    for start, block in blocks:
-        for k in (0, 1):
-            points[k] = points[k] + weights[k][:, start : start + len(block)] @ block.astype(np.float64)
-    straight = [np.linspace(ends[0], ends[-1], N_POINTS) for ends in points]
-    return np.array([[line, smooth(p, j)] for line, p, j in zip(straight, points, waves, strict=True)])
+def _spread(
+    blocks: Blocks, u: NDArray[Any], chooses: NDArray[np.bool_], curve: NDArray[Any], rng: np.random.Generator
+) -> float:
+    rows = np.flatnonzero(chooses & (u > 0) & (u < 1))
+    if len(rows) > N_SPREAD:
+        rows = np.sort(rng.choice(rows, N_SPREAD, replace=False))
+    cells = [block[rows[(rows >= start) & (rows < start + len(block))] - start] for start, block in blocks]
+    return largest_spread(np.concatenate(cells).astype(np.float64), u[rows], curve)
 
 
 def _places(blocks: Blocks, curves: NDArray[Any], n: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -203,19 +238,15 @@ def _places(blocks: Blocks, curves: NDArray[Any], n: int) -> tuple[NDArray[np.fl
 
 def _keep_near(
     u: NDArray[Any], distances: list[NDArray[Any]], groups: NDArray[np.integer], half: NDArray[np.int64]
-) -> NDArray[np.float64]:
+) -> None:
     """Set the places of cells to NaN that are farther from a curve, by any distance, than is usual there.
 
-    What is usual changes evenly from one group to the other. Return the scores of the valleys in the cells that chose
-    the curves, (2, 2).
+    What is usual changes evenly from one group to the other.
     """
-    score = np.empty(u.shape[:2])
     for k, i in np.ndindex(u.shape[:2]):
         for distance in distances:
             at_a, at_b = (_widest(distance[k, i, (half != k) & (groups == g)]) for g in (0, 1))
             u[k, i, distance[k, i] > at_a + (at_b - at_a) * np.clip(u[k, i], 0, 1)] = np.nan
-        score[k, i] = scan(histogram(u[k, i, half != k])).score
-    return score
 
 
 def _widest(distance: NDArray[Any]) -> float:
@@ -287,10 +318,8 @@ def _densest(counts: NDArray[np.int64], start: int, end: int) -> slice:
 
 def judge(found: Gap) -> Verdict:
     """Return what is between the groups, in one or two words."""
-    if found.chosen.is_empty and found.chosen.depth.p_bridge > LEVEL:
-        return "gap"
-    if found.chosen.valley.p_value <= LEVEL:
-        return "bridge"
-    if found.power.of_empty < POWER:
+    if found.chosen.is_empty:
+        return "bridge" if found.chosen.depth.p_bridge <= LEVEL else "gap"
+    if found.chosen.valley.p_value > LEVEL and found.power.of_empty < POWER:
         return "too few cells"
     return "torn" if found.on_map.is_empty else "continuum"
