@@ -26,9 +26,11 @@ N_CENTER = 100
 N_ROUTE = 2000
 # Bins over which the highest and the lowest density are averaged.
 N_WINDOW = N_BINS // 6
+# Each of these parts of the cells is counted along bridges that the others have chosen.
+N_FOLDS = 5
 BRIDGES = ("straight", "cells")
 # Times that the curve through the cells is fitted.
-N_FITS = 5
+N_FITS = 3
 # Cells from which the spread around it is estimated.
 N_SPREAD = 1000
 # A valley lower than this share of the density of the sparser group can be a gap. Two Gaussians of equal size have one
@@ -39,7 +41,7 @@ Verdict = Literal["gap", "bridge", "continuum", "torn", "too few cells"]
 
 
 class Depth(NamedTuple):
-    """How empty the emptiest stretch is. One half of the cells chooses the stretch, and the other one is counted."""
+    """How empty the emptiest stretch is. The other folds choose the stretch in which a fold is counted."""
 
     depth: float
     """Its lowest density, over a sixth of the way, relative to the highest one of the sparser group."""
@@ -55,10 +57,10 @@ class Depth(NamedTuple):
 
 
 class Bridge(NamedTuple):
-    """The cells along a bridge. Each is counted along the curve that the other half of the cells has chosen."""
+    """The cells along a bridge. Each is counted along the curve that the other folds have chosen."""
 
     curve: NDArray[np.float64]
-    """(N_POINTS, d) on the map, the mean over both halves."""
+    """(N_POINTS, d) on the map, the mean over the folds."""
     length: float
     """Distance between the centers along it, in units of the space in which the cells are counted."""
     u: NDArray[np.float64]
@@ -83,20 +85,31 @@ class Gap(NamedTuple):
     """Which valleys would have been found there."""
     on_map: Bridge
     """The same cells by their places on the map."""
+    power_on_map: float
+    """Chance of finding an empty middle third there."""
 
     @property
     def chosen(self) -> Bridge:
         """The fullest bridge."""
         return self.bridges[self.fullest]
 
+    @property
+    def shown(self) -> Literal["gap", "continuum", "unclear"]:
+        """What the map shows."""
+        if self.on_map.is_empty:
+            return "gap"
+        return "continuum" if self.on_map.valley.p_value > LEVEL and self.power_on_map >= POWER else "unclear"
 
-def halves(groups: NDArray[np.integer], rng: np.random.Generator) -> NDArray[np.int64]:
-    """Return 0 or 1 for each cell, (n,), at random, each for half of the cells of each group."""
-    half = np.empty(len(groups), dtype=np.int64)
-    for group in np.unique(groups):
+
+def folds(groups: NDArray[np.integer], rng: np.random.Generator) -> NDArray[np.int64]:
+    """Return a number from 0 to `N_FOLDS` - 1 for each cell, (n,), at random, each for as many cells of each group."""
+    fold = np.empty(len(groups), dtype=np.int64)
+    # in the order of their first cells, so that it does not matter which group is named first
+    names, first = np.unique(groups, return_index=True)
+    for group in names[np.argsort(first)]:
         rows = rng.permutation(np.flatnonzero(groups == group))
-        half[rows] = np.arange(len(rows)) % 2
-    return half
+        fold[rows] = np.arange(len(rows)) % N_FOLDS
+    return fold
 
 
 def between(
@@ -119,34 +132,35 @@ def between(
     groups
         (n,) 0 for cells of A, 1 for cells of B, and 2 for others.
     """
-    half = halves(groups, rng)
-    ends = [_ends(z, groups, half != k) for k in (0, 1)]
+    fold = folds(groups, rng)
+    ends = [_ends(z, groups, fold != k) for k in range(N_FOLDS)]
     curves = np.array([[np.linspace(*pair, N_POINTS)] for pair in _means(blocks(), ends)])
     ends_map = _means([(0, z)], ends)
     curves_map = np.array([[np.linspace(*pair, N_POINTS)] for pair in ends_map])
-    bent, bent_map = _principal_curves(blocks, z, decode, groups, half, curves, curves_map, rng)
+    bent, bent_map = _principal_curves(blocks, z, decode, groups, fold, curves, curves_map, rng)
     curves, curves_map = np.concatenate([curves, bent], axis=1), np.concatenate([curves_map, bent_map], axis=1)
     u, distance = _places(blocks(), curves, len(z))
     # noise in many dimensions hides how far a cell is from the curve, and the decoder leaves it out
     decoded = ((start, decode(z[start : start + len(block)])) for start, block in blocks())
-    _keep_near(u, [distance, _places(decoded, curves, len(z))[1]], groups, half)
+    _keep_near(u, [distance, _places(decoded, curves, len(z))[1]], groups, fold)
     u_map, distance = _places([(0, z)], curves_map, len(z))
-    _keep_near(u_map, [distance], groups, half)
+    _keep_near(u_map, [distance], groups, fold)
     length, length_map = _lengths(curves), _lengths(curves_map)
 
     def bridge(u: NDArray[Any], length: NDArray[Any], i: int) -> Bridge:
-        # each half of the cells is counted along the curve of the other half
-        own = np.where(half == 0, u[0, i], u[1, i])
-        counts = np.array([histogram(own[half == k]) for k in (0, 1)])
+        # each fold of the cells is counted along the curve of the others
+        own = u[fold, i, np.arange(len(fold))]
+        counts = np.array([histogram(own[fold == k]) for k in range(N_FOLDS)])
         found = valley(counts.sum(0), rng)
         return Bridge(
-            curves_map[:, i].mean(0), float(length[:, i].mean()), own, found, _depth(own, counts, groups, half, rng)
+            curves_map[:, i].mean(0), float(length[:, i].mean()), own, found, _depth(own, counts, groups, fold, rng)
         )
 
     bridges = {name: bridge(u, length, i) for i, name in enumerate(BRIDGES)}
     fullest = max(BRIDGES, key=lambda name: bridges[name].valley.p_value)
     on_map = bridge(u_map, length_map, BRIDGES.index(fullest))
-    return Gap(bridges, fullest, power(bridges[fullest].valley, rng), on_map)
+    powers = [power(found.valley, rng) for found in (bridges[fullest], on_map)]
+    return Gap(bridges, fullest, powers[0], on_map, powers[1].of_empty)
 
 
 def _ends(z: NDArray[Any], groups: NDArray[np.integer], chooses: NDArray[np.bool_]) -> list[NDArray[np.intp]]:
@@ -160,13 +174,13 @@ def _ends(z: NDArray[Any], groups: NDArray[np.integer], chooses: NDArray[np.bool
 
 
 def _means(blocks: Blocks, rows: list[list[NDArray[np.intp]]]) -> NDArray[np.float64]:
-    """Return the means of the cells in lists of rows, (2, 2, D)."""
+    """Return the means of the cells in lists of rows, (K, 2, D)."""
     flat = [cells for pair in rows for cells in pair]
     sums: Any = 0.0
     for start, block in blocks:
         inside = [cells[(cells >= start) & (cells < start + len(block))] - start for cells in flat]
         sums = sums + np.stack([block[cells].sum(0, dtype=np.float64) for cells in inside])
-    return (sums / np.array([len(cells) for cells in flat])[:, None]).reshape(2, 2, -1)
+    return (sums / np.array([len(cells) for cells in flat])[:, None]).reshape(len(rows), 2, -1)
 
 
 def _principal_curves(
@@ -174,19 +188,19 @@ def _principal_curves(
     z: NDArray[Any],
     decode: Callable[[NDArray[Any]], NDArray[Any]],
     groups: NDArray[np.integer],
-    half: NDArray[np.int64],
+    fold: NDArray[np.int64],
     straight: NDArray[np.float64],
     straight_map: NDArray[np.float64],
     rng: np.random.Generator,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return a curve through the middle of the cells for each half, (2, 1, N_POINTS, D), and the same on the map.
+    """Return a curve through the middle of the cells for each fold, (K, 1, N_POINTS, D), and the same on the map.
 
     It starts as a route through neighboring cells. Then it is fitted to the cells that are near it, which are placed on
     it anew, in turn (a principal curve; Hastie & Stuetzle 1989).
     """
-    curves, u = [], np.full((2, 1, len(z)), np.nan)
-    for k in (0, 1):
-        rows = np.flatnonzero(half != k)
+    curves, u = [], np.full((N_FOLDS, 1, len(z)), np.nan)
+    for k in range(N_FOLDS):
+        rows = np.flatnonzero(fold != k)
         if len(rows) > N_ROUTE:
             rows = np.sort(rng.choice(rows, N_ROUTE, replace=False))
         points = decode(z[rows])
@@ -198,20 +212,20 @@ def _principal_curves(
     found = np.array(curves)
     for _ in range(N_FITS):
         u, distance = _places(at, found, len(z))
-        _keep_near(u, [distance], groups, half)
-        spreads = spreads or [_spread(blocks(), u[k, 0], half != k, found[k, 0], rng) for k in (0, 1)]
-        fits = [CurveFit(straight[k, 0, [0, -1]]) for k in (0, 1)]
+        _keep_near(u, [distance], groups, fold)
+        spreads = spreads or [_spread(blocks(), u[k, 0], fold != k, found[k, 0], rng) for k in range(N_FOLDS)]
+        fits = [CurveFit(straight[k, 0, [0, -1]]) for k in range(N_FOLDS)]
         for start, block in blocks():
             rows = slice(start, start + len(block))
-            for k in (0, 1):
-                fits[k].add(block.astype(np.float64), np.where(half[rows] != k, u[k, 0, rows], np.nan))
+            for k in range(N_FOLDS):
+                fits[k].add(block.astype(np.float64), np.where(fold[rows] != k, u[k, 0, rows], np.nan))
         waves = [fit.n_waves(spread) for fit, spread in zip(fits, spreads, strict=True)]
         found = np.array([fit.curve(j)[None] for fit, j in zip(fits, waves, strict=True)])
         at = blocks()
     found_map = []
-    for k in (0, 1):
+    for k in range(N_FOLDS):
         fit = CurveFit(straight_map[k, 0, [0, -1]])
-        fit.add(z, np.where(half != k, u[k, 0], np.nan))
+        fit.add(z, np.where(fold != k, u[k, 0], np.nan))
         found_map.append(fit.curve(waves[k])[None])
     return found, np.array(found_map)
 
@@ -227,7 +241,7 @@ def _spread(
 
 
 def _places(blocks: Blocks, curves: NDArray[Any], n: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the places of the cells along (2, 2, m, D) curves and their distances from them, (2, 2, n) each."""
+    """Return the places of the cells along (K, J, m, D) curves and their distances from them, (K, J, n) each."""
     u, distance = np.empty((2, *curves.shape[:2], n))
     for start, block in blocks:
         rows = slice(start, start + len(block))
@@ -237,7 +251,7 @@ def _places(blocks: Blocks, curves: NDArray[Any], n: int) -> tuple[NDArray[np.fl
 
 
 def _keep_near(
-    u: NDArray[Any], distances: list[NDArray[Any]], groups: NDArray[np.integer], half: NDArray[np.int64]
+    u: NDArray[Any], distances: list[NDArray[Any]], groups: NDArray[np.integer], fold: NDArray[np.int64]
 ) -> None:
     """Set the places of cells to NaN that are farther from a curve, by any distance, than is usual there.
 
@@ -245,7 +259,7 @@ def _keep_near(
     """
     for k, i in np.ndindex(u.shape[:2]):
         for distance in distances:
-            at_a, at_b = (_widest(distance[k, i, (half != k) & (groups == g)]) for g in (0, 1))
+            at_a, at_b = (_widest(distance[k, i, (fold != k) & (groups == g)]) for g in (0, 1))
             u[k, i, distance[k, i] > at_a + (at_b - at_a) * np.clip(u[k, i], 0, 1)] = np.nan
 
 
@@ -263,26 +277,26 @@ def _depth(
     u: NDArray[Any],
     counts: NDArray[np.int64],
     groups: NDArray[np.integer],
-    half: NDArray[np.int64],
+    fold: NDArray[np.int64],
     rng: np.random.Generator,
 ) -> Depth:
     inside, mirrored = np.zeros((2, N_BINS), dtype=np.int64)
     bottom, peak, ratio, ends = 0, 0, 1.0, []
-    for k in (0, 1):
-        chosen, counted = counts[1 - k], counts[k]
+    for k in range(N_FOLDS):
+        chosen, counted = counts.sum(0) - counts[k], counts[k]
         _, first, last = scan(chosen)
         stretch = slice(first, last)
         top = min((_densest(chosen, 0, first), _densest(chosen, last, N_BINS)), key=lambda at: chosen[at].mean())
         base = _densest(-chosen, first, last)
         inside[stretch] += counted[stretch]
         for g in (0, 1):
-            own = u[(half == k) & (groups == g) & ~np.isnan(u)]
+            own = u[(fold == k) & (groups == g) & ~np.isnan(u)]
             if len(own):
                 mirrored[stretch] += histogram(2 * np.median(own) - own)[stretch]
         peak, bottom = peak + counted[top].sum(), bottom + counted[base].sum()
         ratio *= (top.stop - top.start) / (base.stop - base.start)
         ends.append((first / N_BINS, last / N_BINS))
-    ratio **= 1 / 2
+    ratio **= 1 / N_FOLDS
     # of Clopper and Pearson for the share of the bottom among the cells of both
     low = beta.ppf(0.05, bottom, peak + 1) if bottom else 0.0
     high = beta.ppf(0.95, bottom + 1, peak) if peak else 1.0

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from .._anndata.map import Map
     from ..quality.gaps import Bridge, Verdict
 
-# With fewer, half of a group has no center and no usual distance from the curve.
+# With fewer, a part of a group has no center and no usual distance from the curve.
 MIN_CELLS = 10
 # Two bins of the test make one of the profile, which starts one distance between the centers before the first, and ends
 # one beyond the second.
@@ -65,7 +65,7 @@ class Gap:
     detectable: float
     """Highest density in the middle third, relative to a continuum, that it finds with a chance of 80%; or NaN."""
     on_map: str
-    """``"gap"`` or ``"continuum"``: what the map shows along the same bridge."""
+    """``"gap"``, ``"continuum"`` or ``"unclear"``: what the map shows along the same bridge."""
     p_on_map: float
     """p-value of the same test for the positions on the map."""
     depth_on_map: float
@@ -103,10 +103,11 @@ class Gap:
                 f" The emptiest stretch is {self.width:.2g} {self.unit} wide and has {_cells(self.n_between)}; the "
                 f"tails of the two groups would leave {self.n_expected}."
             )
+            shown = {"gap": " The map shows it.", "continuum": " The map hides it.", "unclear": ""}[self.on_map]
             if self.verdict == "bridge":
-                return f"{names} are connected by a bridge: a continuum with a sparse part. {falls}"
-            shown = "shows it." if self.on_map == "gap" else "hides it: it shows no gap there."
-            return f"There is a gap between {names} in the data. {falls} The map {shown}"
+                few = "and some cells bridge it: intermediate cells, another type, or doublets"
+                return f"There is a gap between {names} in the data, {few}. {falls}{shown}"
+            return f"There is a gap between {names} in the data. {falls}{shown}"
         if self.verdict == "too few cells":
             return (
                 f"There are too few cells to tell whether there is a gap between {names}: even if the middle third of "
@@ -145,8 +146,8 @@ def gap(
 ) -> Gap:
     r"""Ask whether the empty space between two groups on a map is empty in the data.
 
-    Half of the cells choose a way from one group to the other, and the other half is counted along it, in the
-    representation, not on the map; then the halves swap. A valley in the density along the way is tested against the
+    Four fifths of the cells choose a way from one group to the other, and the rest is counted along it, in the
+    representation, not on the map; each fifth in turn. A valley in the density along the way is tested against the
     nearest density without one. `adata` is not changed.
 
     1. There are two ways, called bridges: the straight line between the centers of the groups, and a curve through the
@@ -172,7 +173,7 @@ def gap(
     key
         The `key_added` of that run, or ``"umap"`` for a UMAP.
     random_state
-        Seed of the halves and of the samples.
+        Seed of the fifths and of the samples.
 
     Returns
     -------
@@ -181,8 +182,8 @@ def gap(
 
     - ``"gap"`` : the density falls to less than two thirds of that of the sparser group (p ≤ 0.05), and there are no
       more cells in the emptiest stretch than the tails of the groups leave there
-    - ``"bridge"`` : the density falls as far, but there are more cells than the tails leave there: a continuum with a
-      sparse part
+    - ``"bridge"`` : the density falls as far, but there are more cells than the tails leave there: intermediate cells,
+      another type, or doublets
     - ``"continuum"`` : a shallow valley, or none, and a missing middle third would have been found with a chance of at
       least 80%
     - ``"torn"`` : no valley in the data, but one on the map
@@ -266,7 +267,7 @@ def gap(
         length=chosen.length,
         power=found.power.of_empty,
         detectable=found.power.detectable,
-        on_map="gap" if found.on_map.is_empty else "continuum",
+        on_map=found.shown,
         p_on_map=found.on_map.valley.p_value,
         depth_on_map=found.on_map.depth.depth,
         torn_edges=_torn_edges(m, found.on_map),
@@ -292,7 +293,7 @@ def _sides(groups: Groups, source: Any, target: Any) -> tuple[list[list[str]], l
         if len(cells) < MIN_CELLS:
             msg = (
                 f"{' + '.join(side)!r} of adata.obs[{groups.column!r}] has {_cells(len(cells))}, and sg.tl.gap needs "
-                f"at least {MIN_CELLS}: half of them choose the bridge, and the other half is counted."
+                f"at least {MIN_CELLS}: four fifths of them choose the bridge, and the rest is counted, in turn."
             )
             raise ValueError(msg)
     return sides, rows

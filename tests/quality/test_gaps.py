@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scgeoae.quality.bridge import CurveFit, largest_spread, length_of, polyline, project, route
-from scgeoae.quality.gaps import between, halves, judge
+from scgeoae.quality.gaps import N_FOLDS, between, folds, judge
 from scgeoae.quality.valley import LEVEL, N_BINS, histogram, power, scan, valley, without_valley
 
 
@@ -81,11 +81,11 @@ def test_projection_against_a_dense_curve():
     curve = np.stack([np.cos(s), np.sin(s), 0 * s], axis=1)
     angle, height = rng.uniform(0.1, np.pi - 0.1, 100), rng.normal(size=100)
     x = np.stack([1.3 * np.cos(angle), 1.3 * np.sin(angle), height], axis=1)
-    _, distance = project(x, curve)
+    u, distance = project(x, curve)
     np.testing.assert_allclose(u, angle / np.pi, atol=0.01)
     np.testing.assert_allclose(distance, np.hypot(0.3, height), rtol=0.02)
     # beyond the ends it goes on straight
-    _, distance = project(np.array([[1.0, -0.5, 0.0]]), curve)
+    u, distance = project(np.array([[1.0, -0.5, 0.0]]), curve)
     np.testing.assert_allclose(u, -0.5 / np.pi, rtol=0.05)
     assert distance < 0.03
 
@@ -168,10 +168,13 @@ def test_largest_spread():
     np.testing.assert_allclose(few, 1, rtol=0.1)
 
 
-def test_halves():
+def test_folds():
     groups = np.repeat([0, 1, 2], [11, 20, 5])
-    half = halves(groups, np.random.default_rng(0))
-    np.testing.assert_array_equal(np.bincount(groups, half), [5, 10, 2])
+    fold = folds(groups, np.random.default_rng(0))
+    counts = np.array([np.bincount(fold[groups == g], minlength=N_FOLDS) for g in range(3)])
+    assert (np.ptp(counts, axis=1) <= 1).all()
+    # it does not matter which group is named first
+    np.testing.assert_array_equal(fold, folds(np.array([1, 0, 2])[groups], np.random.default_rng(0)))
 
 
 def cells(kind, n=1000):
