@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from ..quality.gaps import Bridge, Verdict
 
 # With fewer, a part of a group has no center and no usual distance from the curve.
-MIN_CELLS = 10
+MIN_CELLS = 20
 # Two bins of the test make one of the profile, which starts one distance between the centers before the first, and ends
 # one beyond the second.
 BINS = N_BINS // 2
@@ -209,7 +209,7 @@ def gap(
     KeyError
         If there is no map under `key`, no column `groupby`, or no such group.
     ValueError
-        If a side has fewer than 10 cells, a group is on both sides, or the tensors are a graph-Laplacian estimate,
+        If a side has fewer than 20 cells, a group is on both sides, or the tensors are a graph-Laplacian estimate,
         which has no decoder.
 
     See Also
