@@ -16,38 +16,98 @@ if TYPE_CHECKING:
 
 N_POINTS = 64
 # Half waves by which a curve may bend away from the straight line.
-N_WAVES = 4
+N_WAVES = 5
+WAVES = range(1, N_WAVES + 1)
 N_NEIGHBORS = 15
 # Lengths of edges are raised to this power, so that a route makes many short steps rather than one long one.
 POWER = 3.0
 
 
-def n_waves(length: float, radius: float) -> int:
-    """Return how many half waves a curve may have, given its length and the radius of the groups at its ends.
-
-    The nearest point of a curve that bends more narrowly than the cells scatter around it is arbitrary, and cells would
-    pile up at the outer sides of its bends.
-    """
-    return int(min(N_WAVES, length / max(radius, np.finfo(float).tiny)))
-
-
-def smooth(points: NDArray[Any], waves: int) -> NDArray[np.float64]:
-    r"""Return a polyline, (k, D), as a smooth curve of `N_POINTS` points with the same ends.
-
-    With the share s of its length, the curve is :math:`c(s) = (1 - s)\,a + s\,b + \sum_{j \le J} w_j \sin j \pi s`,
-    fitted by least squares with J `waves`.
-    """
-    points = points.astype(np.float64)
+def polyline(points: NDArray[Any]) -> NDArray[np.float64]:
+    """Return `N_POINTS` evenly spaced points of a polyline, (k, D)."""
     steps = np.linalg.norm(np.diff(points, axis=0), axis=1)
     share = np.concatenate([[0], steps.cumsum()]) / max(steps.sum(), np.finfo(float).tiny)
     s = np.linspace(0, 1, N_POINTS)
-    # evenly spaced along the polyline
-    at = np.clip(np.searchsorted(share, s, side="right") - 1, 0, len(points) - 2)
-    within = (s - share[at]) / np.maximum(share[at + 1] - share[at], np.finfo(float).tiny)
-    even = points[at] + within[:, None] * (points[at + 1] - points[at])
-    chord = points[0] + s[:, None] * (points[-1] - points[0])
-    sines = np.sin(np.pi * s[:, None] * np.arange(1, waves + 1))
-    return chord + sines @ np.linalg.lstsq(sines, even - chord)[0]
+    return np.stack([np.interp(s, share, column) for column in points.T], axis=1)
+
+
+class CurveFit:
+    r"""Least squares of a smooth curve with given ends to cells whose places on it are known.
+
+    The curve is :math:`c(s) = (1 - s)\,a + s\,b + \sum_{j \le J} w_j \sin j \pi s`. Cells are added in blocks.
+
+    Parameters
+    ----------
+    ends
+        a and b, (2, D).
+    """
+
+    def __init__(self, ends: NDArray[Any]) -> None:
+        self.ends = ends
+        self._gram = np.zeros((N_WAVES, N_WAVES))
+        self._cross = np.zeros((N_WAVES, ends.shape[1]))
+        self._square, self._n = 0.0, 0
+
+    def add(self, x: NDArray[Any], s: NDArray[Any]) -> None:
+        """Add (n, D) cells at the places s, (n,). Only those between 0 and 1 count."""
+        between = (s > 0) & (s < 1)
+        s = s[between, None]
+        waves, off = _sines(s), x[between] - self.ends[0] - s * (self.ends[1] - self.ends[0])
+        self._gram += waves.T @ waves
+        self._cross += waves.T @ off
+        self._square += float(np.square(off).sum())
+        self._n += len(s)
+
+    def n_waves(self, spread: float) -> int:
+        r"""Return the number J of waves with the least information criterion of Akaike, 0 for a straight curve.
+
+        A wave has D coefficients, so one that fits noise alone hardly lowers the error in many dimensions. Waves that
+        are too short are left out: among cells that scatter around the curve with the standard deviation σ in a
+        direction, cells are on average :math:`(j \pi \sigma / L)^2` as far out at a crest as the crest is, if L is the
+        length of the curve. So a wave would grow out of nothing unless :math:`j < L / \pi \sigma`.
+
+        Parameters
+        ----------
+        spread
+            Largest standard deviation σ in any direction.
+        """
+        n_features = self.ends.shape[1]
+        most = next((j for j in reversed(WAVES) if j * np.pi * spread < length_of(self.curve(j))), 0)
+        left = [self._square - (self._weights(j) * self._cross[:j]).sum() for j in range(most + 1)]
+        left = np.maximum(left, np.finfo(float).tiny)
+        return int(np.argmin(self._n * n_features * np.log(left) + 2 * n_features * np.arange(most + 1)))
+
+    def curve(self, waves: int) -> NDArray[np.float64]:
+        """Return (N_POINTS, D) points of the curve with a number of waves, evenly spaced along it."""
+        s = np.linspace(0, 1, 4 * N_POINTS)[:, None]
+        chord = self.ends[0] + s * (self.ends[1] - self.ends[0])
+        return polyline(chord + _sines(s)[:, :waves] @ self._weights(waves))
+
+    def _weights(self, waves: int) -> NDArray[np.float64]:
+        return np.linalg.lstsq(self._gram[:waves, :waves], self._cross[:waves])[0]
+
+
+def length_of(curve: NDArray[Any]) -> float:
+    """Return the length of a curve, given by points, (m, D)."""
+    return float(np.linalg.norm(np.diff(curve, axis=0), axis=1).sum())
+
+
+def largest_spread(x: NDArray[Any], s: NDArray[Any], curve: NDArray[Any]) -> float:
+    """Return the largest standard deviation in any direction of (n, D) cells around their places s on a curve.
+
+    Every other cell gives the direction, and the rest the standard deviation: the largest of a sample is too large.
+    """
+    at = np.clip(s, 0, 1) * (len(curve) - 1)
+    below = np.minimum(at.astype(np.intp), len(curve) - 2)
+    off = x - curve[below] - (at - below)[:, None] * (curve[below + 1] - curve[below])
+    if len(off) < 4:
+        return np.inf
+    direction = np.linalg.svd(off[::2] - off[::2].mean(0), full_matrices=False)[2][0]
+    return float((off[1::2] @ direction).std(ddof=1))
+
+
+def _sines(s: NDArray[Any]) -> NDArray[np.float64]:
+    return np.sin(np.pi * s * np.array(WAVES))
 
 
 def project(x: NDArray[Any], curve: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -80,10 +140,8 @@ def project(x: NDArray[Any], curve: NDArray[Any]) -> tuple[NDArray[np.float64], 
     return t / before[-1], np.sqrt(np.maximum(distance[rows, best], 0))
 
 
-def route(points: NDArray[Any], start: int, end: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    r"""Return the cells along which one gets from one to another by short steps, and the cells around each.
-
-    Around each is a tenth of all cells, at least 15: means of fewer are too noisy in many dimensions.
+def route(points: NDArray[Any], start: int, end: int) -> NDArray[np.intp]:
+    r"""Return the cells along which one gets from one to another by short steps.
 
     It minimizes :math:`\sum \ell^3` over the steps of length ℓ in the graph of nearest neighbors, as the distances of
     Fermat do that follow the density (Groisman, Jonckheere & Sapienza 2022). Separate parts of the graph are joined
@@ -96,9 +154,9 @@ def route(points: NDArray[Any], start: int, end: int) -> tuple[NDArray[np.intp],
     start, end
         Rows.
     """
-    k = min(max(N_NEIGHBORS, len(points) // 10), len(points) - 1)
+    k = min(N_NEIGHBORS, len(points) - 1)
     lengths, neighbors = NearestNeighbors(n_neighbors=k).fit(points).kneighbors()
-    edges = both_ways(neighbors[:, :N_NEIGHBORS], lengths[:, :N_NEIGHBORS])
+    edges = both_ways(neighbors, lengths)
     scale = max(np.median(edges.length), np.finfo(float).tiny)
 
     def cost(length: NDArray[Any]) -> NDArray[Any]:
@@ -111,5 +169,4 @@ def route(points: NDArray[Any], start: int, end: int) -> tuple[NDArray[np.intp],
     cells = [end]
     while cells[-1] != start:
         cells.append(before[cells[-1]])
-    path = np.array(cells[::-1], dtype=np.intp)
-    return path, neighbors[path]
+    return np.array(cells[::-1], dtype=np.intp)

@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
-from scipy.sparse import csr_matrix
 from scipy.stats import beta
 
-from .bridge import N_POINTS, n_waves, project, route, smooth
+from .bridge import N_POINTS, CurveFit, largest_spread, polyline, project, route
 from .valley import LEVEL, N_BINS, N_DRAWS, POWER, Power, Valley, histogram, power, scan, valley
 
 if TYPE_CHECKING:
@@ -21,19 +20,19 @@ if TYPE_CHECKING:
 # Cells are counted up to the median distance of a group from the curve plus so many times the median deviation from it.
 # Wider tubes let in other types of cells beside the curve.
 N_DEVIATIONS = 2.5
-# This share of a group lies within its radius.
-WITHIN = 0.95
 # At least so many cells, if a group has them, give its center.
 N_CENTER = 100
 # Cells among which a route is searched.
 N_ROUTE = 2000
 # Bins over which the highest and the lowest density are averaged.
 N_WINDOW = N_BINS // 6
+# Each of these parts of the cells is counted along bridges that the others have chosen.
+N_FOLDS = 5
 BRIDGES = ("straight", "cells")
-# Hardly any density without a valley has a higher score. The bridge through the cells takes the place of the straight
-# one only if that has one (mean of both halves), since it always seems filled to the cells that chose it. Its own score
-# must be below this number, or less than half that of the straight one.
-UNFILLED = 3.0
+# Times that the curve through the cells is fitted.
+N_FITS = 3
+# Cells from which the spread around it is estimated.
+N_SPREAD = 1000
 # A valley lower than this share of the density of the sparser group can be a gap. Two Gaussians of equal size have one
 # from 3 standard deviations apart.
 EMPTY = 2 / 3
@@ -42,7 +41,7 @@ Verdict = Literal["gap", "bridge", "continuum", "torn", "too few cells"]
 
 
 class Depth(NamedTuple):
-    """How empty the emptiest stretch is. One half of the cells chooses the stretch, and the other one is counted."""
+    """How empty the emptiest stretch is. The other folds choose the stretch in which a fold is counted."""
 
     depth: float
     """Its lowest density, over a sixth of the way, relative to the highest one of the sparser group."""
@@ -58,10 +57,10 @@ class Depth(NamedTuple):
 
 
 class Bridge(NamedTuple):
-    """The cells along a bridge. Each is counted along the curve that the other half of the cells has chosen."""
+    """The cells along a bridge. Each is counted along the curve that the other folds have chosen."""
 
     curve: NDArray[np.float64]
-    """(N_POINTS, d) on the map, the mean over both halves."""
+    """(N_POINTS, d) on the map, the mean over the folds."""
     length: float
     """Distance between the centers along it, in units of the space in which the cells are counted."""
     u: NDArray[np.float64]
@@ -86,20 +85,31 @@ class Gap(NamedTuple):
     """Which valleys would have been found there."""
     on_map: Bridge
     """The same cells by their places on the map."""
+    power_on_map: float
+    """Chance of finding an empty middle third there."""
 
     @property
     def chosen(self) -> Bridge:
         """The fullest bridge."""
         return self.bridges[self.fullest]
 
+    @property
+    def shown(self) -> Literal["gap", "continuum", "unclear"]:
+        """What the map shows."""
+        if self.on_map.is_empty:
+            return "gap"
+        return "continuum" if self.on_map.valley.p_value > LEVEL and self.power_on_map >= POWER else "unclear"
 
-def halves(groups: NDArray[np.integer], rng: np.random.Generator) -> NDArray[np.int64]:
-    """Return 0 or 1 for each cell, (n,), at random, each for half of the cells of each group."""
-    half = np.empty(len(groups), dtype=np.int64)
-    for group in np.unique(groups):
+
+def folds(groups: NDArray[np.integer], rng: np.random.Generator) -> NDArray[np.int64]:
+    """Return a number from 0 to `N_FOLDS` - 1 for each cell, (n,), at random, each for as many cells of each group."""
+    fold = np.empty(len(groups), dtype=np.int64)
+    # in the order of their first cells, so that it does not matter which group is named first
+    names, first = np.unique(groups, return_index=True)
+    for group in names[np.argsort(first)]:
         rows = rng.permutation(np.flatnonzero(groups == group))
-        half[rows] = np.arange(len(rows)) % 2
-    return half
+        fold[rows] = np.arange(len(rows)) % N_FOLDS
+    return fold
 
 
 def between(
@@ -122,75 +132,116 @@ def between(
     groups
         (n,) 0 for cells of A, 1 for cells of B, and 2 for others.
     """
-    half = halves(groups, rng)
-    pairs = [_weights(z, decode, groups, half != k, rng) for k in (0, 1)]
-    weights, waves = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
-    curves, curves_map = (_curves(rows, weights, waves) for rows in (blocks(), [(0, z)]))
+    fold = folds(groups, rng)
+    ends = [_ends(z, groups, fold != k) for k in range(N_FOLDS)]
+    curves = np.array([[np.linspace(*pair, N_POINTS)] for pair in _means(blocks(), ends)])
+    ends_map = _means([(0, z)], ends)
+    curves_map = np.array([[np.linspace(*pair, N_POINTS)] for pair in ends_map])
+    bent, bent_map = _principal_curves(blocks, z, decode, groups, fold, curves, curves_map, rng)
+    curves, curves_map = np.concatenate([curves, bent], axis=1), np.concatenate([curves_map, bent_map], axis=1)
     u, distance = _places(blocks(), curves, len(z))
     # noise in many dimensions hides how far a cell is from the curve, and the decoder leaves it out
     decoded = ((start, decode(z[start : start + len(block)])) for start, block in blocks())
-    score = _keep_near(u, [distance, _places(decoded, curves, len(z))[1]], groups, half)
+    _keep_near(u, [distance, _places(decoded, curves, len(z))[1]], groups, fold)
     u_map, distance = _places([(0, z)], curves_map, len(z))
-    _keep_near(u_map, [distance], groups, half)
+    _keep_near(u_map, [distance], groups, fold)
     length, length_map = _lengths(curves), _lengths(curves_map)
-    straight, through = score.mean(0)
-    chosen = int(straight > UNFILLED and through < min(straight, max(UNFILLED, straight / 2)))
 
     def bridge(u: NDArray[Any], length: NDArray[Any], i: int) -> Bridge:
-        # each half of the cells is counted along the curve of the other half
-        own = np.where(half == 0, u[0, i], u[1, i])
-        counts = np.array([histogram(own[half == k]) for k in (0, 1)])
+        # each fold of the cells is counted along the curve of the others
+        own = u[fold, i, np.arange(len(fold))]
+        counts = np.array([histogram(own[fold == k]) for k in range(N_FOLDS)])
         found = valley(counts.sum(0), rng)
         return Bridge(
-            curves_map[:, i].mean(0), float(length[:, i].mean()), own, found, _depth(own, counts, groups, half, rng)
+            curves_map[:, i].mean(0), float(length[:, i].mean()), own, found, _depth(own, counts, groups, fold, rng)
         )
 
     bridges = {name: bridge(u, length, i) for i, name in enumerate(BRIDGES)}
-    fullest = BRIDGES[chosen]
-    return Gap(bridges, fullest, power(bridges[fullest].valley, rng), bridge(u_map, length_map, chosen))
+    fullest = max(BRIDGES, key=lambda name: bridges[name].valley.p_value)
+    on_map = bridge(u_map, length_map, BRIDGES.index(fullest))
+    powers = [power(found.valley, rng) for found in (bridges[fullest], on_map)]
+    return Gap(bridges, fullest, powers[0], on_map, powers[1].of_empty)
 
 
-def _weights(
+def _ends(z: NDArray[Any], groups: NDArray[np.integer], chooses: NDArray[np.bool_]) -> list[NDArray[np.intp]]:
+    """Return the cells of each group that give its center: of those that choose, the half nearest to their median."""
+    found = []
+    for g in (0, 1):
+        cells = np.flatnonzero(chooses & (groups == g))
+        far = np.linalg.norm(z[cells] - np.median(z[cells], axis=0), axis=1)
+        found.append(cells[np.argsort(far, kind="stable")[: max(len(cells) // 2, N_CENTER)]])
+    return found
+
+
+def _means(blocks: Blocks, rows: list[list[NDArray[np.intp]]]) -> NDArray[np.float64]:
+    """Return the means of the cells in lists of rows, (K, 2, D)."""
+    flat = [cells for pair in rows for cells in pair]
+    sums: Any = 0.0
+    for start, block in blocks:
+        inside = [cells[(cells >= start) & (cells < start + len(block))] - start for cells in flat]
+        sums = sums + np.stack([block[cells].sum(0, dtype=np.float64) for cells in inside])
+    return (sums / np.array([len(cells) for cells in flat])[:, None]).reshape(len(rows), 2, -1)
+
+
+def _principal_curves(
+    blocks: Callable[[], Blocks],
     z: NDArray[Any],
     decode: Callable[[NDArray[Any]], NDArray[Any]],
     groups: NDArray[np.integer],
-    chooses: NDArray[np.bool_],
+    fold: NDArray[np.int64],
+    straight: NDArray[np.float64],
+    straight_map: NDArray[np.float64],
     rng: np.random.Generator,
-) -> tuple[csr_matrix, int]:
-    """Return the weights of the cells in each point of the bridge through them, (k, n), and its number of waves.
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return a curve through the middle of the cells for each fold, (K, 1, N_POINTS, D), and the same on the map.
 
-    Its ends are means of those cells of a group that are nearest to its center on the map, half of the group or 100
-    cells, and the points between them means of a cell on the route and its neighbors.
+    It starts as a route through neighboring cells. Then it is fitted to the cells that are near it, which are placed on
+    it anew, in turn (a principal curve; Hastie & Stuetzle 1989).
     """
-    own = [np.flatnonzero(chooses & (groups == g)) for g in (0, 1)]
-    centers = [np.median(z[cells], axis=0) for cells in own]
-    far = [np.linalg.norm(z[cells] - center, axis=1) for cells, center in zip(own, centers, strict=True)]
-    ends = [cells[np.argsort(d)[: max(len(cells) // 2, N_CENTER)]] for cells, d in zip(own, far, strict=True)]
-    rows = np.flatnonzero(chooses)
-    if len(rows) > N_ROUTE:
-        rows = np.sort(rng.choice(rows, N_ROUTE, replace=False))
-    start, end = (int(np.square(z[rows] - center).sum(1).argmin()) for center in centers)
-    path, neighbors = route(decode(z[rows]), start, end)
-    members = [ends[0], *rows[np.column_stack([path, neighbors])], ends[1]]
-    sizes = np.array([len(cells) for cells in members])
-    entries = np.repeat(1 / sizes, sizes), np.concatenate(members), np.concatenate([[0], sizes.cumsum()])
-    weights = csr_matrix(entries, shape=(len(members), len(z)))
-    length = np.linalg.norm(np.diff(weights @ z, axis=0), axis=1).sum()
-    return weights, n_waves(length, max(np.quantile(distance, WITHIN) for distance in far))
+    curves, u = [], np.full((N_FOLDS, 1, len(z)), np.nan)
+    for k in range(N_FOLDS):
+        rows = np.flatnonzero(fold != k)
+        if len(rows) > N_ROUTE:
+            rows = np.sort(rng.choice(rows, N_ROUTE, replace=False))
+        points = decode(z[rows])
+        start, end = (int(np.square(points - tip).sum(1).argmin()) for tip in (straight[k, 0, 0], straight[k, 0, -1]))
+        curves.append(polyline(points[route(points, start, end)])[None])
+    spreads: list[float] = []
+    # noise is left out of the first places
+    at = ((start, decode(z[start : start + len(block)])) for start, block in blocks())
+    found = np.array(curves)
+    for _ in range(N_FITS):
+        u, distance = _places(at, found, len(z))
+        _keep_near(u, [distance], groups, fold)
+        spreads = spreads or [_spread(blocks(), u[k, 0], fold != k, found[k, 0], rng) for k in range(N_FOLDS)]
+        fits = [CurveFit(straight[k, 0, [0, -1]]) for k in range(N_FOLDS)]
+        for start, block in blocks():
+            rows = slice(start, start + len(block))
+            for k in range(N_FOLDS):
+                fits[k].add(block.astype(np.float64), np.where(fold[rows] != k, u[k, 0, rows], np.nan))
+        waves = [fit.n_waves(spread) for fit, spread in zip(fits, spreads, strict=True)]
+        found = np.array([fit.curve(j)[None] for fit, j in zip(fits, waves, strict=True)])
+        at = blocks()
+    found_map = []
+    for k in range(N_FOLDS):
+        fit = CurveFit(straight_map[k, 0, [0, -1]])
+        fit.add(z, np.where(fold != k, u[k, 0], np.nan))
+        found_map.append(fit.curve(waves[k])[None])
+    return found, np.array(found_map)
 
 
-def _curves(blocks: Blocks, weights: list[csr_matrix], waves: list[int]) -> NDArray[np.float64]:
-    """Return both bridges of both halves, (2, 2, N_POINTS, D): the straight one, and the one through the cells."""
-    points: list[Any] = [0.0, 0.0]
-    for start, block in blocks:
-        for k in (0, 1):
-            points[k] = points[k] + weights[k][:, start : start + len(block)] @ block.astype(np.float64)
-    straight = [np.linspace(ends[0], ends[-1], N_POINTS) for ends in points]
-    return np.array([[line, smooth(p, j)] for line, p, j in zip(straight, points, waves, strict=True)])
+def _spread(
+    blocks: Blocks, u: NDArray[Any], chooses: NDArray[np.bool_], curve: NDArray[Any], rng: np.random.Generator
+) -> float:
+    rows = np.flatnonzero(chooses & (u > 0) & (u < 1))
+    if len(rows) > N_SPREAD:
+        rows = np.sort(rng.choice(rows, N_SPREAD, replace=False))
+    cells = [block[rows[(rows >= start) & (rows < start + len(block))] - start] for start, block in blocks]
+    return largest_spread(np.concatenate(cells).astype(np.float64), u[rows], curve)
 
 
 def _places(blocks: Blocks, curves: NDArray[Any], n: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the places of the cells along (2, 2, m, D) curves and their distances from them, (2, 2, n) each."""
+    """Return the places of the cells along (K, J, m, D) curves and their distances from them, (K, J, n) each."""
     u, distance = np.empty((2, *curves.shape[:2], n))
     for start, block in blocks:
         rows = slice(start, start + len(block))
@@ -200,20 +251,16 @@ def _places(blocks: Blocks, curves: NDArray[Any], n: int) -> tuple[NDArray[np.fl
 
 
 def _keep_near(
-    u: NDArray[Any], distances: list[NDArray[Any]], groups: NDArray[np.integer], half: NDArray[np.int64]
-) -> NDArray[np.float64]:
+    u: NDArray[Any], distances: list[NDArray[Any]], groups: NDArray[np.integer], fold: NDArray[np.int64]
+) -> None:
     """Set the places of cells to NaN that are farther from a curve, by any distance, than is usual there.
 
-    What is usual changes evenly from one group to the other. Return the scores of the valleys in the cells that chose
-    the curves, (2, 2).
+    What is usual changes evenly from one group to the other.
     """
-    score = np.empty(u.shape[:2])
     for k, i in np.ndindex(u.shape[:2]):
         for distance in distances:
-            at_a, at_b = (_widest(distance[k, i, (half != k) & (groups == g)]) for g in (0, 1))
+            at_a, at_b = (_widest(distance[k, i, (fold != k) & (groups == g)]) for g in (0, 1))
             u[k, i, distance[k, i] > at_a + (at_b - at_a) * np.clip(u[k, i], 0, 1)] = np.nan
-        score[k, i] = scan(histogram(u[k, i, half != k])).score
-    return score
 
 
 def _widest(distance: NDArray[Any]) -> float:
@@ -230,26 +277,26 @@ def _depth(
     u: NDArray[Any],
     counts: NDArray[np.int64],
     groups: NDArray[np.integer],
-    half: NDArray[np.int64],
+    fold: NDArray[np.int64],
     rng: np.random.Generator,
 ) -> Depth:
     inside, mirrored = np.zeros((2, N_BINS), dtype=np.int64)
     bottom, peak, ratio, ends = 0, 0, 1.0, []
-    for k in (0, 1):
-        chosen, counted = counts[1 - k], counts[k]
+    for k in range(N_FOLDS):
+        chosen, counted = counts.sum(0) - counts[k], counts[k]
         _, first, last = scan(chosen)
         stretch = slice(first, last)
         top = min((_densest(chosen, 0, first), _densest(chosen, last, N_BINS)), key=lambda at: chosen[at].mean())
         base = _densest(-chosen, first, last)
         inside[stretch] += counted[stretch]
         for g in (0, 1):
-            own = u[(half == k) & (groups == g) & ~np.isnan(u)]
+            own = u[(fold == k) & (groups == g) & ~np.isnan(u)]
             if len(own):
                 mirrored[stretch] += histogram(2 * np.median(own) - own)[stretch]
         peak, bottom = peak + counted[top].sum(), bottom + counted[base].sum()
         ratio *= (top.stop - top.start) / (base.stop - base.start)
         ends.append((first / N_BINS, last / N_BINS))
-    ratio **= 1 / 2
+    ratio **= 1 / N_FOLDS
     # of Clopper and Pearson for the share of the bottom among the cells of both
     low = beta.ppf(0.05, bottom, peak + 1) if bottom else 0.0
     high = beta.ppf(0.95, bottom + 1, peak) if peak else 1.0
@@ -285,10 +332,8 @@ def _densest(counts: NDArray[np.int64], start: int, end: int) -> slice:
 
 def judge(found: Gap) -> Verdict:
     """Return what is between the groups, in one or two words."""
-    if found.chosen.is_empty and found.chosen.depth.p_bridge > LEVEL:
-        return "gap"
-    if found.chosen.valley.p_value <= LEVEL:
-        return "bridge"
-    if found.power.of_empty < POWER:
+    if found.chosen.is_empty:
+        return "bridge" if found.chosen.depth.p_bridge <= LEVEL else "gap"
+    if found.chosen.valley.p_value > LEVEL and found.power.of_empty < POWER:
         return "too few cells"
     return "torn" if found.on_map.is_empty else "continuum"

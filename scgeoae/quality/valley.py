@@ -22,7 +22,7 @@ TERMS = np.stack([np.ones(N_BINS), CENTERS, CENTERS**2 - np.mean(CENTERS**2)], a
 # to 5% both for a flat density and for a Gaussian (benchmarks/gap.py).
 STRAIGHTENED = 0.5
 # Samples drawn for a p-value, and for a power.
-N_DRAWS, N_THINNED = 499, 200
+N_DRAWS, N_THINNED = 999, 200
 # The middle third of the way, which is thinned to find out which valley would have been seen.
 MIDDLE = slice(N_BINS // 3, 2 * N_BINS // 3)
 SHARES = np.arange(0, 1, 0.1)

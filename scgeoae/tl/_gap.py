@@ -15,7 +15,7 @@ from .._arguments import as_list, checked_seed
 from .._matrix import blocks
 from .._runtime import default_torch_modes
 from ..quality.gaps import between, judge
-from ..quality.valley import N_BINS
+from ..quality.valley import LEVEL, N_BINS
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from .._anndata.map import Map
     from ..quality.gaps import Bridge, Verdict
 
-# With fewer, half of a group has no center and no usual distance from the curve.
-MIN_CELLS = 10
+# With fewer, a part of a group has no center and no usual distance from the curve.
+MIN_CELLS = 20
 # Two bins of the test make one of the profile, which starts one distance between the centers before the first, and ends
 # one beyond the second.
 BINS = N_BINS // 2
@@ -65,7 +65,7 @@ class Gap:
     detectable: float
     """Highest density in the middle third, relative to a continuum, that it finds with a chance of 80%; or NaN."""
     on_map: str
-    """``"gap"`` or ``"continuum"``: what the map shows along the same bridge."""
+    """``"gap"``, ``"continuum"`` or ``"unclear"``: what the map shows along the same bridge."""
     p_on_map: float
     """p-value of the same test for the positions on the map."""
     depth_on_map: float
@@ -99,20 +99,25 @@ class Gap:
                 f"Along {way}, the density of cells falls to {self.depth:.0%} ({low:.0%} to {high:.0%}) of that of the "
                 f"sparser group ({chance})."
             )
-            if self.depth >= 1:
-                falls = f"Along {way}, the density of cells has a valley ({chance}), but no sparser than both groups."
             falls += (
                 f" The emptiest stretch is {self.width:.2g} {self.unit} wide and has {_cells(self.n_between)}; the "
                 f"tails of the two groups would leave {self.n_expected}."
             )
+            shown = {"gap": " The map shows it.", "continuum": " The map hides it.", "unclear": ""}[self.on_map]
             if self.verdict == "bridge":
-                return f"{names} are connected by a bridge: a continuum with a sparse part. {falls}"
-            shown = "shows it." if self.on_map == "gap" else "hides it: it shows no gap there."
-            return f"There is a gap between {names} in the data. {falls} The map {shown}"
+                few = "and some cells bridge it: intermediate cells, another type, or doublets"
+                return f"There is a gap between {names} in the data, {few}. {falls}{shown}"
+            return f"There is a gap between {names} in the data. {falls}{shown}"
         if self.verdict == "too few cells":
             return (
                 f"There are too few cells to tell whether there is a gap between {names}: even if the middle third of "
                 f"the way were empty, this would be found with a chance of {self.power:.0%} only."
+            )
+        if self.verdict == "continuum" and self.p_value <= LEVEL:
+            low, high = self.depth_interval
+            return (
+                f"There is no gap between {names}. Along {way}, the density of cells has a valley ({chance}), but a "
+                f"shallow one: {self.depth:.0%} ({low:.0%} to {high:.0%}) of that of the sparser group."
             )
         found = (
             f"Cells fill {way} without a significant valley ({chance})."
@@ -141,17 +146,17 @@ def gap(
 ) -> Gap:
     r"""Ask whether the empty space between two groups on a map is empty in the data.
 
-    Half of the cells choose a way from one group to the other, and the other half is counted along it, in the
-    representation, not on the map; then the halves swap. A valley in the density along the way is tested against the
+    Four fifths of the cells choose a way from one group to the other, and the rest is counted along it, in the
+    representation, not on the map; each fifth in turn. A valley in the density along the way is tested against the
     nearest density without one. `adata` is not changed.
 
-    1. There are two ways, called bridges: the straight line on the map, and one through the cells, along neighbors of
-       decoded cells. The groups can be at the ends of a bow, which is filled although the straight line is not. The
-       verdict is about the straight one, unless the one through the cells has no clear valley, or one half as clear.
-    2. In the representation, the straight bridge joins the means of the two groups. The other one is a smooth curve
-       through means of neighbors, :math:`c(s) = (1 - s)\,a + s\,b + \sum_j w_j \sin j \pi s`, with at most four waves
-       and no more than its length is longer than the groups are wide. All cells are counted, whatever their group,
-       that are as near to it, themselves and as the decoder sees them, as is usual for the two groups.
+    1. There are two ways, called bridges: the straight line between the centers of the groups, and a curve through the
+       cells. The groups can be at the ends of a bow, which is filled although the straight line is not. There is a gap
+       only if neither is filled, so the verdict is about the one with the larger p-value.
+    2. The curve is :math:`c(s) = (1 - s)\,a + s\,b + \sum_j w_j \sin j \pi s`. It starts as a route through neighboring
+       cells as the decoder sees them. Then the cells near it are placed on it, and it is fitted to them, in turn. All
+       cells are counted, whatever their group, that are as near to a bridge, themselves and as the decoder sees them,
+       as is usual for the two groups.
     3. The test finds the stretch that is emptier than all that is to its left and than all that is to its right. The
        p-value is the share of samples from the nearest density without a valley in which a stretch stands out as much.
     4. If there is a valley, its cells are compared with those equally far from the centers on the outer sides of the
@@ -168,7 +173,7 @@ def gap(
     key
         The `key_added` of that run, or ``"umap"`` for a UMAP.
     random_state
-        Seed of the halves and of the samples.
+        Seed of the fifths and of the samples.
 
     Returns
     -------
@@ -177,9 +182,10 @@ def gap(
 
     - ``"gap"`` : the density falls to less than two thirds of that of the sparser group (p ≤ 0.05), and there are no
       more cells in the emptiest stretch than the tails of the groups leave there
-    - ``"bridge"`` : the density falls, but not as far, or there are more cells than the tails leave there: a continuum
-      with a sparse part
-    - ``"continuum"`` : no valley, and a missing middle third would have been found with a chance of at least 80%
+    - ``"bridge"`` : the density falls as far, but there are more cells than the tails leave there: intermediate cells,
+      another type, or doublets
+    - ``"continuum"`` : a shallow valley, or none, and a missing middle third would have been found with a chance of at
+      least 80%
     - ``"torn"`` : no valley in the data, but one on the map
     - ``"too few cells"`` : no valley, but the cells are too few to find one
 
@@ -203,7 +209,7 @@ def gap(
     KeyError
         If there is no map under `key`, no column `groupby`, or no such group.
     ValueError
-        If a side has fewer than 10 cells, a group is on both sides, or the tensors are a graph-Laplacian estimate,
+        If a side has fewer than 20 cells, a group is on both sides, or the tensors are a graph-Laplacian estimate,
         which has no decoder.
 
     See Also
@@ -214,7 +220,9 @@ def gap(
     References
     ----------
     Gao, Bien & Witten 2022, arXiv 2012.02936, for what happens if the same cells make the groups and test them;
-    Groisman, Jonckheere & Sapienza 2022, arXiv 1810.02398, for ways that follow the cells.
+    Groisman, Jonckheere & Sapienza 2022, arXiv 1810.02398, for routes that follow the cells; Hastie & Stuetzle 1989,
+    *J. Am. Stat. Assoc.* 84:502, for curves through the middle of them; Berger 1982, *Technometrics* 24:295, for the
+    larger p-value.
 
     Examples
     --------
@@ -259,7 +267,7 @@ def gap(
         length=chosen.length,
         power=found.power.of_empty,
         detectable=found.power.detectable,
-        on_map="gap" if found.on_map.is_empty else "continuum",
+        on_map=found.shown,
         p_on_map=found.on_map.valley.p_value,
         depth_on_map=found.on_map.depth.depth,
         torn_edges=_torn_edges(m, found.on_map),
@@ -285,7 +293,7 @@ def _sides(groups: Groups, source: Any, target: Any) -> tuple[list[list[str]], l
         if len(cells) < MIN_CELLS:
             msg = (
                 f"{' + '.join(side)!r} of adata.obs[{groups.column!r}] has {_cells(len(cells))}, and sg.tl.gap needs "
-                f"at least {MIN_CELLS}: half of them choose the bridge, and the other half is counted."
+                f"at least {MIN_CELLS}: four fifths of them choose the bridge, and the rest is counted, in turn."
             )
             raise ValueError(msg)
     return sides, rows

@@ -4,8 +4,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scgeoae.quality.bridge import n_waves, project, route, smooth
-from scgeoae.quality.gaps import between, halves, judge
+from scgeoae.quality.bridge import CurveFit, largest_spread, length_of, polyline, project, route
+from scgeoae.quality.gaps import N_FOLDS, between, folds, judge
 from scgeoae.quality.valley import LEVEL, N_BINS, histogram, power, scan, valley, without_valley
 
 
@@ -102,32 +102,79 @@ def test_projection_turns_with_the_cells():
 def test_route_follows_the_cells():
     t = np.linspace(0, np.pi, 60)
     bow = np.stack([np.cos(t), np.sin(t)], axis=1)
-    cells = np.concatenate([bow, [[0.0, -0.4]]])
-    path, neighbors = route(cells, 0, 59)
-    assert neighbors.shape == (len(path), 15)
+    path = route(np.concatenate([bow, [[0.0, -0.4]]]), 0, 59)
     # by way of a far cell it would be shorter, and its steps longer
     np.testing.assert_array_equal(np.sort(path), path)
     assert (path[0], path[-1]) == (0, 59)
     assert 60 not in path
     # over a gap it takes one step
-    apart, _ = route(np.concatenate([np.arange(20.0), np.arange(40.0, 60)])[:, None], 0, 39)
+    apart = route(np.concatenate([np.arange(20.0), np.arange(40.0, 60)])[:, None], 0, 39)
     assert {19, 20} <= set(apart)
 
 
-def test_smooth_curve():
-    t = np.linspace(0, np.pi, 200)
-    bow = np.stack([np.cos(t), np.sin(t)], axis=1)
-    curve = smooth(bow + 0.05 * np.random.default_rng(0).normal(size=bow.shape), 4)
-    assert np.abs(np.linalg.norm(curve, axis=1) - 1).max() < 0.15
-    np.testing.assert_allclose(smooth(bow, 0), np.linspace(bow[0], bow[-1], len(curve)))
-    # groups half as wide as the way between them
-    assert [n_waves(length, 4) for length in (3, 10, 100)] == [0, 2, 4]
+def test_polyline_has_even_steps():
+    found = polyline(np.array([[0.0, 0], [3, 0], [3, 1]]))
+    assert length_of(found) <= 4
+    np.testing.assert_allclose(length_of(found), 4, rtol=0.02)
+    np.testing.assert_allclose(found[[0, -1]], [[0, 0], [3, 1]])
+    np.testing.assert_allclose(np.abs(np.diff(found, axis=0)).sum(1), 4 / (len(found) - 1))
 
 
-def test_halves():
+def fitted(amplitude, spread, n=400, n_features=20):
+    """Cells around a sine of one wave, and the fit of a curve to them, in two blocks."""
+    rng = np.random.default_rng(0)
+    s, x = rng.uniform(size=n), spread * rng.normal(size=(n, n_features))
+    x[:, 0] = 10 * s
+    x[:, 1] += amplitude * np.sin(np.pi * s)
+    fit = CurveFit(np.array([[0.0], [10]]) * np.eye(1, n_features))
+    for rows in (slice(0, 150), slice(150, n)):
+        fit.add(x[rows], s[rows])
+    return fit, x, s
+
+
+def test_a_curve_bends_where_cells_do():
+    fit, x, s = fitted(amplitude=3, spread=0.5)
+    assert fit.n_waves(0.5) == 1
+    curve = fit.curve(1)
+    np.testing.assert_allclose(curve[len(curve) // 2, :2], [5, 3], atol=0.3)
+    sines = np.sin(np.pi * np.outer(s, [1, 2]))
+    off = x - 10 * s[:, None] * np.eye(1, 20)
+    weights = np.linalg.lstsq(sines, off)[0]
+    np.testing.assert_allclose(fit.curve(2)[[0, -1]], [0 * x[0], 10 * np.eye(20)[0]], atol=1e-9)
+    _, distance = project(
+        10 * np.array([[0.3]]) * np.eye(1, 20) + np.sin(0.3 * np.pi * np.array([[1, 2]])) @ weights, fit.curve(2)
+    )
+    assert distance < 0.01
+
+
+def test_a_curve_does_not_follow_noise():
+    fit, *_ = fitted(amplitude=0, spread=0.5)
+    assert fit.n_waves(0.5) == 0
+    np.testing.assert_allclose(fit.curve(0)[:, 0], np.linspace(0, 10, len(fit.curve(0))))
+    # cells scatter too widely for a bend of one wave, however deep it is
+    bent, *_ = fitted(amplitude=3, spread=0.5)
+    assert bent.n_waves(10) == 0
+
+
+def test_largest_spread():
+    rng = np.random.default_rng(0)
+    s = rng.uniform(size=20000)
+    x = rng.normal(size=(20000, 3)) * [0, 2, 1]
+    x[:, 0] = 10 * s
+    curve = np.linspace([0, 0, 0], [10, 0, 0], 7)
+    np.testing.assert_allclose(largest_spread(x, s, curve), 2, rtol=0.03)
+    # not by more in a few cells, in many dimensions
+    few = np.mean([largest_spread(rng.normal(size=(60, 50)), s[:60], np.zeros((5, 50))) for _ in range(50)])
+    np.testing.assert_allclose(few, 1, rtol=0.1)
+
+
+def test_folds():
     groups = np.repeat([0, 1, 2], [11, 20, 5])
-    half = halves(groups, np.random.default_rng(0))
-    np.testing.assert_array_equal(np.bincount(groups, half), [5, 10, 2])
+    fold = folds(groups, np.random.default_rng(0))
+    counts = np.array([np.bincount(fold[groups == g], minlength=N_FOLDS) for g in range(3)])
+    assert (np.ptp(counts, axis=1) <= 1).all()
+    # it does not matter which group is named first
+    np.testing.assert_array_equal(fold, folds(np.array([1, 0, 2])[groups], np.random.default_rng(0)))
 
 
 def cells(kind, n=1000):
