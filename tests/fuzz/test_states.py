@@ -106,6 +106,8 @@ CALLS = {
     "tl.geodesic_distances": {"groupby": st.just("group")},
     "tl.metric": {"at": st.sampled_from(["cells", "grid", [[0, 0]]]), "side": st.sampled_from(SIDES),
                   "ambient": st.sampled_from([None, "mahalanobis", "euclidean"]), "n_grid": st.integers(2, 9)},
+    "tl.project_vectors": {"vectors": st.sampled_from(["X_pca", "counts", "nothing"]), "side": st.sampled_from(SIDES),
+                           "copy": st.booleans()},
     "tl.pseudotime": {"root": PLACE, "groupby": st.sampled_from([None, "group"]), "copy": st.booleans()},
     "tl.rank_genes_by_jacobian": {"groupby": st.just("group"), "genes": GENES, "copy": st.booleans(),
                                   "direction": st.sampled_from([None, "into", "first", [1.0, 0.0]])},
@@ -128,18 +130,19 @@ CALLS = {
                         "n_genes": st.integers(1, 9)},
     "pl.embedding": {"color": st.sampled_from([None, "group", "g0"]), "outliers": st.booleans()},
     "pl.stability": {"color": st.sampled_from([None, "group"]), "n_tiles": st.integers(1, 5)},
+    "pl.vectors": {"vectors": st.just("X_pca"), "color": st.sampled_from([None, "group"]), "n_tiles": st.integers(1, 5)},
     "pl.interactive": {"color": st.sampled_from([None, "group", "g0"])},
     "pl.evaluation": {"sort": st.sampled_from([None, "rank", "basis", "Trust"])},
 }  # fmt: skip
 MAKERS = ("tl.geoae", "tl.distortion", "tl.adopt")
 REQUIRED = {
     "coordinates", "source", "target", "root", "genes", "group", "n_neighbors", "hidden", "n_steps", "batch_size", "device",
-    "progress_bar", "resolution", "n_tiles", "n_grid", "n_fits",
+    "progress_bar", "resolution", "n_tiles", "n_grid", "n_fits", "vectors",
 }  # fmt: skip
 # those whose `groupby` has no default
 GROUPED = {"tl.geodesic_distances", "tl.rank_genes_by_jacobian", "pl.gene_compass"}
-# the rules `place` and `draw_path` call the others
-PAIRED = {"tl.transform", "pl.transform", "pl.geodesics", "pl.geodesic_genes"}
+# the rules `place`, `draw_path` and `look_between` call the others
+PAIRED = {"tl.transform", "pl.transform", "pl.geodesics", "pl.geodesic_genes", "tl.gap", "pl.gap"}
 
 
 @st.composite
@@ -287,6 +290,14 @@ class Lives(RuleBasedStateMachine):
         before = state_of(self.adata)
         self.attempt("pl.geodesics", self.adata, path, basis=key, show=False)
         self.attempt("pl.geodesic_genes", self.adata, path, show=False)
+        assert state_of(self.adata) == before
+
+    @rule(key=st.sampled_from(KEYS), start=st.sampled_from(["a", "z"]), end=st.sampled_from(["b", ["b", "c"], ["a"]]))
+    def look_between(self, key, start, end):
+        before = state_of(self.adata)
+        found = self.attempt("tl.gap", self.adata, start, end, key=key, groupby="group")
+        if not isinstance(found, Exception):
+            self.attempt("pl.gap", self.adata, found, show=False)
         assert state_of(self.adata) == before
 
     @rule(data=st.data(), key=st.sampled_from(KEYS), use_rep=st.sampled_from([None, None, "X", "X_pca"]))
