@@ -73,9 +73,9 @@ class CurveFit:
         """
         n_features = self.ends.shape[1]
         most = next((j for j in reversed(WAVES) if j * np.pi * spread < length_of(self.curve(j))), 0)
-        left = [self._square - (self._weights(j) * self._cross[:j]).sum() for j in range(most + 1)]
-        left = np.maximum(left, np.finfo(float).tiny)
-        return int(np.argmin(self._n * n_features * np.log(left) + 2 * n_features * np.arange(most + 1)))
+        left = np.array([self._square - (self._weights(j) * self._cross[:j]).sum() for j in range(most + 1)])
+        fit = self._n * n_features * np.log(np.maximum(left, np.finfo(float).tiny))
+        return int(np.argmin(fit + 2 * n_features * np.arange(most + 1)))
 
     def curve(self, waves: int) -> NDArray[np.float64]:
         """Return (N_POINTS, D) points of the curve with a number of waves, evenly spaced along it."""
@@ -84,7 +84,8 @@ class CurveFit:
         return polyline(chord + _sines(s)[:, :waves] @ self._weights(waves))
 
     def _weights(self, waves: int) -> NDArray[np.float64]:
-        return np.linalg.lstsq(self._gram[:waves, :waves], self._cross[:waves])[0]
+        found: NDArray[np.float64] = np.linalg.lstsq(self._gram[:waves, :waves], self._cross[:waves])[0]
+        return found
 
 
 def length_of(curve: NDArray[Any]) -> float:

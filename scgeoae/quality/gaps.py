@@ -134,9 +134,9 @@ def between(
     """
     fold = folds(groups, rng)
     ends = [_ends(z, groups, fold != k) for k in range(N_FOLDS)]
-    curves = np.array([[np.linspace(*pair, N_POINTS)] for pair in _means(blocks(), ends)])
+    curves = np.array([[np.linspace(a, b, N_POINTS)] for a, b in _means(blocks(), ends)])
     ends_map = _means([(0, z)], ends)
-    curves_map = np.array([[np.linspace(*pair, N_POINTS)] for pair in ends_map])
+    curves_map = np.array([[np.linspace(a, b, N_POINTS)] for a, b in ends_map])
     bent, bent_map = _principal_curves(blocks, z, decode, groups, fold, curves, curves_map, rng)
     curves, curves_map = np.concatenate([curves, bent], axis=1), np.concatenate([curves_map, bent_map], axis=1)
     u, distance = _places(blocks(), curves, len(z))
@@ -208,7 +208,7 @@ def _principal_curves(
         curves.append(polyline(points[route(points, start, end)])[None])
     spreads: list[float] = []
     # noise is left out of the first places
-    at = ((start, decode(z[start : start + len(block)])) for start, block in blocks())
+    at: Blocks = ((start, decode(z[start : start + len(block)])) for start, block in blocks())
     found = np.array(curves)
     for _ in range(N_FITS):
         u, distance = _places(at, found, len(z))
@@ -216,9 +216,9 @@ def _principal_curves(
         spreads = spreads or [_spread(blocks(), u[k, 0], fold != k, found[k, 0], rng) for k in range(N_FOLDS)]
         fits = [CurveFit(straight[k, 0, [0, -1]]) for k in range(N_FOLDS)]
         for start, block in blocks():
-            rows = slice(start, start + len(block))
+            here = slice(start, start + len(block))
             for k in range(N_FOLDS):
-                fits[k].add(block.astype(np.float64), np.where(fold[rows] != k, u[k, 0, rows], np.nan))
+                fits[k].add(block.astype(np.float64), np.where(fold[here] != k, u[k, 0, here], np.nan))
         waves = [fit.n_waves(spread) for fit, spread in zip(fits, spreads, strict=True)]
         found = np.array([fit.curve(j)[None] for fit, j in zip(fits, waves, strict=True)])
         at = blocks()
@@ -334,6 +334,6 @@ def judge(found: Gap) -> Verdict:
     """Return what is between the groups, in one or two words."""
     if found.chosen.is_empty:
         return "bridge" if found.chosen.depth.p_bridge <= LEVEL else "gap"
-    if found.chosen.valley.p_value > LEVEL and found.power.of_empty < POWER:
+    if found.chosen.valley.p_value > LEVEL and (found.power.of_empty < POWER or found.chosen.depth.depth < EMPTY):
         return "too few cells"
     return "torn" if found.on_map.is_empty else "continuum"

@@ -15,7 +15,7 @@ from .._arguments import as_list, checked_seed
 from .._matrix import blocks
 from .._runtime import default_torch_modes
 from ..quality.gaps import between, judge
-from ..quality.valley import LEVEL, N_BINS
+from ..quality.valley import LEVEL, N_BINS, POWER
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -108,6 +108,13 @@ class Gap:
                 few = "and some cells bridge it: intermediate cells, another type, or doublets"
                 return f"There is a gap between {names} in the data, {few}. {falls}{shown}"
             return f"There is a gap between {names} in the data. {falls}{shown}"
+        if self.verdict == "too few cells" and self.power >= POWER:
+            low, high = self.depth_interval
+            return (
+                f"The cells do not tell whether there is a gap between {names}. Along {way}, their density falls to "
+                f"{self.depth:.0%} ({low:.0%} to {high:.0%}) of that of the sparser group, but this may be chance "
+                f"({chance})."
+            )
         if self.verdict == "too few cells":
             return (
                 f"There are too few cells to tell whether there is a gap between {names}: even if the middle third of "
@@ -187,7 +194,7 @@ def gap(
     - ``"continuum"`` : a shallow valley, or none, and a missing middle third would have been found with a chance of at
       least 80%
     - ``"torn"`` : no valley in the data, but one on the map
-    - ``"too few cells"`` : no valley, but the cells are too few to find one
+    - ``"too few cells"`` : no valley, but the cells are too few to find one, or a deep one that may be chance
 
     Its other fields are
 
