@@ -84,8 +84,7 @@ class CurveFit:
         return polyline(chord + _sines(s)[:, :waves] @ self._weights(waves))
 
     def _weights(self, waves: int) -> NDArray[np.float64]:
-        found: NDArray[np.float64] = np.linalg.lstsq(self._gram[:waves, :waves], self._cross[:waves])[0]
-        return found
+        return np.asarray(np.linalg.lstsq(self._gram[:waves, :waves], self._cross[:waves])[0], dtype=np.float64)
 
 
 def length_of(curve: NDArray[Any]) -> float:
