@@ -17,6 +17,7 @@ import argparse
 import json
 import tempfile
 import time
+from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +39,7 @@ HERE = Path(__file__).parent
 KEPT = HERE / "maps" / "stability"
 N_FITS, D = 10, 50
 MIXTURES = ("mixture_500", "mixture_2000")
+STEPS = ("to fresh", "own to new", "same on both")
 REAL = ("pbmc3k_pca", "zilionis2019_mouse_lung", "packer2019_amphid_neurons")
 
 
@@ -157,6 +159,12 @@ def measure(kept: dict[str, NDArray]) -> dict[str, Any]:
     there = [aligned(np.concatenate(each), z) for each in pairs]
     nearest = KDTree(z).query(kept["here"])[1]
     radius = np.sqrt(np.linalg.eigvalsh(found.shape)[:, -1])
+    own, steps = kept["masks"], {True: [], False: []}
+    for a, b in combinations(range(len(refits)), 2):
+        if a // 2 != b // 2:
+            length, is_step = np.linalg.norm(refits[a] - refits[b], axis=1), own[a] != own[b]
+            steps[True].append(length[is_step])
+            steps[False].append(length[~is_step])
     from_mean = pd.Series(np.square(pd.DataFrame(z) - pd.DataFrame(z).groupby(group).transform("mean")).sum(1))
     return {
         "own": [of_steps(found.shape, each[:n] - z, group) for each in there],
@@ -164,6 +172,9 @@ def measure(kept: dict[str, NDArray]) -> dict[str, Any]:
             of_steps(found.shape[nearest], each[n:] - kept["here"], kept["grest"]) for each in there if len(nearest)
         ],
         "foreseen": found.coverage,
+        "own to new": np.median(np.concatenate(steps[True])),
+        "same on both": np.median(np.concatenate(steps[False])),
+        "to fresh": np.median([np.linalg.norm(each[:n] - z, axis=1) for each in there]),
         "in group": np.median(radius / np.sqrt(from_mean.groupby(group).transform("mean"))),
         "stable": (share_that_stays(near, refits, among=30) == 1).mean(),
     }
@@ -201,10 +212,12 @@ def write() -> None:
          "at held-out cells", "displacement that a group shares", "foreseen by leaving refits out",
          "uncertainty / spread of the group", "neighbors that always stay"]
     ]  # fmt: skip
+    measured: dict[str, list[dict[str, Any]]] = {}
     for case in (*MIXTURES, *REAL):
         draws = [measure(dict(np.load(path))) for path in sorted(KEPT.glob(f"{case}-*.npz"))]
         if not draws:
             continue
+        measured[case] = draws
         own, out = ([each for draw in draws for each in draw[which]] for which in ("own", "out"))
         of_draws = [np.mean([each["coverage"] for each in draw["own"]]) for draw in draws]
         error = f"{np.std(of_draws, ddof=1) / np.sqrt(len(draws)):.1%}" if len(draws) > 1 else "–"
@@ -220,6 +233,11 @@ def write() -> None:
                 f"{np.median([draw['stable'] for draw in draws]):.0%}",
             ]
         )  # fmt: skip
+    lines += [rows(table), "", "## Steps", "", "Median length, in units of the map; median over the draws.", ""]
+    table = [["cells", "to a fresh map", "own cell to new cell of a refit", "own or new on both refits"]]
+    for case, draws in measured.items():
+        medians = (f"{np.median([draw[which] for draw in draws]):.2f}" for which in STEPS)
+        table.append([case, *medians])
     lines += [
         rows(table),
         "",
