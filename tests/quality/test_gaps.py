@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -47,6 +48,7 @@ def test_nearest_density_without_a_valley():
     np.testing.assert_allclose(slope, slope[0], atol=1e-9)
 
 
+@pytest.mark.slow
 def test_size_of_the_test():
     rng = np.random.default_rng(0)
     samples = rng.multinomial(300, np.full(N_BINS, 1 / N_BINS), size=150)

@@ -109,7 +109,7 @@ def test_words_of_each_verdict(found):
     from dataclasses import replace
 
     bridge = str(replace(found, verdict="bridge"))
-    assert "a continuum with a sparse part" in bridge
+    assert "some cells bridge it: intermediate cells, another type, or doublets" in bridge
     few = str(replace(found, verdict="too few cells", power=0.4))
     assert "too few cells" in few
     assert "chance of 40% only" in few
@@ -119,4 +119,9 @@ def test_words_of_each_verdict(found):
     torn = str(replace(found, verdict="torn", torn_edges=7))
     assert "It tears 7 neighbors apart there." in torn
     hidden = str(replace(found, on_map="continuum"))
-    assert hidden.endswith("The map hides it: it shows no gap there.")
+    assert hidden.endswith("The map hides it.")
+    assert str(replace(found, on_map="unclear")).endswith("would leave 2.") == (found.n_expected == 2)
+    shallow = str(replace(found, verdict="continuum", p_value=0.01, depth=0.8))
+    assert "a shallow one: 80%" in shallow
+    chance = str(replace(found, verdict="too few cells", power=0.9, p_value=0.06))
+    assert chance.startswith("The cells do not tell")
