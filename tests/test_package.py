@@ -106,14 +106,14 @@ def test_scanpy_plots_are_called_in_one_module():
     assert callers == {"_scanpy.py"}
 
 
-POSITIONAL = {("tl.pseudotime", "root"), ("pl.embedding", "basis")}
+POSITIONAL = {("tl.pseudotime", "root"), ("pl.embedding", "basis"), ("pl.vectors", "vectors")}
 
 
 @for_each("name", PUBLIC)
 def test_calling_convention(name):
     parameters = list(inspect.signature(PUBLIC[name]).parameters.values())
     # the data first, then what the call is about; whatever has a default is named, but for a root that Scanpy may know,
-    # and the basis of the plot that takes the place of one of Scanpy's
+    # the basis of the plot that takes the place of one of Scanpy's, and vectors, which are velocities as a rule
     assert parameters[0].name == ("adata_new" if name.endswith(".transform") else "adata")
     for p in parameters:
         if p.kind != p.VAR_KEYWORD and (name, p.name) not in POSITIONAL:

@@ -332,8 +332,11 @@ def _densest(counts: NDArray[np.int64], start: int, end: int) -> slice:
 
 def judge(found: Gap) -> Verdict:
     """Return what is between the groups, in one or two words."""
-    if found.chosen.is_empty:
-        return "bridge" if found.chosen.depth.p_bridge <= LEVEL else "gap"
-    if found.chosen.valley.p_value > LEVEL and (found.power.of_empty < POWER or found.chosen.depth.depth < EMPTY):
+    chosen = found.chosen
+    if chosen.is_empty:
+        return "bridge" if chosen.depth.p_bridge <= LEVEL else "gap"
+    is_valley = chosen.valley.p_value <= LEVEL
+    may_be_deep = (chosen.depth.interval[0] if is_valley else chosen.depth.depth) < EMPTY
+    if may_be_deep or not (is_valley or found.power.of_empty >= POWER):
         return "too few cells"
     return "torn" if found.on_map.is_empty else "continuum"

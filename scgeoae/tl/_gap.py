@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from ..quality.gaps import Bridge, Verdict
 
 # With fewer, a part of a group has no center and no usual distance from the curve.
-MIN_CELLS = 20
+MIN_CELLS = 10
 # Two bins of the test make one of the profile, which starts one distance between the centers before the first, and ends
 # one beyond the second.
 BINS = N_BINS // 2
@@ -94,10 +94,9 @@ class Gap:
         chance = f"p = {self.p_value:.2g}"
         way = WAYS[self.bridge]
         if self.verdict in ("gap", "bridge"):
-            low, high = self.depth_interval
             falls = (
-                f"Along {way}, the density of cells falls to {self.depth:.0%} ({low:.0%} to {high:.0%}) of that of the "
-                f"sparser group ({chance})."
+                f"Along {way}, the density of cells falls to {self.depth:.0%} ({_interval(self.depth_interval)}) of "
+                f"that of the sparser group ({chance})."
             )
             falls += (
                 f" The emptiest stretch is {self.width:.2g} {self.unit} wide and has {_cells(self.n_between)}; the "
@@ -109,11 +108,10 @@ class Gap:
                 return f"There is a gap between {names} in the data, {few}. {falls}{shown}"
             return f"There is a gap between {names} in the data. {falls}{shown}"
         if self.verdict == "too few cells" and self.power >= POWER:
-            low, high = self.depth_interval
             return (
-                f"The cells do not tell whether there is a gap between {names}. Along {way}, their density falls to "
-                f"{self.depth:.0%} ({low:.0%} to {high:.0%}) of that of the sparser group, but this may be chance "
-                f"({chance})."
+                f"The cells do not tell whether there is a gap between {names}. Along {way}, their density has a "
+                f"valley of uncertain depth ({chance}), down to {_interval(self.depth_interval)} of that of the "
+                "sparser group."
             )
         if self.verdict == "too few cells":
             return (
@@ -121,10 +119,9 @@ class Gap:
                 f"the way were empty, this would be found with a chance of {self.power:.0%} only."
             )
         if self.verdict == "continuum" and self.p_value <= LEVEL:
-            low, high = self.depth_interval
             return (
                 f"There is no gap between {names}. Along {way}, the density of cells has a valley ({chance}), but a "
-                f"shallow one: {self.depth:.0%} ({low:.0%} to {high:.0%}) of that of the sparser group."
+                f"shallow one: {self.depth:.0%} ({_interval(self.depth_interval)}) of that of the sparser group."
             )
         found = (
             f"Cells fill {way} without a significant valley ({chance})."
@@ -146,8 +143,8 @@ def gap(
     adata: AnnData,
     source: Any,
     target: Any,
-    *,
     groupby: str,
+    *,
     key: str = "geoae",
     random_state: int | np.random.RandomState | None = 0,
 ) -> Gap:
@@ -216,7 +213,7 @@ def gap(
     KeyError
         If there is no map under `key`, no column `groupby`, or no such group.
     ValueError
-        If a side has fewer than 20 cells, a group is on both sides, or the tensors are a graph-Laplacian estimate,
+        If a side has fewer than 10 cells, a group is on both sides, or the tensors are a graph-Laplacian estimate,
         which has no decoder.
 
     See Also
@@ -304,6 +301,11 @@ def _sides(groups: Groups, source: Any, target: Any) -> tuple[list[list[str]], l
             )
             raise ValueError(msg)
     return sides, rows
+
+
+def _interval(interval: tuple[float, float]) -> str:
+    low, high = interval
+    return f"{low:.0%} to {high:.0%}" if np.isfinite(high) else f"{low:.0%} or more"
 
 
 def _cells(n: int) -> str:

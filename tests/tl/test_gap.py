@@ -84,7 +84,7 @@ def test_bad_input(fitted):
     lost = fitted.copy()
     del lost.obsm["X_pca"]
     cases = [
-        (adata, ("alone", "CD19+ B"), ValueError, r"'alone' of adata.obs\['labels'\] has 1 cell, .* at least 20"),
+        (adata, ("alone", "CD19+ B"), ValueError, r"'alone' of adata.obs\['labels'\] has 1 cell, .* at least 10"),
         (adata, ("CD19+ B", "CD19+ B"), ValueError, "'CD19\\+ B' is on both sides"),
         (adata, (["CD19+ B", "Dendritic"], ["Dendritic"]), ValueError, "'Dendritic' is on both sides"),
         (adata, ("nobody", "CD19+ B"), KeyError, r"Did not find 'nobody' in adata.obs\['labels'\]"),
