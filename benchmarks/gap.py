@@ -42,7 +42,6 @@ PAIRS = {
         ],
     ),
 }
-VERDICTS = ["continuum", "torn", "bridge", "gap", "too few cells"]
 # Whether there is a valley in the population.
 KINDS = {
     "one Gaussian, cut in two": False,
@@ -140,6 +139,7 @@ def real() -> pd.DataFrame:
 
 def plane(kinds: list[str], sizes: list[int], seeds: range, path: Path) -> None:
     """Ask about the same populations with the plane of the first two principal components as the map."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     for n in sizes:
         for kind in kinds:
             rows = []
@@ -165,11 +165,13 @@ def summary(runs: pd.DataFrame) -> pd.DataFrame:
     for kind in KINDS:
         for n, own in runs[runs["kind"] == kind].groupby("cells"):
             share = np.mean(own["p_value"] <= 0.05)
-            shares = own["verdict"].value_counts(normalize=True).reindex(VERDICTS, fill_value=0)
+            shares = own["verdict"].value_counts(normalize=True).reindex(["gap", "bridge"], fill_value=0)
+            of = {name: np.mean(own[f"p_{name}"] <= 0.05) for name in ("straight", "cells")}
             error = np.sqrt(max(share * (1 - share), 0.0475 if share in (0, 1) else 0) / len(own))
             rows.append(
                 {"population": kind, "cells": n, "maps": len(own), "p ≤ 5%": f"{share:.1%} ± {error:.1%}"}
-                | {name: f"{shares[name]:.0%}" for name in VERDICTS}
+                | {"straight alone": f"{of['straight']:.0%}", "curve alone": f"{of['cells']:.0%}"}
+                | {name: f"{share:.0%}" for name, share in shares.items()}
                 | {"depth": f"{own['depth'].median():.2f}"}
             )
     return pd.DataFrame(rows)
@@ -206,8 +208,8 @@ if __name__ == "__main__":
         (RESULTS / "gap_real.md").write_text(f"# Groups of real data\n\n`python benchmarks/gap.py real`\n\n{table}\n")
     else:
         if args.what == "plane":
-            plane(kinds, args.sizes, seeds, RESULTS / "gap_plane.csv")
-            runs = pd.read_csv(RESULTS / "gap_plane.csv")
+            plane(kinds, args.sizes, seeds, MAPS / "plane.csv")
+            runs = pd.read_csv(MAPS / "plane.csv")
         else:
             runs = simulated()
         table = summary(runs).to_markdown(index=False)

@@ -146,7 +146,9 @@ def vectors(
             words = f"Arrow: {'≈ ' if m.unit.is_mean else ''}{m.unit.words(in_data)}."
             if fade:
                 words += f" Pale arrows leave the surface (median: {np.median(arrows.off_surface):.0%})."
-            sample = FancyArrow(0, 0, length, 0, width=width, length_includes_head=True, color=ink, linewidth=0)
+            # its head is 4.5 times as long as the shaft is wide
+            shaft = min(width, length / 6)
+            sample = FancyArrow(0, 0, length, 0, width=shaft, length_includes_head=True, color=ink, linewidth=0)
             add_caption(panel, words, sample, length, gid="vectors")
     return finish(drawn, f"vectors_{m.key}", ax=ax, style=kwargs, show=show, save=save, return_fig=return_fig)
 
