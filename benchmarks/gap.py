@@ -194,6 +194,7 @@ if __name__ == "__main__":
     elif args.what == "real":
         columns = [
             "data",
+            "map",
             "pair",
             "verdict",
             "p_value",
