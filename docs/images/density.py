@@ -18,7 +18,7 @@ sc.pp.neighbors(adata)
 sc.tl.umap(adata)
 sg.tl.distortion(adata)
 
-sg.tl.density(adata, groupby="tissue", sample="library", reference="healthy")
+sg.tl.density(adata, groupby="tissue", sample="animal", reference="healthy")
 save(sg.pl.density(adata, return_fig=True), "density_conditions")
 print((adata.obs["geoae_fdr_tumor"] <= 0.1).groupby(adata.obs["major_cell_type"], observed=True).mean())
 
