@@ -42,6 +42,8 @@ def make_room(panels: Sequence[Axes], *, wspace: float | None = None, hspace: fl
     extents /= figure.dpi
     # from the top, as rows are counted
     extents[:, :, 1] = size[1] - extents[:, ::-1, 1]
+    # what is farther out, such as the label of a point far beyond the axes, would make a figure that nobody can draw
+    extents = extents.clip(-size, 2 * size)
     cells = np.array([_cell(_nearest(ax, panels)) for ax in figure.axes])
     across, width = _spread(cells[:, 0], extents[:, :, 0], size[0], GAPS[0] if wspace is None else None)
     down, height = _spread(cells[:, 1], extents[:, :, 1], size[1], GAPS[1] if hspace is None else None)

@@ -87,7 +87,7 @@ EXAMPLES: dict[str, Callable[[AnnData], Any]] = {
     "root": lambda adata: cell_of(adata, 0),
     "source": lambda adata: cell_of(adata, 0),
     "target": lambda adata: cell_of(adata, -1),
-    "vectors": lambda adata: np.ones((adata.n_obs, adata.n_vars)),
+    "vectors": lambda adata: np.ones((getattr(adata, "n_obs", 3), getattr(adata, "n_vars", 3))),
 }
 
 

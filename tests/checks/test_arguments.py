@@ -29,6 +29,7 @@ STYLE = (
     "arrow_color",
     "ax",
     "cmap",
+    "cmap_ratio",
     "colors",
     "edgecolor",
     "facecolor",
