@@ -50,10 +50,10 @@ class Neighborhoods(NamedTuple):
 def cell_areas(z: NDArray[Any], scale: NDArray[np.float64]) -> Areas:
     r"""Divide the surface under a map among its cells.
 
-    A Delaunay triangulation connects cells that are next to each other. Its triangle T has the area |T| on the map and
-    :math:`|T| \cdot \operatorname{mean}_{i \in T} \sqrt{\det G_i}` on the surface, of which each corner gets a third.
-    Triangles that cross empty space are left out. Cells without any triangle, and all cells in more
-    than three dimensions, get an nth of the ball that reaches to the nth nearest place.
+    A Delaunay triangulation connects cells that are next to each other. Its triangle T has the area :math:`|T|` on the
+    map and :math:`|T| \cdot \operatorname{mean}_{i \in T} \sqrt{\det G_i}` on the surface, of which each corner gets
+    a third. Triangles that cross empty space are left out. Cells without any triangle, and all cells in more than three
+    dimensions, get an nth of the ball that reaches to the nth nearest place.
 
     Parameters
     ----------

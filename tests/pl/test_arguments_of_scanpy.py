@@ -33,6 +33,9 @@ def drawable():
     sg.tl.transform(placed, adata)
     adata.obs["geoae_outlier"] = placed.obs["geoae_outlier"]
     sg.tl.evaluate(adata, basis="geoae")
+    sg.tl.density(adata)
+    sg.tl.stability(adata, n_fits=4, progress_bar=False)
+    sg.tl.project_vectors(adata, np.ones((60, 8)), key_added="velocity")
     adata.obs["side"] = adata.obs["side"].astype("category")
     return adata
 
@@ -54,6 +57,10 @@ OVER_CELLS = {
 PLOTS = OVER_CELLS | {
     "embedding": sg.pl.embedding,
     "evaluation": sg.pl.evaluation,
+    "density": sg.pl.density,
+    "stability": sg.pl.stability,
+    "vectors": sg.pl.vectors,
+    "gap": lambda adata, **kwargs: sg.pl.gap(adata, sg.tl.gap(adata, "left", "right", "side"), **kwargs),
     "geodesic_genes": lambda adata, **kwargs: sg.pl.geodesic_genes(adata, curve(adata), **kwargs),
 }
 HEATMAPS = ("curvature_heatmap", "decoded_genes", "jacobian_heatmap")
