@@ -29,7 +29,8 @@ from scipy.spatial import KDTree
 from scipy.stats import false_discovery_control, spearmanr
 
 import scgeoae as sg
-from scgeoae.quality import cell_areas, cell_p_values, neighborhoods, sample_p_values
+from scgeoae.quality.abundance import cell_p_values, sample_p_values
+from scgeoae.quality.density import cell_areas, neighborhoods
 
 if TYPE_CHECKING:
     from collections.abc import Callable

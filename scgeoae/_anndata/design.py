@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from .._arguments import check_name
-from ..quality import cell_p_values, sample_p_values
+from ..quality.abundance import cell_p_values, sample_p_values
 from .columns import read_groups
 
 if TYPE_CHECKING:

@@ -33,7 +33,7 @@ def cell_p_values(
     Examples
     --------
     >>> import numpy as np
-    >>> from scgeoae.quality import cell_p_values
+    >>> from scgeoae.quality.abundance import cell_p_values
     >>> cell_p_values(np.array([3]), np.array([3]), 3, 6)  # one of the 20 ways to draw 3 of 6, and two sides
     array([0.1])
     """

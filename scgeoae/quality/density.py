@@ -65,7 +65,7 @@ def cell_areas(z: NDArray[Any], scale: NDArray[np.float64]) -> Areas:
     Examples
     --------
     >>> import numpy as np
-    >>> from scgeoae.quality import cell_areas
+    >>> from scgeoae.quality.density import cell_areas
     >>> cell_areas(np.array([[0.0], [1.0], [3.0]]), np.full(3, 2.0)).area
     array([1., 3., 2.])
     """

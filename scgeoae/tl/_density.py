@@ -14,7 +14,7 @@ from .._anndata.write import Changes, check_writable, write
 from .._arguments import checked_integer
 from .._runtime import default_torch_modes
 from ..geometry.distortion_measures import log_area
-from ..quality import cell_areas, neighborhoods
+from ..quality.density import cell_areas, neighborhoods
 
 if TYPE_CHECKING:
     from anndata import AnnData

@@ -31,8 +31,11 @@ WRITERS = {
     "tl.distortion": {"random_state": 1},
     "tl.evaluate": {"key_added": "other"},
     "tl.curvature": {},
+    "tl.density": {},
+    "tl.project_vectors": {"key_added": "velocity"},
     "tl.pseudotime": {},
     "tl.rank_genes_by_jacobian": {},
+    "tl.residual": {},
     "tl.stability": {},
     "tl.transform": {},
 }
@@ -75,6 +78,7 @@ def run(name, adata):
 def test_every_function_that_writes_is_here():
     assert {name for name in FUNCTIONS if name.startswith("tl.")} - WRITERS.keys() == {
         "tl.decode",
+        "tl.gap",
         "tl.geodesic",
         "tl.geodesic_distances",
         "tl.metric",

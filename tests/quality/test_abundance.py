@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from scipy.stats import ttest_ind
 
-from scgeoae.quality import abundance, cell_p_values, sample_p_values
+from scgeoae.quality import abundance
+from scgeoae.quality.abundance import cell_p_values, sample_p_values
 
 
 def test_cells_against_all_ways_to_label_them():

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from scipy.spatial import ConvexHull
 from scipy.spatial.distance import cdist
 
-from scgeoae.quality import cell_areas, density, neighborhoods
+from scgeoae.quality import density
+from scgeoae.quality.density import cell_areas, neighborhoods
 
 
 def lattice(n: int, d: int = 2) -> np.ndarray:
