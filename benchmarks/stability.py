@@ -28,7 +28,8 @@ from scipy.spatial import KDTree
 
 import scgeoae as sg
 from scgeoae._runtime import default_torch_modes
-from scgeoae.quality.stability import Ellipses, aligned, ellipses, nearest_on_map, share_that_stays
+from scgeoae.graphs import nearest_others
+from scgeoae.quality.stability import Ellipses, aligned, ellipses, share_that_stays
 from scgeoae.training import Settings
 from scgeoae.training.refit import refit
 
@@ -152,7 +153,7 @@ def measure(kept: dict[str, NDArray]) -> dict[str, Any]:
     """Return how often the ellipses hold, and how large they are."""
     z, group, n = kept["z"].astype(float), kept["g"], len(kept["z"])
     refits = np.array([aligned(each, z) for each in kept["refits"]])
-    near = nearest_on_map(z, 15)
+    near = nearest_others(z, 15)
     found: Ellipses = ellipses(refits, kept["masks"], around=np.column_stack([np.arange(n), near]))
     # all cells are turned as one, by the cells of the map
     pairs = zip(kept["fresh"], kept["fresh_rest"], strict=True)

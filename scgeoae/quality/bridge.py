@@ -87,9 +87,9 @@ class CurveFit:
         return np.asarray(np.linalg.lstsq(self._gram[:waves, :waves], self._cross[:waves])[0], dtype=np.float64)
 
 
-def length_of(curve: NDArray[Any]) -> float:
-    """Return the length of a curve, given by points, (m, D)."""
-    return float(np.linalg.norm(np.diff(curve, axis=0), axis=1).sum())
+def length_of(curve: NDArray[Any]) -> Any:
+    """Return the length of a curve, or of several, given by points, (…, m, D)."""
+    return np.linalg.norm(np.diff(curve, axis=-2), axis=-1).sum(-1)
 
 
 def largest_spread(x: NDArray[Any], s: NDArray[Any], curve: NDArray[Any]) -> float:

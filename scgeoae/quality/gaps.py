@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import numpy as np
 from scipy.stats import beta
 
-from .bridge import N_POINTS, CurveFit, largest_spread, polyline, project, route
+from .bridge import N_POINTS, CurveFit, largest_spread, length_of, polyline, project, route
 from .valley import LEVEL, N_BINS, N_DRAWS, POWER, Power, Valley, histogram, power, scan, valley
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ class Gap(NamedTuple):
     bridges: dict[str, Bridge]
     """By name: straight on the map, and through the cells."""
     fullest: str
-    """The straight one, unless the other one is clearly filled more."""
+    """The one with the larger p-value: there is a gap only if neither is filled (Berger 1982)."""
     power: Power
     """Which valleys would have been found there."""
     on_map: Bridge
@@ -145,7 +145,7 @@ def between(
     _keep_near(u, [distance, _places(decoded, curves, len(z))[1]], groups, fold)
     u_map, distance = _places([(0, z)], curves_map, len(z))
     _keep_near(u_map, [distance], groups, fold)
-    length, length_map = _lengths(curves), _lengths(curves_map)
+    length, length_map = length_of(curves), length_of(curves_map)
 
     def bridge(u: NDArray[Any], length: NDArray[Any], i: int) -> Bridge:
         # each fold of the cells is counted along the curve of the others
@@ -213,7 +213,7 @@ def _principal_curves(
     for _ in range(N_FITS):
         u, distance = _places(at, found, len(z))
         _keep_near(u, [distance], groups, fold)
-        spreads = spreads or [_spread(blocks(), u[k, 0], fold != k, found[k, 0], rng) for k in range(N_FOLDS)]
+        spreads = spreads or _spreads(blocks(), u, fold, found, rng)
         fits = [CurveFit(straight[k, 0, [0, -1]]) for k in range(N_FOLDS)]
         for start, block in blocks():
             here = slice(start, start + len(block))
@@ -230,14 +230,22 @@ def _principal_curves(
     return found, np.array(found_map)
 
 
-def _spread(
-    blocks: Blocks, u: NDArray[Any], chooses: NDArray[np.bool_], curve: NDArray[Any], rng: np.random.Generator
-) -> float:
-    rows = np.flatnonzero(chooses & (u > 0) & (u < 1))
-    if len(rows) > N_SPREAD:
-        rows = np.sort(rng.choice(rows, N_SPREAD, replace=False))
-    cells = [block[rows[(rows >= start) & (rows < start + len(block))] - start] for start, block in blocks]
-    return largest_spread(np.concatenate(cells).astype(np.float64), u[rows], curve)
+def _spreads(
+    blocks: Blocks, u: NDArray[Any], fold: NDArray[np.int64], curves: NDArray[Any], rng: np.random.Generator
+) -> list[float]:
+    """Return the largest spread around the curve of each fold, from some of the cells that choose it."""
+    chosen: list[NDArray[np.intp]] = []
+    for k in range(N_FOLDS):
+        rows = np.flatnonzero((fold != k) & (u[k, 0] > 0) & (u[k, 0] < 1))
+        chosen.append(np.sort(rng.choice(rows, N_SPREAD, replace=False)) if len(rows) > N_SPREAD else rows)
+    parts: list[list[NDArray[Any]]] = [[] for _ in chosen]
+    for start, block in blocks:
+        for part, rows in zip(parts, chosen, strict=True):
+            part.append(block[rows[(rows >= start) & (rows < start + len(block))] - start])
+    return [
+        largest_spread(np.concatenate(parts[k]).astype(np.float64), u[k, 0, chosen[k]], curves[k, 0])
+        for k in range(N_FOLDS)
+    ]
 
 
 def _places(blocks: Blocks, curves: NDArray[Any], n: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -267,10 +275,6 @@ def _widest(distance: NDArray[Any]) -> float:
     # a few cells with a wrong label do not matter
     middle = np.median(distance)
     return float(middle + N_DEVIATIONS * np.median(np.abs(distance - middle)))
-
-
-def _lengths(curves: NDArray[Any]) -> NDArray[np.float64]:
-    return np.linalg.norm(np.diff(curves, axis=2), axis=3).sum(2)
 
 
 def _depth(

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from scipy import sparse
-from scipy.spatial import KDTree
+
+from ..graphs import nearest_others
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -129,20 +130,11 @@ def _squares(v: NDArray[np.floating]) -> NDArray[np.float64]:
     return v[:, :, None] * v[:, None, :]
 
 
-def nearest_on_map(z: NDArray[np.floating], n_neighbors: int) -> NDArray[np.intp]:
-    """Return the rows of the `n_neighbors` nearest others on the map, (n, n_neighbors), nearest first."""
-    found = KDTree(z).query(z, n_neighbors + 1)[1]
-    # a cell at the same place may come before the cell itself, or crowd it out
-    is_self = found == np.arange(len(z))[:, None]
-    is_self[~is_self.any(1), -1] = True
-    return found[~is_self].reshape(len(z), n_neighbors)
-
-
 def share_that_stays(near: NDArray[np.integer], refits: NDArray[np.floating], *, among: int) -> NDArray[np.float64]:
     """Return how often each of the (n, m) cells `near` others is `among` the nearest of these on a refit, (n, m)."""
     counts = np.zeros(near.shape)
     for z in refits:
-        there = nearest_on_map(z, among)
+        there = nearest_others(z, among)
         for column in range(near.shape[1]):
             counts[:, column] += (there == near[:, column, None]).any(1)
     return counts / len(refits)

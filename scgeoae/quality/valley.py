@@ -66,10 +66,7 @@ def scan(counts: NDArray[Any]) -> Scan:
     left, inside, right = (
         np.sqrt(k / w) for k, w in zip((start, end - start, sums[..., -1:] - end), WIDTHS, strict=True)
     )
-    scores = np.minimum(
-        (left - inside) / np.sqrt(1 / WIDTHS[0] + 1 / WIDTHS[1]),
-        (right - inside) / np.sqrt(1 / WIDTHS[2] + 1 / WIDTHS[1]),
-    )
+    scores = np.minimum((left - inside) / ERRORS[0], (right - inside) / ERRORS[1])
     at = scores.argmax(-1)
     return Scan(2 * np.take_along_axis(scores, at[..., None], -1)[..., 0], FIRST[at], LAST[at])
 

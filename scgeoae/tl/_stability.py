@@ -14,7 +14,8 @@ from .._anndata.thinning import thinning_of
 from .._anndata.write import Changes, check_writable, write
 from .._arguments import check_flag, checked_integer, checked_seed
 from .._runtime import default_torch_modes
-from ..quality.stability import aligned, as_graph, ellipses, nearest_on_map, order_of_groups, share_that_stays
+from ..graphs import nearest_others
+from ..quality.stability import aligned, as_graph, ellipses, order_of_groups, share_that_stays
 from ..training.refit import refit
 
 if TYPE_CHECKING:
@@ -162,7 +163,7 @@ def stability(
         refits[i] = aligned(found, z)
         own[i, rows] = True
 
-    near = nearest_on_map(z, min(N_NEIGHBORS, n - 1))
+    near = nearest_others(z, min(N_NEIGHBORS, n - 1))
     spread = ellipses(refits, own, around=np.column_stack([np.arange(n), near]), level=LEVEL)
     stays = share_that_stays(near, refits, among=min(N_AMONG, n - 1))
     above, right = np.triu_indices(z.shape[1])

@@ -11,7 +11,8 @@ from scipy.spatial import KDTree
 from scipy.spatial.distance import cdist
 from scipy.stats import chi2, ortho_group
 
-from scgeoae.quality.stability import aligned, as_graph, ellipses, nearest_on_map, order_of_groups, share_that_stays
+from scgeoae.graphs import nearest_others
+from scgeoae.quality.stability import aligned, as_graph, ellipses, order_of_groups, share_that_stays
 
 from ..for_each import for_each
 
@@ -136,7 +137,7 @@ def test_maps_that_never_change_have_ellipses_of_some_area():
 def test_nearest_on_the_map_are_others_also_where_cells_have_one_place():
     rng = np.random.default_rng(5)
     z = np.concatenate([rng.normal(size=(30, 2)), np.zeros((6, 2))])
-    found = nearest_on_map(z, 4)
+    found = nearest_others(z, 4)
     assert (found != np.arange(36)[:, None]).all()
     distances = cdist(z, z)
     np.fill_diagonal(distances, np.inf)
@@ -146,7 +147,7 @@ def test_nearest_on_the_map_are_others_also_where_cells_have_one_place():
 def test_neighbors_stay_as_often_as_they_are_among_the_nearest():
     rng = np.random.default_rng(6)
     z = rng.normal(size=(25, 2))
-    near = nearest_on_map(z, 3)
+    near = nearest_others(z, 3)
     refits = np.stack([z, -z + 4, rng.normal(size=(25, 2))])
     distances = [cdist(refit, refit) for refit in refits]
     # rank 0 is the cell itself

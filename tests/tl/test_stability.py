@@ -13,7 +13,7 @@ import scgeoae as sg
 from scgeoae._anndata.map import read_map
 from scgeoae._anndata.recipe import recipe_of
 from scgeoae._anndata.thinning import thinning_of
-from scgeoae.quality.stability import nearest_on_map
+from scgeoae.graphs import nearest_others
 from scgeoae.training.refit import refit
 
 from ..checks.slots import fingerprints
@@ -76,7 +76,7 @@ def test_what_is_stored(mapped, measured):
     np.testing.assert_allclose(measured.obs["geoae_uncertainty"], longest[:, 1], rtol=1e-4)
     graph = measured.obsp["geoae_stability"]
     assert (graph.dtype, graph.format, graph.shape) == (np.float32, "csr", (60, 60))
-    near = nearest_on_map(measured.obsm["X_geoae"], 15)
+    near = nearest_others(measured.obsm["X_geoae"], 15)
     assert all(set(graph[i].indices) == set(near[i]) for i in range(60))
     assert set(np.unique(graph.data)) <= {0, 0.25, 0.5, 0.75, 1}
     shares = graph.data.reshape(60, 15)
