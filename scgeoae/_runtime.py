@@ -37,6 +37,9 @@ def default_torch_modes(function: Callable[P, R]) -> Callable[P, R]:
     @functools.wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
         has_gradients = torch.is_grad_enabled()
+        # a thread that first uses PyTorch while another one is inside `_set_threads` would keep its number of threads
+        with _lock:
+            torch.get_num_threads()
         with ExitStack() as modes:
             # a Ctrl-C at the end of a `torch.no_grad` can leave gradients off
             modes.callback(torch.set_grad_enabled, has_gradients)

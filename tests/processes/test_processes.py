@@ -10,14 +10,14 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from threading import Barrier
+from threading import Barrier, Event
 
 import numpy as np
 import pytest
 import torch
 
 import scgeoae as sg
-from scgeoae._runtime import training_threads
+from scgeoae._runtime import default_torch_modes, training_threads
 from scgeoae.nn.arrays import NewerFormatError
 
 from ..for_each import for_each
@@ -78,6 +78,31 @@ def test_number_of_threads_is_given_back_whichever_training_ends_first():
         results = [pool.submit(each) for each in (first, second)]
         assert [each.result() for each in results] == [[1, 4], [4, 1, 4]]
     assert torch.get_num_threads() == of_a_new_thread() == 4
+
+
+@pytest.mark.usefixtures("four_threads")
+def test_number_of_threads_of_a_training_is_not_inherited(monkeypatch):
+    began, ended = Event(), Event()
+    set_num_threads, train_threads = torch.set_num_threads, training_threads(8, CPU)
+
+    def slowly(threads: int) -> None:
+        set_num_threads(threads)
+        if threads == 1:
+            began.set()
+            # the other thread waits for this one, unless it goes on with the wrong number
+            ended.wait(0.2)
+
+    def first_use() -> int:
+        began.wait(TIMEOUT)
+        found = default_torch_modes(torch.get_num_threads)()
+        ended.set()
+        return found
+
+    with ThreadPoolExecutor(2) as pool:
+        of_other = pool.submit(first_use)
+        monkeypatch.setattr(torch, "set_num_threads", slowly)
+        pool.submit(train_threads.__enter__).result(TIMEOUT)
+        assert of_other.result(TIMEOUT) == 4
 
 
 def test_precision_is_given_back_by_the_last_training():
