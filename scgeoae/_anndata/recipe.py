@@ -56,8 +56,8 @@ def recipe_of(m: Map) -> Recipe:
     if m.kind != "autoencoder" and not is_lost:
         made_by = "sg.model.GeoSCVI" if m.kind == "counts" else "another method"
         msg = (
-            f"The map in {where} was made by {made_by}, and only maps of sg.tl.geoae can be made again. Make one, and "
-            "ask for its stability."
+            f"The map in {where} was made by {made_by}, and only maps of sg.tl.geoae can be made again; run "
+            "sg.tl.geoae(adata) and sg.tl.stability(adata)."
         )
         raise ValueError(msg)
     params = m.params

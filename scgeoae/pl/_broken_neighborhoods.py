@@ -80,7 +80,7 @@ def broken_neighborhoods(
     >>> ax = sg.pl.broken_neighborhoods(adata, color="bulk_labels", show=False)
     """
     max_edges = checked_integer(max_edges, "max_edges", 0)
-    m = read_flat_map(adata, basis, "sg.pl.broken_neighborhoods")
+    m = read_flat_map(adata, basis, "sg.pl.broken_neighborhoods", kwargs)
     z = m.positions
     # the matrix is symmetric; draw each edge once
     torn = sparse.triu(m.torn, format="coo")

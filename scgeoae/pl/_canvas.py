@@ -32,8 +32,14 @@ AREA = 4.96 * 3.696
 FEW = 400
 
 
-def read_flat_map(adata: AnnData, basis: str, caller: str) -> Map:
-    """Return the map, or raise if it does not have two dimensions."""
+def read_flat_map(adata: AnnData, basis: str, caller: str, kwargs: Mapping[str, Any] | None = None) -> Map:
+    """Return the map, or raise if it does not have two dimensions, or if `kwargs` name it as functions of `tl` do."""
+    if kwargs is not None and "key" in kwargs:
+        msg = (
+            f"Plots take the name of a map as `basis`, as those of Scanpy do, and {caller} got it as `key`; run "
+            f"{caller}(adata, basis={kwargs['key']!r})."
+        )
+        raise TypeError(msg)
     m = read_map(adata, basis, "basis")
     if m.positions.ndim != 2 or m.n_components != 2:
         run = "run sg.tl.geoae(adata, n_components=2)" if m.is_own else "make it with 2"

@@ -94,7 +94,7 @@ def curvature_heatmap(
     >>> ax = sg.pl.curvature_heatmap(adata, kind="mean", show=False)
     """
     check_option(kind, "kind", MEASURES)
-    m = read_flat_map(adata, basis, "sg.pl.curvature_heatmap")
+    m = read_flat_map(adata, basis, "sg.pl.curvature_heatmap", kwargs)
     column = getattr(m.slots, f"{kind}_curvature")
     given = "" if m.key == "geoae" else f", key={m.key!r}"
     values = m.column(column, f"sg.tl.curvature(adata{given})")

@@ -97,7 +97,7 @@ def decoded_genes(
     >>> sg.tl.geoae(adata)
     >>> ax = sg.pl.decoded_genes(adata, "CST3", show=False)
     """
-    m = read_flat_map(adata, basis, "sg.pl.decoded_genes")
+    m = read_flat_map(adata, basis, "sg.pl.decoded_genes", kwargs)
     names = find_genes(adata, genes, gene_symbols)
     shown = shown_names(adata, names, gene_symbols)
     if ax is not None and len(names) > 1:

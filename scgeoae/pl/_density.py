@@ -93,7 +93,7 @@ def density(
     >>> len(axes)
     3
     """
-    m = read_flat_map(adata, basis, "sg.pl.density")
+    m = read_flat_map(adata, basis, "sg.pl.density", kwargs)
     max_fdr, max_ratio = checked_number(max_fdr, "max_fdr"), checked_number(max_ratio, "max_ratio")
     if max_ratio <= 1:
         msg = f"Expected `max_ratio` to be above 1, found {max_ratio}."

@@ -106,7 +106,7 @@ def gene_compass(
     >>> sg.tl.geoae(adata)
     >>> ax = sg.pl.gene_compass(adata, "bulk_labels", "Dendritic", show=False)
     """
-    m = read_flat_map(adata, basis, "sg.pl.gene_compass")
+    m = read_flat_map(adata, basis, "sg.pl.gene_compass", kwargs)
     groups, z = read_groups(adata, groupby), m.positions
     rows = groups.rows[groups.name(group)]
     n_genes = checked_integer(n_genes, "n_genes", 1)

@@ -89,7 +89,7 @@ def geodesics(
     >>> path = sg.tl.geodesic(adata, "CD14+ Monocyte", "CD19+ B", groupby="bulk_labels", genes=[])
     >>> ax = sg.pl.geodesics(adata, path, color="bulk_labels", show=False)
     """
-    m = read_flat_map(adata, basis, "sg.pl.geodesics")
+    m = read_flat_map(adata, basis, "sg.pl.geodesics", kwargs)
     several: list[Any] = [paths] if hasattr(paths, "coordinates") else as_list(paths)
     if not several or not all(hasattr(path, "coordinates") for path in several):
         msg = "Expected `paths` to be a result of sg.tl.geodesic, or a list of results."

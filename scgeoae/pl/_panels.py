@@ -55,7 +55,7 @@ def parts_of(
     if len(bases) > 1 < len(sides):
         msg = f"side='both' draws both sides of one map, found {len(bases)} maps in `basis`; choose one side."
         raise ValueError(msg)
-    maps = [read_flat_map(adata, name, caller) for name in bases]
+    maps = [read_flat_map(adata, name, caller, style) for name in bases]
     parts = [(m, s) for m in maps for s in sides]
     if len(parts) == 1:
         return [Part(*parts[0], style)]

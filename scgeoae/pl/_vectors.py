@@ -117,7 +117,7 @@ def vectors(
     >>> sg.tl.project_vectors(adata, "to_b")
     >>> ax = sg.pl.vectors(adata, "to_b", color="bulk_labels", show=False)
     """
-    m = read_flat_map(adata, basis, "sg.pl.vectors")
+    m = read_flat_map(adata, basis, "sg.pl.vectors", kwargs)
     check_option(where, "where", ("tiles", "cells"))
     n_tiles = None if n_tiles is None else checked_integer(n_tiles, "n_tiles", 1, or_="None")
     scale = checked_number(scale, "scale")

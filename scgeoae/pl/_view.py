@@ -149,8 +149,13 @@ def outside(ax: Axes, is_inside: NDArray[np.bool_], missing: Sequence[str]) -> s
     n = int(np.count_nonzero(~is_inside))
     words = f"{n:,} cell{'' if n == 1 else 's'} outside"
     if missing:
-        names = list(missing[:MAX_NAMES])
-        if len(missing) > MAX_NAMES:
-            names.append(f"{len(missing) - MAX_NAMES} more groups")
-        words += f": all of {', '.join(names[:-1])}{' and ' if names[:-1] else ''}{names[-1]}"
+        words += f": all of {in_words(missing)}"
     return textwrap.fill(words, max(int(LETTERS * ax.get_window_extent().width / ax.figure.figure.dpi), 20))
+
+
+def in_words(names: Sequence[str]) -> str:
+    """Return a list of groups for a sentence, the first few by name."""
+    shown = list(names[:MAX_NAMES])
+    if (n_more := len(names) - MAX_NAMES) > 0:
+        shown.append(f"{n_more} more group{'' if n_more == 1 else 's'}")
+    return f"{', '.join(shown[:-1])}{' and ' if shown[:-1] else ''}{shown[-1]}"

@@ -77,6 +77,10 @@ def test_two_conditions_have_one_ratio(fitted):
 def test_errors(compared, fitted):
     with pytest.raises(KeyError, match=r"geoae_density'\]; run sg.tl.density\(adata\) first"):
         sg.pl.density(fitted, show=False)
+    with pytest.raises(KeyError, match=r"umap_density'\]; run sg.tl.density\(adata, key='umap'\) first"):
+        sg.pl.density(fitted, basis="umap", show=False)
+    with pytest.raises(TypeError, match=r"got it as `key`; run sg.pl.density\(adata, basis='umap'\)"):
+        sg.pl.density(fitted, key="umap", show=False)
     with pytest.raises(KeyError, match=r"Did not find 'spam' among the conditions .* which are 'G1', 'G2M', 'S'"):
         sg.pl.density(compared, conditions=["S", "spam"], show=False)
     with pytest.raises(ValueError, match="`max_ratio` to be above 1"):

@@ -267,7 +267,7 @@ def with_rare_types(cells, names):
 @for_each("names", [["$rare$"], ["a", "b"], ["a", "b", "c", "d"]])
 def test_groups_that_are_all_outside_are_named(cells, names):
     adata = with_rare_types(cells, names)
-    words = {1: "$rare$", 2: "a and b", 4: "a, b, c and 1 more groups"}[len(names)]
+    words = {1: "$rare$", 2: "a and b", 4: "a, b, c and 1 more group"}[len(names)]
     ax = sg.pl.embedding(adata, "umap", color="type", legend_loc="on data", show=False)
     (note,) = notes(ax)
     # as it is, and not as a formula

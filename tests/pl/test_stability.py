@@ -88,3 +88,31 @@ def test_without_stability_the_call_that_measures_it_is_named(fitted, measured):
     adata.obsm["X_mine"] = np.zeros((700, 3))
     with pytest.raises(ValueError, match="draws maps of 2 dimensions"):
         sg.pl.stability(adata, basis="mine", show=False)
+
+
+def test_a_map_by_another_method_does_not_send_to_a_call_that_fails(fitted):
+    with pytest.raises(ValueError, match=r"made again; run sg.tl.geoae\(adata\) and sg.tl.stability\(adata\)"):
+        sg.pl.stability(fitted, basis="umap", show=False)
+
+
+def test_a_rare_group_gets_an_outline_or_is_named_in_the_legend(measured):
+    adata = measured.copy()
+    z = adata.obsm["X_geoae"]
+    is_near = np.linalg.norm(z - z[0], axis=1) <= np.sort(np.linalg.norm(z - z[0], axis=1))[2]
+    adata.obs["rare"] = np.where(is_near, "three", "others")
+
+    def drawn():
+        ax = sg.pl.stability(adata, color="rare", show=False)
+        (legend,) = [a for a in ax.artists if a.get_gid() == "indicatrices"]
+        words = " ".join(legend.get_children()[0].get_children()[1].get_text().split())
+        centers = np.asarray(outlines(ax).get_offsets())
+        return centers, words
+
+    adata.obsm["geoae_stability"] = 0.01 * adata.obsm["geoae_stability"]
+    centers, words = drawn()
+    assert np.abs(centers[:, None] - z[is_near]).max(2).min() < 1e-5
+    assert words == WORDS
+    adata.obsm["geoae_stability"] = 1e6 * adata.obsm["geoae_stability"]
+    centers, words = drawn()
+    assert len(centers) == 1
+    assert words == f"{WORDS} There is no room for one of three."
