@@ -92,7 +92,8 @@ def residual(
         - ``p_value``, ``p_adjusted`` (float64): of the hypothesis that the residuals are noise; the second is adjusted
           for the number of regions (Benjamini & Hochberg 1995). Small ones are extrapolated.
         - ``verdict`` (str): ``"structure"`` if ``p_adjusted`` is at most 5%, ``"noise"``, or ``"too few cells"`` (below
-          20), of which no structure is looked for
+          20), of which no structure is looked for. Nearly every region of real data has some structure: choose among
+          these by ``gain`` and ``structured``.
         - ``genes`` (str): for each of the first three directions, the genes that change most along it, in units of X
           per standard deviation: those that rise / those that fall. Empty if the map knows no genes.
     ``adata.uns["{key}_residual_params"]`` : dict
