@@ -60,8 +60,8 @@ def stability(
     key
         The `key_added` of that run.
     n_fits
-        Number k of refits, an even number of at least 4. Each takes at most as long as the map. With fewer than 10, the
-        ellipses are rough.
+        Number k of refits, an even number of at least 4. Each takes about as long as the map, or less. With fewer than
+        10, the ellipses are rough.
     groupby
         Column of `obs` with 3 to 200 groups, whose distances are compared. Cells without a group are left out.
     counts
