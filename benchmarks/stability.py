@@ -8,6 +8,7 @@ Cases are ``mixture_500`` and ``mixture_2000``, populations of four groups and a
 dimensions, and the three reference data sets. Of these, two fifths of the cells make the map, another two fifths the
 first fresh map, and the last fifth is placed on both; a cell of this fifth gets the ellipse of the nearest cell on the
 map. Further fresh maps are of two fifths drawn from the three fifths that did not make the map.
+``python benchmarks/stability.py --factors`` prints the coverage with other factors f on the draws that are kept, and
 ``python benchmarks/stability.py time N`` times both calls on N cells near those of PBMC 3k.
 """
 
@@ -181,6 +182,65 @@ def measure(kept: dict[str, NDArray]) -> dict[str, Any]:
     }
 
 
+def other_factors(kept: dict[str, NDArray]) -> dict[str, tuple[float, float]]:
+    """Return the coverage at the cells of the map and at held-out cells with the factor f and with others."""
+    z, group, n = kept["z"].astype(float), kept["g"], len(kept["z"])
+    refits, own = np.array([aligned(each, z) for each in kept["refits"]]), kept["masks"]
+    around = np.column_stack([np.arange(n), nearest_others(z, 15)])
+    found = ellipses(refits, own, around=around)
+    mean = found.shape / found.factor
+
+    def squares(step: NDArray, of: NDArray) -> NDArray:
+        return np.einsum("ni,ni->n", step, np.linalg.solve(of, step[:, :, None])[..., 0])
+
+    # of the steps between two refits, in the ellipses of the others, and the cells that make them
+    splits, pairs = [], {}
+    for a, b in combinations(range(len(refits)), 2):
+        rows, step = np.flatnonzero(own[a] != own[b]), refits[a] - refits[b]
+        others = np.delete(np.arange(len(refits)), [a, b])
+        left = _mean_square(refits[others], own[others], others // 2, around)[rows]
+        value = squares(step[rows], left)
+        if a // 2 == b // 2:
+            splits.append(value)
+        else:
+            pairs[a, b] = rows, value
+    rows, values = (np.concatenate(each) for each in zip(*pairs.values(), strict=True))
+    all_cells = np.quantile(values, 0.9)
+    of_group = np.empty(n)
+    for name in np.unique(group):
+        cells, weight = group == name, np.sum(group == name) / (np.sum(group == name) + 50)
+        of_group[cells] = weight * np.quantile(values[cells[rows]], 0.9) + (1 - weight) * all_cells
+    of_refit = [
+        np.quantile(np.concatenate([value for pair, (_, value) in pairs.items() if j in pair]), 0.9)
+        for j in range(len(refits))
+    ]
+    factors = {
+        "as it is": np.full(n, found.factor),
+        "for each group, shrunk": of_group,
+        "largest of a refit": np.full(n, max(of_refit)),
+        "halves of a split": np.full(n, np.quantile(np.concatenate(splits), 0.9)),
+    }
+    nearest = KDTree(z).query(kept["here"])[1]
+    there = [aligned(np.concatenate(each), z) for each in zip(kept["fresh"], kept["fresh_rest"], strict=True)]
+    at_own = [squares(each[:n] - z, mean) for each in there]
+    at_new = [squares(each[n:] - kept["here"], mean[nearest]) for each in there]
+    return {
+        name: (float(np.mean(at_own <= f)), float(np.mean(at_new <= f[nearest])) if len(nearest) else np.nan)
+        for name, f in factors.items()
+    }
+
+
+def _mean_square(refits: NDArray, own: NDArray, split: NDArray, around: NDArray) -> NDArray:
+    """Return the (n, 2, 2) mean of v vᵀ over the steps of the cells `around` each between refits of two splits."""
+    total, count = 0.0, 0.0
+    for a, b in combinations(range(len(refits)), 2):
+        if split[a] != split[b]:
+            is_step, v = own[a] != own[b], refits[a] - refits[b]
+            total = total + is_step[:, None, None] * v[:, :, None] * v[:, None, :]
+            count = count + is_step
+    return total[around].sum(1) / count[around].sum(1)[:, None, None]
+
+
 def measure_time(n: int, n_fits: int) -> dict[str, Any]:
     from speed import draw
 
@@ -264,6 +324,7 @@ def main() -> None:
     parser.add_argument("draw", nargs="?", type=int)
     parser.add_argument("--fresh", type=int, default=2, help="number of fresh maps")
     parser.add_argument("--n-fits", type=int, default=N_FITS, help="for 'time'")
+    parser.add_argument("--factors", action="store_true")
     parser.add_argument("--write", action="store_true")
     options = parser.parse_args()
     KEPT.mkdir(parents=True, exist_ok=True)
@@ -275,6 +336,10 @@ def main() -> None:
         kept = make(options.case, options.draw, options.fresh)
         np.savez_compressed(KEPT / f"{options.case}-{options.draw}.npz", **kept)
         print(options.case, options.draw, measure(kept), flush=True)
+    if options.factors:
+        for path in sorted(KEPT.glob("*.npz")):
+            for name, (at_own, at_new) in other_factors(dict(np.load(path))).items():
+                print(f"{path.stem}: {name}: {at_own:.1%} of the cells of the map, {at_new:.1%} held out", flush=True)
     if options.write:
         write()
 
