@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import importlib.util
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,9 +31,9 @@ if TYPE_CHECKING:
 
 @default_torch_modes
 def atlas(
-    source: str | Path | AnnData | AnnCollection,
-    out: str | Path | None = None,
+    adata: str | Path | AnnData | AnnCollection,
     *,
+    out: str | Path | None = None,
     n_sample: int = 100_000,
     use_rep: str | None = None,
     layer: str | None = None,
@@ -54,12 +55,12 @@ def atlas(
 
     Parameters
     ----------
-    source
+    adata
         Path of a zarr store or an h5ad file, which is read lazily; or an AnnData in memory, backed or lazy, or an
         AnnCollection.
     out
-        Path of the zarr store for the results, which must not exist yet. By default they are written into `source`, if
-        that is the path of a zarr store.
+        Path of the zarr store for the results, which must not exist yet. If `adata` is the path of a zarr store, they
+        are written into that by default.
     n_sample
         Number of cells, drawn at random, that the map is made of.
     use_rep, layer, key_added, kwargs
@@ -68,7 +69,7 @@ def atlas(
     block_size
         Number of cells that are placed at a time.
     client
-        A ``dask.distributed.Client``. Its workers place the cells; they need the paths of `source` and `out`. If one is
+        A ``dask.distributed.Client``. Its workers place the cells; they read and write the same paths. If one is
         lost, another does its work.
     random_state
         Seed of the sample and of the map.
@@ -99,6 +100,8 @@ def atlas(
     ------
     FileNotFoundError
         If there is no file or folder of such a name.
+    ImportError
+        If the packages of ``scgeoae[atlas]`` are not installed.
     FileExistsError
         If there is something else at `out`.
     KeyError
@@ -127,10 +130,14 @@ def atlas(
     if "copy" in kwargs:
         msg = "`copy` has no effect, since the results are written into a store; leave it out."
         raise TypeError(msg)
-    cells = Source(source)
+    for package in ("dask", "xarray", "zarr"):
+        if importlib.util.find_spec(package) is None:
+            msg = f"sg.tl.atlas needs the package {package!r}: pip install 'scgeoae[atlas]'."
+            raise ImportError(msg)
+    cells = Source(adata)
     store = Unfinished(_target(cells, out))
     if client is not None and cells.path is None:
-        msg = "With a `client`, give the path of the cells as `source`, so that its workers can read them."
+        msg = "With a `client`, give the path of the cells as `adata`, so that its workers can read them."
         raise ValueError(msg)
 
     start = logg.info(f"mapping {cells.n_obs} cells by a sample of {min(n_sample, cells.n_obs)}")
@@ -157,7 +164,19 @@ def atlas(
 
 
 class Job:
-    """Places blocks of cells on the map of a sample, and writes the results."""
+    """Places blocks of cells on the map of a sample, and writes the results.
+
+    Parameters
+    ----------
+    cells
+        All cells.
+    store
+        Where the sample with its map is, and where the results go.
+    key
+        Name of the map.
+    block_size
+        Number of cells in a block.
+    """
 
     def __init__(self, cells: Source, store: Unfinished, key: str, block_size: int) -> None:
         self.cells, self.store, self.key, self.block_size = cells, store, key, block_size
