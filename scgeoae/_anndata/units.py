@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from numbers import Real
@@ -29,7 +30,7 @@ READINGS: tuple[Reading, ...] = get_args(Reading)
 # About log1p of a million. No logarithmic expression is larger.
 LARGEST_LOG = 14.0
 # Bases of logarithms in use.
-BASES = (np.e, 2.0, 10.0)
+BASES = (math.e, 2.0, 10.0)
 # Relative tolerance within which the totals of normalized cells are equal.
 UNEVEN = 1e-3
 # Relative tolerance between the totals of two data sets, whose genes may differ slightly, and between their sums over
@@ -101,7 +102,7 @@ def log_base(adata: AnnData) -> float | None:
     if not isinstance(recorded, Mapping):
         return None
     base = recorded.get("base")
-    return float(base) if isinstance(base, Real) and float(base) > 1 else np.e
+    return float(base) if isinstance(base, Real) and float(base) > 1 else math.e
 
 
 def statistics_of(y: Any) -> Statistics:
@@ -142,7 +143,7 @@ def scaling_of(var: pd.DataFrame, sample: Any) -> Scaling | None:
     return found if off[1] < off[0] else None
 
 
-def signature(y: Any, expected: float = np.nan, *, bases: Sequence[float] = (np.e,)) -> tuple[Kind, float, float]:
+def signature(y: Any, expected: float = np.nan, *, bases: Sequence[float] = (math.e,)) -> tuple[Kind, float, float]:
     """Infer what the expression of some cells is, from all of their genes.
 
     Normalized counts have the same total in every cell, or the total `expected` if there is only one cell. The
@@ -279,7 +280,7 @@ def read_units(
             # the two were scaled together
             return Conversion()
     base = log_base(adata_new)
-    known = (np.e, *BASES[1:]) if np.isnan(units.base) else (units.base, *BASES)
+    known = (math.e, *BASES[1:]) if np.isnan(units.base) else (units.base, *BASES)
     kind, total, base = signature(sample, units.target_sum, bases=known if base is None else (base,))
     if said not in (None, kind):
         total = base = np.nan
@@ -339,7 +340,7 @@ def _way(given: _Given, matrix: Any, units: Units) -> Conversion | None:
     """Return the conversion between two kinds of expression, without scaling, or None if the record is insufficient."""
     target = units.target_sum
     # a logarithm of unknown base is assumed to have the base of the other
-    to_log = next((base for base in (units.base, given.base) if not np.isnan(base)), np.e)
+    to_log = next((base for base in (units.base, given.base) if not np.isnan(base)), math.e)
     from_log = to_log if np.isnan(given.base) else given.base
     if given.kind == "counts":
         if units.kind == "counts":
@@ -365,7 +366,7 @@ def _way(given: _Given, matrix: Any, units: Units) -> Conversion | None:
 
 def _is_apart(way: Conversion, given: _Given, units: Units) -> bool:
     """Return whether the normalized counts of the map's genes have sums that no cell of the reference has."""
-    base = np.e if np.isnan(units.base) else units.base
+    base = math.e if np.isnan(units.base) else units.base
     middle = float(np.median(_sums(way.unscaled(given.y, given.rows), units.kind, base)))
     # false if the sums are unknown
     return middle > units.most_sum * (1 + MAX_APART) or middle < units.least_sum / (1 + MAX_APART)

@@ -1,6 +1,7 @@
 """Tools: make maps of cells, measure them, and use them."""
 
 from ._adopt import adopt
+from ._atlas import atlas
 from ._curvature import curvature
 from ._decode import decode
 from ._density import density
@@ -20,6 +21,7 @@ from ._transform import transform
 
 __all__ = [
     "adopt",
+    "atlas",
     "curvature",
     "decode",
     "density",

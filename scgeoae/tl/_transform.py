@@ -1,43 +1,27 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-import torch
 from scanpy import logging as logg
 
 from .._anndata.incoming import incoming_representation
-from .._anndata.labels import Vote, labels_to_transfer, transferred
+from .._anndata.labels import labels_to_transfer, transferred
 from .._anndata.map import read_map
 from .._anndata.params import without_none
-from .._anndata.results import Results, Tensors, changes_of_map, distortion_scores
+from .._anndata.placing import Placer
+from .._anndata.results import Results, changes_of_map, distortion_scores
 from .._anndata.write import check_writable, write
 from .._arguments import check_adata, check_option
-from .._matrix import blocks
 from .._runtime import default_torch_modes
-from ..geometry import anisotropy
-from ..quality.outlier_detection import Detector, Moments, moments
-from ..training import Settings
-from ..training.finalize import evaluate_model, on_map
-from ..training.neighbors import NeighborSearch
-from ..training.placement import Field
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    import pandas as pd
     from anndata import AnnData
-    from numpy.typing import NDArray
-
-    from .._anndata.map import Map
-    from .._anndata.representation import Representation
-    from .._anndata.slots import Side
-    from ..nn.genes import Genes
 
 # Parameters that describe only the reference and are not passed on to new cells.
 OF_REFERENCE = ("layer", "n_cells", "data", "interrupted_at")
-# Correlation that solvers leave between principal components on the cells that they were computed from.
-MAX_CORRELATION = 0.01
 
 
 @default_torch_modes
@@ -160,36 +144,24 @@ def transform(
     check_adata(adata_new)
     m = read_map(adata, key)
     labels = labels_to_transfer(adata, adata_new, obs)
-    model, positions = m.autoencoder, m.positions
+    model = m.autoencoder
     representation = incoming_representation(
         adata_new, m, use_rep=use_rep, layer=layer, units=units, impute=missing == "mean"
     )
     check_writable(adata_new, copy=copy)
     start = logg.info(f"placing {adata_new.n_obs} cells on the map in adata.obsm[{m.slot!r}]")
-    representation.check(may_be_equal=True)
     if not allow_subset:
         m.check_whole()
-    placed = _place(representation, m, positions, labels)
+    placer = Placer(m, labels)
+    placed = placer.place(representation)
     n, n_features = representation.matrix.shape
-    if bad := np.count_nonzero(~np.isfinite(placed.error)):
-        msg = (
-            f"{bad} of {n} cells in {representation.name} are too far from the cells of the map for float32; "
-            "do they have other units? Preprocess them as the reference was."
-        )
-        raise ValueError(msg)
-
-    metrics: dict[Side, NDArray[np.float32]] = {"decoder": placed.metric, "encoder": placed.encoder_metric}
     scores = {"MSE": float(placed.error.mean(dtype=np.float64) / (n_features * float(model.scale) ** 2))}
-    tensors = {}
-    for side, metric in metrics.items():
-        tensor = torch.from_numpy(metric)
-        area = m.relative_log_area(side)(tensor)
-        tensors[side] = Tensors(metric, area.numpy(), anisotropy(tensor).numpy())
-        if n > 1:
+    if n > 1:
+        for side, metric in placed.metrics.items():
             scores |= distortion_scores(metric, side)
     kept = {name: value for name, value in m.params.items() if name not in OF_REFERENCE}
     results = Results(
-        tensors=tensors,
+        tensors=placer.tensors(placed),
         params=without_none(**(kept | representation.params)),
         # the unit of the map was measured on the reference
         scores=scores | {name: value for name, value in m.scores.items() if name.startswith("chord")},
@@ -203,95 +175,3 @@ def transform(
     )
     done = f"{np.count_nonzero(placed.score > 1)} of {n} cells are outliers"
     return write(adata_new, changes_of_map(adata_new, m.key, results), start=start, copy=copy, done=done)
-
-
-class Placed(NamedTuple):
-    """What is found for n new cells, in units of the representation and of the map."""
-
-    embedding: NDArray[np.float32]
-    """(n, d)"""
-    metric: NDArray[np.float32]
-    """(n, d, d) of the decoder there."""
-    encoder_metric: NDArray[np.float32]
-    """(n, d, d) pushed forward from the cells."""
-    error: NDArray[np.float32]
-    """(n,) squared distance between each cell and its reconstruction."""
-    score: NDArray[np.float32]
-    """(n,) outlier score."""
-    labels: dict[str, tuple[NDArray[Any], NDArray[np.float32]]]
-    """Codes of labels and shares of the votes by column of `obs`."""
-
-
-def _place(
-    representation: Representation, m: Map, positions: NDArray[Any], labels: dict[str, pd.Categorical]
-) -> Placed:
-    """Place new cells block by block."""
-    model, matrix = m.autoencoder, representation.matrix
-    m.representation.check()
-    detector = Detector(m.representation.matrix, _made_of(model.genes, m.representation.matrix))
-    field, vote = _field_and_vote(m, positions, labels)
-    parts, votes = [], []
-    for _, block in blocks(matrix):
-        x = model.standardize(block).numpy()
-        codes = None
-        if field is not None:
-            # what float32 does not hold has no place, and no error either
-            fits = torch.from_numpy(x).square().sum(1).isfinite().numpy()
-            codes = torch.full((len(x), model.n_components), torch.nan, dtype=torch.float32)
-            if fits.any():
-                codes[fits] = torch.from_numpy(field.place(x[fits]))
-        found = evaluate_model(model, x, np.asarray, codes=codes)
-        of_map = on_map(model, found.latent if codes is None else codes, found.metric, found.encoder_metric)
-        error = (found.error * (x.shape[1] * float(model.scale) ** 2)).numpy()
-        score = detector.find(block).score if np.isfinite(error).all() else np.full(len(x), np.nan)
-        parts.append((*of_map, error, score))
-        votes.append({} if vote is None else vote(x))
-    embedding, metric, encoder_metric, error, score = map(np.concatenate, zip(*parts, strict=True))
-    of_labels = {}
-    for name in labels:
-        winners, shares = map(np.concatenate, zip(*(vote_of_block[name] for vote_of_block in votes), strict=True))
-        of_labels[name] = winners, shares
-    return Placed(embedding, metric, encoder_metric, error, score, of_labels)
-
-
-def _field_and_vote(
-    m: Map, positions: NDArray[Any], labels: dict[str, pd.Categorical]
-) -> tuple[Field | None, Vote | None]:
-    """Return what settles new cells, None where the encoder places them, and what gives them labels."""
-    model, params = m.autoencoder, m.params
-    is_refined = params.get("refine", False)
-    if not (is_refined or labels):
-        return None, None
-    x = np.empty((m.adata.n_obs, model.n_features), dtype=np.float32)
-    for start, block in blocks(m.representation.matrix):
-        x[start : start + len(block)] = model.standardize(block).numpy()
-    search = NeighborSearch(x)
-    vote = Vote(labels, x, search) if labels else None
-    if not is_refined:
-        return None, vote
-    field = Field(
-        model,
-        search,
-        model.to_latent(positions).numpy(),
-        perplexity=float(params.get("perplexity", Settings.perplexity)),
-        divergence_weight=float(params.get("tsne_weight", Settings.tsne_weight)),
-        equal_room=float(params.get("equal_room", Settings.equal_room)),
-    )
-    return field, vote
-
-
-def _made_of(genes: Genes | None, reference: Any) -> tuple[Moments, float, int] | None:
-    """Return the moments, total variance and number of genes of a PCA, or None if it was not computed from these cells.
-
-    Its components are uncorrelated only on the cells that they were computed from.
-    """
-    n = reference.shape[0]
-    if genes is None or genes.offset is None or genes.statistics is None or n < 3:
-        return None
-    found = moments(reference)
-    variance = found.covariance.diagonal()
-    size = np.sqrt(np.maximum(np.outer(variance, variance), np.finfo(np.float32).tiny))
-    if (np.abs(found.covariance - np.diag(variance)) > MAX_CORRELATION * size).any():
-        return None
-    total = np.square(genes.statistics.std[: genes.n_projected], dtype=np.float64).sum()
-    return found, float(total * n / (n - 1)), genes.n_projected

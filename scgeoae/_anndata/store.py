@@ -1,0 +1,153 @@
+"""A zarr store that gets the results of a map block by block, and shows them only when they are whole."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+from anndata import AnnData
+
+from .._files import atomic_write
+from .slots import SIDES, Slots
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    Arrays = Mapping[tuple[str, str], NDArray[Any]]
+
+# How anndata recognizes an array.
+ENCODING: dict[str, Any] = {"encoding-type": "array", "encoding-version": "0.2.0"}
+
+
+class Unfinished:
+    """The folder ``{out}.part``, in which the results of a map are gathered until all cells have some.
+
+    A block counts once there is a file of its number in ``done``, which is made after its results are written. So a
+    process can be killed at any moment, and several can write at a time.
+
+    Parameters
+    ----------
+    out
+        Path of the zarr store that is to be made, or that gets the results.
+    """
+
+    def __init__(self, out: Path) -> None:
+        self.out, self.folder = out, out.with_name(f"{out.name}.part")
+        self.settings, self.sample = self.folder / "settings.json", self.folder / "sample.h5ad"
+        self.store, self.done = self.folder / "store", self.folder / "done"
+
+    def begin(self, settings: Mapping[str, Any]) -> None:
+        """Make the folder, or raise if it belongs to a run with other settings."""
+        text = json.dumps(settings, default=repr, indent=1)
+        if not self.settings.exists():
+            shutil.rmtree(self.folder, ignore_errors=True)
+            self.done.mkdir(parents=True)
+            with atomic_write(self.settings) as scratch:
+                scratch.write_text(text)
+            return
+        before, now = json.loads(self.settings.read_text()), json.loads(text)
+        if other := [repr(name) for name in now if before.get(name) != now[name]]:
+            msg = (
+                f"{str(self.folder)!r} holds an unfinished run with another {', '.join(other)}. Repeat the call that "
+                "began it, or delete this folder."
+            )
+            raise ValueError(msg)
+
+    def create(self, n: int, example: Arrays, block_size: int) -> None:
+        """Make empty arrays for n cells, unless they are there, with the types and columns of an example."""
+        import zarr
+        from anndata import settings
+
+        if self.store.exists():
+            return
+        zarr_format = settings.zarr_write_format
+        if self.out.exists():
+            zarr_format = zarr.open_group(self.out, mode="r").metadata.zarr_format
+        scratch = self.folder / "empty"
+        root: Any = zarr.open_group(scratch, mode="w", zarr_format=zarr_format)
+        for (attribute, name), values in example.items():
+            shape = n, *values.shape[1:]
+            chunks = min(block_size, n), *values.shape[1:]
+            root.require_group(attribute).create_array(
+                name, shape=shape, dtype=values.dtype, chunks=chunks, attributes=ENCODING
+            )
+        scratch.replace(self.store)
+
+    def missing(self, n_blocks: int) -> list[int]:
+        """Return the numbers of the blocks that have no results yet."""
+        return [i for i in range(n_blocks) if not (self.done / str(i)).exists()]
+
+    def write(self, i: int, start: int, results: Arrays) -> None:
+        """Write the results of block i, whose first cell is `start`."""
+        import zarr
+
+        root: Any = zarr.open_group(self.store, mode="r+")
+        for (attribute, name), values in results.items():
+            root[f"{attribute}/{name}"][start : start + len(values)] = values
+        (self.done / str(i)).touch()
+
+    def finish(self, key: str, record: Mapping[str, Any], names: pd.Index | None) -> None:
+        """Move the results of the map `key` into the store, and remove the folder.
+
+        A new store gets the `names` of the cells. Those slots of an earlier map of this name that are not replaced are
+        removed. The record in ``uns`` is removed first and written last, so that half of a map never passes for a whole
+        one; after an interrupt, the call is repeated.
+        """
+        import zarr
+        from anndata.io import write_elem
+
+        if not self.out.exists():
+            new = self.folder / "new"
+            shutil.rmtree(new, ignore_errors=True)
+            AnnData(obs=pd.DataFrame(index=names)).write_zarr(new)
+            new.replace(self.out)
+        _forget_consolidated(self.out)
+        root: Any = zarr.open_group(self.out, mode="r+", use_consolidated=False)
+        if not (moving := self.folder / "moving").exists():
+            if key in root["uns"]:
+                del root[f"uns/{key}"]
+            _list_columns(root["obs"], without=_names(key))
+            for attribute in ("obs", "obsm", "obsp", "uns"):
+                for name in _names(key) & set(root[attribute]):
+                    del root[f"{attribute}/{name}"]
+            moving.touch()
+        for array in sorted(self.store.glob("*/*/")):
+            target = self.out / array.relative_to(self.store)
+            shutil.rmtree(target, ignore_errors=True)
+            array.replace(target)
+        _list_columns(root["obs"])
+        write_elem(root["uns"], key, dict(record))
+        with warnings.catch_warnings():
+            # that the third version of the format does not define them yet; anndata writes them all the same
+            warnings.simplefilter("ignore", UserWarning)
+            zarr.consolidate_metadata(self.out)
+        shutil.rmtree(self.folder)
+
+
+def _names(key: str) -> set[str]:
+    """Return the names of all slots of a map."""
+    return {name for side in SIDES for name in vars(Slots(key, side)).values()}
+
+
+def _list_columns(obs: Any, without: Collection[str] = ()) -> None:
+    """Write which columns a data frame in a store has."""
+    columns = {name for name in obs if not name.startswith("__")} - {obs.attrs["_index"], *without}
+    known = [name for name in obs.attrs["column-order"] if name in columns]
+    obs.attrs["column-order"] = known + sorted(columns - set(known))
+
+
+def _forget_consolidated(path: Path) -> None:
+    """Remove the copy of all metadata in a store, which would show arrays as they were."""
+    (path / ".zmetadata").unlink(missing_ok=True)
+    metadata = path / "zarr.json"
+    if metadata.exists():
+        found = json.loads(metadata.read_text())
+        if found.pop("consolidated_metadata", None) is not None:
+            with atomic_write(metadata) as scratch:
+                scratch.write_text(json.dumps(found))

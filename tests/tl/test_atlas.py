@@ -1,0 +1,274 @@
+"""Maps of more cells than memory holds: each is placed on the map of a sample, wherever the cells are."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+from importlib.util import find_spec
+from pathlib import Path
+
+import anndata
+import numpy as np
+import pytest
+from scipy import sparse
+
+import scgeoae as sg
+from scgeoae._anndata.store import Unfinished
+from scgeoae.tl._atlas import Job
+
+from ..conftest import pbmc
+
+GIVEN = {"n_sample": 300, "n_steps": 20, "block_size": 150, "progress_bar": False}
+OBSM = ("X_geoae", "geoae_metric", "geoae_metric_encoder")
+OBS = ("log_area", "anisotropy", "log_area_encoder", "anisotropy_encoder", "reconstruction_error", "outlier_score")
+
+
+@pytest.fixture
+def cells() -> anndata.AnnData:
+    adata = pbmc().copy()
+    adata.X = sparse.csr_matrix(adata.X)
+    # zarr cannot store it in the third version of the format
+    del adata.raw, adata.uns["rank_genes_groups"]
+    return adata
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def check_same(found: anndata.AnnData, expected: anndata.AnnData) -> None:
+    assert list(found.obs_names) == list(expected.obs_names)
+    for name in OBSM:
+        np.testing.assert_allclose(found.obsm[name], expected.obsm[name], rtol=1e-5, atol=1e-6)
+    for name in OBS:
+        np.testing.assert_allclose(found.obs[f"geoae_{name}"], expected.obs[f"geoae_{name}"], rtol=1e-5, atol=1e-6)
+    assert list(found.obs["geoae_outlier"]) == list(expected.obs["geoae_outlier"])
+
+
+def in_memory(cells: anndata.AnnData, sample: anndata.AnnData, **kwargs: object) -> anndata.AnnData:
+    """Place all cells at once."""
+    expected = cells.copy()
+    sg.tl.transform(expected, sample, **kwargs)
+    return expected
+
+
+def sources(cells: anndata.AnnData) -> dict[str, object]:
+    from anndata.experimental import AnnCollection, read_lazy
+
+    cells.write_h5ad("cells.h5ad")
+    cells.write_zarr("cells.zarr")
+    return {
+        "in memory": cells,
+        "backed": anndata.read_h5ad("cells.h5ad", backed="r"),
+        "read lazily": read_lazy("cells.zarr"),
+        "an AnnCollection": AnnCollection([cells[:400].copy(), cells[400:].copy()], join_vars="inner"),
+        "an h5ad file": "cells.h5ad",
+        "a zarr store": Path("cells.zarr"),
+    }
+
+
+@pytest.mark.usefixtures("folder")
+def test_positions_are_those_in_memory_wherever_the_cells_are(cells):
+    for kind, source in sources(cells).items():
+        sample = sg.tl.atlas(source, out=f"{kind}.zarr", use_rep="X_pca", **GIVEN)
+        assert sample.n_obs == 300, kind
+        found = anndata.read_zarr(f"{kind}.zarr")
+        check_same(found, in_memory(cells, sample, use_rep="X_pca"))
+        # those of the sample are where its own map has them
+        rows = found.uns["geoae"]["sample"]
+        assert list(found.obs_names[rows]) == list(sample.obs_names), kind
+        np.testing.assert_allclose(found.obsm["X_geoae"][rows], sample.obsm["X_geoae"], atol=1e-5)
+        assert not Path(f"{kind}.zarr.part").exists(), kind
+
+
+@pytest.mark.usefixtures("folder")
+def test_genes_are_projected_onto_components_of_the_sample(cells):
+    for name in ("obsm", "varm", "uns", "obsp"):
+        getattr(cells, name).clear()
+    cells.write_zarr("cells.zarr")
+    with pytest.warns(UserWarning, match="computing it with sc.pp.pca"):
+        sample = sg.tl.atlas("cells.zarr", out="map.zarr", **GIVEN)
+    check_same(anndata.read_zarr("map.zarr"), in_memory(cells, sample, units="same"))
+
+
+@pytest.mark.parametrize("zarr_format", [2, 3])
+@pytest.mark.filterwarnings("ignore:zarr v3 autosharding")
+@pytest.mark.usefixtures("folder")
+def test_a_store_keeps_its_own_slots_and_loses_those_of_an_earlier_map(zarr_format, cells):
+    sg.tl.geoae(cells, n_steps=10, refine=False, progress_bar=False)
+    with anndata.settings.override(zarr_write_format=zarr_format), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        cells.write_zarr("cells.zarr")
+    sample = sg.tl.atlas("cells.zarr", use_rep="X_pca", **GIVEN)
+    found = anndata.read_zarr("cells.zarr")
+    check_same(found, in_memory(cells, sample, use_rep="X_pca"))
+    assert list(found.obs["bulk_labels"]) == list(cells.obs["bulk_labels"])
+    assert "X_umap" in found.obsm
+    assert not [name for name in found.obsp if "geoae" in name]
+    assert sg.get.model(found).n_components == 2
+    # a lazy reader sees the same
+    lazy = anndata.experimental.read_lazy("cells.zarr")
+    np.testing.assert_array_equal(lazy.obsm["X_geoae"].compute(), found.obsm["X_geoae"])
+
+
+@pytest.mark.usefixtures("folder")
+def test_an_interrupted_run_goes_on_where_it_was(cells, monkeypatch):
+    cells.write_zarr("cells.zarr")
+    whole = sg.tl.atlas("cells.zarr", out="whole.zarr", use_rep="X_pca", **GIVEN)
+    run, blocks = Job.run, []
+
+    def stops(self: Job, i: int) -> int:
+        if len(blocks) == 2:
+            raise KeyboardInterrupt
+        blocks.append(i)
+        return run(self, i)
+
+    monkeypatch.setattr(Job, "run", stops)
+    with pytest.raises(KeyboardInterrupt):
+        sg.tl.atlas("cells.zarr", use_rep="X_pca", **GIVEN)
+    assert "X_geoae" not in anndata.read_zarr("cells.zarr").obsm
+    with pytest.raises(ValueError, match=r"another 'n_sample'. Repeat the call that began it, or delete this folder"):
+        sg.tl.atlas("cells.zarr", use_rep="X_pca", **GIVEN | {"n_sample": 200})
+
+    def counted(self: Job, i: int) -> int:
+        blocks.append(i)
+        return run(self, i)
+
+    monkeypatch.setattr(Job, "run", counted)
+    sample = sg.tl.atlas("cells.zarr", use_rep="X_pca", **GIVEN)
+    assert blocks == [0, 1, 2, 3, 4]
+    np.testing.assert_array_equal(sample.obsm["X_geoae"], whole.obsm["X_geoae"])
+    check_same(anndata.read_zarr("cells.zarr"), anndata.read_zarr("whole.zarr"))
+
+
+@pytest.mark.usefixtures("folder")
+def test_half_of_a_map_never_passes_for_a_whole_one(cells, monkeypatch):
+    """Stop at each array that is moved into a store with an earlier map, and finish later."""
+    sg.tl.geoae(cells, n_steps=10, refine=False, progress_bar=False)
+    cells.write_zarr("before.zarr")
+    moves, replace = [], Path.replace
+
+    def move(self: Path, target: Path) -> Path:
+        if Path(target).parts[-3] == "cells.zarr" and "store" in self.parts:
+            moves.append(target.name)
+            if len(moves) == stop_at:
+                raise OSError(28, "No space left on device")
+        return replace(self, target)
+
+    expected = None
+    for stop_at in range(1, 11):
+        shutil.copytree("before.zarr", "cells.zarr")
+        if stop_at > 1:
+            shutil.copytree("before.part", "cells.zarr.part")
+        moves.clear()
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, "replace", move)
+            with pytest.raises(OSError, match="No space left"):
+                sg.tl.atlas("cells.zarr", use_rep="X_pca", **GIVEN)
+        assert "geoae" not in anndata.read_zarr("cells.zarr").uns
+        if stop_at == 1:
+            shutil.copytree("cells.zarr.part", "before.part")
+            Path("before.part/moving").unlink()
+        sample = sg.tl.atlas("cells.zarr", use_rep="X_pca", **GIVEN)
+        if expected is None:
+            expected = in_memory(cells, sample, use_rep="X_pca")
+        check_same(anndata.read_zarr("cells.zarr"), expected)
+        shutil.rmtree("cells.zarr")
+    # the last of them was the last array
+    assert len(moves) == 10
+
+
+@pytest.mark.usefixtures("folder")
+def test_errors_say_what_to_do(cells, monkeypatch):
+    cells.write_zarr("cells.zarr")
+    cells.write_h5ad("cells.h5ad")
+    with pytest.raises(FileNotFoundError, match=r"no file or store 'none\.zarr'"):
+        sg.tl.atlas("none.zarr")
+    for source in (cells, "cells.h5ad"):
+        with pytest.raises(ValueError, match="give the path of another one as `out`"):
+            sg.tl.atlas(source)
+    with pytest.raises(FileExistsError, match="give another `out`"):
+        sg.tl.atlas("cells.h5ad", out="cells.zarr")
+    with pytest.raises(FileNotFoundError, match="There is no folder"):
+        sg.tl.atlas("cells.h5ad", out="nowhere/map.zarr")
+    with pytest.raises(ValueError, match="give the path of the cells as `adata`"):
+        sg.tl.atlas(cells, out="map.zarr", client=object())
+    with pytest.raises(TypeError, match="`copy` has no effect"):
+        sg.tl.atlas("cells.zarr", copy=True)
+    with monkeypatch.context() as patch:
+        patch.setattr("importlib.util.find_spec", lambda name: None if name == "zarr" else find_spec(name))
+        with pytest.raises(ImportError, match=r"package 'zarr': pip install 'scgeoae\[atlas\]'"):
+            sg.tl.atlas("cells.zarr")
+    with pytest.raises(KeyError, match="'X_none'"):
+        sg.tl.atlas("cells.zarr", use_rep="X_none", **GIVEN)
+
+
+@pytest.mark.usefixtures("folder")
+def test_cells_without_finite_numbers_are_found(cells):
+    sample = np.sort(np.random.default_rng(0).permutation(cells.n_obs)[:300])
+    bad = np.setdiff1d(np.arange(450, 600), sample)[0]
+    cells.obsm["X_pca"][bad] = np.nan
+    with pytest.raises(ValueError, match=r"Among the cells in rows 450 to 599: 1 of 150 cells have NaN"):
+        sg.tl.atlas(cells, out="map.zarr", use_rep="X_pca", **GIVEN)
+    assert not Path("map.zarr").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("folder")
+def test_workers_of_a_cluster_place_the_cells_and_one_is_lost(cells):
+    distributed = pytest.importorskip("distributed")
+    given = GIVEN | {"use_rep": "X_pca", "block_size": 10}
+    cells.write_zarr("cells.zarr")
+    alone = sg.tl.atlas("cells.zarr", out="alone.zarr", **given)
+    done, killed = Path("map.zarr.part/done"), []
+
+    def kill(pid: int) -> None:
+        while not (done.exists() and len(list(done.iterdir())) >= 5):
+            time.sleep(0.01)
+        os.kill(pid, signal.SIGKILL)
+        killed.append(len(list(done.iterdir())))
+
+    with (
+        distributed.LocalCluster(2, threads_per_worker=1, dashboard_address=None) as cluster,
+        distributed.Client(cluster) as client,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        pool.submit(kill, cluster.workers[0].pid)
+        sample = sg.tl.atlas("cells.zarr", out="map.zarr", client=client, **given)
+    assert killed
+    assert killed[0] < 70
+    np.testing.assert_array_equal(sample.obsm["X_geoae"], alone.obsm["X_geoae"])
+    check_same(anndata.read_zarr("map.zarr"), anndata.read_zarr("alone.zarr"))
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("folder")
+def test_kills(cells):
+    cells.write_zarr("cells.zarr")
+    sg.tl.atlas("cells.zarr", out="whole.zarr", use_rep="X_pca", **GIVEN | {"block_size": 5})
+    program = (
+        "import scgeoae as sg; sg.tl.atlas('cells.zarr', out='map.zarr', use_rep='X_pca', n_sample=300, n_steps=20, "
+        "block_size=5, progress_bar=False)"
+    )
+    rng, n_killed = np.random.default_rng(0), 0
+    for _ in range(50):
+        process = subprocess.Popen([sys.executable, "-c", program])
+        try:
+            process.wait(timeout=rng.uniform(4, 14))
+        except subprocess.TimeoutExpired:
+            process.kill()
+            n_killed += 1
+        process.wait()
+        if Path("map.zarr").exists() and not Unfinished(Path("map.zarr").resolve()).folder.exists():
+            break
+        time.sleep(0.01)
+    assert n_killed > 0
+    check_same(anndata.read_zarr("map.zarr"), anndata.read_zarr("whole.zarr"))
