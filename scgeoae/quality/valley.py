@@ -14,7 +14,10 @@ N_BINS = 24
 FIRST, LAST = (side + 1 for side in np.triu_indices(N_BINS - 1, 2))
 FIRST, LAST = FIRST[LAST < N_BINS], LAST[LAST < N_BINS]
 WIDTHS = np.array([FIRST, LAST - FIRST, N_BINS - LAST]) / N_BINS
-ERRORS = np.sqrt(1 / WIDTHS[[0, 2]] + 1 / WIDTHS[1])
+# A valley is lower than this share of both sides. Shallower ones that a curve makes, because it does not quite follow the
+# cells, are not searched for.
+SHARE = 0.8
+ERRORS = np.sqrt(SHARE / WIDTHS[[0, 2]] + 1 / WIDTHS[1])
 CENTERS = (np.arange(N_BINS) + 0.5) / N_BINS - 0.5
 # The constant, the slope and the bend of a log density.
 TERMS = np.stack([np.ones(N_BINS), CENTERS, CENTERS**2 - np.mean(CENTERS**2)], axis=1)
@@ -47,14 +50,14 @@ def histogram(u: NDArray[Any]) -> NDArray[np.int64]:
 
 
 def scan(counts: NDArray[Any]) -> Scan:
-    r"""Find the stretch that is emptier than all that is to its left, and than all that is to its right.
+    r"""Find the stretch that is clearly emptier than all that is to its left, and than all that is to its right.
 
     Square roots of Poisson counts have a standard deviation of about ½ whatever their mean. With counts
     :math:`k_0, k_1, k_2` to the left of a stretch, in it, and to its right, of widths :math:`w`, its score is
 
-    .. math:: \min_{s \in \{0, 2\}} \frac{\sqrt{k_s/w_s} - \sqrt{k_1/w_1}}{\frac12 \sqrt{1/w_s + 1/w_1}}
+    .. math:: \min_{s \in \{0, 2\}} \frac{\sqrt{q k_s/w_s} - \sqrt{k_1/w_1}}{\frac12 \sqrt{q/w_s + 1/w_1}}
 
-    A density without a valley has no stretch that is emptier than both of its sides.
+    in which q is `SHARE`. A density without a valley has no stretch that is emptier than both of its sides.
 
     Parameters
     ----------
@@ -64,7 +67,8 @@ def scan(counts: NDArray[Any]) -> Scan:
     sums = np.concatenate([np.zeros((*counts.shape[:-1], 1)), counts.cumsum(-1)], axis=-1)
     start, end = sums[..., FIRST], sums[..., LAST]
     left, inside, right = (
-        np.sqrt(k / w) for k, w in zip((start, end - start, sums[..., -1:] - end), WIDTHS, strict=True)
+        np.sqrt(q * k / w)
+        for q, k, w in zip((SHARE, 1, SHARE), (start, end - start, sums[..., -1:] - end), WIDTHS, strict=True)
     )
     scores = np.minimum((left - inside) / ERRORS[0], (right - inside) / ERRORS[1])
     at = scores.argmax(-1)
