@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 N_POINTS = 64
 # Half waves by which a curve may bend away from the straight line.
-N_WAVES = 5
+N_WAVES = 3
 WAVES = range(1, N_WAVES + 1)
 N_NEIGHBORS = 15
-# A wave is left out if fitting the curve again would leave more than this share of it (see `CurveFit.n_waves`).
+# Waves of a curve are left out of which more than this share would stay without cells that make them.
 LARGEST_SHARE = 1 / 8
 # Lengths of edges are raised to this power, so that a route makes many short steps rather than one long one.
 POWER = 3.0
@@ -64,9 +64,10 @@ class CurveFit:
         r"""Return the number J of waves with the least information criterion of Akaike, 0 for a straight curve.
 
         A wave has D coefficients, so one that fits noise alone hardly lowers the error in many dimensions. Waves that
-        are too short are left out: among cells that scatter around the curve with the standard deviation σ in a
-        direction, cells are on average :math:`(j \pi \sigma / L)^2` as far out at a crest as the crest is, if L is the
-        length of the curve. So a wave that noise has made would stay if that is near 1, and grow if it is larger.
+        are too short for the scatter of the cells are left out, because they feed themselves: cells are placed where
+        the curve is nearest, so those on the side of a crest gather there. If they scatter around a straight line of
+        length L with the standard deviation σ, they are on average :math:`(j \pi \sigma / L)^2` as far out at the
+        crests as the crests are. A curve fitted to them keeps that share of wave j; it must be below `LARGEST_SHARE`.
 
         Parameters
         ----------
@@ -74,7 +75,11 @@ class CurveFit:
             Largest standard deviation σ in any direction.
         """
         n_features = self.ends.shape[1]
-        most = next((j for j in reversed(WAVES) if self._share(j, spread) < LARGEST_SHARE), 0)
+
+        def share(j: int) -> Any:
+            return (j * np.pi * spread / length_of(self.curve(j))) ** 2
+
+        most = next((j for j in reversed(WAVES) if share(j) < LARGEST_SHARE), 0)
         left = np.array([self._square - (self._weights(j) * self._cross[:j]).sum() for j in range(most + 1)])
         fit = self._n * n_features * np.log(np.maximum(left, np.finfo(float).tiny))
         return int(np.argmin(fit + 2 * n_features * np.arange(most + 1)))
@@ -84,9 +89,6 @@ class CurveFit:
         s = np.linspace(0, 1, 4 * N_POINTS)[:, None]
         chord = self.ends[0] + s * (self.ends[1] - self.ends[0])
         return polyline(chord + _sines(s)[:, :waves] @ self._weights(waves))
-
-    def _share(self, wave: int, spread: float) -> Any:
-        return (wave * np.pi * spread / length_of(self.curve(wave))) ** 2
 
     def _weights(self, waves: int) -> NDArray[np.float64]:
         return np.asarray(np.linalg.lstsq(self._gram[:waves, :waves], self._cross[:waves])[0], dtype=np.float64)

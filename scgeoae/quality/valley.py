@@ -14,8 +14,7 @@ N_BINS = 24
 FIRST, LAST = (side + 1 for side in np.triu_indices(N_BINS - 1, 2))
 FIRST, LAST = FIRST[LAST < N_BINS], LAST[LAST < N_BINS]
 WIDTHS = np.array([FIRST, LAST - FIRST, N_BINS - LAST]) / N_BINS
-# A valley is lower than this share of both sides. Shallower ones that a curve makes, because it does not quite follow the
-# cells, are not searched for.
+# A valley is lower than this share of both sides. A curve that does not quite follow the cells makes shallower ones.
 SHARE = 0.8
 ERRORS = np.sqrt(SHARE / WIDTHS[[0, 2]] + 1 / WIDTHS[1])
 CENTERS = (np.arange(N_BINS) + 0.5) / N_BINS - 0.5
@@ -36,7 +35,7 @@ class Scan(NamedTuple):
     """The deepest valley of one or several histograms."""
 
     score: Any
-    """How much emptier it is than both sides, in standard errors; negative if no stretch is."""
+    """How much lower it is than `SHARE` of both sides, in standard errors; 0 if no stretch is."""
     first: Any
     """Its first bin."""
     last: Any
@@ -57,7 +56,8 @@ def scan(counts: NDArray[Any]) -> Scan:
 
     .. math:: \min_{s \in \{0, 2\}} \frac{\sqrt{q k_s/w_s} - \sqrt{k_1/w_1}}{\frac12 \sqrt{q/w_s + 1/w_1}}
 
-    in which q is `SHARE`. A density without a valley has no stretch that is emptier than both of its sides.
+    in which q is `SHARE`, or 0 if that is negative. A density without a valley has no stretch that is emptier than both
+    of its sides, so its counts have a positive score only by chance.
 
     Parameters
     ----------
@@ -67,12 +67,12 @@ def scan(counts: NDArray[Any]) -> Scan:
     sums = np.concatenate([np.zeros((*counts.shape[:-1], 1)), counts.cumsum(-1)], axis=-1)
     start, end = sums[..., FIRST], sums[..., LAST]
     left, inside, right = (
-        np.sqrt(q * k / w)
-        for q, k, w in zip((SHARE, 1, SHARE), (start, end - start, sums[..., -1:] - end), WIDTHS, strict=True)
+        np.sqrt(k / w)
+        for k, w in zip((SHARE * start, end - start, SHARE * (sums[..., -1:] - end)), WIDTHS, strict=True)
     )
-    scores = np.minimum((left - inside) / ERRORS[0], (right - inside) / ERRORS[1])
+    scores = 2 * np.minimum((left - inside) / ERRORS[0], (right - inside) / ERRORS[1])
     at = scores.argmax(-1)
-    return Scan(2 * np.take_along_axis(scores, at[..., None], -1)[..., 0], FIRST[at], LAST[at])
+    return Scan(np.maximum(np.take_along_axis(scores, at[..., None], -1)[..., 0], 0), FIRST[at], LAST[at])
 
 
 def without_valley(counts: NDArray[Any]) -> NDArray[np.float64]:
@@ -109,7 +109,8 @@ class Valley(NamedTuple):
     """Whether the density has a valley."""
 
     p_value: float
-    """Share of samples from the nearest density without a valley in which a stretch stands out as much, or more."""
+    """Share of samples from the nearest density without a valley in which a stretch stands out as much, or more; 1 if
+    no stretch is lower than `SHARE` of both sides."""
     n_cells: int
     """Cells between the two places."""
     shares: NDArray[np.float64]

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from scgeoae.quality.bridge import CurveFit, largest_spread, length_of, polyline, project, route
 from scgeoae.quality.gaps import N_FOLDS, between, folds, judge
-from scgeoae.quality.valley import LEVEL, N_BINS, histogram, power, scan, valley, without_valley
+from scgeoae.quality.valley import LEVEL, N_BINS, SHARE, histogram, power, scan, valley, without_valley
 
 
 def edges():
@@ -21,14 +21,25 @@ def test_scan_against_all_stretches():
         for last in range(first + 2, N_BINS):
             sides = []
             for side in (counts[:first], counts[last:]):
-                root, inside = (np.sqrt(k.sum() / (len(k) / N_BINS)) for k in (side, counts[first:last]))
-                error = 0.5 * np.sqrt(N_BINS / len(side) + N_BINS / (last - first))
-                sides.append((root - inside) / error)
+                outside, inside = (k.mean() * N_BINS for k in (side, counts[first:last]))
+                error = 0.5 * np.sqrt(SHARE * N_BINS / len(side) + N_BINS / (last - first))
+                sides.append((np.sqrt(SHARE * outside) - np.sqrt(inside)) / error)
             if min(sides) > best:
                 best, at = min(sides), (first, last)
     found = scan(counts)
     assert np.isclose(found.score, best)
     assert (found.first, found.last) == at
+
+
+def test_a_shallow_valley_is_none():
+    rng = np.random.default_rng(0)
+    counts = np.full(N_BINS, 10_000)
+    counts[10:14] = 8_500
+    assert scan(counts).score == 0
+    assert valley(counts, rng).p_value == 1
+    counts[10:14] = 7_500
+    assert scan(counts).score > 0
+    assert valley(counts, rng).p_value < LEVEL
 
 
 @given(st.lists(st.integers(0, 50), min_size=N_BINS, max_size=N_BINS))
