@@ -20,9 +20,6 @@ ERRORS = np.sqrt(SHARE / WIDTHS[[0, 2]] + 1 / WIDTHS[1])
 CENTERS = (np.arange(N_BINS) + 0.5) / N_BINS - 0.5
 # The constant, the slope and the bend of a log density.
 TERMS = np.stack([np.ones(N_BINS), CENTERS, CENTERS**2 - np.mean(CENTERS**2)], axis=1)
-# Standard errors by which the fitted bend is straightened: on 1-D samples, the size of the test at 5% is then nearest
-# to 5% both for a flat density and for a Gaussian (benchmarks/gap.py).
-STRAIGHTENED = 0.5
 # Samples drawn for a p-value, and for a power.
 N_DRAWS, N_THINNED = 999, 200
 # The middle third of the way, which is thinned to find out which valley would have been seen.
@@ -78,31 +75,30 @@ def scan(counts: NDArray[Any]) -> Scan:
 def without_valley(counts: NDArray[Any]) -> NDArray[np.float64]:
     """Return the share of each bin, (N_BINS,), in the nearest density without a valley.
 
-    Its logarithm is a parabola that bends down or is straight, fitted by maximum likelihood (a Poisson regression) and
-    then straightened by `STRAIGHTENED` standard errors. Near its top every smooth density is such a parabola.
+    Its logarithm is a parabola that bends down or is straight, fitted by maximum likelihood (a Poisson regression).
+    Near its top every smooth density is such a parabola.
     """
-    weights, covariance = _poisson_regression(TERMS, counts)
-    bend = min(0.0, weights[2] + STRAIGHTENED * np.sqrt(covariance[2, 2])) * TERMS[:, 2]
-    weights, _ = _poisson_regression(TERMS[:, :2], counts, bend)
-    expected = np.exp(TERMS[:, :2] @ weights + bend)
-    return expected / expected.sum()
+    terms, weights = TERMS, _poisson_regression(TERMS, counts)
+    if weights[2] > 0:
+        terms = TERMS[:, :2]
+        weights = _poisson_regression(terms, counts)
+    expected = np.exp(terms @ weights)
+    return np.asarray(expected / expected.sum(), dtype=np.float64)
 
 
-def _poisson_regression(
-    terms: NDArray[Any], counts: NDArray[Any], offset: Any = 0.0
-) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Return the coefficients and their covariance, by Newton's method."""
+def _poisson_regression(terms: NDArray[Any], counts: NDArray[Any]) -> NDArray[np.float64]:
+    """Return the coefficients, by Newton's method."""
     weights = np.zeros(terms.shape[1])
     weights[0] = np.log(max(counts.mean(), 1e-3))
     for _ in range(50):
-        expected = np.exp(np.clip(terms @ weights + offset, -50, 50))
+        expected = np.exp(np.clip(terms @ weights, -50, 50))
         # or it would be singular where all cells lie in one bin
         precision = terms.T @ (expected[:, None] * terms) + 1e-6 * np.eye(len(weights))
         step = np.linalg.solve(precision, terms.T @ (counts - expected))
         weights = weights + np.clip(step, -2, 2)
         if np.abs(step).max() < 1e-8:
             break
-    return weights, np.linalg.inv(precision)
+    return weights
 
 
 class Valley(NamedTuple):
