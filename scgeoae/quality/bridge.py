@@ -20,7 +20,7 @@ N_WAVES = 3
 WAVES = range(1, N_WAVES + 1)
 N_NEIGHBORS = 15
 # Waves of a curve are left out of which more than this share would stay without cells that make them.
-LARGEST_SHARE = 1 / 2
+LARGEST_SHARE = 1 / 4
 # Lengths of edges are raised to this power, so that a route makes many short steps rather than one long one.
 POWER = 3.0
 
