@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.colors import to_rgba
 
 from .._anndata.columns import read_groups
 from .._arguments import check_adata
@@ -159,7 +160,8 @@ def _draw_profile(ax: Axes, found: Between, colors: Sequence[Any]) -> None:
     for column in counts.sum().sort_values(ascending=False, kind="stable").index:
         name, color = names[column]
         if column != "other" or counts[column].any():
-            ax.stairs(counts[column], edges, fill=True, color=color, alpha=0.75, label=name)
+            style = {"facecolor": to_rgba(color, 0.45), "edgecolor": color, "linewidth": 1.2}
+            ax.stairs(counts[column], edges, fill=True, label=name, **style)
     ax.stairs(total, edges, color=ink, linewidth=0.8, label="all cells")
     inner = table.dropna()
     between = np.append(0, inner.index + width / 2)
