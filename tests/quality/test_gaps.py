@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scgeoae.quality.bridge import CurveFit, largest_spread, length_of, polyline, project, route
+from scgeoae.quality.bridge import LARGEST_SHARE, CurveFit, largest_spread, length_of, polyline, project, route
 from scgeoae.quality.gaps import N_FOLDS, between, folds, judge
 from scgeoae.quality.valley import LEVEL, N_BINS, SHARE, histogram, power, scan, valley, without_valley
 
@@ -164,9 +164,11 @@ def test_a_curve_does_not_follow_noise():
     fit, *_ = fitted(amplitude=0, spread=0.5)
     assert fit.n_waves(0.5) == 0
     np.testing.assert_allclose(fit.curve(0)[:, 0], np.linspace(0, 10, len(fit.curve(0))))
-    # cells scatter too widely for a bend of one wave, however deep it is
+    # cells scatter too widely for a bend of one wave between ends at 10, however deep it is
     bent, *_ = fitted(amplitude=3, spread=0.5)
-    assert bent.n_waves(10) == 0
+    widest = np.sqrt(LARGEST_SHARE) * 10 / np.pi
+    assert bent.n_waves(0.99 * widest) == 1
+    assert bent.n_waves(1.01 * widest) == 0
 
 
 def test_largest_spread():
