@@ -209,7 +209,7 @@ def summary(runs: pd.DataFrame) -> pd.DataFrame:
     for kind in KINDS:
         for n, own in runs[runs["kind"] == kind].groupby("cells"):
             share = np.mean(own["p_value"] <= 0.05)
-            shares = own["verdict"].value_counts(normalize=True).reindex(["gap", "bridge"], fill_value=0)
+            shares = own["verdict"].value_counts(normalize=True).reindex(["gap", "bridge", "torn"], fill_value=0)
             of = {name: np.mean(own[f"p_{name}"] <= 0.05) for name in ("straight", "cells")}
             error = np.sqrt(max(share * (1 - share), 0.0475 if share in (0, 1) else 0) / len(own))
             rows.append(
