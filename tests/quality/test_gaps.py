@@ -62,10 +62,10 @@ def test_nearest_density_without_a_valley():
 @pytest.mark.slow
 def test_size_of_the_test():
     rng = np.random.default_rng(0)
-    samples = rng.multinomial(300, np.full(N_BINS, 1 / N_BINS), size=150)
+    samples = rng.multinomial(300, np.full(N_BINS, 1 / N_BINS), size=1500)
     found = np.mean([valley(counts, rng).p_value <= LEVEL for counts in samples])
-    # 5%, up to two standard errors
-    assert 0.015 < found < 0.085
+    # a little more than 5%, as docs/gap.md says
+    assert 0.03 < found < 0.08
 
 
 def test_power():
