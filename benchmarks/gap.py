@@ -1,9 +1,11 @@
-"""Measure `sg.tl.gap`: its size, its power and its verdicts. ``python benchmarks/gap.py WHAT [--write]``.
+"""Measure `sg.tl.gap`: its size, its power and its verdicts. ``python benchmarks/gap.py WHAT``.
 
 `plane` draws pairs of groups in 50 dimensions, with noise in all of them, and asks about them with the plane of their
-first two principal components as the map. `maps` makes the default maps of such pairs in ``benchmarks/maps/gap``; maps
-that exist are not made again. `simulated` asks about each of these maps. `real` asks about PBMC 3k and the amphid
-neurons. Tables go into ``benchmarks/results``.
+first two principal components as the map. It gives the same places along the same bridges to Hartigan's dip test
+(``pip install diptest``) and to Silverman's test. Samples that ``benchmarks/maps/gap/plane.csv`` holds are not drawn
+again. `maps` makes the default maps of such pairs in ``benchmarks/maps/gap``; maps that exist are not made again.
+`simulated` asks about each of these maps. `real` asks about PBMC 3k and the amphid neurons. `cost` takes the time.
+Tables go into ``benchmarks/results``.
 """
 
 from __future__ import annotations
@@ -16,9 +18,12 @@ from pathlib import Path
 import anndata
 import numpy as np
 import pandas as pd
+import torch
 from reference_data import read
+from scipy.ndimage import gaussian_filter1d
 from sklearn.cluster import KMeans
 from sklearn.decomposition import PCA
+from threadpoolctl import threadpool_limits
 
 import scgeoae as sg
 from scgeoae.quality.gaps import between, judge
@@ -26,6 +31,8 @@ from scgeoae.quality.gaps import between, judge
 RESULTS = Path(__file__).parent / "results"
 MAPS = Path(__file__).parent / "maps" / "gap"
 D = 50
+# Bins and samples of Silverman's test.
+N_GRID, N_SMOOTHED = 512, 100
 PAIRS = {
     "pbmc3k_pca": (
         "louvain",
@@ -52,6 +59,7 @@ KINDS = {
     "arc of 225°": False,
     "two Gaussians, 4 sd": True,
     "two Gaussians, 10 sd, bridge of 2%": True,
+    "arc of 225°, radius 4 sd": False,
 }
 
 
@@ -66,7 +74,8 @@ def simulate(kind: str, n: int, seed: int) -> anndata.AnnData:
         label = (x[:, 0] > np.median(x[:, 0])).astype(int)
     elif kind.startswith("arc"):
         angle = np.radians(225) * rng.uniform(size=n)
-        x[:, :2] += 6 * np.stack([np.cos(angle), np.sin(angle)], axis=1)
+        radius = 4 if "radius 4" in kind else 6
+        x[:, :2] += radius * np.stack([np.cos(angle), np.sin(angle)], axis=1)
         label = (angle > np.radians(225) / 2).astype(int)
     else:
         apart = float(kind.split()[2])
@@ -137,26 +146,61 @@ def real() -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def silverman(places: np.ndarray, rng: np.random.Generator) -> float:
+    """Return the p-value of Silverman's test of one mode (1981), on a grid.
+
+    The statistic is the smallest bandwidth with which a Gaussian kernel density has one mode. It is compared with
+    samples from that density, shrunk to the variance of the data.
+    """
+    span = np.ptp(places)
+    edges = np.linspace(places.min() - span / 2, places.max() + span / 2, N_GRID + 1)
+    step = edges[1] - edges[0]
+
+    def n_modes(x: np.ndarray, bandwidth: float) -> int:
+        density = gaussian_filter1d(np.histogram(x, edges)[0].astype(float), bandwidth / step, mode="constant")
+        rises = np.sign(np.diff(density[density > 1e-9 * density.max()]))
+        return 1 + np.count_nonzero((rises[:-1] < 0) & (rises[1:] > 0))
+
+    low, high = step, span
+    while high > 1.01 * low:
+        middle = np.sqrt(low * high)
+        low, high = (low, middle) if n_modes(places, middle) == 1 else (middle, high)
+    shrink = 1 / np.sqrt(1 + high**2 / places.var())
+    more = 0
+    for _ in range(N_SMOOTHED):
+        x = rng.choice(places, len(places))
+        x = x.mean() + shrink * (x - x.mean() + high * rng.normal(size=len(x)))
+        more += n_modes(x, high) > 1
+    return more / N_SMOOTHED
+
+
 def plane(kinds: list[str], sizes: list[int], seeds: range, path: Path) -> None:
     """Ask about the same populations with the plane of the first two principal components as the map."""
+    from diptest import diptest
+
     path.parent.mkdir(parents=True, exist_ok=True)
-    for n in sizes:
-        for kind in kinds:
-            rows = []
-            for seed in seeds:
+    columns = ["kind", "cells", "seed"]
+    done = set(pd.read_csv(path)[columns].itertuples(index=False, name=None)) if path.exists() else set()
+    for seed in seeds:
+        for n in sizes:
+            for kind in kinds:
+                if (kind, n, seed) in done:
+                    continue
                 adata = simulate(kind, n, seed)
                 x = adata.X.astype(np.float64)
                 pca = PCA(2, svd_solver="covariance_eigh").fit(x)
                 label = (adata.obs["group"] == "B").to_numpy().astype(int)
                 rng = np.random.default_rng(seed)
                 found = between(lambda x=x: [(0, x)], pca.transform(x), pca.inverse_transform, label, rng)
-                p_values = {f"p_{name}": bridge.valley.p_value for name, bridge in found.bridges.items()}
-                rows.append(
-                    {"kind": kind, "cells": n, "seed": seed, "verdict": judge(found)}
-                    | {"p_value": found.chosen.valley.p_value, "depth": found.chosen.depth.depth}
-                    | {"p_on_map": found.on_map.valley.p_value, "length": found.chosen.length, **p_values}
-                )
-            pd.DataFrame(rows).to_csv(path, mode="a", header=not path.exists(), index=False, float_format="%.4g")
+                row = {"kind": kind, "cells": n, "seed": seed, "verdict": judge(found)}
+                row |= {"p_value": found.chosen.valley.p_value, "depth": found.chosen.depth.depth}
+                row |= {"p_on_map": found.on_map.valley.p_value, "length": found.chosen.length}
+                for name, bridge in found.bridges.items():
+                    places = bridge.u[~np.isnan(bridge.u)]
+                    row |= {f"p_{name}": bridge.valley.p_value, f"dip_{name}": diptest(places)[1]}
+                    row[f"silverman_{name}"] = silverman(places, rng)
+                table = pd.DataFrame([row])
+                table.to_csv(path, mode="a", header=not path.exists(), index=False, float_format="%.4g")
 
 
 def summary(runs: pd.DataFrame) -> pd.DataFrame:
@@ -165,7 +209,7 @@ def summary(runs: pd.DataFrame) -> pd.DataFrame:
     for kind in KINDS:
         for n, own in runs[runs["kind"] == kind].groupby("cells"):
             share = np.mean(own["p_value"] <= 0.05)
-            shares = own["verdict"].value_counts(normalize=True).reindex(["gap", "bridge"], fill_value=0)
+            shares = own["verdict"].value_counts(normalize=True).reindex(["gap", "bridge", "torn"], fill_value=0)
             of = {name: np.mean(own[f"p_{name}"] <= 0.05) for name in ("straight", "cells")}
             error = np.sqrt(max(share * (1 - share), 0.0475 if share in (0, 1) else 0) / len(own))
             rows.append(
@@ -177,10 +221,41 @@ def summary(runs: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def compared(runs: pd.DataFrame) -> pd.DataFrame:
+    """Return how often each test finds a valley along both bridges at 5%."""
+    rows = []
+    for kind, has_valley in KINDS.items():
+        for n, own in runs[runs["kind"] == kind].groupby("cells"):
+            row = {"population": kind, "valley": "yes" if has_valley else "no", "cells": n, "samples": len(own)}
+            for name, column in {"sg.tl.gap": "p", "dip test": "dip", "Silverman": "silverman"}.items():
+                larger = own[[f"{column}_straight", f"{column}_cells"]].max(axis=1)
+                row[name] = f"{np.mean(larger <= 0.05):.0%}"
+            rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def cost() -> pd.DataFrame:
+    """Return the seconds of a call on one thread, with the plane of two principal components as the map."""
+    rows = []
+    for n in (2638, 68000):
+        for kind in ("two Gaussians, 4 sd", "arc of 225°"):
+            adata = simulate(kind, n, 0)
+            adata.obsm["X_plane"] = PCA(2).fit_transform(adata.X)
+            sg.tl.adopt(adata, basis="plane", use_rep="X", n_steps=200, progress_bar=False)
+            calls = [ask(adata, "A", "B", groupby="group", key="plane")["seconds"] for _ in range(3)]
+            rows.append({"cells": n, "population": kind, "seconds": f"{np.median(calls):.1f}"})
+    return pd.DataFrame(rows)
+
+
+def write(name: str, title: str, command: str, table: pd.DataFrame) -> None:
+    text = f"# {title}\n\n`python benchmarks/gap.py {command}`\n\n{table.to_markdown(index=False)}\n"
+    (RESULTS / f"gap_{name}.md").write_text(text)
+
+
 if __name__ == "__main__":
     warnings.simplefilter("ignore")
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", choices=["plane", "maps", "simulated", "real"])
+    parser.add_argument("what", choices=["plane", "maps", "simulated", "real", "cost"])
     parser.add_argument("--kinds", nargs="+", type=int, default=list(range(len(KINDS))), help="numbers of populations")
     parser.add_argument("--sizes", nargs="+", type=int, default=[200, 1000, 5000])
     parser.add_argument(
@@ -205,14 +280,17 @@ if __name__ == "__main__":
             "on_map",
             "seconds",
         ]
-        table = real()[columns].round({"p_value": 3, "depth": 2, "seconds": 2}).to_markdown(index=False)
-        (RESULTS / "gap_real.md").write_text(f"# Groups of real data\n\n`python benchmarks/gap.py real`\n\n{table}\n")
+        table = real()[columns].round({"p_value": 3, "depth": 2, "seconds": 2})
+        write("real", "Groups of real data", "real", table)
+    elif args.what == "cost":
+        torch.set_num_threads(1)
+        with threadpool_limits(1):
+            write("cost", "Seconds of a call, one thread", "cost", cost())
+    elif args.what == "simulated":
+        write("simulated", "Pairs of groups in 50 dimensions, on default maps", "simulated", summary(simulated()))
     else:
-        if args.what == "plane":
-            plane(kinds, args.sizes, seeds, MAPS / "plane.csv")
-            runs = pd.read_csv(MAPS / "plane.csv")
-        else:
-            runs = simulated()
-        table = summary(runs).to_markdown(index=False)
-        text = f"# Pairs of groups in 50 dimensions\n\n`python benchmarks/gap.py {args.what}`\n\n{table}\n"
-        (RESULTS / f"gap_{args.what}.md").write_text(text)
+        path = MAPS / "plane.csv"
+        plane(kinds, args.sizes, seeds, path)
+        runs = pd.read_csv(path)
+        write("plane", "Pairs of groups in 50 dimensions", "plane", summary(runs))
+        write("tests", "Three tests along the same bridges", "plane", compared(runs))

@@ -4,12 +4,14 @@ from typing import TYPE_CHECKING, Any, cast
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.colors import to_rgba
 
 from .._anndata.columns import read_groups
 from .._arguments import check_adata
 from ._canvas import box_of, draw_cells, finish, read_flat_map
 from ._labels import Label, add_labels, halo
 from ._panels import grid_of_axes
+from ._view import Box, data_box
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -64,7 +66,8 @@ def gap(
 
     To the left are the cells on the map, with both bridges: the straight one dotted, the one through the cells solid.
     The thick one is filled more, and to the right are the cells along it, counted in the representation, not on the
-    map. The band is where 95% of the counts of a density without a valley would lie. The emptiest stretch is shaded.
+    map. Their axis is one of square roots, so that a small group is seen beside a large one. The band is where 95% of
+    the counts of a density without a valley would lie. The emptiest stretch is shaded.
 
     Parameters
     ----------
@@ -111,7 +114,12 @@ def gap(
     sides = [np.concatenate([rows.get(name, np.empty(0, dtype=np.intp)) for name in side]) for side in found.groups]
     left, right = grid_of_axes(2, 2)
     kwargs = {"na_color": OTHERS} | kwargs
-    (left,) = draw_cells(m, box_of(m, outliers=outliers), ax=left, is_given=False, ruler=ruler, **kwargs)
+    # both groups are in view, even one of few cells far from the rest
+    boxes = [box_of(m, outliers=outliers)]
+    boxes += [data_box(m.positions[cells], outliers=outliers) for cells in sides if len(cells)]
+    boxes += [data_box(curve, outliers=True) for curve in found.curves.values()]
+    box = Box(np.min([box.low for box in boxes], axis=0), np.max([box.high for box in boxes], axis=0))
+    (left,) = draw_cells(m, box, ax=left, is_given=False, ruler=ruler, **kwargs)
     drawn: Any = left.collections[0]
     is_image = len(m.positions) > MANY
     for cells, color in zip(sides, colors, strict=True):
@@ -142,30 +150,42 @@ def _draw_curves(ax: Axes, found: Between) -> None:
 
 def _draw_profile(ax: Axes, found: Between, colors: Sequence[Any]) -> None:
     table = found.profile
-    x = table.index.to_numpy()
-    width = x[1] - x[0]
-    bottom = np.zeros(len(x))
-    names = {"source": found.source, "target": found.target, "other": "other cells"}
-    for (column, name), color in zip(names.items(), [*colors, OTHERS], strict=True):
-        counts = table[column].to_numpy()
-        if column != "other" or counts.any():
-            ax.bar(x, counts, width, bottom=bottom, color=[color], label=name)
-        bottom += counts
+    width = table.index[1] - table.index[0]
+    edges = np.append(table.index - width / 2, table.index[-1] + width / 2)
     ink = plt.rcParams["text.color"]
+    names = {"source": (found.source, colors[0]), "target": (found.target, colors[1]), "other": ("other cells", OTHERS)}
+    counts = table[list(names)]
+    total = counts.sum(axis=1).to_numpy()
+    # the smaller ones in front
+    for column in counts.sum().sort_values(ascending=False, kind="stable").index:
+        name, color = names[column]
+        if column != "other" or counts[column].any():
+            style = {"facecolor": to_rgba(color, 0.45), "edgecolor": color, "linewidth": 1.2}
+            ax.stairs(counts[column], edges, fill=True, label=name, **style)
+    ax.stairs(total, edges, color=ink, linewidth=0.8, label="all cells")
     inner = table.dropna()
-    edges = np.concatenate([[0], inner.index + width / 2])
+    between = np.append(0, inner.index + width / 2)
     low, high = (np.append(inner[side], inner[side].iloc[-1]) for side in ("low", "high"))
     style = {"facecolor": "none", "edgecolor": ink, "linestyle": "--", "linewidth": 0.8}
-    ax.fill_between(edges, low, high, step="post", label="a continuum: 95%", **style)
-    ax.plot(inner.index, inner["expected"], color=ink, linewidth=1)
+    ax.fill_between(between, low, high, step="post", label="a continuum: 95%", **style)
     ax.axvspan(*found.stretch, color=ink, alpha=0.08, linewidth=0, zorder=0)
     for end in (0, found.length):
         ax.axvline(end, color=ink, linestyle=":", linewidth=0.8)
-    ax.set_xlim(x[0] - width / 2, x[-1] + width / 2)
+    ax.set_xlim(edges[0], edges[-1])
     ax.set_xlabel(f"distance along {WAYS[found.bridge]}\n({found.unit})")
+    _root_axis(ax, max(total.max(), high.max()))
     ax.set_ylabel(f"cells per {found.unit.replace('units', 'unit', 1)}")
     depth = f"down to {found.depth:.0%}, " if found.depth < 1 else ""
     ax.set_title(f"{found.verdict}: {depth}p = {found.p_value:.2g}", fontsize="medium")
     ax.spines[["top", "right"]].set_visible(False)
     ax.grid(visible=False)
     ax.legend(frameon=False, fontsize="x-small", loc="center left", bbox_to_anchor=(1, 0.5), handlelength=1)
+
+
+def _root_axis(ax: Axes, top: float) -> None:
+    """Give the counts an axis of square roots, on which chance changes all of them by the same height."""
+    ax.set_ylim(0, 1.05 * top)
+    ax.set_yscale("function", functions=(lambda y: np.sqrt(np.maximum(y, 0)), np.square))
+    # evenly spaced on it, but for the rounding
+    ticks = [float(f"{top * share**2:.1g}") for share in np.linspace(0, 1, 5)]
+    ax.set_yticks(ticks, [f"{tick:g}" for tick in ticks])

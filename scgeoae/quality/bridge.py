@@ -16,9 +16,10 @@ if TYPE_CHECKING:
 
 N_POINTS = 64
 # Half waves by which a curve may bend away from the straight line.
-N_WAVES = 5
-WAVES = range(1, N_WAVES + 1)
+N_WAVES = 3
 N_NEIGHBORS = 15
+# Waves of a curve are left out of which more than this share would stay without cells that make them.
+LARGEST_SHARE = 1 / 4
 # Lengths of edges are raised to this power, so that a route makes many short steps rather than one long one.
 POWER = 3.0
 
@@ -62,9 +63,11 @@ class CurveFit:
         r"""Return the number J of waves with the least information criterion of Akaike, 0 for a straight curve.
 
         A wave has D coefficients, so one that fits noise alone hardly lowers the error in many dimensions. Waves that
-        are too short are left out: among cells that scatter around the curve with the standard deviation σ in a
-        direction, cells are on average :math:`(j \pi \sigma / L)^2` as far out at a crest as the crest is, if L is the
-        length of the curve. So a wave would grow out of nothing unless :math:`j < L / \pi \sigma`.
+        are too short for the scatter of the cells are left out, because they feed themselves: cells are placed where
+        the curve is nearest, so those on the side of a crest gather there. If they scatter around the straight line,
+        which has the length L, with the standard deviation σ, they are on average :math:`(j \pi \sigma / L)^2` as far
+        out at the crests as the crests are. So that share of a wave j that noise has made stays when the curve is
+        fitted again. It must be below `LARGEST_SHARE`.
 
         Parameters
         ----------
@@ -72,7 +75,8 @@ class CurveFit:
             Largest standard deviation σ in any direction.
         """
         n_features = self.ends.shape[1]
-        most = next((j for j in reversed(WAVES) if j * np.pi * spread < length_of(self.curve(j))), 0)
+        widest = LARGEST_SHARE * length_of(self.ends) ** 2
+        most = next((j for j in range(N_WAVES, 0, -1) if (j * np.pi * spread) ** 2 < widest), 0)
         left = np.array([self._square - (self._weights(j) * self._cross[:j]).sum() for j in range(most + 1)])
         fit = self._n * n_features * np.log(np.maximum(left, np.finfo(float).tiny))
         return int(np.argmin(fit + 2 * n_features * np.arange(most + 1)))
@@ -107,7 +111,7 @@ def largest_spread(x: NDArray[Any], s: NDArray[Any], curve: NDArray[Any]) -> flo
 
 
 def _sines(s: NDArray[Any]) -> NDArray[np.float64]:
-    return np.sin(np.pi * s * np.array(WAVES))
+    return np.sin(np.pi * s * np.arange(1, N_WAVES + 1))
 
 
 def project(x: NDArray[Any], curve: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

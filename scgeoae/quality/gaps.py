@@ -112,6 +112,30 @@ def folds(groups: NDArray[np.integer], rng: np.random.Generator) -> NDArray[np.i
     return fold
 
 
+class Cells(NamedTuple):
+    """Cells, their places on the map, and which of them are counted together."""
+
+    blocks: Callable[[], Blocks]
+    """Yields rows of the representation, each block with its first row."""
+    z: NDArray[Any]
+    """(n, d) positions on the map."""
+    decode: Callable[[NDArray[Any]], NDArray[Any]]
+    """Maps (m, d) positions to points of the representation, (m, D)."""
+    groups: NDArray[np.integer]
+    """(n,) 0 for cells of A, 1 for cells of B, and 2 for others."""
+    fold: NDArray[np.int64]
+    """(n,) from 0 to `N_FOLDS` - 1."""
+
+    def decoded(self) -> Blocks:
+        """Yield the same rows as the decoder sees them."""
+        for start, block in self.blocks():
+            yield start, self.decode(self.z[start : start + len(block)])
+
+    def chosen_by(self, k: int) -> NDArray[np.bool_]:
+        """Tell which cells choose the curve along which fold k is counted, (n,)."""
+        return self.fold != k
+
+
 def between(
     blocks: Callable[[], Blocks],
     z: NDArray[Any],
@@ -119,42 +143,26 @@ def between(
     groups: NDArray[np.integer],
     rng: np.random.Generator,
 ) -> Gap:
-    """Count the cells between two groups, in the representation and on the map.
-
-    Parameters
-    ----------
-    blocks
-        Yields rows of the representation, each block with its first row.
-    z
-        (n, d) positions on the map.
-    decode
-        Maps (m, d) positions to points of the representation, (m, D).
-    groups
-        (n,) 0 for cells of A, 1 for cells of B, and 2 for others.
-    """
-    fold = folds(groups, rng)
-    ends = [_ends(z, groups, fold != k) for k in range(N_FOLDS)]
-    curves = np.array([[np.linspace(a, b, N_POINTS)] for a, b in _means(blocks(), ends)])
-    ends_map = _means([(0, z)], ends)
-    curves_map = np.array([[np.linspace(a, b, N_POINTS)] for a, b in ends_map])
-    bent, bent_map = _principal_curves(blocks, z, decode, groups, fold, curves, curves_map, rng)
-    curves, curves_map = np.concatenate([curves, bent], axis=1), np.concatenate([curves_map, bent_map], axis=1)
+    """Count the cells between two groups, in the representation and on the map; see `Cells` for the arguments."""
+    cells = Cells(blocks, z, decode, groups, folds(groups, rng))
+    ends = _ends(cells)
+    straight, straight_map = _lines(_means(blocks(), ends)), _lines(_means([(0, z)], ends))
+    bent, u, waves = _principal_curves(cells, straight, rng)
+    bent_map = _curves_on_map(cells, straight_map, u, waves)
+    curves, curves_map = np.stack([straight, bent], axis=1), np.stack([straight_map, bent_map], axis=1)
     u, distance = _places(blocks(), curves, len(z))
     # noise in many dimensions hides how far a cell is from the curve, and the decoder leaves it out
-    decoded = ((start, decode(z[start : start + len(block)])) for start, block in blocks())
-    _keep_near(u, [distance, _places(decoded, curves, len(z))[1]], groups, fold)
+    _keep_near(u, [distance, _places(cells.decoded(), curves, len(z))[1]], cells)
     u_map, distance = _places([(0, z)], curves_map, len(z))
-    _keep_near(u_map, [distance], groups, fold)
+    _keep_near(u_map, [distance], cells)
     length, length_map = length_of(curves), length_of(curves_map)
 
     def bridge(u: NDArray[Any], length: NDArray[Any], i: int) -> Bridge:
-        # each fold of the cells is counted along the curve of the others
-        own = u[fold, i, np.arange(len(fold))]
-        counts = np.array([histogram(own[fold == k]) for k in range(N_FOLDS)])
+        own = u[cells.fold, i, np.arange(len(z))]
+        counts = np.array([histogram(own[cells.fold == k]) for k in range(N_FOLDS)])
         found = valley(counts.sum(0), rng)
-        return Bridge(
-            curves_map[:, i].mean(0), float(length[:, i].mean()), own, found, _depth(own, counts, groups, fold, rng)
-        )
+        depth = _depth(own, counts, cells, rng)
+        return Bridge(curves_map[:, i].mean(0), float(length[:, i].mean()), own, found, depth)
 
     bridges = {name: bridge(u, length, i) for i, name in enumerate(BRIDGES)}
     fullest = max(BRIDGES, key=lambda name: bridges[name].valley.p_value)
@@ -163,14 +171,21 @@ def between(
     return Gap(bridges, fullest, powers[0], on_map, powers[1].of_empty)
 
 
-def _ends(z: NDArray[Any], groups: NDArray[np.integer], chooses: NDArray[np.bool_]) -> list[NDArray[np.intp]]:
-    """Return the cells of each group that give its center: of those that choose, the half nearest to their median."""
-    found = []
-    for g in (0, 1):
-        cells = np.flatnonzero(chooses & (groups == g))
-        far = np.linalg.norm(z[cells] - np.median(z[cells], axis=0), axis=1)
-        found.append(cells[np.argsort(far, kind="stable")[: max(len(cells) // 2, N_CENTER)]])
+def _ends(cells: Cells) -> list[list[NDArray[np.intp]]]:
+    """Return rows that give the centers of A and B for each fold: of those that choose, the half nearest the median."""
+    found: list[list[NDArray[np.intp]]] = []
+    for k in range(N_FOLDS):
+        found.append([])
+        for g in (0, 1):
+            rows = np.flatnonzero(cells.chosen_by(k) & (cells.groups == g))
+            far = np.linalg.norm(cells.z[rows] - np.median(cells.z[rows], axis=0), axis=1)
+            found[k].append(rows[np.argsort(far, kind="stable")[: max(len(rows) // 2, N_CENTER)]])
     return found
+
+
+def _lines(ends: NDArray[Any]) -> NDArray[np.float64]:
+    """Return straight curves, (K, N_POINTS, D), between (K, 2, D) points."""
+    return np.linspace(ends[:, 0], ends[:, 1], N_POINTS, axis=1)
 
 
 def _means(blocks: Blocks, rows: list[list[NDArray[np.intp]]]) -> NDArray[np.float64]:
@@ -184,67 +199,75 @@ def _means(blocks: Blocks, rows: list[list[NDArray[np.intp]]]) -> NDArray[np.flo
 
 
 def _principal_curves(
-    blocks: Callable[[], Blocks],
-    z: NDArray[Any],
-    decode: Callable[[NDArray[Any]], NDArray[Any]],
-    groups: NDArray[np.integer],
-    fold: NDArray[np.int64],
-    straight: NDArray[np.float64],
-    straight_map: NDArray[np.float64],
-    rng: np.random.Generator,
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return a curve through the middle of the cells for each fold, (K, 1, N_POINTS, D), and the same on the map.
+    cells: Cells, straight: NDArray[np.float64], rng: np.random.Generator
+) -> tuple[NDArray[np.float64], NDArray[np.float64], list[int]]:
+    """Return curves through the middle of the cells, (K, N_POINTS, D), places along them, (K, n), and their waves.
 
-    It starts as a route through neighboring cells. Then it is fitted to the cells that are near it, which are placed on
-    it anew, in turn (a principal curve; Hastie & Stuetzle 1989).
+    They start as routes through neighboring cells. Then they are fitted to the cells that are near them, which are
+    placed on them anew, in turn (principal curves; Hastie & Stuetzle 1989).
     """
-    curves, u = [], np.full((N_FOLDS, 1, len(z)), np.nan)
-    for k in range(N_FOLDS):
-        rows = np.flatnonzero(fold != k)
-        if len(rows) > N_ROUTE:
-            rows = np.sort(rng.choice(rows, N_ROUTE, replace=False))
-        points = decode(z[rows])
-        start, end = (int(np.square(points - tip).sum(1).argmin()) for tip in (straight[k, 0, 0], straight[k, 0, -1]))
-        curves.append(polyline(points[route(points, start, end)])[None])
-    spreads: list[float] = []
+    found = _routes(cells, straight, rng)
     # noise is left out of the first places
-    at: Blocks = ((start, decode(z[start : start + len(block)])) for start, block in blocks())
-    found = np.array(curves)
+    at = cells.decoded()
+    spreads: list[float] = []
     for _ in range(N_FITS):
-        u, distance = _places(at, found, len(z))
-        _keep_near(u, [distance], groups, fold)
-        spreads = spreads or _spreads(blocks(), u, fold, found, rng)
-        fits = [CurveFit(straight[k, 0, [0, -1]]) for k in range(N_FOLDS)]
-        for start, block in blocks():
+        u, distance = _places(at, found[:, None], len(cells.z))
+        _keep_near(u, [distance], cells)
+        u = u[:, 0]
+        spreads = spreads or _spreads(cells, u, found, rng)
+        fits = [CurveFit(line[[0, -1]]) for line in straight]
+        for start, block in cells.blocks():
             here = slice(start, start + len(block))
-            for k in range(N_FOLDS):
-                fits[k].add(block.astype(np.float64), np.where(fold[here] != k, u[k, 0, here], np.nan))
+            for k, fit in enumerate(fits):
+                own = cells.chosen_by(k)[here]
+                fit.add(block[own].astype(np.float64), u[k, here][own])
         waves = [fit.n_waves(spread) for fit, spread in zip(fits, spreads, strict=True)]
-        found = np.array([fit.curve(j)[None] for fit, j in zip(fits, waves, strict=True)])
-        at = blocks()
-    found_map = []
-    for k in range(N_FOLDS):
-        fit = CurveFit(straight_map[k, 0, [0, -1]])
-        fit.add(z, np.where(fold != k, u[k, 0], np.nan))
-        found_map.append(fit.curve(waves[k])[None])
-    return found, np.array(found_map)
+        found = np.array([fit.curve(j) for fit, j in zip(fits, waves, strict=True)])
+        at = cells.blocks()
+    return found, u, waves
+
+
+def _routes(cells: Cells, straight: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.float64]:
+    """Return a route through decoded cells for each fold, (K, N_POINTS, D), from end to end of a straight curve."""
+    found = []
+    for k, line in enumerate(straight):
+        points = cells.decode(cells.z[_some(np.flatnonzero(cells.chosen_by(k)), N_ROUTE, rng)])
+        start, end = (int(np.square(points - tip).sum(1).argmin()) for tip in line[[0, -1]])
+        found.append(polyline(points[route(points, start, end)]))
+    return np.array(found)
+
+
+def _some(rows: NDArray[np.intp], n: int, rng: np.random.Generator) -> NDArray[np.intp]:
+    """Return n of the rows at random, in order, or all if there are no more."""
+    return np.sort(rng.choice(rows, n, replace=False)) if len(rows) > n else rows
+
+
+def _curves_on_map(
+    cells: Cells, straight: NDArray[np.float64], u: NDArray[np.float64], waves: list[int]
+) -> NDArray[np.float64]:
+    """Return the curves on the map, (K, N_POINTS, d), of cells whose places along curves with these waves are u."""
+    found = []
+    for k, line in enumerate(straight):
+        fit = CurveFit(line[[0, -1]])
+        fit.add(cells.z[cells.chosen_by(k)], u[k, cells.chosen_by(k)])
+        found.append(fit.curve(waves[k]))
+    return np.array(found)
 
 
 def _spreads(
-    blocks: Blocks, u: NDArray[Any], fold: NDArray[np.int64], curves: NDArray[Any], rng: np.random.Generator
+    cells: Cells, u: NDArray[np.float64], curves: NDArray[np.float64], rng: np.random.Generator
 ) -> list[float]:
     """Return the largest spread around the curve of each fold, from some of the cells that choose it."""
-    chosen: list[NDArray[np.intp]] = []
-    for k in range(N_FOLDS):
-        rows = np.flatnonzero((fold != k) & (u[k, 0] > 0) & (u[k, 0] < 1))
-        chosen.append(np.sort(rng.choice(rows, N_SPREAD, replace=False)) if len(rows) > N_SPREAD else rows)
+    chosen = [
+        _some(np.flatnonzero(cells.chosen_by(k) & (u[k] > 0) & (u[k] < 1)), N_SPREAD, rng) for k in range(N_FOLDS)
+    ]
     parts: list[list[NDArray[Any]]] = [[] for _ in chosen]
-    for start, block in blocks:
+    for start, block in cells.blocks():
         for part, rows in zip(parts, chosen, strict=True):
             part.append(block[rows[(rows >= start) & (rows < start + len(block))] - start])
     return [
-        largest_spread(np.concatenate(parts[k]).astype(np.float64), u[k, 0, chosen[k]], curves[k, 0])
-        for k in range(N_FOLDS)
+        largest_spread(np.concatenate(parts[k]).astype(np.float64), u[k, rows], curves[k])
+        for k, rows in enumerate(chosen)
     ]
 
 
@@ -258,16 +281,14 @@ def _places(blocks: Blocks, curves: NDArray[Any], n: int) -> tuple[NDArray[np.fl
     return u, distance
 
 
-def _keep_near(
-    u: NDArray[Any], distances: list[NDArray[Any]], groups: NDArray[np.integer], fold: NDArray[np.int64]
-) -> None:
+def _keep_near(u: NDArray[Any], distances: list[NDArray[Any]], cells: Cells) -> None:
     """Set the places of cells to NaN that are farther from a curve, by any distance, than is usual there.
 
     What is usual changes evenly from one group to the other.
     """
     for k, i in np.ndindex(u.shape[:2]):
         for distance in distances:
-            at_a, at_b = (_widest(distance[k, i, (fold != k) & (groups == g)]) for g in (0, 1))
+            at_a, at_b = (_widest(distance[k, i, cells.chosen_by(k) & (cells.groups == g)]) for g in (0, 1))
             u[k, i, distance[k, i] > at_a + (at_b - at_a) * np.clip(u[k, i], 0, 1)] = np.nan
 
 
@@ -277,13 +298,7 @@ def _widest(distance: NDArray[Any]) -> float:
     return float(middle + N_DEVIATIONS * np.median(np.abs(distance - middle)))
 
 
-def _depth(
-    u: NDArray[Any],
-    counts: NDArray[np.int64],
-    groups: NDArray[np.integer],
-    fold: NDArray[np.int64],
-    rng: np.random.Generator,
-) -> Depth:
+def _depth(u: NDArray[Any], counts: NDArray[np.int64], cells: Cells, rng: np.random.Generator) -> Depth:
     inside, mirrored = np.zeros((2, N_BINS), dtype=np.int64)
     bottom, peak, ratio, ends = 0, 0, 1.0, []
     for k in range(N_FOLDS):
@@ -294,7 +309,7 @@ def _depth(
         base = _densest(-chosen, first, last)
         inside[stretch] += counted[stretch]
         for g in (0, 1):
-            own = u[(fold == k) & (groups == g) & ~np.isnan(u)]
+            own = u[(cells.fold == k) & (cells.groups == g) & ~np.isnan(u)]
             if len(own):
                 mirrored[stretch] += histogram(2 * np.median(own) - own)[stretch]
         peak, bottom = peak + counted[top].sum(), bottom + counted[base].sum()

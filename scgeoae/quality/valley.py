@@ -14,13 +14,12 @@ N_BINS = 24
 FIRST, LAST = (side + 1 for side in np.triu_indices(N_BINS - 1, 2))
 FIRST, LAST = FIRST[LAST < N_BINS], LAST[LAST < N_BINS]
 WIDTHS = np.array([FIRST, LAST - FIRST, N_BINS - LAST]) / N_BINS
-ERRORS = np.sqrt(1 / WIDTHS[[0, 2]] + 1 / WIDTHS[1])
+# A valley is lower than this share of both sides. A curve that does not quite follow the cells makes shallower ones.
+SHARE = 0.8
+ERRORS = np.sqrt(SHARE / WIDTHS[[0, 2]] + 1 / WIDTHS[1])
 CENTERS = (np.arange(N_BINS) + 0.5) / N_BINS - 0.5
 # The constant, the slope and the bend of a log density.
 TERMS = np.stack([np.ones(N_BINS), CENTERS, CENTERS**2 - np.mean(CENTERS**2)], axis=1)
-# Standard errors by which the fitted bend is straightened: on 1-D samples, the size of the test at 5% is then nearest
-# to 5% both for a flat density and for a Gaussian (benchmarks/gap.py).
-STRAIGHTENED = 0.5
 # Samples drawn for a p-value, and for a power.
 N_DRAWS, N_THINNED = 999, 200
 # The middle third of the way, which is thinned to find out which valley would have been seen.
@@ -33,7 +32,7 @@ class Scan(NamedTuple):
     """The deepest valley of one or several histograms."""
 
     score: Any
-    """How much emptier it is than both sides, in standard errors; negative if no stretch is."""
+    """How much lower it is than `SHARE` of both sides, in standard errors; 0 if no stretch is."""
     first: Any
     """Its first bin."""
     last: Any
@@ -47,14 +46,15 @@ def histogram(u: NDArray[Any]) -> NDArray[np.int64]:
 
 
 def scan(counts: NDArray[Any]) -> Scan:
-    r"""Find the stretch that is emptier than all that is to its left, and than all that is to its right.
+    r"""Find the stretch that is clearly emptier than all that is to its left, and than all that is to its right.
 
     Square roots of Poisson counts have a standard deviation of about ½ whatever their mean. With counts
     :math:`k_0, k_1, k_2` to the left of a stretch, in it, and to its right, of widths :math:`w`, its score is
 
-    .. math:: \min_{s \in \{0, 2\}} \frac{\sqrt{k_s/w_s} - \sqrt{k_1/w_1}}{\frac12 \sqrt{1/w_s + 1/w_1}}
+    .. math:: \min_{s \in \{0, 2\}} \frac{\sqrt{q k_s/w_s} - \sqrt{k_1/w_1}}{\frac12 \sqrt{q/w_s + 1/w_1}}
 
-    A density without a valley has no stretch that is emptier than both of its sides.
+    in which q is `SHARE`, or 0 if that is negative. A density without a valley has no stretch that is emptier than both
+    of its sides, so its counts have a positive score only by chance.
 
     Parameters
     ----------
@@ -64,48 +64,49 @@ def scan(counts: NDArray[Any]) -> Scan:
     sums = np.concatenate([np.zeros((*counts.shape[:-1], 1)), counts.cumsum(-1)], axis=-1)
     start, end = sums[..., FIRST], sums[..., LAST]
     left, inside, right = (
-        np.sqrt(k / w) for k, w in zip((start, end - start, sums[..., -1:] - end), WIDTHS, strict=True)
+        np.sqrt(k / w)
+        for k, w in zip((SHARE * start, end - start, SHARE * (sums[..., -1:] - end)), WIDTHS, strict=True)
     )
-    scores = np.minimum((left - inside) / ERRORS[0], (right - inside) / ERRORS[1])
+    scores = 2 * np.minimum((left - inside) / ERRORS[0], (right - inside) / ERRORS[1])
     at = scores.argmax(-1)
-    return Scan(2 * np.take_along_axis(scores, at[..., None], -1)[..., 0], FIRST[at], LAST[at])
+    return Scan(np.maximum(np.take_along_axis(scores, at[..., None], -1)[..., 0], 0), FIRST[at], LAST[at])
 
 
 def without_valley(counts: NDArray[Any]) -> NDArray[np.float64]:
     """Return the share of each bin, (N_BINS,), in the nearest density without a valley.
 
-    Its logarithm is a parabola that bends down or is straight, fitted by maximum likelihood (a Poisson regression) and
-    then straightened by `STRAIGHTENED` standard errors. Near its top every smooth density is such a parabola.
+    Its logarithm is a parabola that bends down or is straight, fitted by maximum likelihood (a Poisson regression).
+    Near its top every smooth density is such a parabola.
     """
-    weights, covariance = _poisson_regression(TERMS, counts)
-    bend = min(0.0, weights[2] + STRAIGHTENED * np.sqrt(covariance[2, 2])) * TERMS[:, 2]
-    weights, _ = _poisson_regression(TERMS[:, :2], counts, bend)
-    expected = np.exp(TERMS[:, :2] @ weights + bend)
-    return expected / expected.sum()
+    terms, weights = TERMS, _poisson_regression(TERMS, counts)
+    if weights[2] > 0:
+        terms = TERMS[:, :2]
+        weights = _poisson_regression(terms, counts)
+    expected = np.exp(terms @ weights)
+    return np.asarray(expected / expected.sum(), dtype=np.float64)
 
 
-def _poisson_regression(
-    terms: NDArray[Any], counts: NDArray[Any], offset: Any = 0.0
-) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Return the coefficients and their covariance, by Newton's method."""
+def _poisson_regression(terms: NDArray[Any], counts: NDArray[Any]) -> NDArray[np.float64]:
+    """Return the coefficients, by Newton's method."""
     weights = np.zeros(terms.shape[1])
     weights[0] = np.log(max(counts.mean(), 1e-3))
     for _ in range(50):
-        expected = np.exp(np.clip(terms @ weights + offset, -50, 50))
+        expected = np.exp(np.clip(terms @ weights, -50, 50))
         # or it would be singular where all cells lie in one bin
         precision = terms.T @ (expected[:, None] * terms) + 1e-6 * np.eye(len(weights))
         step = np.linalg.solve(precision, terms.T @ (counts - expected))
         weights = weights + np.clip(step, -2, 2)
         if np.abs(step).max() < 1e-8:
             break
-    return weights, np.linalg.inv(precision)
+    return weights
 
 
 class Valley(NamedTuple):
     """Whether the density has a valley."""
 
     p_value: float
-    """Share of samples from the nearest density without a valley in which a stretch stands out as much, or more."""
+    """Share of samples from the nearest density without a valley in which a stretch stands out as much, or more; 1 if
+    no stretch is lower than `SHARE` of both sides."""
     n_cells: int
     """Cells between the two places."""
     shares: NDArray[np.float64]

@@ -118,24 +118,23 @@ class Gap:
                 f"There are too few cells to tell whether there is a gap between {names}: even if the middle third of "
                 f"the way were empty, this would be found with a chance of {self.power:.0%} only."
             )
-        if self.verdict == "continuum" and self.p_value <= LEVEL:
-            return (
-                f"There is no gap between {names}. Along {way}, the density of cells has a valley ({chance}), but a "
-                f"shallow one: {self.depth:.0%} ({_interval(self.depth_interval)}) of that of the sparser group."
+        if self.p_value <= LEVEL:
+            found = (
+                f"Along {way}, the density of cells has a valley ({chance}), but a shallow one: {self.depth:.0%} "
+                f"({_interval(self.depth_interval)}) of that of the sparser group."
             )
-        found = (
-            f"Cells fill {way} without a significant valley ({chance})."
-            if self.verdict == "continuum"
-            else (
-                f"In the data, cells fill {way} without a significant valley ({chance}), but on the map their density "
-                f"falls to {self.depth_on_map:.0%}."
+        else:
+            found = (
+                f"Cells fill {way} without a significant valley ({chance}). A valley of {self.detectable:.0%} of the "
+                "density or less would be found with a chance of 80%."
             )
-        )
-        seen = f"A valley of {self.detectable:.0%} of the density or less would be found with a chance of 80%."
         if self.verdict == "continuum":
-            return f"There is no gap between {names}. {found} {seen}"
-        edges = "" if self.torn_edges is None else f" It tears {self.torn_edges} neighbors apart there."
-        return f"The map tears a continuum between {names} apart. {found}{edges} {seen}"
+            return f"There is no gap between {names}. {found}"
+        edges = "" if self.torn_edges is None else f" and tears {self.torn_edges} neighbors apart there"
+        return (
+            f"The map tears a continuum between {names} apart. {found} But the map lets their density fall to "
+            f"{self.depth_on_map:.0%}{edges}."
+        )
 
 
 @default_torch_modes
@@ -161,8 +160,9 @@ def gap(
        cells as the decoder sees them. Then the cells near it are placed on it, and it is fitted to them, in turn. All
        cells are counted, whatever their group, that are as near to a bridge, themselves and as the decoder sees them,
        as is usual for the two groups.
-    3. The test finds the stretch that is emptier than all that is to its left and than all that is to its right. The
-       p-value is the share of samples from the nearest density without a valley in which a stretch stands out as much.
+    3. The test finds the stretch that is lower than four fifths of all that is to its left and of all that is to its
+       right. The p-value is the share of samples from the nearest density without a valley in which a stretch stands
+       out as much, and 1 if there is no such stretch.
     4. If there is a valley, its cells are compared with those equally far from the centers on the outer sides of the
        groups, which tell how many cells the tails of the groups leave there.
 

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from matplotlib.colors import to_rgba
+from matplotlib.patches import StepPatch
 
 import scgeoae as sg
 
@@ -29,15 +32,55 @@ def test_both_bridges_and_the_cells_of_the_groups(fitted, found):
         ]
         np.testing.assert_allclose(points.get_offsets(), fitted.obsm["X_geoae"][labels == name])
         assert name in [text.get_text() for text in cells.texts]
-    heights = np.array([bar.get_height() for bars in profile.containers for bar in bars])
-    total = found.profile[["source", "target", "other"]].to_numpy().sum()
-    np.testing.assert_allclose(heights.sum(), total, rtol=1e-6)
     assert profile.get_title().startswith("gap: down to ")
     assert profile.get_xlabel().endswith("(units of X_pca)")
     # the gray box is the emptiest stretch
-    (span,) = [mark for mark in profile.patches if mark not in [bar for bars in profile.containers for bar in bars]]
+    (span,) = [mark for mark in profile.patches if not isinstance(mark, StepPatch)]
     extent = profile.transData.inverted().transform(span.get_window_extent())
     np.testing.assert_allclose(extent[:, 0], found.stretch, atol=0.2)
+
+
+def test_counts_on_an_axis_of_square_roots(fitted, found):
+    # a group of a hundredth of the cells
+    rare = replace(found, profile=found.profile.assign(source=found.profile["target"] / 100, other=0.0))
+    for result in (found, rare):
+        _, profile = sg.pl.gap(fitted, result, show=False)
+        steps = {mark.get_label(): mark for mark in profile.patches if isinstance(mark, StepPatch)}
+        columns = {PAIR[0]: "source", PAIR[1]: "target", "other cells": "other"}
+        counts = result.profile[list(columns.values())]
+        assert set(steps) == {name for name in columns if counts[columns[name]].any()} | {"all cells"}
+        for name, mark in steps.items():
+            values = counts.sum(axis=1) if name == "all cells" else counts[columns[name]]
+            np.testing.assert_allclose(mark.get_data().values, values)
+            np.testing.assert_allclose(mark.get_data().edges[[0, -1]], profile.get_xlim())
+        bottom, top = profile.get_ylim()
+        assert bottom == 0
+        assert top > counts.sum(axis=1).max()
+        # a quarter of the cells is half as high
+        heights = profile.transAxes.inverted().transform(profile.transData.transform([[0, 0], [0, top / 4], [0, top]]))
+        np.testing.assert_allclose(heights[:, 1], [0, 0.5, 1], atol=1e-9)
+        ticks = profile.get_yticks()
+        assert (np.diff(ticks) > 0).all()
+        assert [text.get_text() for text in profile.get_yticklabels()] == [f"{tick:g}" for tick in ticks]
+    # the rare group is a tenth as high as the other one, and in front of it
+    drawn = [mark.get_label() for mark in profile.patches if isinstance(mark, StepPatch)]
+    assert drawn.index(PAIR[0]) > drawn.index(PAIR[1])
+
+
+def test_a_rare_group_far_from_the_rest_is_in_view(fitted, found):
+    adata = fitted.copy()
+    labels = adata.obs["bulk_labels"].astype(str).to_numpy()
+    rare = np.flatnonzero(labels == PAIR[1])[:12]
+    labels[rare] = "rare"
+    adata.obs["bulk_labels"] = labels
+    z = adata.obsm["X_geoae"].copy()
+    z[rare] += 5 * np.ptp(z, axis=0)
+    adata.obsm["X_geoae"] = z
+    curve = np.linspace(z[labels == PAIR[0]].mean(0), z[rare].mean(0), 64)
+    far = replace(found, target="rare", groups=([PAIR[0]], ["rare"]), curves={"straight": curve, "cells": curve})
+    cells, _ = sg.pl.gap(adata, far, show=False)
+    limits = np.array([cells.get_xlim(), cells.get_ylim()])
+    assert ((limits[:, 0] <= z[rare]) & (z[rare] <= limits[:, 1])).all()
 
 
 def test_bad_input(fitted, found):

@@ -117,7 +117,10 @@ def test_words_of_each_verdict(found):
     assert continuum.startswith("There is no gap")
     assert "50% of the density" in continuum
     torn = str(replace(found, verdict="torn", torn_edges=7))
-    assert "It tears 7 neighbors apart there." in torn
+    assert torn.endswith(f"their density fall to {found.depth_on_map:.0%} and tears 7 neighbors apart there.")
+    shallow = str(replace(found, verdict="torn", p_value=0.02, depth=0.9, detectable=np.nan))
+    assert "has a valley (p = 0.02), but a shallow one: 90%" in shallow
+    assert "nan" not in shallow
     hidden = str(replace(found, on_map="continuum"))
     assert hidden.endswith("The map hides it.")
     assert str(replace(found, on_map="unclear")).endswith(f"would leave {found.n_expected}.")
