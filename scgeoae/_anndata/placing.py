@@ -59,7 +59,7 @@ class Placer:
 
     def __init__(self, m: Map, labels: dict[str, pd.Categorical] | None = None) -> None:
         self.map, self.labels = m, labels or {}
-        self.model, params = m.autoencoder, m.params
+        self.model, params, positions = m.autoencoder, m.params, m.positions
         m.representation.check()
         reference = m.representation.matrix
         self.detector = Detector(reference, _made_of(self.model.genes, reference))
@@ -79,7 +79,7 @@ class Placer:
             self.field = Field(
                 self.model,
                 search,
-                self.model.to_latent(m.positions).numpy(),
+                self.model.to_latent(positions).numpy(),
                 perplexity=float(params.get("perplexity", Settings.perplexity)),
                 divergence_weight=float(params.get("tsne_weight", Settings.tsne_weight)),
                 equal_room=float(params.get("equal_room", Settings.equal_room)),

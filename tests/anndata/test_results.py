@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
+import pytest
 
 import scgeoae as sg
 from scgeoae.quality import MEASURES
@@ -63,6 +64,7 @@ def test_a_new_map_leaves_nothing_of_the_one_that_it_replaces(small, replace):
     assert slots_of(small) == slots_of(expected)
 
 
+@pytest.mark.slow
 @for_each("replace", NEW_TENSORS)
 def test_new_tensors_leave_nothing_of_those_that_they_replace(small, replace):
     small = small.copy()

@@ -38,6 +38,7 @@ def run_limited(limit, arguments):
     return subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment, check=False)
 
 
+@pytest.mark.slow
 def test_a_limit_of_file_sizes(source, tmp_path):
     out = tmp_path / "out.h5ad"
     out.write_bytes(b"old")

@@ -145,6 +145,7 @@ def check_children(*methods: str) -> None:
         assert found[method] == found["alone"][: len(found[method])], method
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="elsewhere a fork is not safe or not there")
 def test_in_a_forked_child_after_a_training():
     check_children("fork")

@@ -75,9 +75,18 @@ def sources(cells: anndata.AnnData) -> dict[str, object]:
     }
 
 
+@pytest.mark.parametrize(
+    "kinds",
+    [
+        ["a zarr store", "an AnnCollection"],
+        pytest.param(["in memory", "backed", "read lazily", "an h5ad file"], marks=pytest.mark.slow),
+    ],
+)
 @pytest.mark.usefixtures("folder")
-def test_positions_are_those_in_memory_wherever_the_cells_are(cells):
+def test_positions_are_those_in_memory_wherever_the_cells_are(kinds, cells):
     for kind, source in sources(cells).items():
+        if kind not in kinds:
+            continue
         sample = sg.tl.atlas(source, out=f"{kind}.zarr", use_rep="X_pca", **GIVEN)
         assert sample.n_obs == 300, kind
         found = anndata.read_zarr(f"{kind}.zarr")
@@ -99,7 +108,7 @@ def test_genes_are_projected_onto_components_of_the_sample(cells):
     check_same(anndata.read_zarr("map.zarr"), in_memory(cells, sample, units="same"))
 
 
-@pytest.mark.parametrize("zarr_format", [2, 3])
+@pytest.mark.parametrize("zarr_format", [pytest.param(2, marks=pytest.mark.slow), 3])
 @pytest.mark.filterwarnings("ignore:zarr v3 autosharding")
 @pytest.mark.usefixtures("folder")
 def test_a_store_keeps_its_own_slots_and_loses_those_of_an_earlier_map(zarr_format, cells):
@@ -149,6 +158,7 @@ def test_an_interrupted_run_goes_on_where_it_was(cells, monkeypatch):
     check_same(anndata.read_zarr("cells.zarr"), anndata.read_zarr("whole.zarr"))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("folder")
 def test_half_of_a_map_never_passes_for_a_whole_one(cells, monkeypatch):
     """Stop at each array that is moved into a store with an earlier map, and finish later."""

@@ -112,6 +112,7 @@ def said():
     sc.settings._root_logger.removeHandler(handler)
 
 
+@pytest.mark.slow
 @for_each("made_of", REFERENCES)
 def test_where_new_cells_land(counts, said, made_of):
     with warnings.catch_warnings():

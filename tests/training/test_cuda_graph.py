@@ -244,6 +244,7 @@ def test_ambient_metrics(kind, side, monkeypatch):
 PLAIN = {"n_steps": 45, "hidden": (16, 16), "refine": False}
 
 
+@pytest.mark.slow
 @for_each(
     "given, n_variants",
     [
