@@ -115,12 +115,14 @@ def atlas(
 
     Examples
     --------
+    >>> import tempfile
     >>> import anndata, scanpy as sc, scgeoae as sg
-    >>> sc.datasets.pbmc68k_reduced().write_zarr("cells.zarr")
-    >>> sample = sg.tl.atlas("cells.zarr", n_sample=500, progress_bar=False)
+    >>> store = tempfile.mkdtemp() + "/cells.zarr"
+    >>> sc.datasets.pbmc68k_reduced().write_zarr(store)
+    >>> sample = sg.tl.atlas(store, n_sample=500, n_steps=20, progress_bar=False)
     >>> sample.shape
     (500, 765)
-    >>> anndata.read_zarr("cells.zarr").obsm["X_geoae"].shape
+    >>> anndata.read_zarr(store).obsm["X_geoae"].shape
     (700, 2)
     """
     n_sample = checked_integer(n_sample, "n_sample", 4)
