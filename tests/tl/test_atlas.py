@@ -15,10 +15,12 @@ from pathlib import Path
 
 import anndata
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import sparse
 
 import scgeoae as sg
+from scgeoae._anndata.slots import COLUMNS
 from scgeoae._anndata.store import Unfinished
 from scgeoae.tl._atlas import Job
 
@@ -282,3 +284,113 @@ def test_kills(cells):
         time.sleep(0.01)
     assert n_killed > 0
     check_same(anndata.read_zarr("map.zarr"), anndata.read_zarr("whole.zarr"))
+
+
+@pytest.mark.usefixtures("folder")
+def test_genes_of_a_layer_are_projected(cells):
+    """X is in other units, so that its cells would lie elsewhere."""
+    cells.layers["other"] = cells.X * 2
+    with pytest.warns(UserWarning, match="computing it with sc.pp.pca"):
+        sample = sg.tl.atlas(cells, out="map.zarr", layer="other", refine=False, **GIVEN)
+    check_same(anndata.read_zarr("map.zarr"), in_memory(cells, sample, layer="other", units="same"))
+
+
+@pytest.mark.usefixtures("folder")
+def test_components_in_a_data_frame_are_read_lazily(cells):
+    components = cells.obsm["X_pca"]
+    cells.obsm["X_pca"] = pd.DataFrame(components, cells.obs_names, [f"PC{i}" for i in range(components.shape[1])])
+    cells.write_zarr("cells.zarr")
+    sample = sg.tl.atlas("cells.zarr", use_rep="X_pca", refine=False, **GIVEN)
+    check_same(anndata.read_zarr("cells.zarr"), in_memory(cells, sample, use_rep="X_pca"))
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("folder")
+def test_a_call_with_a_mistake_is_mended_and_repeated(cells):
+    """Nothing is kept of a run whose sample has no map yet."""
+    cells.write_zarr("cells.zarr")
+    given = GIVEN | {"refine": False}
+    with pytest.raises(KeyError, match="'X_none'"):
+        sg.tl.atlas("cells.zarr", use_rep="X_none", **given)
+    with pytest.raises(ValueError, match="n_steps"):
+        sg.tl.atlas("cells.zarr", use_rep="X_pca", **given | {"n_steps": -1})
+    sg.tl.atlas("cells.zarr", out="cells.zarr", use_rep="X_pca", **given)
+    assert not Path("cells.zarr.part").exists()
+
+
+@pytest.mark.usefixtures("folder")
+def test_an_interrupted_run_goes_on_only_with_the_same_cells_arguments_and_store(cells, monkeypatch):
+    given = GIVEN | {"refine": False, "use_rep": "X_pca"}
+    cells.write_zarr("cells.zarr")
+    with monkeypatch.context() as patch:
+        patch.setattr(Job, "run", lambda self, i: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            sg.tl.atlas("cells.zarr", **given)
+        with pytest.raises(KeyboardInterrupt):
+            sg.tl.atlas(cells, out="map.zarr", **given)
+    # a default in place of what was given is another argument
+    with pytest.raises(ValueError, match="another 'n_steps'"):
+        sg.tl.atlas("cells.zarr", **{name: value for name, value in given.items() if name != "n_steps"})
+    # the store belongs to the run in it
+    with pytest.raises(FileExistsError, match="give another `out`"):
+        sg.tl.atlas(cells, out="cells.zarr", **given)
+    with pytest.raises(ValueError, match="not those that were mapped; delete the folder"):
+        sg.tl.atlas(cells[::-1].copy(), out="map.zarr", **given)
+    sg.tl.atlas(cells, out="map.zarr", **given)
+
+
+def test_what_is_left_of_a_removed_folder_is_not_used(tmp_path, monkeypatch):
+    unfinished = Unfinished(tmp_path / "map.zarr")
+    unfinished.begin({"a": 1})
+    unfinished.create(4, {("obsm", "X_geoae"): np.ones((4, 2))}, 4)
+    unfinished.write(0, 0, {("obsm", "X_geoae"): np.ones((4, 2))})
+
+    rmtree = shutil.rmtree
+
+    def stop(path: Path, *args: object, **kwargs: object) -> None:
+        if path == unfinished.folder:
+            raise KeyboardInterrupt
+        rmtree(path, *args, **kwargs)
+
+    monkeypatch.setattr(shutil, "rmtree", stop)
+    with pytest.raises(KeyboardInterrupt):
+        unfinished.finish("geoae", {"n": 1}, pd.Index(list("abcd")))
+    assert unfinished.missing(1) == []
+    monkeypatch.setattr(shutil, "rmtree", rmtree)
+    unfinished.begin({"a": 1})
+    assert unfinished.missing(1) == [0]
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("folder")
+def test_slots_of_an_earlier_map_are_never_deleted_in_place(cells, monkeypatch):
+    """A kill would leave a part of them, and the store could not be read. Columns named as the map are kept."""
+    key = "geoae"
+    cells.obs[key], cells.uns[key] = "a", {"params": {"a": np.ones(3)}}
+    cells.obsm[f"X_{key}"] = np.ones((cells.n_obs, 2))
+    cells.obsp[f"{key}_distances"] = sparse.identity(cells.n_obs, format="csr")
+    cells.obs[f"{key}_outlier"] = pd.Categorical(["a"] * cells.n_obs)
+    cells.obs[f"{key}_density_B"], cells.uns[f"{key}_density"] = 1.0, {"conditions": ["A", "B"]}
+    cells.obsm[f"velocity_{key}"] = np.ones((cells.n_obs, 2))
+    cells.uns[f"velocity_{key}"] = {"params": {"key": key, "method": "projection"}}
+    bases = [key, "umap"]
+    cells.uns["evaluation"] = pd.DataFrame({name: bases if name == "basis" else "1" for name in COLUMNS}, ["0", "1"])
+    cells.write_zarr("cells.zarr")
+    removed, rmtree = [], shutil.rmtree
+
+    def note(path: Path, *args: object, **kwargs: object) -> None:
+        removed.append(Path(path).resolve())
+        rmtree(path, *args, **kwargs)
+
+    monkeypatch.setattr(shutil, "rmtree", note)
+    sg.tl.atlas("cells.zarr", use_rep="X_pca", refine=False, **GIVEN)
+    assert removed
+    assert not [path for path in removed if path.is_relative_to(Path("cells.zarr").resolve())]
+    found = anndata.read_zarr("cells.zarr")
+    assert list(found.obs[key].unique()) == ["a"]
+    assert found.obs[f"{key}_outlier"].dtype == bool
+    assert "a" not in found.uns[key]["params"]
+    assert f"{key}_distances" not in found.obsp
+    assert f"{key}_density_B" not in found.obs
+    assert f"velocity_{key}" not in found.obsm
+    assert list(found.uns["evaluation"]["basis"]) == ["umap"]
