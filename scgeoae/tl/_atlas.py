@@ -54,7 +54,8 @@ def atlas(
     the sample and one block of cells.
 
     Results are gathered in the folder ``{out}.part`` beside the store. If the call is interrupted or killed, or the
-    disk is full, repeat it: it goes on where it was. The map appears in the store only when it is whole.
+    disk is full, repeat it with the same arguments and cells: once the sample is mapped, only the missing blocks are
+    placed. The map appears in the store only when it is whole. It replaces an earlier map of the same name.
 
     Parameters
     ----------
@@ -62,10 +63,10 @@ def atlas(
         Path of a zarr store or an h5ad file, which is read lazily; or an AnnData in memory, backed or lazy, or an
         AnnCollection.
     out
-        Path of the zarr store for the results, which must not exist yet. If `adata` is the path of a zarr store, they
-        are written into that by default.
+        Path of the zarr store for the results, which must not exist yet. By default, results are written into the
+        store of the cells, if `adata` is the path of a zarr store.
     n_sample
-        Number of cells, drawn at random, that the map is made of.
+        Number of cells, drawn at random, that the map is made from.
     use_rep, layer, key_added, kwargs
         As in `scgeoae.tl.geoae`, and chosen by the same rules. If there is no representation, the principal components
         of the sample are computed, and the genes of all cells are projected onto them.
@@ -81,8 +82,9 @@ def atlas(
 
     Returns
     -------
-    The sample, with its map and everything that `scgeoae.tl.geoae` writes. It is what other functions take: draw it,
-    measure its distortion, or place new cells on it by `scgeoae.tl.transform`.
+    The sample, with its map and everything that `scgeoae.tl.geoae` writes. Other functions take it: draw it, measure
+    its distortion, or place new cells on it with `scgeoae.tl.transform`. To get it back from the store, without its
+    graph, take the rows in ``uns["{key}"]["sample"]``.
 
     The store gets, with ``key = key_added or "geoae"`` and in the units of `scgeoae.tl.geoae`:
 
@@ -109,8 +111,11 @@ def atlas(
         If there is something else at `out`.
     KeyError
         If `use_rep` or `layer` does not exist.
+    TypeError
+        If `copy` is given, since nothing is written into `adata`.
     ValueError
-        If an argument is out of range, values are not finite, or the folder belongs to a run with other arguments.
+        If an argument is out of range, values are not finite, or the folder belongs to a run with other arguments or
+        cells.
 
     See Also
     --------

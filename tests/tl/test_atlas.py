@@ -296,10 +296,12 @@ def test_genes_of_a_layer_are_projected(cells):
 
 
 @pytest.mark.usefixtures("folder")
-def test_components_in_a_data_frame_are_read_lazily(cells):
+def test_components_in_a_data_frame_and_names_in_nullable_strings_are_read_lazily(cells):
     components = cells.obsm["X_pca"]
     cells.obsm["X_pca"] = pd.DataFrame(components, cells.obs_names, [f"PC{i}" for i in range(components.shape[1])])
-    cells.write_zarr("cells.zarr")
+    cells.obs_names = cells.obs_names.astype("string")
+    with anndata.settings.override(allow_write_nullable_strings=True):
+        cells.write_zarr("cells.zarr")
     sample = sg.tl.atlas("cells.zarr", use_rep="X_pca", refine=False, **GIVEN)
     check_same(anndata.read_zarr("cells.zarr"), in_memory(cells, sample, use_rep="X_pca"))
 
@@ -394,3 +396,16 @@ def test_slots_of_an_earlier_map_are_never_deleted_in_place(cells, monkeypatch):
     assert f"{key}_density_B" not in found.obs
     assert f"velocity_{key}" not in found.obsm
     assert list(found.uns["evaluation"]["basis"]) == ["umap"]
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("folder")
+def test_the_sample_is_regained_from_the_store(cells):
+    cells.write_zarr("cells.zarr")
+    sample = sg.tl.atlas("cells.zarr", use_rep="X_pca", **GIVEN)
+    adata = anndata.experimental.read_lazy("cells.zarr")
+    regained = adata[np.asarray(adata.uns["geoae"]["sample"])].to_memory()
+    found = in_memory(cells[:50], regained, use_rep="X_pca")
+    np.testing.assert_allclose(
+        found.obsm["X_geoae"], in_memory(cells[:50], sample, use_rep="X_pca").obsm["X_geoae"], atol=1e-5
+    )
