@@ -33,12 +33,16 @@ class Source:
             if not self.path.exists():
                 msg = f"There is no file or store {str(source)!r}."
                 raise FileNotFoundError(msg)
-            source = _read_lazy(self.path)
+            try:
+                source, var_names = _read_lazy(self.path), _names(_index(self.path, "var")[:])
+            except (FileNotFoundError, KeyError) as error:
+                msg = f"{str(source)!r} is neither a zarr store nor an .h5ad file with an AnnData."
+                raise ValueError(msg) from error
         elif not hasattr(source, "to_adata"):
             check_adata(source)
         self.adata = source
         self.n_obs, self.n_vars = (int(size) for size in source.shape)
-        self.var_names = source.var_names if self.path is None else _names(_index(self.path, "var")[:])
+        self.var_names = source.var_names if self.path is None else var_names
 
     def names(self, rows: NDArray[np.intp] | slice) -> pd.Index:
         """Return the names of some cells."""

@@ -116,6 +116,8 @@ class Unfinished:
             new.replace(self.out)
         _forget_consolidated(self.out)
         root: Any = zarr.open_group(self.out, mode="r+", use_consolidated=False)
+        for attribute in {"obsm", "obsp", "uns"} - set(root):
+            write_elem(root, attribute, {})
         if not self.moving.exists():
             gone = removals(AnnData(uns=read_elem(root["uns"])), Slots(key), embedding=True)
             gone |= {(attribute, name): None for attribute in ("obs", "obsm", "obsp", "uns") for name in _names(key)}

@@ -17,6 +17,7 @@ import anndata
 import numpy as np
 import pandas as pd
 import pytest
+import zarr
 from scipy import sparse
 
 import scgeoae as sg
@@ -204,6 +205,11 @@ def test_errors_say_what_to_do(cells, monkeypatch):
     cells.write_h5ad("cells.h5ad")
     with pytest.raises(FileNotFoundError, match=r"no file or store 'none\.zarr'"):
         sg.tl.atlas("none.zarr")
+    zarr.open_group("other.zarr", mode="w")
+    Path("cells.txt").touch()
+    for source in ("other.zarr", "cells.txt"):
+        with pytest.raises(ValueError, match=rf"'{source}' is neither a zarr store nor an \.h5ad file"):
+            sg.tl.atlas(source, out="map.zarr")
     for source in (cells, "cells.h5ad"):
         with pytest.raises(ValueError, match="give the path of another one as `out`"):
             sg.tl.atlas(source)
@@ -339,6 +345,18 @@ def test_an_interrupted_run_goes_on_only_with_the_same_cells_arguments_and_store
     with pytest.raises(ValueError, match="not those that were mapped; delete the folder"):
         sg.tl.atlas(cells[::-1].copy(), out="map.zarr", **given)
     sg.tl.atlas(cells, out="map.zarr", **given)
+
+
+def test_a_store_without_groups_gets_them(tmp_path):
+    out = tmp_path / "cells.zarr"
+    anndata.io.write_elem(zarr.open_group(out, mode="w", zarr_format=2), "obs", pd.DataFrame(index=list("abcd")))
+    unfinished, arrays = Unfinished(out), {("obsm", "X_geoae"): np.ones((4, 2))}
+    unfinished.begin({"a": 1})
+    unfinished.create(4, arrays, 4)
+    unfinished.write(0, 0, arrays)
+    unfinished.finish("geoae", {"n": 1}, None)
+    assert anndata.io.read_elem(zarr.open_group(out)["uns"]) == {"geoae": {"n": 1}}
+    np.testing.assert_array_equal(zarr.open_group(out)["obsm/X_geoae"][:], 1)
 
 
 def test_what_is_left_of_a_removed_folder_is_not_used(tmp_path, monkeypatch):
