@@ -212,7 +212,7 @@ def changes_of_map(adata: AnnData, key: str, results: Results) -> Changes:
         changes.lines.append(f"{', '.join(f'obsp[{name!r}]' for name in matrices)}, metric graph")
     if "encoder" in results.tensors:
         changes.lines.append(f"obsm[{Slots(key, 'encoder').metric!r}] and obs, the same of the encoder")
-    changes.slots |= _removals(adata, slots, embedding=results.embedding is not None)
+    changes.slots |= removals(adata, slots, embedding=results.embedding is not None)
     entry = key if results.is_own else slots.distortion
     stored: dict[str, Any] = {name: getattr(results, name) for name in ("params", "scores", "history", "model")}
     if results.graph is not None:
@@ -263,7 +263,7 @@ def _check_positive(slot: str, metric: NDArray[Any]) -> None:
         raise RuntimeError(msg)
 
 
-def _removals(adata: AnnData, slots: Slots, *, embedding: bool) -> dict[tuple[str, str], Any]:
+def removals(adata: AnnData, slots: Slots, *, embedding: bool) -> dict[tuple[str, str], Any]:
     """Return the slots to remove: those derived from an earlier map of this name or, if new, from its embedding."""
     derived = [slots.torn, slots.broken, slots.pseudotime, slots.region, slots.residual]
     derived += [slots.uncertainty, slots.stable_neighbors]

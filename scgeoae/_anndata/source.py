@@ -33,12 +33,16 @@ class Source:
             if not self.path.exists():
                 msg = f"There is no file or store {str(source)!r}."
                 raise FileNotFoundError(msg)
-            source = _read_lazy(self.path)
+            try:
+                source, var_names = _read_lazy(self.path), _names(_index(self.path, "var")[:])
+            except (FileNotFoundError, KeyError) as error:
+                msg = f"{str(source)!r} is neither a zarr store nor an .h5ad file with an AnnData."
+                raise ValueError(msg) from error
         elif not hasattr(source, "to_adata"):
             check_adata(source)
         self.adata = source
         self.n_obs, self.n_vars = (int(size) for size in source.shape)
-        self.var_names = source.var_names if self.path is None else _names(_index(self.path, "var")[:])
+        self.var_names = source.var_names if self.path is None else var_names
 
     def names(self, rows: NDArray[np.intp] | slice) -> pd.Index:
         """Return the names of some cells."""
@@ -62,7 +66,9 @@ class Source:
         if hasattr(self.adata, "to_adata"):
             return _to_memory(self.adata[rows])
         if use_rep is not None:
-            matrix = dense(self.adata.obsm[use_rep][rows])
+            found = self.adata.obsm[use_rep]
+            # a data frame has its rows there
+            matrix = dense(getattr(found, "iloc", found)[rows])
             return AnnData(obs=pd.DataFrame(index=_numbers(len(matrix))), obsm={use_rep: matrix})
         matrix = in_memory((self.adata.X if layer is None else self.adata.layers[layer])[rows])
         names = pd.DataFrame(index=_numbers(matrix.shape[0])), pd.DataFrame(index=self.var_names)
@@ -91,6 +97,7 @@ def _read_lazy(path: Path) -> AnnData:
 def _index(path: Path, axis: str) -> Any:
     """Return the names of the cells or genes in a file, which are read when they are selected."""
     from anndata.experimental import read_elem_lazy
+    from anndata.io import read_elem
 
     frame: Any
     if path.is_dir():
@@ -101,8 +108,10 @@ def _index(path: Path, axis: str) -> Any:
         import h5py
 
         frame = h5py.File(path, mode="r")[axis]
-    return read_elem_lazy(frame[frame.attrs["_index"]])
+    index = frame[frame.attrs["_index"]]
+    # strings that may be missing are a group
+    return read_elem_lazy(index) if hasattr(index, "shape") else read_elem(index)
 
 
 def _names(index: Any) -> pd.Index:
-    return pd.Index(np.asarray(index.compute(), dtype=object)).astype(str)
+    return pd.Index(np.asarray(index, dtype=object)).astype(str)

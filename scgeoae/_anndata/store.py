@@ -11,6 +11,7 @@ import pandas as pd
 from anndata import AnnData
 
 from .._files import atomic_write
+from .results import removals
 from .slots import SIDES, Slots
 
 if TYPE_CHECKING:
@@ -41,23 +42,26 @@ class Unfinished:
         self.out, self.folder = out, out.with_name(f"{out.name}.part")
         self.settings, self.sample = self.folder / "settings.json", self.folder / "sample.h5ad"
         self.store, self.done = self.folder / "store", self.folder / "done"
+        # exists once the results are whole and are being moved
+        self.moving = self.folder / "moving"
 
     def begin(self, settings: Mapping[str, Any]) -> None:
-        """Make the folder, or raise if it belongs to a run with other settings."""
+        """Make the folder, or raise if it holds the mapped sample of a run with other settings."""
         text = json.dumps(settings, default=repr, indent=1)
-        if not self.settings.exists():
-            shutil.rmtree(self.folder, ignore_errors=True)
-            self.done.mkdir(parents=True)
-            with atomic_write(self.settings) as scratch:
-                scratch.write_text(text)
-            return
-        before, now = json.loads(self.settings.read_text()), json.loads(text)
-        if other := [repr(name) for name in now if before.get(name) != now[name]]:
+        now = json.loads(text)
+        before = json.loads(self.settings.read_text()) if self.settings.exists() else {}
+        other = [repr(name) for name in before | now if before.get(name) != now.get(name)]
+        if other and self.sample.exists():
             msg = (
                 f"{str(self.folder)!r} holds an unfinished run with another {', '.join(other)}. Repeat the call that "
                 "began it, or delete this folder."
             )
             raise ValueError(msg)
+        if other:
+            shutil.rmtree(self.folder, ignore_errors=True)
+            self.done.mkdir(parents=True)
+            with atomic_write(self.settings) as scratch:
+                scratch.write_text(text)
 
     def create(self, n: int, example: Arrays, block_size: int) -> None:
         """Make empty arrays for n cells, unless they are there, with the types and columns of an example."""
@@ -96,43 +100,63 @@ class Unfinished:
         """Move the results of the map `key` into the store, and remove the folder.
 
         A new store gets the `names` of the cells. Those slots of an earlier map of this name that are not replaced are
-        removed. The record in ``uns`` is removed first and written last, so that half of a map never passes for a whole
-        one; after an interrupt, the call is repeated.
+        removed. The record in ``uns`` is removed first and moved last, so that half of a map never passes for a whole
+        one. Slots are moved in and out as a whole; after an interrupt, the call is repeated.
         """
         import zarr
-        from anndata.io import write_elem
+        from anndata.io import read_elem, write_elem
 
+        uns: Any = zarr.open_group(self.store, mode="r+").require_group("uns")
+        write_elem(uns, key, dict(record))
         if not self.out.exists():
             new = self.folder / "new"
             shutil.rmtree(new, ignore_errors=True)
             AnnData(obs=pd.DataFrame(index=names)).write_zarr(new)
+            self.moving.touch()
             new.replace(self.out)
         _forget_consolidated(self.out)
         root: Any = zarr.open_group(self.out, mode="r+", use_consolidated=False)
-        if not (moving := self.folder / "moving").exists():
-            if key in root["uns"]:
-                del root[f"uns/{key}"]
-            _list_columns(root["obs"], without=_names(key))
-            for attribute in ("obs", "obsm", "obsp", "uns"):
-                for name in _names(key) & set(root[attribute]):
-                    del root[f"{attribute}/{name}"]
-            moving.touch()
-        for array in sorted(self.store.glob("*/*/")):
-            target = self.out / array.relative_to(self.store)
-            shutil.rmtree(target, ignore_errors=True)
-            array.replace(target)
+        for attribute in {"obsm", "obsp", "uns"} - set(root):
+            write_elem(root, attribute, {})
+        if not self.moving.exists():
+            gone = removals(AnnData(uns=read_elem(root["uns"])), Slots(key), embedding=True)
+            gone |= {(attribute, name): None for attribute in ("obs", "obsm", "obsp", "uns") for name in _names(key)}
+            self._remove(f"uns/{key}")
+            _list_columns(root["obs"], without={name for _, name in gone})
+            # records last, since they name other slots
+            for (attribute, name), left in sorted(gone.items(), key=lambda slot: slot[0]):
+                if left is None:
+                    self._remove(f"{attribute}/{name}")
+                else:
+                    write_elem(uns, name, left)
+            self.moving.touch()
+        for attribute in ("obs", "obsm"):
+            for array in sorted((self.store / attribute).glob("*/")):
+                self._remove(f"{attribute}/{array.name}")
+                array.replace(self.out / attribute / array.name)
         _list_columns(root["obs"])
-        write_elem(root["uns"], key, dict(record))
+        for name in sorted(uns, key=lambda name: name == key):
+            self._remove(f"uns/{name}")
+            (self.store / "uns" / name).replace(self.out / "uns" / name)
         with warnings.catch_warnings():
             # that the third version of the format does not define them yet; anndata writes them all the same
             warnings.simplefilter("ignore", UserWarning)
             zarr.consolidate_metadata(self.out)
+        # without it, what is left of the folder is not used again
+        self.settings.unlink()
         shutil.rmtree(self.folder)
+
+    def _remove(self, slot: str) -> None:
+        """Take a slot out of the store at once, if it is there; deleting it in place could leave a part of it."""
+        old = self.folder / "old"
+        shutil.rmtree(old, ignore_errors=True)
+        if (self.out / slot).exists():
+            (self.out / slot).replace(old)
 
 
 def _names(key: str) -> set[str]:
-    """Return the names of all slots of a map."""
-    return {name for side in SIDES for name in vars(Slots(key, side)).values()}
+    """Return the names of all slots of a map but its record, whose name a column may have."""
+    return {name for side in SIDES for name in vars(Slots(key, side)).values()} - {key}
 
 
 def _list_columns(obs: Any, without: Collection[str] = ()) -> None:

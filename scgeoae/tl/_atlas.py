@@ -18,6 +18,7 @@ from .._anndata.source import Source
 from .._anndata.store import Unfinished
 from .._arguments import check_flag, check_path, checked_integer, checked_map_key, checked_seed
 from .._files import atomic_write
+from .._matrix import dense
 from .._runtime import default_torch_modes
 from ._geoae import geoae
 
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from anndata.experimental import AnnCollection
     from numpy.typing import NDArray
+
+    from .._anndata.representation import Representation
 
 
 @default_torch_modes
@@ -51,7 +54,8 @@ def atlas(
     the sample and one block of cells.
 
     Results are gathered in the folder ``{out}.part`` beside the store. If the call is interrupted or killed, or the
-    disk is full, repeat it: it goes on where it was. The map appears in the store only when it is whole.
+    disk is full, repeat it with the same arguments and cells: once the sample is mapped, only the missing blocks are
+    placed. The map appears in the store only when it is whole. It replaces an earlier map of the same name.
 
     Parameters
     ----------
@@ -59,10 +63,10 @@ def atlas(
         Path of a zarr store or an h5ad file, which is read lazily; or an AnnData in memory, backed or lazy, or an
         AnnCollection.
     out
-        Path of the zarr store for the results, which must not exist yet. If `adata` is the path of a zarr store, they
-        are written into that by default.
+        Path of the zarr store for the results, which must not exist yet. By default, results are written into the
+        store of the cells, if `adata` is the path of a zarr store.
     n_sample
-        Number of cells, drawn at random, that the map is made of.
+        Number of cells, drawn at random, that the map is made from.
     use_rep, layer, key_added, kwargs
         As in `scgeoae.tl.geoae`, and chosen by the same rules. If there is no representation, the principal components
         of the sample are computed, and the genes of all cells are projected onto them.
@@ -78,8 +82,9 @@ def atlas(
 
     Returns
     -------
-    The sample, with its map and everything that `scgeoae.tl.geoae` writes. It is what other functions take: draw it,
-    measure its distortion, or place new cells on it by `scgeoae.tl.transform`.
+    The sample, with its map and everything that `scgeoae.tl.geoae` writes. Other functions take it: draw it, measure
+    its distortion, or place new cells on it with `scgeoae.tl.transform`. To get it back from the store, without its
+    graph, take the rows in ``uns["{key}"]["sample"]``.
 
     The store gets, with ``key = key_added or "geoae"`` and in the units of `scgeoae.tl.geoae`:
 
@@ -106,8 +111,11 @@ def atlas(
         If there is something else at `out`.
     KeyError
         If `use_rep` or `layer` does not exist.
+    TypeError
+        If `copy` is given, since nothing is written into `adata`.
     ValueError
-        If an argument is out of range, values are not finite, or the folder belongs to a run with other arguments.
+        If an argument is out of range, values are not finite, or the folder belongs to a run with other arguments or
+        cells.
 
     See Also
     --------
@@ -146,14 +154,17 @@ def atlas(
     given = {"n_sample": n_sample, "use_rep": use_rep, "layer": layer, "key": key, "block_size": block_size}
     store.begin({"source": str(cells.path), "shape": [cells.n_obs, cells.n_vars], "seed": seed, **given, **kwargs})
     rows = np.sort(np.random.default_rng(seed).permutation(cells.n_obs)[:n_sample])
-    if not store.sample.exists():
+    job, is_again = Job(cells, store, key, block_size), store.sample.exists()
+    if not is_again:
         sample = cells.sample(rows)
         geoae(
             sample, use_rep=use_rep, layer=layer, key_added=key, random_state=seed, progress_bar=progress_bar, **kwargs
         )
         with atomic_write(store.sample) as scratch:
             sample.write_h5ad(scratch)
-    job = Job(cells, store, key, block_size)
+    if is_again and not job.has(rows[0]):
+        msg = f"The cells are not those that were mapped; delete the folder {str(store.folder)!r} and repeat the call."
+        raise ValueError(msg)
     store.create(cells.n_obs, job.results(0, min(2, cells.n_obs)), block_size)
     todo = store.missing(-(-cells.n_obs // block_size))
     done = map(job.run, todo) if client is None else _on_workers(client, job, todo)
@@ -200,15 +211,8 @@ class Job:
     def results(self, start: int, stop: int) -> dict[tuple[str, str], NDArray[Any]]:
         """Return what is stored of the cells from `start` to `stop`, by attribute and name."""
         m = self.placer.map
-        layer, use_rep = m.params.get("layer"), None
-        # a PCA of the sample is not in the source
-        if self.cells.has(m.params["use_rep"]):
-            use_rep = m.params["use_rep"]
-        block = self.cells.block(start, stop, use_rep=use_rep, layer=layer)
         try:
-            found = incoming_representation(
-                block, m, use_rep=use_rep, layer=layer, units="same" if use_rep is None else None, impute=False
-            )
+            block, found = self.read(start, stop)
             placed = self.placer.place(found)
         except ValueError as error:
             msg = f"Among the cells in rows {start} to {stop - 1}: {error}"
@@ -226,6 +230,27 @@ class Job:
         slots = changes_of_map(block, self.key, results).slots
         return {slot: value for slot, value in slots.items() if slot[0] in ("obs", "obsm") and value is not None}
 
+    def has(self, first: int) -> bool:
+        """Whether the first cell of the sample is still in that row of the source."""
+        _, found = self.read(first, first + 1)
+        now, before = dense(found.matrix[:1]), dense(self.placer.map.representation.matrix[:1])
+        return np.allclose(now, before, rtol=0, atol=1e-3 * np.abs(before).max())
+
+    def read(self, start: int, stop: int) -> tuple[AnnData, Representation]:
+        """Return the cells from `start` to `stop` and their representation."""
+        m = self.placer.map
+        genes, layer, use_rep = m.model.genes, None, None
+        # a PCA of the sample is not in the source
+        if self.cells.has(m.params["use_rep"]):
+            use_rep = m.params["use_rep"]
+        elif genes is not None:
+            layer = genes.layer
+        block = self.cells.block(start, stop, use_rep=use_rep, layer=layer)
+        found = incoming_representation(
+            block, m, use_rep=use_rep, layer=layer, units="same" if use_rep is None else None, impute=False
+        )
+        return block, found
+
 
 def _target(cells: Source, out: str | Path | None) -> Path:
     """Return the path of the store that gets the results."""
@@ -236,7 +261,9 @@ def _target(cells: Source, out: str | Path | None) -> Path:
         return cells.path.resolve()
     check_path(out)
     target = Path(out).resolve()
-    if target.exists() and not Unfinished(target).folder.exists():
+    if target == cells.path and target.is_dir():
+        return target
+    if target.exists() and not Unfinished(target).moving.exists():
         msg = f"There is something at {str(out)!r} already; give another `out`, or delete it."
         raise FileExistsError(msg)
     if not target.parent.is_dir():
@@ -250,17 +277,17 @@ def _on_workers(client: Any, job: Job, todo: list[int]) -> Iterable[Any]:
     from dask.distributed import as_completed
 
     where = str(job.cells.path), str(job.store.out), job.key, job.block_size
-    # the settings tell this run from an earlier one in the same folder
-    futures = client.map(_on_worker, todo, where=where, settings=job.store.settings.read_text(), pure=False)
+    # the time tells this run from an earlier one in the same folder
+    futures = client.map(_on_worker, todo, where=where, begun=job.store.sample.stat().st_mtime_ns, pure=False)
     for future in as_completed(futures):
         yield future.result()
 
 
-def _on_worker(i: int, where: tuple[str, str, str, int], settings: str) -> int:
-    return _job(where, settings).run(i)
+def _on_worker(i: int, where: tuple[str, str, str, int], begun: int) -> int:
+    return _job(where, begun).run(i)
 
 
 @lru_cache(maxsize=1)
-def _job(where: tuple[str, str, str, int], settings: str) -> Job:
+def _job(where: tuple[str, str, str, int], begun: int) -> Job:
     path, out, key, block_size = where
     return Job(Source(path), Unfinished(Path(out)), key, block_size)

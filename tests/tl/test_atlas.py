@@ -15,10 +15,13 @@ from pathlib import Path
 
 import anndata
 import numpy as np
+import pandas as pd
 import pytest
+import zarr
 from scipy import sparse
 
 import scgeoae as sg
+from scgeoae._anndata.slots import COLUMNS
 from scgeoae._anndata.store import Unfinished
 from scgeoae.tl._atlas import Job
 
@@ -161,7 +164,7 @@ def test_an_interrupted_run_goes_on_where_it_was(cells, monkeypatch):
 @pytest.mark.slow
 @pytest.mark.usefixtures("folder")
 def test_half_of_a_map_never_passes_for_a_whole_one(cells, monkeypatch):
-    """Stop at each array that is moved into a store with an earlier map, and finish later."""
+    """Stop at each array and at the record that are moved into a store with an earlier map, and finish later."""
     sg.tl.geoae(cells, n_steps=10, refine=False, progress_bar=False)
     cells.write_zarr("before.zarr")
     moves, replace = [], Path.replace
@@ -174,7 +177,7 @@ def test_half_of_a_map_never_passes_for_a_whole_one(cells, monkeypatch):
         return replace(self, target)
 
     expected = None
-    for stop_at in range(1, 11):
+    for stop_at in range(1, 12):
         shutil.copytree("before.zarr", "cells.zarr")
         if stop_at > 1:
             shutil.copytree("before.part", "cells.zarr.part")
@@ -192,8 +195,8 @@ def test_half_of_a_map_never_passes_for_a_whole_one(cells, monkeypatch):
             expected = in_memory(cells, sample, use_rep="X_pca")
         check_same(anndata.read_zarr("cells.zarr"), expected)
         shutil.rmtree("cells.zarr")
-    # the last of them was the last array
-    assert len(moves) == 10
+    # the last of them was the record
+    assert len(moves) == 11
 
 
 @pytest.mark.usefixtures("folder")
@@ -202,6 +205,11 @@ def test_errors_say_what_to_do(cells, monkeypatch):
     cells.write_h5ad("cells.h5ad")
     with pytest.raises(FileNotFoundError, match=r"no file or store 'none\.zarr'"):
         sg.tl.atlas("none.zarr")
+    zarr.open_group("other.zarr", mode="w")
+    Path("cells.txt").touch()
+    for source in ("other.zarr", "cells.txt"):
+        with pytest.raises(ValueError, match=rf"'{source}' is neither a zarr store nor an \.h5ad file"):
+            sg.tl.atlas(source, out="map.zarr")
     for source in (cells, "cells.h5ad"):
         with pytest.raises(ValueError, match="give the path of another one as `out`"):
             sg.tl.atlas(source)
@@ -282,3 +290,141 @@ def test_kills(cells):
         time.sleep(0.01)
     assert n_killed > 0
     check_same(anndata.read_zarr("map.zarr"), anndata.read_zarr("whole.zarr"))
+
+
+@pytest.mark.usefixtures("folder")
+def test_genes_of_a_layer_are_projected(cells):
+    """X is in other units, so that its cells would lie elsewhere."""
+    cells.layers["other"] = cells.X * 2
+    with pytest.warns(UserWarning, match="computing it with sc.pp.pca"):
+        sample = sg.tl.atlas(cells, out="map.zarr", layer="other", refine=False, **GIVEN)
+    check_same(anndata.read_zarr("map.zarr"), in_memory(cells, sample, layer="other", units="same"))
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("folder")
+def test_components_in_a_data_frame_and_names_in_nullable_strings_are_read_lazily(cells):
+    components = cells.obsm["X_pca"]
+    cells.obsm["X_pca"] = pd.DataFrame(components, cells.obs_names, [f"PC{i}" for i in range(components.shape[1])])
+    cells.obs_names = cells.obs_names.astype("string")
+    with anndata.settings.override(allow_write_nullable_strings=True):
+        cells.write_zarr("cells.zarr")
+    sample = sg.tl.atlas("cells.zarr", use_rep="X_pca", refine=False, **GIVEN)
+    check_same(anndata.read_zarr("cells.zarr"), in_memory(cells, sample, use_rep="X_pca"))
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("folder")
+def test_a_call_with_a_mistake_is_mended_and_repeated(cells):
+    """Nothing is kept of a run whose sample has no map yet."""
+    cells.write_zarr("cells.zarr")
+    given = GIVEN | {"refine": False}
+    with pytest.raises(KeyError, match="'X_none'"):
+        sg.tl.atlas("cells.zarr", use_rep="X_none", **given)
+    with pytest.raises(ValueError, match="n_steps"):
+        sg.tl.atlas("cells.zarr", use_rep="X_pca", **given | {"n_steps": -1})
+    sg.tl.atlas("cells.zarr", out="cells.zarr", use_rep="X_pca", **given)
+    assert not Path("cells.zarr.part").exists()
+
+
+@pytest.mark.usefixtures("folder")
+def test_an_interrupted_run_goes_on_only_with_the_same_cells_arguments_and_store(cells, monkeypatch):
+    given = GIVEN | {"refine": False, "use_rep": "X_pca"}
+    cells.write_zarr("cells.zarr")
+    with monkeypatch.context() as patch:
+        patch.setattr(Job, "run", lambda self, i: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            sg.tl.atlas("cells.zarr", **given)
+        with pytest.raises(KeyboardInterrupt):
+            sg.tl.atlas(cells, out="map.zarr", **given)
+    # a default in place of what was given is another argument
+    with pytest.raises(ValueError, match="another 'n_steps'"):
+        sg.tl.atlas("cells.zarr", **{name: value for name, value in given.items() if name != "n_steps"})
+    # the store belongs to the run in it
+    with pytest.raises(FileExistsError, match="give another `out`"):
+        sg.tl.atlas(cells, out="cells.zarr", **given)
+    with pytest.raises(ValueError, match="not those that were mapped; delete the folder"):
+        sg.tl.atlas(cells[::-1].copy(), out="map.zarr", **given)
+    sg.tl.atlas(cells, out="map.zarr", **given)
+
+
+def test_a_store_without_groups_gets_them(tmp_path):
+    out = tmp_path / "cells.zarr"
+    anndata.io.write_elem(zarr.open_group(out, mode="w", zarr_format=2), "obs", pd.DataFrame(index=list("abcd")))
+    unfinished, arrays = Unfinished(out), {("obsm", "X_geoae"): np.ones((4, 2))}
+    unfinished.begin({"a": 1})
+    unfinished.create(4, arrays, 4)
+    unfinished.write(0, 0, arrays)
+    unfinished.finish("geoae", {"n": 1}, None)
+    assert anndata.io.read_elem(zarr.open_group(out)["uns"]) == {"geoae": {"n": 1}}
+    np.testing.assert_array_equal(zarr.open_group(out)["obsm/X_geoae"][:], 1)
+
+
+def test_what_is_left_of_a_removed_folder_is_not_used(tmp_path, monkeypatch):
+    unfinished = Unfinished(tmp_path / "map.zarr")
+    unfinished.begin({"a": 1})
+    unfinished.create(4, {("obsm", "X_geoae"): np.ones((4, 2))}, 4)
+    unfinished.write(0, 0, {("obsm", "X_geoae"): np.ones((4, 2))})
+
+    rmtree = shutil.rmtree
+
+    def stop(path: Path, *args: object, **kwargs: object) -> None:
+        if path == unfinished.folder:
+            raise KeyboardInterrupt
+        rmtree(path, *args, **kwargs)
+
+    monkeypatch.setattr(shutil, "rmtree", stop)
+    with pytest.raises(KeyboardInterrupt):
+        unfinished.finish("geoae", {"n": 1}, pd.Index(list("abcd")))
+    assert unfinished.missing(1) == []
+    monkeypatch.setattr(shutil, "rmtree", rmtree)
+    unfinished.begin({"a": 1})
+    assert unfinished.missing(1) == [0]
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("folder")
+def test_slots_of_an_earlier_map_are_never_deleted_in_place(cells, monkeypatch):
+    """A kill would leave a part of them, and the store could not be read. Columns named as the map are kept."""
+    key = "geoae"
+    cells.obs[key], cells.uns[key] = "a", {"params": {"a": np.ones(3)}}
+    cells.obsm[f"X_{key}"] = np.ones((cells.n_obs, 2))
+    cells.obsp[f"{key}_distances"] = sparse.identity(cells.n_obs, format="csr")
+    cells.obs[f"{key}_outlier"] = pd.Categorical(["a"] * cells.n_obs)
+    cells.obs[f"{key}_density_B"], cells.uns[f"{key}_density"] = 1.0, {"conditions": ["A", "B"]}
+    cells.obsm[f"velocity_{key}"] = np.ones((cells.n_obs, 2))
+    cells.uns[f"velocity_{key}"] = {"params": {"key": key, "method": "projection"}}
+    bases = [key, "umap"]
+    cells.uns["evaluation"] = pd.DataFrame({name: bases if name == "basis" else "1" for name in COLUMNS}, ["0", "1"])
+    cells.write_zarr("cells.zarr")
+    removed, rmtree = [], shutil.rmtree
+
+    def note(path: Path, *args: object, **kwargs: object) -> None:
+        removed.append(Path(path).resolve())
+        rmtree(path, *args, **kwargs)
+
+    monkeypatch.setattr(shutil, "rmtree", note)
+    sg.tl.atlas("cells.zarr", use_rep="X_pca", refine=False, **GIVEN)
+    assert removed
+    assert not [path for path in removed if path.is_relative_to(Path("cells.zarr").resolve())]
+    found = anndata.read_zarr("cells.zarr")
+    assert list(found.obs[key].unique()) == ["a"]
+    assert found.obs[f"{key}_outlier"].dtype == bool
+    assert "a" not in found.uns[key]["params"]
+    assert f"{key}_distances" not in found.obsp
+    assert f"{key}_density_B" not in found.obs
+    assert f"velocity_{key}" not in found.obsm
+    assert list(found.uns["evaluation"]["basis"]) == ["umap"]
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("folder")
+def test_the_sample_is_regained_from_the_store(cells):
+    cells.write_zarr("cells.zarr")
+    sample = sg.tl.atlas("cells.zarr", use_rep="X_pca", **GIVEN)
+    adata = anndata.experimental.read_lazy("cells.zarr")
+    regained = adata[np.asarray(adata.uns["geoae"]["sample"])].to_memory()
+    found = in_memory(cells[:50], regained, use_rep="X_pca")
+    np.testing.assert_allclose(
+        found.obsm["X_geoae"], in_memory(cells[:50], sample, use_rep="X_pca").obsm["X_geoae"], atol=1e-5
+    )
