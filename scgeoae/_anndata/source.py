@@ -6,6 +6,7 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import anndata
 import numpy as np
 import pandas as pd
 from anndata import AnnData
@@ -38,7 +39,7 @@ class Source:
             except (FileNotFoundError, KeyError) as error:
                 msg = f"{str(source)!r} is neither a zarr store nor an .h5ad file with an AnnData."
                 raise ValueError(msg) from error
-        elif not hasattr(source, "to_adata"):
+        elif not hasattr(source, "adatas"):
             check_adata(source)
         self.adata = source
         self.n_obs, self.n_vars = (int(size) for size in source.shape)
@@ -52,9 +53,19 @@ class Source:
 
     def sample(self, rows: NDArray[np.intp]) -> AnnData:
         """Return some cells, in ascending order, with all that is known about them."""
-        found = _to_memory(self.adata[rows])
+        found = self._rows(rows)
         found.obs_names, found.var_names = self.names(rows), self.var_names
         return found
+
+    def _rows(self, rows: NDArray[np.intp]) -> AnnData:
+        parts = getattr(self.adata, "adatas", None)
+        if parts is None:
+            return self.adata[rows].to_memory()
+        # `AnnCollection.to_adata` of anndata 0.13 fails where there is an X (findings/anncollection_to_adata.sh)
+        starts = np.cumsum([0, *(part.n_obs for part in parts)])
+        own = [rows[slice(*np.searchsorted(rows, starts[i : i + 2]))] - starts[i] for i in range(len(parts))]
+        found = [part[of].to_memory() for part, of in zip(parts, own, strict=True) if len(of)]
+        return anndata.concat(found, merge="same")[:, self.var_names].copy()
 
     def has(self, use_rep: str) -> bool:
         """Whether the representation is in `obsm`."""
@@ -63,8 +74,8 @@ class Source:
     def block(self, start: int, stop: int, *, use_rep: str | None, layer: str | None) -> AnnData:
         """Return the cells from `start` to `stop` with ``obsm[use_rep]`` alone, or with the genes in X or a layer."""
         rows = slice(start, min(stop, self.n_obs))
-        if hasattr(self.adata, "to_adata"):
-            return _to_memory(self.adata[rows])
+        if hasattr(self.adata, "adatas"):
+            return self._rows(np.arange(rows.start, rows.stop))
         if use_rep is not None:
             found = self.adata.obsm[use_rep]
             # a data frame has its rows there
@@ -77,11 +88,6 @@ class Source:
 
 def _numbers(n: int) -> pd.Index:
     return pd.RangeIndex(n).astype(str)
-
-
-def _to_memory(view: Any) -> AnnData:
-    found: AnnData = view.to_adata() if hasattr(view, "to_adata") else view.to_memory()
-    return found
 
 
 def _read_lazy(path: Path) -> AnnData:

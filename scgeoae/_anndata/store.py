@@ -63,18 +63,19 @@ class Unfinished:
             with atomic_write(self.settings) as scratch:
                 scratch.write_text(text)
 
-    def create(self, n: int, example: Arrays, block_size: int) -> None:
-        """Make empty arrays for n cells, unless they are there, with the types and columns of an example."""
-        import zarr
-        from anndata import settings
+    def create(self, example: Arrays, names: pd.Index, block_size: int) -> None:
+        """Make empty arrays for the cells of these names, with the types and columns of an example.
 
-        if self.store.exists():
-            return
-        zarr_format = settings.zarr_write_format
-        if self.out.exists():
-            zarr_format = zarr.open_group(self.out, mode="r").metadata.zarr_format
-        scratch = self.folder / "empty"
-        root: Any = zarr.open_group(scratch, mode="w", zarr_format=zarr_format)
+        If there is no store yet, one with these cells is made, too.
+        """
+        import zarr
+
+        new, scratch, n = self.folder / "new", self.folder / "empty", len(names)
+        if not self.out.exists():
+            shutil.rmtree(new, ignore_errors=True)
+            AnnData(obs=pd.DataFrame(index=names)).write_zarr(new)
+        like = zarr.open_group(self.out if self.out.exists() else new, mode="r")
+        root: Any = zarr.open_group(scratch, mode="w", zarr_format=like.metadata.zarr_format)
         for (attribute, name), values in example.items():
             shape = n, *values.shape[1:]
             chunks = min(block_size, n), *values.shape[1:]
@@ -96,12 +97,12 @@ class Unfinished:
             root[f"{attribute}/{name}"][start : start + len(values)] = values
         (self.done / str(i)).touch()
 
-    def finish(self, key: str, record: Mapping[str, Any], names: pd.Index | None) -> None:
+    def finish(self, key: str, record: Mapping[str, Any]) -> None:
         """Move the results of the map `key` into the store, and remove the folder.
 
-        A new store gets the `names` of the cells. Those slots of an earlier map of this name that are not replaced are
-        removed. The record in ``uns`` is removed first and moved last, so that half of a map never passes for a whole
-        one. Slots are moved in and out as a whole; after an interrupt, the call is repeated.
+        Those slots of an earlier map of this name that are not replaced are removed. The record in ``uns`` is removed
+        first and moved last, so that half of a map never passes for a whole one. Slots are moved in and out as a whole;
+        after an interrupt, the call is repeated.
         """
         import zarr
         from anndata.io import read_elem, write_elem
@@ -109,11 +110,8 @@ class Unfinished:
         uns: Any = zarr.open_group(self.store, mode="r+").require_group("uns")
         write_elem(uns, key, dict(record))
         if not self.out.exists():
-            new = self.folder / "new"
-            shutil.rmtree(new, ignore_errors=True)
-            AnnData(obs=pd.DataFrame(index=names)).write_zarr(new)
             self.moving.touch()
-            new.replace(self.out)
+            (self.folder / "new").replace(self.out)
         _forget_consolidated(self.out)
         root: Any = zarr.open_group(self.out, mode="r+", use_consolidated=False)
         for attribute in {"obsm", "obsp", "uns"} - set(root):

@@ -165,13 +165,14 @@ def atlas(
     if is_again and not job.has(rows[0]):
         msg = f"The cells are not those that were mapped; delete the folder {str(store.folder)!r} and repeat the call."
         raise ValueError(msg)
-    store.create(cells.n_obs, job.results(0, min(2, cells.n_obs)), block_size)
+    if not store.store.exists():
+        store.create(job.results(0, min(2, cells.n_obs)), cells.names(slice(None)), block_size)
     todo = store.missing(-(-cells.n_obs // block_size))
     done = map(job.run, todo) if client is None else _on_workers(client, job, todo)
     for _ in tqdm(done, total=len(todo), desc="placing", unit="block", delay=1, disable=not progress_bar, leave=False):
         pass
     record = {name: value for name, value in job.sample.uns[key].items() if not name.endswith("_key")}
-    store.finish(key, {**record, "sample": rows}, None if store.out.exists() else cells.names(slice(None)))
+    store.finish(key, {**record, "sample": rows})
     logg.info("    finished", time=start, deep=f"the map is in {str(store.out)!r}")
     return job.sample
 

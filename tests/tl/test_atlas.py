@@ -112,7 +112,7 @@ def test_genes_are_projected_onto_components_of_the_sample(cells):
 
 
 @pytest.mark.parametrize("zarr_format", [pytest.param(2, marks=pytest.mark.slow), 3])
-@pytest.mark.filterwarnings("ignore:zarr v3 autosharding")
+@pytest.mark.filterwarnings("ignore:zarr v3 autosharding", "ignore:This setting will be removed")
 @pytest.mark.usefixtures("folder")
 def test_a_store_keeps_its_own_slots_and_loses_those_of_an_earlier_map(zarr_format, cells):
     sg.tl.geoae(cells, n_steps=10, refine=False, progress_bar=False)
@@ -353,9 +353,9 @@ def test_a_store_without_groups_gets_them(tmp_path):
     anndata.io.write_elem(zarr.open_group(out, mode="w", zarr_format=2), "obs", pd.DataFrame(index=list("abcd")))
     unfinished, arrays = Unfinished(out), {("obsm", "X_geoae"): np.ones((4, 2))}
     unfinished.begin({"a": 1})
-    unfinished.create(4, arrays, 4)
+    unfinished.create(arrays, pd.Index(list("abcd")), 4)
     unfinished.write(0, 0, arrays)
-    unfinished.finish("geoae", {"n": 1}, None)
+    unfinished.finish("geoae", {"n": 1})
     assert anndata.io.read_elem(zarr.open_group(out)["uns"]) == {"geoae": {"n": 1}}
     np.testing.assert_array_equal(zarr.open_group(out)["obsm/X_geoae"][:], 1)
 
@@ -363,7 +363,7 @@ def test_a_store_without_groups_gets_them(tmp_path):
 def test_what_is_left_of_a_removed_folder_is_not_used(tmp_path, monkeypatch):
     unfinished = Unfinished(tmp_path / "map.zarr")
     unfinished.begin({"a": 1})
-    unfinished.create(4, {("obsm", "X_geoae"): np.ones((4, 2))}, 4)
+    unfinished.create({("obsm", "X_geoae"): np.ones((4, 2))}, pd.Index(list("abcd")), 4)
     unfinished.write(0, 0, {("obsm", "X_geoae"): np.ones((4, 2))})
 
     rmtree = shutil.rmtree
@@ -375,7 +375,7 @@ def test_what_is_left_of_a_removed_folder_is_not_used(tmp_path, monkeypatch):
 
     monkeypatch.setattr(shutil, "rmtree", stop)
     with pytest.raises(KeyboardInterrupt):
-        unfinished.finish("geoae", {"n": 1}, pd.Index(list("abcd")))
+        unfinished.finish("geoae", {"n": 1})
     assert unfinished.missing(1) == []
     monkeypatch.setattr(shutil, "rmtree", rmtree)
     unfinished.begin({"a": 1})

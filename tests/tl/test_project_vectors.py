@@ -380,7 +380,7 @@ def test_a_new_map_removes_the_vectors_of_the_old_one(small):
     sg.tl.project_vectors(small, np.ones(small.shape), key="other", key_added="drift")
     assert {"drift_geoae", "drift_other"} <= set(small.obsm)
     sg.tl.geoae(small, progress_bar=False, n_steps=3, refine=False)
-    left = [name for slot in state(small).values() for name in slot if name.startswith("drift")]
+    left = [name for slot in state(small).values() for name in slot if str(name).startswith("drift")]
     assert sorted(set(left)) == ["drift_other", "drift_other_length", "drift_other_off_surface"]
 
 
