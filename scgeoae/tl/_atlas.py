@@ -154,15 +154,15 @@ def atlas(
     given = {"n_sample": n_sample, "use_rep": use_rep, "layer": layer, "key": key, "block_size": block_size}
     store.begin({"source": str(cells.path), "shape": [cells.n_obs, cells.n_vars], "seed": seed, **given, **kwargs})
     rows = np.sort(np.random.default_rng(seed).permutation(cells.n_obs)[:n_sample])
-    job, is_again = Job(cells, store, key, block_size), store.sample.exists()
-    if not is_again:
+    job = Job(cells, store, key, block_size)
+    if not store.sample.exists():
         sample = cells.sample(rows)
         geoae(
             sample, use_rep=use_rep, layer=layer, key_added=key, random_state=seed, progress_bar=progress_bar, **kwargs
         )
         with atomic_write(store.sample) as scratch:
             sample.write_h5ad(scratch)
-    if is_again and not job.has(rows[0]):
+    elif not job.has(rows[0]):
         msg = f"The cells are not those that were mapped; delete the folder {str(store.folder)!r} and repeat the call."
         raise ValueError(msg)
     if not store.store.exists():
@@ -259,7 +259,7 @@ def _target(cells: Source, out: str | Path | None) -> Path:
         if cells.path is None or not cells.path.is_dir():
             msg = "Only a zarr store can get the results of its own cells; give the path of another one as `out`."
             raise ValueError(msg)
-        return cells.path.resolve()
+        return cells.path
     check_path(out)
     target = Path(out).resolve()
     if target == cells.path and target.is_dir():
