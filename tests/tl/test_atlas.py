@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import shutil
 import signal
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import time
 import warnings
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from pathlib import Path
@@ -28,6 +30,7 @@ from scgeoae.tl._atlas import Job
 from ..conftest import pbmc
 
 GIVEN = {"n_sample": 300, "n_steps": 20, "block_size": 150, "progress_bar": False}
+N_KILLS = 50
 OBSM = ("X_geoae", "geoae_metric", "geoae_metric_encoder")
 OBS = ("log_area", "anisotropy", "log_area_encoder", "anisotropy_encoder", "reconstruction_error", "outlier_score")
 
@@ -269,27 +272,41 @@ def test_workers_of_a_cluster_place_the_cells_and_one_is_lost(cells):
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("folder")
-def test_kills(cells):
+def test_a_run_that_is_killed_at_any_moment_goes_on_to_the_same_store(cells):
     cells.write_zarr("cells.zarr")
-    sg.tl.atlas("cells.zarr", out="whole.zarr", use_rep="X_pca", **GIVEN | {"block_size": 5})
-    program = (
-        "import scgeoae as sg; sg.tl.atlas('cells.zarr', out='map.zarr', use_rep='X_pca', n_sample=300, n_steps=20, "
-        "block_size=5, progress_bar=False)"
-    )
-    rng, n_killed = np.random.default_rng(0), 0
-    for _ in range(50):
-        process = subprocess.Popen([sys.executable, "-c", program])
-        try:
-            process.wait(timeout=rng.uniform(4, 14))
-        except subprocess.TimeoutExpired:
-            process.kill()
-            n_killed += 1
-        process.wait()
-        if Path("map.zarr").exists() and not Unfinished(Path("map.zarr").resolve()).folder.exists():
-            break
-        time.sleep(0.01)
-    assert n_killed > 0
-    check_same(anndata.read_zarr("map.zarr"), anndata.read_zarr("whole.zarr"))
+    given = GIVEN | {"block_size": 5, "use_rep": "X_pca", "out": "map.zarr"}
+    context = multiprocessing.get_context("forkserver")
+    # a new process then starts at once, and most moments are those of the run
+    context.set_forkserver_preload(["scanpy", "scgeoae", "scgeoae.tl"])
+
+    def run(seconds: float | None = None) -> int:
+        process = context.Process(target=sg.tl.atlas, args=("cells.zarr",), kwargs=given)
+        process.start()
+        process.join(seconds)
+        process.kill()
+        process.join()
+        return process.exitcode
+
+    assert run() == 0
+    expected, seconds = anndata.read_zarr("map.zarr"), []
+    for _ in range(3):
+        shutil.rmtree("map.zarr")
+        start = time.perf_counter()
+        assert run() == 0
+        seconds.append(time.perf_counter() - start)
+    rng, killed_in = np.random.default_rng(0), Counter()
+    while killed_in.total() < N_KILLS:
+        shutil.rmtree("map.zarr")
+        was_killed = run(rng.uniform(0.05, 1) * np.median(seconds)) != 0
+        part = Unfinished(Path("map.zarr").resolve())
+        if was_killed:
+            stages = {"moving": part.moving, "placing": part.store, "mapping": part.folder}
+            killed_in[next((stage for stage, path in stages.items() if path.exists()), "reading")] += 1
+        assert run() == 0
+        check_same(anndata.read_zarr("map.zarr"), expected)
+        assert not part.folder.exists()
+    assert killed_in["mapping"] > 0
+    assert killed_in["placing"] > 0
 
 
 @pytest.mark.usefixtures("folder")
