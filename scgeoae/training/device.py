@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from .distributed import processes
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
@@ -59,8 +61,12 @@ def falls_back(error: Exception, device: str | torch.device, chosen: torch.devic
     if not lacks_memory and (chosen.type == "cpu" or not OF_DEVICE.search(str(error))):
         return False
     failed = f"{'has too little memory' if lacks_memory else 'failed'} ({str(error).splitlines()[0]})"
-    if device != "auto":
+    # where several processes train together, one alone cannot begin again
+    is_one_of_several = processes().n > 1
+    if device != "auto" or is_one_of_several:
         remedy = "device='cpu' or a lower `batch_size`" if lacks_memory else "device='cpu' or device='auto'"
+        if is_one_of_several:
+            remedy = "device='cpu' in each process"
         msg = f"The device {str(chosen)!r} {failed}; give {remedy}."
         raise RuntimeError(msg) from error
     warnings.warn(f"{chosen} {failed}: computing on the CPU instead.", stacklevel=3)
@@ -82,10 +88,12 @@ def environment(device: str | torch.device, *further: str) -> dict[str, Any]:
     versions = {name: version(name) for name in (*PACKAGES, *further)}
     # with its build, such as 2.13.0+cpu, which the metadata of a package may leave out
     versions["torch"] = str(torch.__version__)
+    n_processes = processes().n
     return {
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         "n_threads": torch.get_num_threads(),
         "cpu": torch.backends.cpu.get_cpu_capability(),
         "platform": f"{platform.system()} {platform.machine()}",
         "versions": {"python": platform.python_version()} | versions,
+        **({"n_processes": n_processes} if n_processes > 1 else {}),
     }

@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING, cast
 
 import torch
 
+from .distributed import ALONE
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from torch import Tensor
 
     from ..nn import Autoencoder
+    from .distributed import Processes
     from .objective import Batch, Loss, Objective
     from .optimizer import AdamW
 
@@ -73,10 +76,12 @@ class DualAscent:
         Length of the run.
     device
         Device of the networks.
+    processes
+        Those that train together. The slack is that of the batches of all of them.
     """
 
-    def __init__(self, tolerance: float, *, n_steps: int, device: torch.device) -> None:
-        self.excess = tolerance - 1
+    def __init__(self, tolerance: float, *, n_steps: int, device: torch.device, processes: Processes = ALONE) -> None:
+        self.excess, self.processes = tolerance - 1, processes
         self.branch = max(int(BRANCH * n_steps), 1)
         self.begin, self.end = max(int(BEGIN * n_steps), self.branch + 1), int(END * n_steps)
 
@@ -117,9 +122,10 @@ class DualAscent:
 
     def adapt(self, batch: Batch, loss: Loss) -> None:
         """Train it, and adapt the factor to the losses of both."""
-        error = self._error_of_vanilla(batch)
+        errors = torch.stack([loss.reconstruction, self._error_of_vanilla(batch)])
+        regularized, error = self.processes.average(errors).unbind()
         allowed = self.excess * error.clamp(min=MIN_ERROR)
-        slack = (1 - (loss.reconstruction - error) / allowed).clamp(DEEPEST, 1)
+        slack = (1 - (regularized - error) / allowed).clamp(DEEPEST, 1)
         self.slack.lerp_(slack, SMOOTHING)
         self.log_factor.addcmul_(self.rate, slack).clamp_(-BOUND, BOUND)
         self.rate.sub_(self.fall)

@@ -35,7 +35,7 @@ def descend(
 ) -> Iterator[int]:
     """Train a model on a stream of batches, and yield the number of each step, from 1, after it is made.
 
-    On CUDA the steps become graphs, which the device replays, unless the objective needs the host.
+    On CUDA the steps become graphs, which the device replays, unless the objective or other processes need the host.
 
     Parameters
     ----------
@@ -57,7 +57,9 @@ def descend(
         for observer in seen_by:
             observer(batch, loss)
 
-    capture = None if objective.needs_host(model) else capture_on(optimizer.flat.device, generator)
+    device = optimizer.flat.device
+    needs_host = objective.needs_host(model) or not optimizer.processes.can_capture(device)
+    capture = None if needs_host else capture_on(device, generator)
     replayed = None if capture is None else Replayed(make, capture)
     step = replayed or make
     try:

@@ -8,10 +8,13 @@ import numpy as np
 import torch
 
 from ..nn.flatten import flatten, gather_gradients
+from .distributed import ALONE
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor, nn
+
+    from .distributed import Processes
 
 DECAY, EPS = 0.999, 1e-8
 # The first rate as a share of the peak, the last one as a share of the first, and the range of the momentum.
@@ -39,22 +42,38 @@ class AdamW:
         Share of the cycle until the peak.
     weight_decay
         Weight decay of each step, times the learning rate.
+    processes
+        Those over which gradients are averaged.
     """
 
     def __init__(
-        self, module: nn.Module, *, peak: float, n_steps: int, climb: float = 0.3, weight_decay: float = 1e-2
+        self,
+        module: nn.Module,
+        *,
+        peak: float,
+        n_steps: int,
+        climb: float = 0.3,
+        weight_decay: float = 1e-2,
+        processes: Processes = ALONE,
     ) -> None:
         self.parameters = list(module.parameters())
         self.flat = flatten(module)
         self.peak, self.climb, self.weight_decay = peak, climb, weight_decay
-        self.n_steps = n_steps
+        self.n_steps, self.processes = n_steps, processes
         self.mean, self.square = torch.zeros_like(self.flat.data), torch.zeros_like(self.flat.data)
         self.n_done = torch.zeros(1, dtype=torch.int64, device=self.flat.device)
         self.factors = self._factors().to(self.mean)
 
     def continued_on(self, module: nn.Module) -> AdamW:
         """Return an optimizer in the same state for a module with parameters of the same shapes."""
-        other = AdamW(module, peak=self.peak, n_steps=self.n_steps, climb=self.climb, weight_decay=self.weight_decay)
+        other = AdamW(
+            module,
+            peak=self.peak,
+            n_steps=self.n_steps,
+            climb=self.climb,
+            weight_decay=self.weight_decay,
+            processes=self.processes,
+        )
         other.n_done.copy_(self.n_done)
         other.mean.copy_(self.mean)
         other.square.copy_(self.square)
@@ -66,7 +85,7 @@ class AdamW:
         follow, keep, move, eps = self.factors.index_select(0, self.n_done)[0].unbind()
         self.n_done.add_(1)
         # the gradient is not needed again once the means have seen it
-        gradient = scratch = cast("Tensor", self.flat.grad)
+        gradient = scratch = self.processes.average(cast("Tensor", self.flat.grad))
         self.mean.lerp_(gradient, follow)
         self.square.mul_(DECAY).addcmul_(gradient, gradient, value=1 - DECAY)
         torch.sqrt(self.square, out=scratch).add_(eps)

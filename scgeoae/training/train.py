@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 
 from .batches import METRIC_CELLS, batches
+from .distributed import processes
 from .dual_ascent import DualAscent
 from .loop import Watch, descend
 from .optimizer import AdamW
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     from ..nn import Autoencoder
     from .batches import Cells
+    from .distributed import Processes
     from .loop import Observer
     from .objective import Batch, Loss, Objective
     from .settings import Settings
@@ -56,13 +58,24 @@ class Assessments:
     """The losses of the steps and of the validation cells, and the best state so far.
 
     Losses of different weights cannot be compared. Where the factor of the weights is adapted, the run therefore goes
-    to its end, and the last state counts as the best.
+    to its end, and the last state counts as the best. Several processes get the mean of their losses, and the losses of
+    the validation cells in the first of them.
     """
 
-    def __init__(self, model: Autoencoder, objective: Objective, judges: Batch, *, n_steps: int, adapts: bool) -> None:
+    def __init__(
+        self,
+        model: Autoencoder,
+        objective: Objective,
+        judges: Batch,
+        *,
+        n_steps: int,
+        adapts: bool,
+        group: Processes,
+    ) -> None:
         # at the codes, whatever the sampling, so that states are compared at the same points
         self.model, self.objective, self.judges = model, replace(objective, sampler=None), judges
         self.n_steps, self.every, self.adapts = n_steps, -(-n_steps // N_EVALUATIONS), adapts
+        self.group = group
         kinds = {
             "reconstruction": True,
             "encoding": judges.codes is not None,
@@ -90,7 +103,7 @@ class Assessments:
     def assess(self, step: int) -> tuple[float, dict[str, float]]:
         """Assess the model, and return the loss of the validation cells, and its parts by name."""
         factor, total, *judged = self._judge()
-        means = [of_steps / n for of_steps, n in zip(*self.sums.tolist(), strict=True)]
+        means = [of_steps / n for of_steps, n in zip(*self.group.average(self.sums).tolist(), strict=True)]
         names = ["step", *self.names, *(f"held_out_{name}" for name in self.names)]
         found = dict(zip(names, [step, *means, *judged], strict=True))
         self.evaluations.append(found | {"factor": factor} if self.adapts else found)
@@ -109,7 +122,8 @@ class Assessments:
     def _judge(self) -> list[float]:
         parts = self.objective(self.model, self.judges)
         factor = torch.as_tensor(self.objective.factor).to(parts.total)
-        return torch.cat([torch.stack([factor, parts.total]), self._named(parts)]).tolist()
+        found = torch.cat([torch.stack([factor, parts.total]), self._named(parts)])
+        return self.group.of_first(found).tolist()
 
     def _named(self, parts: Loss) -> Tensor:
         return torch.cat([torch.stack([getattr(parts, kind) for kind in self.kinds]), parts.penalties])
@@ -131,25 +145,38 @@ def train(
     along the way (see `DualAscent`), and the last state is left. Without validation cells the training cells choose the
     state that is kept.
 
+    The processes of a group of `torch.distributed` train together (`Processes`), and all end with the same model.
+    Ctrl-C in one of them ends the training in all, after the next evaluation.
+
     Raises
     ------
     KeyboardInterrupt
         At Ctrl-C, unless `on_interrupt` says to keep what was reached and an evaluation has found a state.
     RuntimeError
         If the loss is not finite.
+    ValueError
+        If the processes have different cells or settings.
     """
-    model, x = setup.model, setup.x
+    model, x, group = setup.model, setup.x, processes()
+    group.check_same(setup.standardization.digest, settings, n_steps, device=x.device)
+    group.share(model)
+    group.own_streams(settings.seed, setup.generator, setup.on_device)
     ascent = None
     if settings.is_auto and objective.terms:
-        ascent = DualAscent(settings.tolerance, n_steps=n_steps, device=x.device)
+        ascent = DualAscent(settings.tolerance, n_steps=n_steps, device=x.device, processes=group)
         objective = replace(objective, factor=ascent.factor)
     judges = setup.validation if len(setup.validation) else setup.train[:MAX_JUDGES]
     few = len(judges) < METRIC_CELLS
     judges_x = x[torch.cat([judges, setup.train])[:METRIC_CELLS]] if few else None
     assessments = Assessments(
-        model, objective, cells.all_at(judges, metric_x=judges_x), n_steps=n_steps, adapts=ascent is not None
+        model,
+        objective,
+        cells.all_at(judges, metric_x=judges_x),
+        n_steps=n_steps,
+        adapts=ascent is not None,
+        group=group,
     )
-    optimizer = AdamW(model, peak=settings.learning_rate, n_steps=n_steps, climb=CLIMB)
+    optimizer = AdamW(model, peak=settings.learning_rate, n_steps=n_steps, climb=CLIMB, processes=group)
     stream = batches(
         cells,
         setup.train,
@@ -164,7 +191,10 @@ def train(
     def observers(step: int) -> tuple[Observer, ...]:
         return (assessments.see, *(ascent.observers(step, model, objective, optimizer) if ascent is not None else ()))
 
-    with Watch("training", "training", n_steps, progress_bar=progress_bar) as watch:
+    with (
+        group.noted_interrupts() as noted,
+        Watch("training", "training", n_steps, progress_bar=progress_bar) as watch,
+    ):
         for number in descend(model, stream, objective, optimizer, generator=setup.on_device, observers=observers):
             watch.update()
             if assessments.is_due(number):
@@ -175,9 +205,12 @@ def train(
                     raise RuntimeError(_diverged(setup, settings, number, n_steps, total, shown))
                 if settings.keeps_interrupted and assessments.best_step:
                     watch.kept = f"the state of step {assessments.best_step} is"
+                if group.any_noted(noted, x.device):
+                    raise KeyboardInterrupt
                 if assessments.is_over(number):
                     break
     model.load_state_dict(assessments.best_state)
+    group.share(model)
     evaluations = assessments.evaluations
     history = {name: [found[name] for found in evaluations] for name in evaluations[0]}
     factor = history["factor"][-1] if ascent is not None else 1.0
