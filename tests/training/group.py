@@ -78,20 +78,22 @@ def steps(rank: int) -> dict[str, np.ndarray]:
     return {"weights": np.stack([weights(made) for _ in descend(made, draws, OBJECTIVE, optimizer)])}
 
 
-def gradients(_rank: int) -> dict[str, np.ndarray]:
-    """The flat gradients of a training, before and after they are averaged."""
-    own, used, average = [], [], Processes.average
+def averages(_rank: int) -> dict[str, np.ndarray]:
+    """What is averaged in a training, before and after: the flat gradients, and the errors of both autoencoders."""
+    own, used, average = {}, {}, Processes.average
 
     def watched(group: Processes, x: torch.Tensor) -> torch.Tensor:
-        if x.ndim == 1 and len(x) > 100:
-            own.append(x.numpy().copy())
-            used.append(average(group, x).numpy().copy())
-            return x
-        return average(group, x)
+        name = ("errors" if len(x) == 2 else "gradients") if x.ndim == 1 else None
+        before = x.numpy().copy()
+        found = average(group, x)
+        if name:
+            own.setdefault(name, []).append(before)
+            used.setdefault(name, []).append(found.numpy().copy())
+        return found
 
     with mock.patch.object(Processes, "average", watched):
         fit(sheet(), Settings(**SHORT, strength="auto", refine=False))
-    return {"own": np.stack(own), "used": np.stack(used)}
+    return {f"{name}/{when}": np.stack(x[name]) for when, x in {"own": own, "used": used}.items() for name in x}
 
 
 def maps(_rank: int) -> dict[str, np.ndarray]:

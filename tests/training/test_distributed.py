@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import anndata
 import numpy as np
 import pytest
 import torch
+from sklearn.neighbors import NearestNeighbors
 from torch import distributed
 
 from scgeoae.nn.mlp import ResidualMlp
+from scgeoae.training.device import falls_back
 from scgeoae.training.distributed import ALONE, Processes, processes
 
 from ..processes.digest import trained
 from . import group
 from .test_loop import plain
 
-CASES = ("steps", "gradients", "maps", "interrupted", "unlike", "lost")
+CASES = ("steps", "averages", "maps", "interrupted", "unlike", "lost")
+PAGE = Path(__file__).parents[2] / "docs" / "scaling.md"
 # seconds for a group to do all of this on a busy machine
 TIMEOUT = 400
 needs_gloo = pytest.mark.skipif(
@@ -84,6 +89,23 @@ def test_each_process_has_random_numbers_of_its_own():
     assert numbers(2, 5) == numbers(2, 5)
 
 
+def test_only_nccl_can_be_captured(monkeypatch):
+    two, device = Processes(0, 2), torch.device("cuda")
+    for backend, can in {"cpu:gloo,cuda:nccl": True, "cpu:gloo,cuda:gloo": False, "cuda:nccl": True}.items():
+        monkeypatch.setattr(distributed, "get_backend_config", lambda backend=backend: backend)
+        assert two.can_capture(device) == can
+    assert ALONE.can_capture(device)
+
+
+def test_one_of_several_processes_does_not_go_on_alone_where_its_device_fails(monkeypatch):
+    error = RuntimeError("CUDA error: an illegal memory access")
+    with pytest.warns(UserWarning, match="computing on the CPU instead"):
+        assert falls_back(error, "auto", torch.device("cuda"))
+    monkeypatch.setattr("scgeoae.training.device.processes", lambda: Processes(1, 2))
+    with pytest.raises(RuntimeError, match="give device='cpu' in each process"):
+        falls_back(error, "auto", torch.device("cuda"))
+
+
 @needs_gloo
 def test_a_group_of_one_process_trains_as_it_does_alone(tmp_path):
     alone = trained()
@@ -118,14 +140,17 @@ def test_steps_follow_the_mean_of_the_gradients(of_two):
 
 @needs_gloo
 @pytest.mark.slow
-def test_gradients_of_a_training_are_averaged(of_two):
-    first, second = of_two("gradients")
-    # those of the autoencoder without penalties, too
-    assert group.SHORT["n_steps"] < len(first["own"]) < 2 * group.SHORT["n_steps"]
-    assert (np.abs(first["own"] - second["own"]).max(1) > 0).all()
-    mean = (first["own"] + second["own"]) / 2
-    for found in (first, second):
-        np.testing.assert_allclose(found["used"], mean, rtol=1e-6, atol=1e-9)
+def test_what_a_training_averages(of_two):
+    first, second = of_two("averages")
+    n_steps = group.SHORT["n_steps"]
+    # also those of the autoencoder without penalties, and the errors of both while the factor adapts
+    assert n_steps < len(first["gradients/own"]) < 2 * n_steps
+    assert 0.3 * n_steps < len(first["errors/own"]) < 0.6 * n_steps
+    for name in ("gradients", "errors"):
+        own = [found[f"{name}/own"] for found in (first, second)]
+        assert (own[0] != own[1]).any(1).all()
+        for found in (first, second):
+            np.testing.assert_allclose(found[f"{name}/used"], (own[0] + own[1]) / 2, rtol=1e-6, atol=1e-9)
 
 
 @needs_gloo
@@ -178,3 +203,25 @@ def test_processes_with_other_cells_or_arguments_are_an_error(of_two):
 def test_a_process_that_dies_leaves_the_others_with_an_error(of_two):
     (found,) = of_two("lost")
     assert found["said"]
+
+
+@needs_gloo
+@pytest.mark.slow
+@pytest.mark.skipif(not PAGE.is_file(), reason="a source distribution has no docs")
+def test_script_of_the_documentation_makes_a_map_as_good_as_that_of_one_process(tmp_path, fitted):
+    script, command = re.findall(
+        r"```(?:python|bash)\n(.*?)```", PAGE.read_text().split("## Several processes")[1], re.DOTALL
+    )[:2]
+    (tmp_path / "train.py").write_text(script)
+    assert command.startswith("torchrun ")
+    run_all([[sys.executable, "-m", "torch.distributed.run", *command.split()[1:]]], tmp_path)
+    found = anndata.read_h5ad(tmp_path / "map.h5ad")
+    assert found.uns["geoae"]["params"]["environment"]["n_processes"] == 2
+    x, kept = found.obsm["X_pca"], []
+    for z in (found.obsm["X_geoae"], fitted.obsm["X_geoae"]):
+        near_x, near_z = (NearestNeighbors(n_neighbors=10).fit(at).kneighbors(return_distance=False) for at in (x, z))
+        kept.append((near_x[:, :, None] == near_z[:, None]).any(2).mean())
+    assert kept[0] > kept[1] - 0.02
+    scores = [each.uns["geoae"]["scores"] for each in (found, fitted)]
+    for name, factor in {"MSE_held_out": 1.1, "VPres": 1.5, "ISO": 1.5}.items():
+        assert scores[0][name] < factor * scores[1][name], name
