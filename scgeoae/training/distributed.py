@@ -45,9 +45,10 @@ class Processes(NamedTuple):
         if self.n == 1:
             return
         own = torch.from_numpy(np.frombuffer(sha256(repr(calls).encode()).digest(), dtype=np.int64).copy()).to(device)
-        found = [torch.empty_like(own) for _ in range(self.n)]
-        distributed.all_gather(found, own)
-        others = [rank for rank, theirs in enumerate(found) if not theirs.equal(found[0])]
+        differs = torch.zeros(self.n, dtype=torch.int64, device=device)
+        differs[self.rank] = not own.equal(self.of_first(own.clone()))
+        distributed.all_reduce(differs)
+        others = differs.nonzero()[:, 0].tolist()
         if others:
             msg = (
                 f"The {self.n} processes of the group of torch.distributed train one model together, but rank "
