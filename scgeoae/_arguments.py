@@ -57,10 +57,10 @@ def known(mapping: Any) -> str:
     return ", ".join(repr(key) for key in mapping if key is not None) or "nothing"
 
 
-def check_path(path: Any) -> None:
+def check_path(path: Any, argument: str = "path") -> None:
     """Raise if the argument does not name a file."""
     if not isinstance(path, str | PathLike):
-        msg = f"Expected `path` to name a file, found {path!r}."
+        msg = f"Expected `{argument}` to name a file, found {path!r}."
         raise TypeError(msg)
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -15,13 +16,76 @@ from .units import READINGS, read_units
 
 if TYPE_CHECKING:
     from anndata import AnnData
+    from numpy.typing import NDArray
 
     from ..nn.genes import Genes
     from .map import Map
-    from .units import Reading
+    from .units import Conversion, Reading
 
 
-def incoming_representation(
+@dataclass(frozen=True)
+class Stored:
+    """New cells have the representation of a map already."""
+
+    use_rep: str
+    """Key of `obsm`."""
+    layer: ClassVar[None] = None
+
+    def of(self, adata_new: AnnData, m: Map) -> Representation:
+        """Return the representation of new cells."""
+        name, n_columns = f"adata_new.obsm[{self.use_rep!r}]", m.model.n_features
+        matrix = choose_representation(adata_new, use_rep=self.use_rep, n_pcs=None, layer=None).matrix
+        n_found = matrix.shape[1]
+        if n_found < n_columns or (n_found > n_columns and m.params.get("n_pcs") is None):
+            msg = f"{name} has {n_found} columns, and the map was made of {n_columns}."
+            raise ValueError(msg)
+        return Representation(matrix[:, :n_columns], name, {"use_rep": self.use_rep})
+
+
+@dataclass(frozen=True)
+class Projected:
+    """The representation of a map is computed from the genes of new cells."""
+
+    layer: str | None
+    """Layer that has them, None for X."""
+    columns: NDArray[np.intp]
+    """(g,) their columns, without those that are missing."""
+    is_there: NDArray[np.bool_]
+    """(n_projected,) which of the genes of the map the new cells have."""
+    convert: Conversion
+    """To the units of the map."""
+    use_rep: ClassVar[None] = None
+
+    def of(self, adata_new: AnnData, m: Map) -> Representation:
+        """Return the representation of new cells that have the same genes in the same units."""
+        made_of, genes = m.params["use_rep"], m.genes
+        matrix, name = _expression(adata_new, self.layer)
+        is_whole = self.is_there.all()
+        if (
+            made_of == "X"
+            and is_whole
+            and self.convert.is_identity
+            and np.array_equal(self.columns, np.arange(adata_new.n_vars))
+        ):
+            return Representation(
+                matrix, name, {"use_rep": "X"} | ({} if self.layer is None else {"layer": self.layer})
+            )
+        sums = self.convert.sums(matrix)
+        x = np.empty((adata_new.n_obs, m.model.n_features), dtype=np.float32)
+        for start, block in blocks(matrix, self.columns):
+            rows = slice(start, start + len(block))
+            y = self.convert(block, None if sums is None else sums[rows])
+            x[rows] = genes.project(y, None if is_whole else self.is_there)
+        rep = f"{m.key}_representation" if made_of == "X" else made_of
+        if rep in adata_new.obsm and rep == made_of:
+            logg.warning(f"adata_new.obsm[{rep!r}] is replaced by the projection on the components of the reference")
+        return Representation(x, name, {"use_rep": rep}, {"obsm": {rep: x}})
+
+
+Incoming = Stored | Projected
+
+
+def choose_incoming(
     adata_new: AnnData,
     m: Map,
     *,
@@ -29,8 +93,8 @@ def incoming_representation(
     layer: str | None,
     units: Reading | None,
     impute: bool,
-) -> Representation:
-    """Return the representation that a map was made from, for the cells of `adata_new`."""
+) -> Incoming:
+    """Choose how the representation of a map is found for new cells, of which `adata_new` may have only some."""
     check_name(use_rep, "use_rep")
     check_name(layer, "layer")
     if units is not None:
@@ -40,7 +104,7 @@ def incoming_representation(
         check_found(layer, adata_new.layers, "adata_new.layers")
     genes = m.model.genes if use_rep is None or use_rep == "X" else None
     if genes is not None and genes.n_projected:
-        return _projected(adata_new, m, genes, layer=layer, units=units, impute=impute)
+        return _projected(adata_new, genes, layer=layer, units=units, impute=impute)
     adata, made_of = m.adata, m.params["use_rep"]
     name = made_of if use_rep is None else use_rep
     for value, argument in ((units, "units"), (layer, "layer"), ("mean" if impute else None, "missing")):
@@ -65,27 +129,26 @@ def incoming_representation(
             f"compute it by the model that made it, or name it with `use_rep`.{reason}"
         )
         raise KeyError(msg)
-    found = choose_representation(adata_new, use_rep=name, n_pcs=None, layer=None)
-    n_columns, n_found = m.model.n_features, found.matrix.shape[1]
-    if n_found < n_columns or (n_found > n_columns and m.params.get("n_pcs") is None):
-        msg = f"adata_new.obsm[{name!r}] has {n_found} columns, and the map was made of {n_columns}."
-        raise ValueError(msg)
-    return Representation(found.matrix[:, :n_columns], f"adata_new.obsm[{name!r}]", {"use_rep": name})
+    return Stored(name)
 
 
-def _projected(
-    adata_new: AnnData, m: Map, genes: Genes, *, layer: str | None, units: Reading | None, impute: bool
-) -> Representation:
-    """Return the genes of the new cells, converted to the reference's units and projected onto its components."""
-    made_of = m.params["use_rep"]
-    if layer is None and genes.layer in adata_new.layers:
-        layer = genes.layer
+def _expression(adata_new: AnnData, layer: str | None) -> tuple[Any, str]:
+    """Return X or a layer, and its name."""
     matrix = adata_new.X if layer is None else adata_new.layers[layer]
     name = "adata_new.X" if layer is None else f"adata_new.layers[{layer!r}]"
     if matrix is None:
         msg = f"{name} is empty, so there are no genes to project; name a representation with `use_rep`."
         raise ValueError(msg)
-    matrix = sliceable(matrix, name)
+    return sliceable(matrix, name), name
+
+
+def _projected(
+    adata_new: AnnData, genes: Genes, *, layer: str | None, units: Reading | None, impute: bool
+) -> Projected:
+    """Find the genes of the map among those of the new cells, and their units."""
+    if layer is None and genes.layer in adata_new.layers:
+        layer = genes.layer
+    matrix, name = _expression(adata_new, layer)
     # only the names of these genes have to be unique
     wanted = adata_new.var_names.isin(genes.projected)
     names = adata_new.var_names[wanted]
@@ -112,14 +175,5 @@ def _projected(
         raise ValueError(msg)
     if len(absent):
         logg.warning(f"{len(absent)} of {len(at)} genes of the reference are missing and are replaced by their mean")
-    convert = read_units(adata_new, matrix, name, genes, at[is_there], is_there, units)
-    if made_of == "X" and np.array_equal(at, np.arange(adata_new.n_vars)) and convert.is_identity:
-        return Representation(matrix, name, {"use_rep": "X", **({} if layer is None else {"layer": layer})})
-    x = np.empty((adata_new.n_obs, m.model.n_features), dtype=np.float32)
-    for start, block in blocks(matrix, at[is_there]):
-        rows = slice(start, start + len(block))
-        x[rows] = genes.project(convert(block, rows), is_there if len(absent) else None)
-    rep = f"{m.key}_representation" if made_of == "X" else made_of
-    if rep in adata_new.obsm and rep == made_of:
-        logg.warning(f"adata_new.obsm[{rep!r}] is replaced by the projection on the components of the reference")
-    return Representation(x, name, {"use_rep": rep}, {"obsm": {rep: x}})
+    columns = at[is_there]
+    return Projected(layer, columns, is_there, read_units(adata_new, matrix, name, genes, columns, is_there, units))

@@ -13,7 +13,7 @@ from ..training.neighbors import NeighborSearch
 from .columns import obs_labels
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
     from anndata import AnnData
     from numpy.typing import NDArray
@@ -23,9 +23,12 @@ N_VOTERS = 15
 
 
 def labels_to_transfer(
-    adata: AnnData, adata_new: AnnData, obs: str | Sequence[str] | None
+    adata: AnnData, columns: Collection[str], obs: str | Sequence[str] | None
 ) -> dict[str, pd.Categorical]:
-    """Return the labels of the reference for each column of `obs`, or raise if they cannot be transferred."""
+    """Return the labels of the reference for each name in `obs`, or raise if they cannot be transferred.
+
+    The new cells have `columns` already.
+    """
     found = {}
     for name in [] if obs is None else checked_names(obs, "obs"):
         labels = obs_labels(adata, name)
@@ -34,7 +37,7 @@ def labels_to_transfer(
             what = "none" if is_empty else "numbers"
             msg = f"Expected adata.obs[{name!r}] to hold labels, found {what}."
             raise ValueError(msg)
-        if name in adata_new.obs and _confidence(name) not in adata_new.obs:
+        if name in columns and _confidence(name) not in columns:
             msg = (
                 f"adata_new.obs[{name!r}] has its own labels, which would be lost; rename them first: "
                 f"adata_new.obs[{name + '_before'!r}] = adata_new.obs.pop({name!r})."
@@ -84,16 +87,20 @@ class Vote:
 
 
 def transferred(
-    labels: dict[str, pd.Categorical], votes: dict[str, tuple[NDArray[Any], NDArray[np.float32]]], adata: AnnData
-) -> dict[str, dict[str, Any]]:
-    """Return the slots of the labels of new cells, by attribute and key, with the colors that `adata` has for them."""
-    columns, colors = {}, {}
+    labels: dict[str, pd.Categorical], votes: dict[str, tuple[NDArray[Any], NDArray[np.float32]]]
+) -> dict[str, Any]:
+    """Return the columns of the labels of new cells, by name."""
+    columns: dict[str, Any] = {}
     for name, known in labels.items():
         codes, columns[_confidence(name)] = votes[name]
         columns[name] = pd.Categorical.from_codes(codes, categories=known.categories, ordered=known.ordered)
-        if f"{name}_colors" in adata.uns:
-            colors[f"{name}_colors"] = copy(adata.uns[f"{name}_colors"])
-    return {"obs": columns, "uns": colors}
+    return columns
+
+
+def colors_of(labels: Iterable[str], adata: AnnData) -> dict[str, Any]:
+    """Return the colors that `adata` has for columns of labels, by their names in `uns`."""
+    names = [f"{name}_colors" for name in labels]
+    return {name: copy(adata.uns[name]) for name in names if name in adata.uns}
 
 
 def _confidence(name: str) -> str:

@@ -163,9 +163,7 @@ class Map:
                 f"square matrix: it was changed after it was written; run {call or self.call} again."
             )
             raise ValueError(msg)
-        tensors = np.empty((len(triangle), d, d), dtype=triangle.dtype)
-        rows, columns = np.triu_indices(d)
-        tensors[:, rows, columns] = tensors[:, columns, rows] = triangle
+        tensors = from_triangles(triangle)
         is_finite = (np.abs(triangle) <= np.finfo(np.float32).max).all(1)
         is_positive = np.trace(tensors, axis1=1, axis2=2) > 0
         self._require(slot, is_finite & is_positive, what, "zero or not finite", call)
@@ -434,6 +432,15 @@ class Map:
                 f"they were written: drop these cells or run {call or self.call} again."
             )
             raise ValueError(msg)
+
+
+def from_triangles(triangles: NDArray[Any]) -> NDArray[Any]:
+    """Return (n, d, d) symmetric matrices, given their upper triangles row by row, (n, d(d+1)/2)."""
+    d = int((np.sqrt(8 * triangles.shape[1] + 1) - 1) / 2)
+    matrices = np.empty((len(triangles), d, d), dtype=triangles.dtype)
+    rows, columns = np.triu_indices(d)
+    matrices[:, rows, columns] = matrices[:, columns, rows] = triangles
+    return matrices
 
 
 def read_map(adata: AnnData, key: str, argument: str = "key") -> Map:

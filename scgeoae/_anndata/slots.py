@@ -74,6 +74,11 @@ class Slots:
         self.rank_genes = f"{key}_rank_genes"
 
 
+def names_of_map(key: str) -> set[str]:
+    """Return the names of all slots of a map but its record, whose name a column may have."""
+    return {name for side in SIDES for name in vars(Slots(key, side)).values()} - {key}
+
+
 class VectorSlots:
     """Names of everything that is stored for the vectors `name` on the map `key`."""
 

@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import shutil
 import warnings
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 from anndata import AnnData
 
 from .._files import atomic_write
 from .results import removals
-from .slots import SIDES, Slots
+from .slots import Slots, names_of_map
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Iterator, Mapping
     from pathlib import Path
 
     from numpy.typing import NDArray
 
-    Arrays = Mapping[tuple[str, str], NDArray[Any]]
+    Columns = Mapping[tuple[str, str], NDArray[Any] | pd.Categorical]
 
 # How anndata recognizes an array.
 ENCODING: dict[str, Any] = {"encoding-type": "array", "encoding-version": "0.2.0"}
@@ -29,7 +33,7 @@ ENCODING: dict[str, Any] = {"encoding-type": "array", "encoding-version": "0.2.0
 class Unfinished:
     """The folder ``{out}.part``, in which the results of a map are gathered until all cells have some.
 
-    A block counts once there is a file of its number in ``done``, which is made after its results are written. So a
+    Cells count as placed once their rows are in a file in ``done``, which is made after their results are written. So a
     process can be killed at any moment, and several can write at a time.
 
     Parameters
@@ -40,100 +44,154 @@ class Unfinished:
 
     def __init__(self, out: Path) -> None:
         self.out, self.folder = out, out.with_name(f"{out.name}.part")
-        self.settings, self.sample = self.folder / "settings.json", self.folder / "sample.h5ad"
+        self.settings, self.reference = self.folder / "settings.json", self.folder / "reference.h5ad"
         self.store, self.done = self.folder / "store", self.folder / "done"
+        # becomes the store if there is none
+        self.new = self.folder / "new"
         # exists once the results are whole and are being moved
         self.moving = self.folder / "moving"
 
     def begin(self, settings: Mapping[str, Any]) -> None:
-        """Make the folder, or raise if it holds the mapped sample of a run with other settings."""
+        """Make the folder, or raise if it holds a map and is of a run with other settings, or cannot be written."""
         text = json.dumps(settings, default=repr, indent=1)
         now = json.loads(text)
         before = json.loads(self.settings.read_text()) if self.settings.exists() else {}
         other = [repr(name) for name in before | now if before.get(name) != now.get(name)]
-        if other and self.sample.exists():
+        if other and self.reference.exists():
             msg = (
                 f"{str(self.folder)!r} holds an unfinished run with another {', '.join(other)}. Repeat the call that "
                 "began it, or delete this folder."
             )
             raise ValueError(msg)
-        if other:
-            shutil.rmtree(self.folder, ignore_errors=True)
-            self.done.mkdir(parents=True)
-            with atomic_write(self.settings) as scratch:
-                scratch.write_text(text)
+        try:
+            if other:
+                shutil.rmtree(self.folder, ignore_errors=True)
+                self.done.mkdir(parents=True)
+                with atomic_write(self.settings) as scratch:
+                    scratch.write_text(text)
+            if self.out.exists() and not os.access(self.out, os.W_OK):
+                raise PermissionError(errno.EACCES, "Permission denied", str(self.out))
+        except OSError as error:
+            msg = (
+                f"Cannot write {str(self.folder)!r}, where results are gathered, and {str(self.out)!r}: "
+                f"{error.strerror}. Give an `out` in a folder that you can write to."
+            )
+            raise OSError(error.errno, msg) from error
 
-    def create(self, example: Arrays, names: pd.Index, block_size: int) -> None:
-        """Make empty arrays for the cells of these names, with the types and columns of an example.
-
-        If there is no store yet, one with these cells is made, too.
-        """
+    def create(self, example: Columns, n: int, block_size: int) -> None:
+        """Make empty columns for n cells, with the types and shapes of an example, and a store if there is none yet."""
         import zarr
+        from anndata.io import write_elem
 
-        new, scratch, n = self.folder / "new", self.folder / "empty", len(names)
+        scratch, like = self.folder / "empty", self.out
         if not self.out.exists():
-            shutil.rmtree(new, ignore_errors=True)
-            AnnData(obs=pd.DataFrame(index=names)).write_zarr(new)
-        like = zarr.open_group(self.out if self.out.exists() else new, mode="r")
-        root: Any = zarr.open_group(scratch, mode="w", zarr_format=like.metadata.zarr_format)
+            like = self.new
+            shutil.rmtree(like, ignore_errors=True)
+            with as_anndata_writes():
+                AnnData(obs=pd.DataFrame(index=pd.Index([], dtype=str))).write_zarr(like)
+        zarr_format = zarr.open_group(like, mode="r").metadata.zarr_format
+        root: Any = zarr.open_group(scratch, mode="w", zarr_format=zarr_format)
         for (attribute, name), values in example.items():
+            group = root.require_group(attribute)
+            if isinstance(values, pd.Categorical):
+                with as_anndata_writes():
+                    write_elem(group, name, values[:0])
+                del group[name]["codes"]
+                group, name, values = group[name], "codes", values.codes  # noqa: PLW2901
             shape = n, *values.shape[1:]
             chunks = min(block_size, n), *values.shape[1:]
-            root.require_group(attribute).create_array(
-                name, shape=shape, dtype=values.dtype, chunks=chunks, attributes=ENCODING
-            )
+            group.create_array(name, shape=shape, dtype=values.dtype, chunks=chunks, attributes=ENCODING)
         scratch.replace(self.store)
 
-    def missing(self, n_blocks: int) -> list[int]:
-        """Return the numbers of the blocks that have no results yet."""
-        return [i for i in range(n_blocks) if not (self.done / str(i)).exists()]
+    def placed(self, n: int) -> NDArray[np.bool_]:
+        """Return which of n cells have results."""
+        found = np.zeros(n, dtype=bool)
+        for path in self.done.glob("*.npy"):
+            found[np.load(path)] = True
+        return found
 
-    def write(self, i: int, start: int, results: Arrays) -> None:
-        """Write the results of block i, whose first cell is `start`."""
+    def write(self, rows: NDArray[np.intp], results: Columns) -> None:
+        """Write the results of the cells in some rows."""
         import zarr
 
         root: Any = zarr.open_group(self.store, mode="r+")
+        order = np.argsort(rows)
+        first, last = rows[order[0]], rows[order[-1]]
+        where = slice(first, last + 1) if last - first + 1 == len(rows) else rows[order]
         for (attribute, name), values in results.items():
-            root[f"{attribute}/{name}"][start : start + len(values)] = values
-        (self.done / str(i)).touch()
+            column = root[f"{attribute}/{name}"]
+            if isinstance(values, pd.Categorical):
+                column, values = column["codes"], values.codes  # noqa: PLW2901
+            column.oindex[where] = values[order]
+        with atomic_write(self.done / f"{first}.npy") as scratch, scratch.open("wb") as file:
+            np.save(file, rows)
 
-    def finish(self, key: str, record: Mapping[str, Any]) -> None:
+    def read(self, attribute: str, name: str, rows: Any = slice(None)) -> NDArray[Any]:
+        """Return the results of some cells."""
+        import zarr
+
+        root: Any = zarr.open_group(self.store, mode="r")
+        return root[f"{attribute}/{name}"].oindex[rows]
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all results are gathered and are being moved into the store."""
+        return self.moving.exists()
+
+    def gather(self, names: pd.Index | None, uns: Mapping[str, Any]) -> None:
+        """Write what belongs to all cells: their names, if the store is new, and entries of ``uns``."""
+        import zarr
+        from anndata.io import write_elem
+
+        with as_anndata_writes():
+            if names is not None:
+                new: Any = zarr.open_group(self.new, mode="r+", use_consolidated=False)
+                write_elem(new, "obs", pd.DataFrame(index=names))
+            group: Any = zarr.open_group(self.store, mode="r+").require_group("uns")
+            for name, value in uns.items():
+                write_elem(group, name, value)
+
+    def finish(self, key: str, entry: str) -> None:
         """Move the results of the map `key` into the store, and remove the folder.
 
-        Those slots of an earlier map of this name that are not replaced are removed. The record in ``uns`` is removed
-        first and moved last, so that half of a map never passes for a whole one. Slots are moved in and out as a whole;
-        after an interrupt, the call is repeated.
+        Those slots of an earlier map of this name that are not replaced are removed. The record in ``uns[entry]`` is
+        removed first and moved last, so that half of a map never passes for a whole one. Slots are moved in and out as
+        a whole; after an interrupt, the call is repeated.
         """
         import zarr
         from anndata.io import read_elem, write_elem
 
         uns: Any = zarr.open_group(self.store, mode="r+").require_group("uns")
-        write_elem(uns, key, dict(record))
         if not self.out.exists():
             self.moving.touch()
-            (self.folder / "new").replace(self.out)
+            self.new.replace(self.out)
         _forget_consolidated(self.out)
         root: Any = zarr.open_group(self.out, mode="r+", use_consolidated=False)
-        for attribute in {"obsm", "obsp", "uns"} - set(root):
-            write_elem(root, attribute, {})
-        if not self.moving.exists():
-            gone = removals(AnnData(uns=read_elem(root["uns"])), Slots(key), embedding=True)
-            gone |= {(attribute, name): None for attribute in ("obs", "obsm", "obsp", "uns") for name in _names(key)}
-            self._remove(f"uns/{key}")
-            _list_columns(root["obs"], without={name for _, name in gone})
-            # records last, since they name other slots
-            for (attribute, name), left in sorted(gone.items(), key=lambda slot: slot[0]):
-                if left is None:
-                    self._remove(f"{attribute}/{name}")
-                else:
-                    write_elem(uns, name, left)
-            self.moving.touch()
+        with as_anndata_writes():
+            for attribute in {"obsm", "obsp", "uns"} - set(root):
+                write_elem(root, attribute, {})
+            if not self.moving.exists():
+                gone = removals(AnnData(uns=read_elem(root["uns"])), Slots(key), embedding=True)
+                gone |= {
+                    (attribute, name): None
+                    for attribute in ("obs", "obsm", "obsp", "uns")
+                    for name in names_of_map(key)
+                }
+                self._remove(f"uns/{entry}")
+                _list_columns(root["obs"], without={name for _, name in gone})
+                # records last, since they name other slots
+                for (attribute, name), left in sorted(gone.items(), key=lambda slot: slot[0]):
+                    if left is None:
+                        self._remove(f"{attribute}/{name}")
+                    else:
+                        write_elem(uns, name, left)
+                self.moving.touch()
         for attribute in ("obs", "obsm"):
             for array in sorted((self.store / attribute).glob("*/")):
                 self._remove(f"{attribute}/{array.name}")
                 array.replace(self.out / attribute / array.name)
         _list_columns(root["obs"])
-        for name in sorted(uns, key=lambda name: name == key):
+        for name in sorted(uns, key=lambda name: name == entry):
             self._remove(f"uns/{name}")
             (self.store / "uns" / name).replace(self.out / "uns" / name)
         with warnings.catch_warnings():
@@ -152,9 +210,12 @@ class Unfinished:
             (self.out / slot).replace(old)
 
 
-def _names(key: str) -> set[str]:
-    """Return the names of all slots of a map but its record, whose name a column may have."""
-    return {name for side in SIDES for name in vars(Slots(key, side)).values()} - {key}
+@contextmanager
+def as_anndata_writes() -> Iterator[None]:
+    """Keep to anndata's default of arrays that are not sharded, without its warning that this default will change."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "zarr v3 autosharding")
+        yield
 
 
 def _list_columns(obs: Any, without: Collection[str] = ()) -> None:

@@ -44,16 +44,16 @@ class Thinning(NamedTuple):
 
     def project(self, counts: sparse.csr_matrix) -> NDArray[np.float32]:
         """Return the (m, D) representation of (m, g) counts."""
-        units, sums = self.units, row_sums(counts)
+        units = self.units
         base = np.e if np.isnan(units.base) else units.base
         convert = Conversion(
-            totals=np.where(sums > 0, sums, 1) / units.target_sum,
+            target_sum=units.target_sum,
             to_log=base if units.kind == "log1p" else None,
             scaling=units.scaling,
         )
-        parts = []
+        sums, parts = row_sums(counts), []
         for start, block in blocks(counts, self.columns):
-            parts.append(self.genes.project(convert(block, slice(start, start + len(block)))))
+            parts.append(self.genes.project(convert(block, sums[start : start + len(block)])))
         return np.concatenate(parts)
 
 

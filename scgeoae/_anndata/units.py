@@ -193,8 +193,10 @@ class Conversion:
     """Scaling of the new cells, which is undone."""
     from_log: float | None = None
     """Base of the log1p that is undone."""
-    totals: NDArray[np.float64] | None = None
-    """(n,) what each cell is divided by."""
+    factor: float | None = None
+    """What normalized counts are divided by."""
+    target_sum: float | None = None
+    """Total to which the counts of each cell are normalized."""
     to_log: float | None = None
     """Base of the log1p that is taken."""
     scaling: Scaling | None = None
@@ -205,20 +207,26 @@ class Conversion:
         """Whether nothing changes."""
         return all(step is None for step in vars(self).values())
 
-    def unscaled(self, y: NDArray[Any], rows: NDArray[Any] | slice) -> NDArray[np.float64]:
-        """Return the (n, g) expression of the cells in `rows` in the units of the reference before scaling."""
+    def sums(self, matrix: Any) -> NDArray[np.float64] | None:
+        """Return the sums of cells over all genes, (n,), if they are needed."""
+        return None if self.target_sum is None else row_sums(matrix)
+
+    def unscaled(self, y: NDArray[Any], sums: NDArray[np.float64] | None) -> NDArray[np.float64]:
+        """Return (n, g) expression in the units of the reference, but not scaled. The cells have these `sums`."""
         y = y.astype(np.float64)
         if self.own is not None:
             y = self.own.undo(y)
         if self.from_log is not None:
             y = np.expm1(y * np.log(self.from_log))
-        if self.totals is not None:
-            y = y / self.totals[rows, None]
+        if self.factor is not None:
+            y = y / self.factor
+        if self.target_sum is not None and sums is not None:
+            y = y / (np.where(sums > 0, sums, 1) / self.target_sum)[:, None]
         return y if self.to_log is None else np.log1p(y) / np.log(self.to_log)
 
-    def __call__(self, y: NDArray[Any], rows: NDArray[Any] | slice) -> NDArray[np.float64]:
-        """Return the (n, g) expression of the cells in `rows` in the units of the reference."""
-        y = self.unscaled(y, rows)
+    def __call__(self, y: NDArray[Any], sums: NDArray[np.float64] | None) -> NDArray[np.float64]:
+        """Return (n, g) expression in the units of the reference. The cells have these `sums` over all genes."""
+        y = self.unscaled(y, sums)
         return y if self.scaling is None else self.scaling.scale(y)
 
 
@@ -229,7 +237,8 @@ class _Given(NamedTuple):
     """(n, g) expression of the genes that they share with the reference."""
     zeros: float
     """Share of zeros, after their own scaling was undone."""
-    rows: NDArray[np.intp]
+    sums: NDArray[np.float64]
+    """(n,) over all genes."""
     kind: Kind
     total: float
     """Total that cells were normalized to, NaN if unknown."""
@@ -271,6 +280,7 @@ def read_units(
     units = replace(units, scaling=None if units.scaling is None else units.scaling.of(there))
     rows = spread_rows(matrix.shape[0], N_READ)
     sample = in_memory(matrix[rows])
+    sums = row_sums(sample)
     y = dense(sample[:, columns]).astype(np.float64)
     own = scaling_of(adata_new.var, sample) if said is None else None
     if own is not None:
@@ -285,12 +295,14 @@ def read_units(
     if said not in (None, kind):
         total = base = np.nan
     zeros = float(((y if own is None else _near_zero(own.undo(y))) == 0).mean())
-    given = _Given(y, zeros, rows, said or kind, total, base, own)
+    given = _Given(y, zeros, sums, said or kind, total, base, own)
     summaries = f"{name}: {_summary(y, kind)}. {_described(units, reference)}."
-    ways = [replace(way, own=own) for way in _ways(given, matrix, units, reference)]
+    ways = [replace(way, own=own) for way in _ways(given, units, reference)]
     if said is None and is_there.all():
         # the sums over genes show whether counts were normalized by the total of all genes
-        ways = [way for way in ways if way.totals is None or not _is_apart(way, given, units)]
+        ways = [
+            way for way in ways if (way.target_sum is None and way.factor is None) or not _is_apart(way, given, units)
+        ]
     if not ways:
         msg = (
             "The new cells have other units than the reference, and its record does not say how to convert them. "
@@ -298,7 +310,7 @@ def read_units(
             f"{', '.join(map(repr, READINGS))}."
         )
         raise ValueError(msg)
-    best = min(ways, key=lambda way: np.abs(_off(way(y, rows), reference)).sum())
+    best = min(ways, key=lambda way: np.abs(_off(way(y, sums), reference)).sum())
     if not replace(best, scaling=None).is_identity:
         how = WORDS[given.kind] + ("" if np.isnan(total) else f" to {total:,.0f} a cell")
         if own is not None:
@@ -308,11 +320,11 @@ def read_units(
         logg.warning(f"{name} is {how}: converted to the units of the reference, {WORDS[units.kind]}{to}")
     if said is None:
         is_apart = bool(is_there.all()) and _is_apart(best, given, units)
-        _warn(best(y, rows), reference, units, summaries, is_apart=is_apart)
+        _warn(best(y, sums), reference, units, summaries, is_apart=is_apart)
     return best
 
 
-def _ways(given: _Given, matrix: Any, units: Units, reference: Statistics) -> list[Conversion]:
+def _ways(given: _Given, units: Units, reference: Statistics) -> list[Conversion]:
     """Return the conversions that may bring the given cells to the units of a reference."""
     scaled = Conversion(scaling=units.scaling)
     # the cells may be in these units already, unless their own scaling was undone
@@ -324,7 +336,7 @@ def _ways(given: _Given, matrix: Any, units: Units, reference: Statistics) -> li
     if units.kind in ("signed", "corrected"):
         is_measured = given.kind == "counts" or given.zeros > MANY_ZEROS
         return [] if is_measured and units.zeros < FEW_ZEROS else [scaled]
-    way = _way(given, matrix, units)
+    way = _way(given, units)
     ways = [] if way is None else [replace(way, scaling=units.scaling)]
     if given.kind == "counts" or units.kind == "counts" or not np.isnan(given.total):
         return ways
@@ -336,7 +348,7 @@ def _ways(given: _Given, matrix: Any, units: Units, reference: Statistics) -> li
     return ways
 
 
-def _way(given: _Given, matrix: Any, units: Units) -> Conversion | None:
+def _way(given: _Given, units: Units) -> Conversion | None:
     """Return the conversion between two kinds of expression, without scaling, or None if the record is insufficient."""
     target = units.target_sum
     # a logarithm of unknown base is assumed to have the base of the other
@@ -347,19 +359,18 @@ def _way(given: _Given, matrix: Any, units: Units) -> Conversion | None:
             return Conversion()
         if np.isnan(target):
             return None
-        sums = row_sums(matrix)
-        return Conversion(totals=np.where(sums > 0, sums, 1) / target, to_log=to_log if units.kind == "log1p" else None)
+        return Conversion(target_sum=target, to_log=to_log if units.kind == "log1p" else None)
     if units.kind == "counts":
         return None
     # both were normalized, possibly to different totals
     is_other = abs(np.log(given.total / target)) > MAX_UNEVEN and not np.isnan(given.total / target)
-    totals = np.full(matrix.shape[0], given.total / target) if is_other else None
+    factor = given.total / target if is_other else None
     is_near = given.kind == "normalized" or abs(np.log(from_log / to_log)) < SMALLEST
-    if given.kind == units.kind and is_near and totals is None:
+    if given.kind == units.kind and is_near and factor is None:
         return Conversion()
     return Conversion(
         from_log=from_log if given.kind == "log1p" else None,
-        totals=totals,
+        factor=factor,
         to_log=to_log if units.kind == "log1p" else None,
     )
 
@@ -367,7 +378,7 @@ def _way(given: _Given, matrix: Any, units: Units) -> Conversion | None:
 def _is_apart(way: Conversion, given: _Given, units: Units) -> bool:
     """Return whether the normalized counts of the map's genes have sums that no cell of the reference has."""
     base = math.e if np.isnan(units.base) else units.base
-    middle = float(np.median(_sums(way.unscaled(given.y, given.rows), units.kind, base)))
+    middle = float(np.median(_sums(way.unscaled(given.y, given.sums), units.kind, base)))
     # false if the sums are unknown
     return middle > units.most_sum * (1 + MAX_APART) or middle < units.least_sum / (1 + MAX_APART)
 

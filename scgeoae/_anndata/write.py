@@ -29,6 +29,15 @@ class Changes:
     lines: list[str] = field(default_factory=list)
     """Their descriptions in the log."""
 
+    def apply_to(self, adata: AnnData) -> None:
+        """Set and remove the slots."""
+        for (attribute, name), value in self.slots.items():
+            mapping = getattr(adata, attribute)
+            if value is not None:
+                mapping[name] = value
+            elif name in mapping:
+                del mapping[name]
+
     def __iadd__(self, other: Changes) -> Changes:
         self.slots |= other.slots
         self.lines += other.lines
@@ -58,16 +67,11 @@ def write(adata: AnnData, changes: Changes, *, start: Any, copy: bool = False, d
     done
         Final message for the log.
     """
-    _check_finite(changes)
+    check_finite(changes)
     if copy:
         adata = adata.to_memory() if adata.isbacked or _is_lazy(adata) else adata.copy()
     with all_or_nothing(adata):
-        for (attribute, name), value in changes.slots.items():
-            mapping = getattr(adata, attribute)
-            if value is not None:
-                mapping[name] = value
-            elif name in mapping:
-                del mapping[name]
+        changes.apply_to(adata)
     logg.info(
         "    finished" + (f": {done}" if done else ""),
         time=start,
@@ -92,7 +96,8 @@ def all_or_nothing(adata: AnnData) -> Iterator[None]:
         raise
 
 
-def _check_finite(changes: Changes) -> None:
+def check_finite(changes: Changes) -> None:
+    """Raise if an array with one row per cell has values that are not finite."""
     for (attribute, name), values in changes.slots.items():
         if attribute not in ("obs", "obsm") or not isinstance(values, np.ndarray) or values.dtype.kind != "f":
             continue

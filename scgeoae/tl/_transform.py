@@ -1,32 +1,48 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from contextlib import closing
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 from scanpy import logging as logg
 
-from .._anndata.incoming import incoming_representation
-from .._anndata.labels import labels_to_transfer, transferred
-from .._anndata.map import read_map
+from .._anndata.blockwise import Job, check_client, check_packages, map_alone, target_of, write_reference
+from .._anndata.incoming import choose_incoming
+from .._anndata.labels import colors_of, labels_to_transfer, transferred
+from .._anndata.map import from_triangles, read_map
 from .._anndata.params import without_none
 from .._anndata.placing import Placer
 from .._anndata.results import Results, changes_of_map, distortion_scores
+from .._anndata.slots import SIDES, Slots
+from .._anndata.source import needs_store, open_source
+from .._anndata.store import Unfinished
+from .._anndata.units import N_READ
 from .._anndata.write import check_writable, write
-from .._arguments import check_adata, check_option
+from .._arguments import check_adata, check_flag, check_option, checked_integer
+from .._matrix import digest, digest_of_rows, spread_rows
 from .._runtime import default_torch_modes
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
+    from pathlib import Path
 
     from anndata import AnnData
+    from anndata.experimental import AnnCollection
+    from numpy.typing import NDArray
 
+    from .._anndata.map import Map
+    from .._anndata.representation import Representation
+    from .._anndata.slots import Side
+
+# Cells of a store that the measures of distortion are computed from, at most.
+N_SCORED = 10**6
 # Parameters that describe only the reference and are not passed on to new cells.
 OF_REFERENCE = ("layer", "n_cells", "data", "interrupted_at")
 
 
 @default_torch_modes
 def transform(
-    adata_new: AnnData,
+    adata_new: AnnData | str | Path | AnnCollection | Iterable[Any],
     adata: AnnData,
     *,
     key: str = "geoae",
@@ -36,6 +52,10 @@ def transform(
     missing: Literal["raise", "mean"] = "raise",
     obs: str | Sequence[str] | None = None,
     allow_subset: bool = False,
+    out: str | Path | None = None,
+    block_size: int = 2**16,
+    client: Any = None,
+    progress_bar: bool = True,
     copy: bool = False,
 ) -> AnnData | None:
     r"""Place new cells on an existing map, flag those that do not belong, and transfer labels to them.
@@ -48,7 +68,8 @@ def transform(
     Parameters
     ----------
     adata_new
-        New cells, preprocessed like the reference.
+        New cells, preprocessed like the reference; or cells that memory does not hold, which are placed block by block:
+        anything that `scgeoae.tl.atlas` reads, such as the path of a zarr store or an h5ad file, or a list of paths.
     adata
         Annotated data on which `scgeoae.tl.geoae`, `scgeoae.tl.adopt` or `scgeoae.tl.distortion` was run.
     key
@@ -77,12 +98,20 @@ def transform(
     allow_subset
         Place the cells even if `adata` has only some of the cells of the map. They then land elsewhere than they would
         among all cells, and outliers are cells far from those that are left.
+    out
+        Path of a new zarr store for the results. By default, they are written into `adata_new`, an AnnData or the path
+        of a zarr store. Cells from anywhere else need it.
+    block_size, client
+        Number of cells on disk that are placed at a time, and a ``dask.distributed.Client`` whose workers place them,
+        as in `scgeoae.tl.atlas`. An interrupted call goes on in the same way if it is repeated.
+    progress_bar
+        Whether to show a progress bar while cells on disk are placed.
     copy
-        Return a copy instead of writing into `adata_new`.
+        Return a copy instead of writing into `adata_new`, which has to be an AnnData.
 
     Returns
     -------
-    `None`, or the copy with ``copy=True``. It sets in ``adata_new``:
+    `None`, or the copy with ``copy=True``. It sets in ``adata_new``, or in the store:
 
     ``obsm["X_{key}"]`` : (n, d) float32
         Positions on the map of the reference.
@@ -107,8 +136,8 @@ def transform(
         ``params`` and ``model`` of the reference and the ``scores`` of the new cells, so that plots and `scgeoae.get`
         work.
     ``obsm[use_rep]`` (or ``obsm["{key}_representation"]``) : (n, D) float32
-        The representation, if it had to be computed. The second name is for a map of X whose genes come in another
-        order.
+        The representation, if it had to be computed, but not in a store. The second name is for a map of X whose genes
+        come in another order.
 
     Raises
     ------
@@ -118,8 +147,11 @@ def transform(
     ValueError
         If genes or components are missing, or their units cannot be converted to those of the reference; if names are
         not unique; if values are not finite or too large for float32; if the representation of the reference has
-        changed since the map was made; if cells of the map are missing; or if ``adata_new.obs`` already has a column
-        named in `obs` that this function did not write.
+        changed since the map was made; if cells of the map are missing; if ``adata_new.obs`` already has a column
+        named in `obs` that this function did not write; or if the folder ``{out}.part`` belongs to a call with other
+        arguments or cells.
+    FileNotFoundError, FileExistsError, ImportError, TypeError
+        As in `scgeoae.tl.atlas`, for cells on disk.
 
     See Also
     --------
@@ -139,39 +171,95 @@ def transform(
     >>> sg.tl.transform(new, known, use_rep="X_pca")
     >>> new.obsm["X_geoae"].shape
     (100, 2)
+
+    New cells on disk, without reading them as a whole:
+
+    >>> import tempfile, anndata
+    >>> path = tempfile.mkdtemp() + "/new.zarr"
+    >>> adata[600:].write_zarr(path)
+    >>> sg.tl.transform(path, known, use_rep="X_pca", progress_bar=False)
+    >>> anndata.read_zarr(path).obsm["X_geoae"].shape
+    (100, 2)
     """
     check_option(missing, "missing", ("raise", "mean"))
+    check_flag(progress_bar, "progress_bar")
+    block_size = checked_integer(block_size, "block_size", 1)
+    how: dict[str, Any] = {"use_rep": use_rep, "layer": layer, "units": units, "impute": missing == "mean"}
+    if out is not None or needs_store(adata_new):
+        if copy:
+            msg = "`copy` has no effect, since the results are written into a store; leave it out."
+            raise TypeError(msg)
+        check_packages("sg.tl.transform, for cells on disk,")
+        with closing(open_source(adata_new)) as cells:
+            store = Unfinished(target_of(cells, out))
+            check_client(client, cells, "adata_new")
+            start = logg.info(f"placing {cells.n_obs} cells on a map")
+            m = read_map(adata, key)
+            # as many as are compared with the reference in memory, so that the same units are found
+            example = cells.sample(spread_rows(cells.n_obs, N_READ), graphs=False)
+            labels = labels_to_transfer(adata, example.obs if store.out == cells.path else (), obs)
+            incoming = choose_incoming(example, m, **how)
+            seen = incoming.of(example, m)
+            if not allow_subset:
+                m.check_whole()
+            digests = {"map": digest(m.positions), "cells": digest_of_rows(seen.matrix)}
+            digests |= {f"labels {name!r}": digest(known.codes) for name, known in labels.items()}
+            store.begin({"source": str(cells.places), "shape": cells.shape, "block_size": block_size, **how, **digests})
+            if not store.reference.exists():
+                write_reference(store, map_alone(m, labels))
+            Job(cells, store, m.key, incoming, block_size, tuple(labels)).run_all(
+                example,
+                lambda: colors_of(labels, adata) | {m.entry: _record(m, seen, *_read(store, m, cells.n_obs))},
+                client=client,
+                progress_bar=progress_bar,
+            )
+            logg.info("    finished", time=start, deep=f"the cells are in {str(store.out)!r}")
+        return None
     check_adata(adata_new)
+    adata_new = cast("AnnData", adata_new)
+    if client is not None:
+        msg = "The workers of a `client` read the cells from disk; give their path as `adata_new`."
+        raise ValueError(msg)
     m = read_map(adata, key)
-    labels = labels_to_transfer(adata, adata_new, obs)
-    model = m.autoencoder
-    representation = incoming_representation(
-        adata_new, m, use_rep=use_rep, layer=layer, units=units, impute=missing == "mean"
-    )
+    labels = labels_to_transfer(adata, adata_new.obs, obs)
+    representation = choose_incoming(adata_new, m, **how).of(adata_new, m)
     check_writable(adata_new, copy=copy)
     start = logg.info(f"placing {adata_new.n_obs} cells on the map in adata.obsm[{m.slot!r}]")
     if not allow_subset:
         m.check_whole()
     placer = Placer(m, labels)
     placed = placer.place(representation)
-    n, n_features = representation.matrix.shape
-    scores = {"MSE": float(placed.error.mean(dtype=np.float64) / (n_features * float(model.scale) ** 2))}
-    if n > 1:
-        for side, metric in placed.metrics.items():
-            scores |= distortion_scores(metric, side)
-    kept = {name: value for name, value in m.params.items() if name not in OF_REFERENCE}
     results = Results(
         tensors=placer.tensors(placed),
-        params=without_none(**(kept | representation.params)),
-        # the unit of the map was measured on the reference
-        scores=scores | {name: value for name, value in m.scores.items() if name.startswith("chord")},
         embedding=placed.embedding,
         is_own=m.is_own,
         reconstruction_error=placed.error,
-        model=model.to_arrays(),
         outlier_score=placed.score,
         outlier=placed.score > 1,
-        computed=representation.computed | transferred(labels, placed.labels, adata),
+        computed=representation.computed | {"obs": transferred(labels, placed.labels), "uns": colors_of(labels, adata)},
+        **_record(m, representation, placed.error, placed.metrics),
     )
-    done = f"{np.count_nonzero(placed.score > 1)} of {n} cells are outliers"
+    done = f"{np.count_nonzero(placed.score > 1)} of {adata_new.n_obs} cells are outliers"
     return write(adata_new, changes_of_map(adata_new, m.key, results), start=start, copy=copy, done=done)
+
+
+def _record(
+    m: Map, found: Representation, error: NDArray[np.float32], metrics: dict[Side, NDArray[np.float32]]
+) -> dict[str, Any]:
+    """Return what is recorded of cells that were placed."""
+    model = m.autoencoder
+    scores = {"MSE": float(error.mean(dtype=np.float64) / (model.n_features * float(model.scale) ** 2))}
+    if len(error) > 1:
+        for side, metric in metrics.items():
+            scores |= distortion_scores(metric, side)
+    # the unit of the map was measured on the reference
+    scores |= {name: value for name, value in m.scores.items() if name.startswith("chord")}
+    kept = {name: value for name, value in m.params.items() if name not in OF_REFERENCE}
+    return {"params": without_none(**(kept | found.params)), "scores": scores, "model": model.to_arrays()}
+
+
+def _read(store: Unfinished, m: Map, n: int) -> tuple[NDArray[np.float32], dict[Side, NDArray[np.float32]]]:
+    """Return the errors and the metric tensors of n cells that are in a store."""
+    rows = spread_rows(n, N_SCORED)
+    metrics = {side: from_triangles(store.read("obsm", Slots(m.key, side).metric, rows)) for side in SIDES}
+    return store.read("obs", m.slots.reconstruction_error), metrics

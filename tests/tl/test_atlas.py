@@ -21,9 +21,9 @@ import zarr
 from scipy import sparse
 
 import scgeoae as sg
+from scgeoae._anndata.blockwise import Job
 from scgeoae._anndata.slots import COLUMNS
 from scgeoae._anndata.store import Unfinished
-from scgeoae.tl._atlas import Job
 
 from ..conftest import pbmc
 
@@ -113,7 +113,7 @@ def test_genes_are_projected_onto_components_of_the_sample(cells):
 
 
 @pytest.mark.parametrize("zarr_format", [pytest.param(2, marks=pytest.mark.slow), 3])
-@pytest.mark.filterwarnings("ignore:zarr v3 autosharding", "ignore:This setting will be removed")
+@pytest.mark.filterwarnings("ignore:This setting will be removed")
 @pytest.mark.usefixtures("folder")
 def test_a_store_keeps_its_own_slots_and_loses_those_of_an_earlier_map(zarr_format, cells):
     sg.tl.geoae(cells, n_steps=10, refine=False, progress_bar=False)
@@ -136,26 +136,26 @@ def test_a_store_keeps_its_own_slots_and_loses_those_of_an_earlier_map(zarr_form
 def test_an_interrupted_run_goes_on_where_it_was(cells, monkeypatch):
     cells.write_zarr("cells.zarr")
     whole = sg.tl.atlas("cells.zarr", out="whole.zarr", use_rep="X_pca", **GIVEN)
-    run, blocks = Job.run, []
+    place, blocks = Job.place, []
 
-    def stops(self: Job, i: int) -> int:
+    def stops(self: Job, rows: np.ndarray, block: anndata.AnnData) -> int:
         if len(blocks) == 2:
             raise KeyboardInterrupt
-        blocks.append(i)
-        return run(self, i)
+        blocks.append(rows[0] // 150)
+        return place(self, rows, block)
 
-    monkeypatch.setattr(Job, "run", stops)
+    monkeypatch.setattr(Job, "place", stops)
     with pytest.raises(KeyboardInterrupt):
         sg.tl.atlas("cells.zarr", use_rep="X_pca", **GIVEN)
     assert "X_geoae" not in anndata.read_zarr("cells.zarr").obsm
     with pytest.raises(ValueError, match=r"another 'n_sample'. Repeat the call that began it, or delete this folder"):
         sg.tl.atlas("cells.zarr", use_rep="X_pca", **GIVEN | {"n_sample": 200})
 
-    def counted(self: Job, i: int) -> int:
-        blocks.append(i)
-        return run(self, i)
+    def counted(self: Job, rows: np.ndarray, block: anndata.AnnData) -> int:
+        blocks.append(rows[0] // 150)
+        return place(self, rows, block)
 
-    monkeypatch.setattr(Job, "run", counted)
+    monkeypatch.setattr(Job, "place", counted)
     sample = sg.tl.atlas("cells.zarr", use_rep="X_pca", **GIVEN)
     assert blocks == [0, 1, 2, 3, 4]
     np.testing.assert_array_equal(sample.obsm["X_geoae"], whole.obsm["X_geoae"])
@@ -220,6 +220,8 @@ def test_errors_say_what_to_do(cells, monkeypatch):
         sg.tl.atlas("cells.h5ad", out="nowhere/map.zarr")
     with pytest.raises(ValueError, match="give the path of the cells as `adata`"):
         sg.tl.atlas(cells, out="map.zarr", client=object())
+    with pytest.raises(TypeError, match=r"a dask.distributed.Client, found 'tcp://.*'; start workers .*Client\(\)"):
+        sg.tl.atlas("cells.zarr", client="tcp://127.0.0.1:8786")
     with pytest.raises(TypeError, match="`copy` has no effect"):
         sg.tl.atlas("cells.zarr", copy=True)
     with monkeypatch.context() as patch:
@@ -347,7 +349,7 @@ def test_an_interrupted_run_goes_on_only_with_the_same_cells_arguments_and_store
     given = GIVEN | {"refine": False, "use_rep": "X_pca"}
     cells.write_zarr("cells.zarr")
     with monkeypatch.context() as patch:
-        patch.setattr(Job, "run", lambda self, i: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(Job, "place", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             sg.tl.atlas("cells.zarr", **given)
         with pytest.raises(KeyboardInterrupt):
@@ -358,8 +360,11 @@ def test_an_interrupted_run_goes_on_only_with_the_same_cells_arguments_and_store
     # the store belongs to the run in it
     with pytest.raises(FileExistsError, match="give another `out`"):
         sg.tl.atlas(cells, out="cells.zarr", **given)
-    with pytest.raises(ValueError, match="not those that were mapped; delete the folder"):
-        sg.tl.atlas(cells[::-1].copy(), out="map.zarr", **given)
+    changed = cells.copy()
+    changed.obsm["X_pca"][np.random.default_rng(0).permutation(cells.n_obs)[:300].max(), 3] += 1
+    for other in (cells[::-1].copy(), changed):
+        with pytest.raises(ValueError, match="not those that were mapped; delete the folder"):
+            sg.tl.atlas(other, out="map.zarr", **given)
     sg.tl.atlas(cells, out="map.zarr", **given)
 
 
@@ -368,9 +373,10 @@ def test_a_store_without_groups_gets_them(tmp_path):
     anndata.io.write_elem(zarr.open_group(out, mode="w", zarr_format=2), "obs", pd.DataFrame(index=list("abcd")))
     unfinished, arrays = Unfinished(out), {("obsm", "X_geoae"): np.ones((4, 2))}
     unfinished.begin({"a": 1})
-    unfinished.create(arrays, pd.Index(list("abcd")), 4)
-    unfinished.write(0, 0, arrays)
-    unfinished.finish("geoae", {"n": 1})
+    unfinished.create(arrays, 4, 4)
+    unfinished.write(np.arange(4), arrays)
+    unfinished.gather(None, {"geoae": {"n": 1}})
+    unfinished.finish("geoae", "geoae")
     assert anndata.io.read_elem(zarr.open_group(out)["uns"]) == {"geoae": {"n": 1}}
     np.testing.assert_array_equal(zarr.open_group(out)["obsm/X_geoae"][:], 1)
 
@@ -378,8 +384,10 @@ def test_a_store_without_groups_gets_them(tmp_path):
 def test_what_is_left_of_a_removed_folder_is_not_used(tmp_path, monkeypatch):
     unfinished = Unfinished(tmp_path / "map.zarr")
     unfinished.begin({"a": 1})
-    unfinished.create({("obsm", "X_geoae"): np.ones((4, 2))}, pd.Index(list("abcd")), 4)
-    unfinished.write(0, 0, {("obsm", "X_geoae"): np.ones((4, 2))})
+    arrays = {("obsm", "X_geoae"): np.ones((4, 2))}
+    unfinished.create(arrays, 4, 4)
+    unfinished.write(np.arange(4), arrays)
+    unfinished.gather(pd.Index(list("abcd")), {"geoae": {"n": 1}})
 
     rmtree = shutil.rmtree
 
@@ -390,11 +398,11 @@ def test_what_is_left_of_a_removed_folder_is_not_used(tmp_path, monkeypatch):
 
     monkeypatch.setattr(shutil, "rmtree", stop)
     with pytest.raises(KeyboardInterrupt):
-        unfinished.finish("geoae", {"n": 1})
-    assert unfinished.missing(1) == []
+        unfinished.finish("geoae", "geoae")
+    assert unfinished.placed(4).all()
     monkeypatch.setattr(shutil, "rmtree", rmtree)
     unfinished.begin({"a": 1})
-    assert unfinished.missing(1) == [0]
+    assert not unfinished.placed(4).any()
 
 
 @pytest.mark.slow
@@ -443,3 +451,118 @@ def test_the_sample_is_regained_from_the_store(cells):
     np.testing.assert_allclose(
         found.obsm["X_geoae"], in_memory(cells[:50], sample, use_rep="X_pca").obsm["X_geoae"], atol=1e-5
     )
+
+
+@pytest.mark.usefixtures("folder")
+def test_what_no_file_can_hold_stays_with_the_sample(cells, monkeypatch):
+    """The map is written after training, and read again by a call that goes on."""
+    cells.uns["odd"], cells.obs["odd"] = object(), [(i,) for i in range(cells.n_obs)]
+    given = GIVEN | {"refine": False, "out": "map.zarr"}
+    for name in ("obsm", "varm", "obsp"):
+        getattr(cells, name).clear()
+    del cells.uns["pca"], cells.uns["neighbors"]
+    with monkeypatch.context() as patch:
+        patch.setattr(Job, "place", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt), pytest.warns(UserWarning, match="computing it with sc.pp.pca"):
+            sg.tl.atlas(cells, **given)
+    sample = sg.tl.atlas(cells, **given)
+    rows = anndata.read_zarr("map.zarr").uns["geoae"]["sample"]
+    expected = cells[rows].copy()
+    with pytest.warns(UserWarning, match="computing it with sc.pp.pca"):
+        sg.tl.geoae(expected, n_steps=20, refine=False, progress_bar=False)
+    assert sample.uns["odd"] is cells.uns["odd"]
+    assert list(sample.obs.columns) == list(expected.obs.columns)
+    assert sample.obs["odd"].equals(expected.obs["odd"])
+    for attribute in ("obsm", "varm", "obsp", "uns"):
+        assert set(getattr(sample, attribute)) == set(getattr(expected, attribute)), attribute
+    for name in expected.obsm:
+        np.testing.assert_allclose(sample.obsm[name], expected.obsm[name], rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(sample.varm["PCs"], expected.varm["PCs"], atol=1e-6)
+    assert abs(sample.obsp["geoae_distances"] - expected.obsp["geoae_distances"]).max() < 1e-5
+
+
+@pytest.mark.usefixtures("folder")
+def test_ctrl_c_in_training_leaves_the_store_as_it_was(cells, monkeypatch):
+    cells.write_zarr("cells.zarr")
+
+    def files() -> dict[Path, bytes]:
+        return {path: path.read_bytes() for path in Path("cells.zarr").rglob("*") if path.is_file()}
+
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    before = files()
+    with monkeypatch.context() as patch:
+        patch.setattr("scgeoae.training.refine.Positions.step", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            sg.tl.atlas("cells.zarr", use_rep="X_pca", **GIVEN)
+    assert files() == before
+    # also with other arguments, since nothing was mapped yet
+    sample = sg.tl.atlas("cells.zarr", use_rep="X_pca", **GIVEN | {"n_sample": 200})
+    check_same(anndata.read_zarr("cells.zarr"), in_memory(cells, sample, use_rep="X_pca"))
+
+
+@pytest.mark.usefixtures("folder")
+def test_a_folder_that_cannot_be_written_is_found_before_training(cells, monkeypatch):
+    cells.write_zarr("cells.zarr")
+    monkeypatch.setattr("scgeoae.tl._atlas.geoae", None)
+    mkdir = Path.mkdir
+
+    def read_only(self: Path, *args: object, **kwargs: object) -> None:
+        if self.is_relative_to(Path("cells.zarr.part").resolve()):
+            raise PermissionError(13, "Permission denied", str(self))
+        mkdir(self, *args, **kwargs)
+
+    message = (
+        r"Cannot write '.*cells.zarr.part', .*: Permission denied. Give an `out` in a folder that you can write to"
+    )
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "mkdir", read_only)
+        with pytest.raises(OSError, match=message):
+            sg.tl.atlas("cells.zarr", **GIVEN)
+    # the store alone
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "access", lambda path, mode: path != Path("cells.zarr").resolve())
+        with pytest.raises(OSError, match=message):
+            sg.tl.atlas("cells.zarr", **GIVEN)
+
+
+@pytest.mark.usefixtures("folder")
+def test_a_list_of_files_and_blocks_are_mapped_as_one(cells):
+    """With genes that are projected onto components of the sample."""
+
+    class Blocks:
+        n_obs = cells.n_obs
+
+        def __iter__(self):
+            return (cells[start : start + 170].copy() for start in range(0, 700, 170))
+
+    for name in ("obsm", "varm", "uns", "obsp"):
+        getattr(cells, name).clear()
+    cells[:300].write_h5ad("a.h5ad")
+    cells[300:].write_zarr("b.zarr")
+    maps = []
+    for source in (cells, ["a.h5ad", "b.zarr"], Blocks()):
+        out = f"{len(maps)}.zarr"
+        with pytest.warns(UserWarning, match="computing it with sc.pp.pca"):
+            sample = sg.tl.atlas(source, out=out, refine=False, **GIVEN)
+        assert list(sample.obs["bulk_labels"]) == list(cells[sample.obs_names].obs["bulk_labels"])
+        maps.append(anndata.read_zarr(out))
+    for found in maps[1:]:
+        check_same(found, maps[0])
+        np.testing.assert_array_equal(found.uns["geoae"]["sample"], maps[0].uns["geoae"]["sample"])
+
+
+@pytest.mark.usefixtures("folder")
+def test_shuffled_batches_of_annbatch_are_mapped_as_the_cells_in_memory(cells):
+    annbatch = pytest.importorskip("annbatch")
+    for name in ("obsm", "varm", "uns", "obsp"):
+        getattr(cells, name).clear()
+    loader = annbatch.Loader(chunk_size=10, preload_nchunks=8, batch_size=80, shuffle=True, return_index=True)
+    maps = []
+    for source in (cells, loader.add_adata(cells)):
+        out = f"{len(maps)}.zarr"
+        with pytest.warns(UserWarning, match="computing it with sc.pp.pca"):
+            sg.tl.atlas(source, out=out, refine=False, **GIVEN)
+        maps.append(anndata.read_zarr(out))
+    check_same(maps[1], maps[0])
