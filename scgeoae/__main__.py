@@ -1,4 +1,4 @@
-"""Map an h5ad file and draw the distortion: ``python -m scgeoae [in.h5ad] [-o out.h5ad] [--figures DIR]``."""
+"""Map the cells of a file and draw the distortion: ``python -m scgeoae [in.h5ad] [-o out.h5ad] [--figures DIR]``."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import argparse
 import gc
 import sys
 import warnings
+from contextlib import closing
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -27,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("scgeoae: interrupted", file=sys.stderr)
         return 130
-    except (OSError, KeyError, TypeError, ValueError, RuntimeError, MemoryError) as error:
+    except (ImportError, OSError, KeyError, TypeError, ValueError, RuntimeError, MemoryError) as error:
         # str() of a KeyError puts the message in quotes
         message = error.args[0] if isinstance(error, KeyError) and error.args else error
         print("scgeoae: error: " + " ".join(str(message).split()), file=sys.stderr)
@@ -38,41 +39,58 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def run(options: argparse.Namespace) -> None:
     """Make the map, print its scores, and write the files that the options ask for."""
     # report wrong paths before the imports below, which take seconds
-    if options.input is not None and not options.input.is_file():
+    if options.input is not None and not options.input.exists():
         msg = f"Did not find the file {options.input}."
         raise FileNotFoundError(msg)
-    if options.output is not None:
+    is_store = options.input is not None and options.input.is_dir()
+    is_sampled = is_store or options.n_sample is not None
+    if is_sampled and not is_store and options.output is None:
+        msg = "--n-sample maps a sample and places all cells on it; give -o STORE.zarr for the results"
+        raise ValueError(msg)
+    if options.output is not None and not is_sampled:
         check_target(options.output)
     if options.figures is not None and options.figures.exists() and not options.figures.is_dir():
         msg = f"{options.figures} is not a folder to write figures into"
         raise NotADirectoryError(msg)
 
     from . import get, tl
+    from ._anndata.source import Single
 
-    adata = _read(options.input)
+    if find_spec("hdf5plugin") is not None:
+        # importing it registers more compression filters with h5py
+        import_module("hdf5plugin")
+    adata = options.input if is_sampled and options.input is not None else _read(options.input)
+    with closing(Single(adata)) as cells:
+        n_obs, names = cells.n_obs, {*cells.var_names, *cells.adata.obs.columns}
     color = "bulk_labels" if options.color is None and options.input is None else options.color
-    if color is not None and color not in adata.obs and color not in adata.var_names:
-        columns = ", ".join(map(repr, adata.obs)) or "nothing"
+    if color is not None and color not in names:
+        columns = ", ".join(map(repr, cells.adata.obs.columns)) or "nothing"
         msg = f"did not find {color!r} in adata.obs, which has {columns}, or among the genes"
         raise KeyError(msg)
-    regularizer = None if options.regularizer == "none" else options.regularizer
-    tl.geoae(
-        adata,
-        regularizer=regularizer,
-        strength=options.strength,
-        side=options.side,
-        neighbors_weight=options.neighbors_weight,
-        refine=options.refine,
-        equal_room=options.equal_room,
-        use_rep=options.use_rep,
-        random_state=options.seed,
-        progress_bar=sys.stderr.isatty(),
-    )
-    print(f"{adata.n_obs} cells, regularizer {options.regularizer}, seed {options.seed}")
+    given = {
+        "regularizer": None if options.regularizer == "none" else options.regularizer,
+        "strength": options.strength,
+        "side": options.side,
+        "neighbors_weight": options.neighbors_weight,
+        "refine": options.refine,
+        "equal_room": options.equal_room,
+        "use_rep": options.use_rep,
+        "random_state": options.seed,
+        "progress_bar": sys.stderr.isatty(),
+    }
+    if is_sampled:
+        n_sample = {} if options.n_sample is None else {"n_sample": options.n_sample}
+        adata = tl.atlas(adata, out=options.output, **n_sample, **given)
+    else:
+        tl.geoae(adata, **given)
+    by = f" by a sample of {adata.n_obs}" if is_sampled else ""
+    print(f"{n_obs} cells{by}, regularizer {options.regularizer}, seed {options.seed}")
     for name, value in get.scores(adata).items():
         print(f"  {name:<15}{value:10.4f}")
 
-    if options.output is not None:
+    if is_sampled:
+        print(f"wrote {options.output or options.input}")
+    elif options.output is not None:
         _write(adata, options.output)
         print(f"wrote {options.output}")
     if options.figures is not None:
@@ -98,9 +116,6 @@ def _read(path: Path | None) -> AnnData:
             # an old version of anndata wrote this file, so reading it warns
             warnings.simplefilter("ignore")
             return sc.datasets.pbmc68k_reduced()
-    if find_spec("hdf5plugin") is not None:
-        # importing it registers more compression filters with h5py
-        import_module("hdf5plugin")
     try:
         with explain_missing_filter():
             return anndata.read_h5ad(path)
@@ -131,8 +146,23 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m scgeoae",
         description="Embed single cells with a geometric autoencoder, print its scores, and draw its distortion.",
     )
-    parser.add_argument("input", nargs="?", type=Path, help="h5ad file (default: the PBMC data inside scanpy)")
-    parser.add_argument("-o", "--output", type=Path, metavar="H5AD", help="write the annotated data here")
+    parser.add_argument(
+        "input", nargs="?", type=Path, help="h5ad file or zarr store (default: the PBMCs inside scanpy)"
+    )
+    parser.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        metavar="PATH",
+        help="write the annotated data here, as h5ad; with a sample, write the map of all cells here, as a zarr store "
+        "(default for a zarr store: into that store)",
+    )
+    parser.add_argument(
+        "--n-sample",
+        type=int,
+        metavar="N",
+        help="map a sample of N cells and place all others on it (default: no sample for h5ad, 100000 for zarr)",
+    )
     parser.add_argument("--figures", type=Path, metavar="DIR", help="write the figures into this folder")
     parser.add_argument("--use-rep", metavar="KEY", help="key of obsm, or X (default: chosen as Scanpy does)")
     parser.add_argument(

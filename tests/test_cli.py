@@ -38,6 +38,41 @@ def test_options(small, tmp_path, capsys):
     assert not list(tmp_path.glob(".*"))
 
 
+@pytest.mark.parametrize(
+    ("kind", "sampled"),
+    [
+        ("in.h5ad", ["--n-sample", "40"]),
+        pytest.param("in.zarr", ["--n-sample", "40"], marks=pytest.mark.slow),
+        pytest.param("in.zarr", [], marks=pytest.mark.slow),
+    ],
+)
+def test_a_sample_is_mapped_and_all_cells_are_placed(kind, sampled, small, tmp_path, capsys):
+    small.obsm["X_rep"] = small.X[:, :5]
+    source, out = tmp_path / kind, tmp_path / "out.zarr"
+    (small.write_zarr if kind == "in.zarr" else small.write_h5ad)(source)
+    given = {"use_rep": "X_rep", "refine": False, "random_state": 3, "progress_bar": False}
+    sample = sg.tl.atlas(source, out=tmp_path / "expected.zarr", **given, **({"n_sample": 40} if sampled else {}))
+    options = ["--use-rep", "X_rep", "--no-refine", "--seed", "3", "--figures", str(tmp_path), *sampled]
+    assert main([str(source), "-o", str(out), *options]) == 0
+    printed = capsys.readouterr().out
+    assert printed.startswith(f"{small.n_obs} cells by a sample of {sample.n_obs}, regularizer isometric, seed 3\n")
+    assert f"  CN             {sg.get.scores(sample)['CN']:10.4f}\n" in printed
+    assert f"wrote {out}\n" in printed
+    found, expected = anndata.read_zarr(out), anndata.read_zarr(tmp_path / "expected.zarr")
+    np.testing.assert_array_equal(found.obsm["X_geoae"], expected.obsm["X_geoae"])
+    np.testing.assert_array_equal(found.obs["geoae_outlier_score"], expected.obs["geoae_outlier_score"])
+    np.testing.assert_array_equal(found.uns["geoae"]["sample"], expected.uns["geoae"]["sample"])
+    assert (tmp_path / "indicatrices.png").stat().st_size > 10_000
+
+
+def test_a_store_gets_the_map_of_its_cells(small, tmp_path, capsys):
+    small.obsm["X_rep"] = small.X[:, :5]
+    small.write_zarr(tmp_path / "in.zarr")
+    assert main([str(tmp_path / "in.zarr"), "--use-rep", "X_rep", "--no-refine", "--color", "side"]) == 0
+    assert f"wrote {tmp_path / 'in.zarr'}\n" in capsys.readouterr().out
+    assert anndata.read_zarr(tmp_path / "in.zarr").obsm["X_geoae"].shape == (small.n_obs, 2)
+
+
 def test_no_regularizer(small, tmp_path):
     small.write_h5ad(tmp_path / "in.h5ad")
     assert main([str(tmp_path / "in.h5ad"), "--regularizer", "none"]) == 0
@@ -57,13 +92,21 @@ def test_no_regularizer(small, tmp_path):
         (["{good}", "--regularizer", "spam"], "`regularizer` to be None, one of"),
         (["{good}", "--strength", "-1"], "`strength` to be a finite number >= 0 or 'auto', found -1.0"),
         (["{good}", "--equal-room", "2"], "`equal_room` to be a number from 0 to 1, found 2.0"),
+        (["{good}", "--n-sample", "50"], "give -o STORE.zarr for the results"),
+        (["{good}", "--n-sample", "2", "-o", "{folder}/map.zarr"], "`n_sample` to be an integer >= 4, found 2"),
+        (["{good}", "--n-sample", "50", "-o", "{good}"], "There is something at"),
+        (["{folder}"], "' is neither a zarr store nor an .h5ad file with an AnnData."),
+        (["{store}", "--color", "spam"], "did not find 'spam' in adata.obs, which has 'side', or among the genes"),
         (["{good}", "--strength", "nan"], "`strength` to be a finite number >= 0 or 'auto', found nan"),
     ],
 )
 def test_errors_are_one_line_and_status_2(arguments, message, small, tmp_path, capsys):
     small.write_h5ad(tmp_path / "good.h5ad")
     (tmp_path / "broken.h5ad").write_bytes(b"spam")
+    if not (tmp_path / "store.zarr").exists():
+        small.write_zarr(tmp_path / "store.zarr")
     places = {"good": tmp_path / "good.h5ad", "broken": tmp_path / "broken.h5ad", "folder": tmp_path}
+    places["store"] = tmp_path / "store.zarr"
     assert main([a.format(**places) for a in arguments]) == 2
     captured = capsys.readouterr()
     assert captured.out == ""
