@@ -26,6 +26,12 @@ def check_adata(adata: Any) -> None:
         raise TypeError(msg)
     if not (hasattr(adata, "obsm") and hasattr(adata, "uns")):
         msg = f"Expected an AnnData, found {_kind(adata)}."
+        if hasattr(adata, "adatas"):
+            msg = (
+                f"Expected an AnnData, found {_kind(adata)}, which cannot hold a map. Map its cells into a store with "
+                "sg.tl.atlas(collection, out='map.zarr'), or join its parts with anndata.concat, also those that were "
+                "read lazily."
+            )
         raise TypeError(msg)
 
 

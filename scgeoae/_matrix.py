@@ -48,9 +48,20 @@ def blocks(matrix: Any, columns: NDArray[np.intp] | None = None) -> Iterator[tup
         yield start, dense(rows if columns is None else in_memory(rows)[:, columns])
 
 
+def row_blocks(matrix: Any) -> Iterator[tuple[int, Any]]:
+    """Yield the rows as `blocks` does, sparse if the matrix is."""
+    for start, rows in _rows(matrix):
+        yield start, in_memory(rows)
+
+
+def is_stored(matrix: Any) -> bool:
+    """Whether a matrix is lazy or on disk: a Dask array, a dataset of a file, or a sparse matrix in one."""
+    return hasattr(matrix, "chunks") or hasattr(matrix, "to_memory")
+
+
 def row_sums(matrix: Any) -> NDArray[np.float64]:
     """Return the sums of the rows of an (n, D) matrix, (n,), read in `blocks`."""
-    sums = [np.asarray(in_memory(rows).sum(axis=1), dtype=np.float64).ravel() for _, rows in _rows(matrix)]
+    sums = [np.asarray(rows.sum(axis=1), dtype=np.float64).ravel() for _, rows in row_blocks(matrix)]
     return np.concatenate([np.empty(0), *sums])
 
 

@@ -18,10 +18,20 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
+def is_lazy(adata: AnnData) -> bool:
+    """Whether an AnnData was read lazily, so that `obs` and `var` are no data frames in memory."""
+    return not isinstance(adata.obs, pd.DataFrame)
+
+
+def frame_in_memory(value: Any) -> Any:
+    """Return a data frame that was read lazily as one in memory, and anything else as it is."""
+    return value.to_memory() if hasattr(value, "to_memory") else value
+
+
 def obs_column(adata: AnnData, name: str) -> pd.Series:
-    """Return a column of `obs`, read into memory if it is lazy, or raise if there is none or more than one."""
+    """Return a column of `obs`, which is read alone if it is lazy, or raise if there is none or more than one."""
     check_found(name, adata.obs, "adata.obs")
-    obs = adata.obs if isinstance(adata.obs, pd.DataFrame) else adata.obs.to_memory()
+    obs = adata.obs[[name]].to_memory() if is_lazy(adata) else adata.obs
     if isinstance(obs[name], pd.DataFrame):
         msg = (
             f"adata.obs has {(obs.columns == name).sum()} columns {name!r}; keep one of each name, as by "

@@ -9,6 +9,7 @@ import pandas as pd
 from scanpy import logging as logg
 
 from .._arguments import check_adata, check_name, checked_key, checked_names, known
+from .columns import frame_in_memory
 from .map import read_map
 from .representation import read_points
 from .slots import COLUMNS, EVALUATION, SIDES, Slots, embedding_slot, map_key
@@ -101,7 +102,7 @@ def checked_table_key(adata: AnnData, key_added: str | None) -> str:
     """Return the name of the table, or raise if it cannot be used."""
     check_adata(adata)
     key = checked_key(key_added, EVALUATION)
-    if key in adata.uns and not isinstance(adata.uns[key], pd.DataFrame):
+    if key in adata.uns and not isinstance(frame_in_memory(adata.uns[key]), pd.DataFrame):
         msg = f"adata.uns[{key!r}] holds something else that would be lost; give another `key_added`."
         raise ValueError(msg)
     return key
@@ -115,8 +116,7 @@ def read_evaluation(adata: AnnData, key: str) -> pd.DataFrame:
     if key not in adata.uns:
         msg = f"Did not find adata.uns[{key!r}]; run {call} first."
         raise KeyError(msg)
-    table = adata.uns[key]
-    table = table.to_memory() if hasattr(table, "to_memory") else table  # of an AnnData that was read lazily
+    table = frame_in_memory(adata.uns[key])
     if not isinstance(table, pd.DataFrame) or not set(COLUMNS) <= set(table):
         msg = f"adata.uns[{key!r}] is not a table of sg.tl.evaluate; run {call}, or give the `key` of one."
         raise ValueError(msg)

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
 import numpy as np
 import torch
 
+from .._matrix import dense
 from ..geometry.distortion_measures import log_area
 from ..nn import Autoencoder
 from ..nn.arrays import NewerFormatError, from_arrays
 from .columns import obs_numbers
-from .original import check_cells, check_counts, is_unchanged
+from .original import MAX_DIGESTED, check_cells, check_counts, is_unchanged
 from .representation import real_graph, real_matrix, stored_representation
 from .slots import Slots, embedding_slot, map_key
 
@@ -193,8 +194,21 @@ class Map:
         """(n, n) torn edges of the neighbor graph of the representation."""
         return self._graph(self.slots.torn, f"sg.tl.distortion(adata, basis={self.key!r})")
 
+    def _needs_sample(self, given: str) -> str:
+        return (
+            f"adata has {self.adata.n_obs} cells, and the map in adata.obsm[{self.slot!r}] was made of a sample of "
+            f"{self.n_cells}. This call needs the sample: give {given}."
+        )
+
+    @property
+    def _call_of_sample(self) -> str:
+        return f"adata[np.asarray(adata.uns[{self.entry!r}]['sample'])].to_memory()"
+
     def _graph(self, slot: str, call: str | None = None) -> sparse.csr_matrix:
         if slot not in self.adata.obsp:
+            if self.sample is not None and call is None:
+                # the store keeps no graph
+                raise KeyError(self._needs_sample("the one that sg.tl.atlas returned, which has its graph"))
             raise self._not_found(f"adata.obsp[{slot!r}]", call)
         return real_graph(self.adata.obsp[slot], f"adata.obsp[{slot!r}]")
 
@@ -292,8 +306,36 @@ class Map:
         """Number of cells that the map was made from."""
         return int(self.params.get("n_cells", self.adata.n_obs))
 
+    @cached_property
+    def sample(self) -> NDArray[np.intp] | None:
+        """Rows of the cells that the map was made from, if `adata` has all cells of `scgeoae.tl.atlas`."""
+        stored = self.adata.uns.get(self.entry)
+        if not isinstance(stored, Mapping) or "sample" not in stored or self.adata.n_obs == self.n_cells:
+            return None
+        return dense(stored["sample"])
+
+    def of_sample(self) -> Map:
+        """Return the map of the cells that it was made from, in memory; this one, unless `adata` has an atlas."""
+        if self.sample is None:
+            return self
+        is_there = self.sample.max(initial=-1) < self.adata.n_obs
+        m = read_map(self.adata[self.sample].to_memory(), self.key) if is_there else self
+        # only as many have a digest
+        if not is_there or (len(self.sample) <= MAX_DIGESTED and not is_unchanged(m.representation, m.params)):
+            msg = (
+                f"The rows in adata.uns[{self.entry!r}]['sample'] are not the cells that the map in "
+                f"adata.obsm[{self.slot!r}] was made from, since cells were removed or reordered, or their "
+                "representation was replaced: give the sample that sg.tl.atlas returned, or open its store again."
+            )
+            raise ValueError(msg)
+        return m
+
     def check_whole(self) -> None:
-        """Raise if `adata` has only some of the cells of the map."""
+        """Raise if `adata` does not have just the cells that the map was made from."""
+        if self.sample is not None:
+            raise ValueError(
+                self._needs_sample("the one that sg.tl.atlas returned, or sample = " + self._call_of_sample)
+            )
         if self.adata.n_obs != self.n_cells:
             msg = (
                 f"adata has {self.adata.n_obs} cells, and the map in adata.obsm[{self.slot!r}] was made of "

@@ -14,7 +14,7 @@ from scanpy import logging as logg
 from scipy import sparse
 
 from .._arguments import check_adata, check_found, check_name, checked_integer, known
-from .._matrix import blocks, dense, in_memory
+from .._matrix import blocks, dense, in_memory, is_stored
 from .columns import obs_numbers
 
 if TYPE_CHECKING:
@@ -54,13 +54,15 @@ class Representation:
         if not may_be_equal:
             _check_varies(low, high, self.matrix.shape[0], self.name)
 
-    def in_memory(self) -> Any:
-        """Return a NumPy array or a CSR matrix, or raise if it has NaN or, unless sparse, all cells are equal."""
-        matrix = in_memory(self.matrix)
-        if not sparse.issparse(matrix):
-            return _checked(matrix, self.name)
-        _check_finite(matrix, self.name)
-        return sparse.csr_matrix(matrix)
+    def checked_matrix(self) -> Any:
+        """Return a NumPy array, a CSR matrix, or what is lazy or on disk as it is; raise as `check` does."""
+        if is_stored(self.matrix):
+            self.check()
+            return self.matrix
+        if not sparse.issparse(self.matrix):
+            return _checked(dense(self.matrix), self.name)
+        _check_finite(self.matrix, self.name)
+        return sparse.csr_matrix(self.matrix)
 
 
 def choose_representation(

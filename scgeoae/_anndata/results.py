@@ -14,6 +14,7 @@ from scanpy import logging as logg
 from ..geometry import anisotropy, chord_ratio, distortion, relative_log_area
 from ..graphs import metric_graph, nearest_others
 from ..quality import MEASURES
+from .columns import frame_in_memory
 from .representation import recorded_params
 from .slots import COLUMNS, SIDES, Slots, VectorSlots
 from .write import Changes
@@ -275,7 +276,8 @@ def removals(adata: AnnData, slots: Slots, *, embedding: bool) -> dict[tuple[str
     gone |= {("obsp", slots.torn): None, ("uns", slots.rank_genes): None, ("uns", slots.distortion): None}
     gone |= {("uns", slots.residual): None, ("uns", slots.residual_params): None}
     gone |= {(attribute, slots.stability): None for attribute in ("obsm", "obsp", "uns")}
-    for name, stored in adata.uns.items():
+    for name, entry in adata.uns.items():
+        stored = frame_in_memory(entry)
         if isinstance(stored, pd.DataFrame):
             if set(COLUMNS) <= set(stored) and (left := _without(stored, slots, embedding=embedding)) is not stored:
                 gone["uns", name] = left

@@ -7,10 +7,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 from scanpy import logging as logg
 
-from .._arguments import check_adata
+from .columns import is_lazy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,7 +35,8 @@ class Changes:
             if value is not None:
                 mapping[name] = value
             elif name in mapping:
-                del mapping[name]
+                # from an `obs` that was read lazily only its Dataset deletes columns
+                del (mapping.ds if attribute == "obs" and is_lazy(adata) else mapping)[name]
 
     def __iadd__(self, other: Changes) -> Changes:
         self.slots |= other.slots
@@ -44,19 +44,11 @@ class Changes:
         return self
 
 
-def check_writable(adata: AnnData, *, copy: bool) -> None:
-    """Raise, before anything is computed, if results cannot be written."""
-    check_adata(adata)
-    if _is_lazy(adata) and not copy:
-        msg = (
-            "This AnnData was read lazily, so no results can be written into it; "
-            "give copy=True, or run adata = adata.to_memory() first."
-        )
-        raise TypeError(msg)
-
-
 def write(adata: AnnData, changes: Changes, *, start: Any, copy: bool = False, done: str = "") -> AnnData | None:
     """Write the changes into `adata`, or into a copy that is returned, and log them.
+
+    Into an AnnData that is on disk or lazy they are written in memory, beside what stays on disk. A copy is read as a
+    whole.
 
     If an array with one row per cell has values that are not finite, raise and write nothing.
 
@@ -69,7 +61,7 @@ def write(adata: AnnData, changes: Changes, *, start: Any, copy: bool = False, d
     """
     check_finite(changes)
     if copy:
-        adata = adata.to_memory() if adata.isbacked or _is_lazy(adata) else adata.copy()
+        adata = adata.to_memory() if adata.isbacked or is_lazy(adata) else adata.copy()
     with all_or_nothing(adata):
         changes.apply_to(adata)
     logg.info(
@@ -109,7 +101,3 @@ def check_finite(changes: Changes) -> None:
                 "lower learning rate or strength, or without cells that are far from all others."
             )
             raise RuntimeError(msg)
-
-
-def _is_lazy(adata: AnnData) -> bool:
-    return not isinstance(adata.obs, pd.DataFrame)

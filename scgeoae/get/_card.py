@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from .._anndata.columns import obs_numbers, read_groups
+from .._anndata.columns import frame_in_memory, obs_numbers, read_groups
 from .._anndata.map import read_map
 from .._anndata.slots import COLUMNS
 from .._matrix import digest
@@ -176,7 +176,8 @@ def _score_row(name: str, value: float) -> list[str]:
 def _neighbors(m: Map) -> list[str]:
     """Return the rows about this map of every table that `scgeoae.tl.evaluate` stored."""
     parts = []
-    for name, table in sorted(m.adata.uns.items()):
+    for name, entry in sorted(m.adata.uns.items(), key=lambda item: item[0]):
+        table = frame_in_memory(entry)
         if isinstance(table, pd.DataFrame) and set(COLUMNS) <= set(table):
             mine = table[table["basis"].isin([m.key, m.slots.embedding]) & table["value"].notna()]
             mine = mine[~mine["measure"].isin([which for which, of in MEASURES.items() if of.about == "decoder"])]
@@ -279,7 +280,9 @@ def _identity(m: Map, entries: pd.DataFrame) -> list[str]:
     values = entries["value"]
     data = [[_code(str(name)), _value(value)] for name, value in values[entries["kind"] == "data"].items()]
     data.append(["representation now", _now(m)])
-    if m.adata.n_obs != m.n_cells:
+    if m.sample is not None:
+        data.append(["cells here", f"{m.adata.n_obs:,}, on the map of a sample of {m.n_cells:,}"])
+    elif m.adata.n_obs != m.n_cells:
         data.append(["cells here", f"{m.adata.n_obs:,} of {m.n_cells:,}"])
     data.append(["digest of the embedding", _value(values["embedding"])])
     if m.has_model:

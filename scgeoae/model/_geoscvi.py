@@ -15,7 +15,7 @@ from .._anndata.params import without_none
 from .._anndata.representation import stored_representation
 from .._anndata.results import changes_of_map, results_of_counts
 from .._anndata.units import statistics_of
-from .._anndata.write import check_writable, write
+from .._anndata.write import write
 from .._arguments import check_adata, check_name, check_option, checked_integer, checked_map_key, checked_number
 from ..geometry import procrustes
 from ..geometry.chart import fit_chart
@@ -260,7 +260,7 @@ class GeoSCVI(SCVI):
             If other cells are placed before those of the model, or data were minified before that; if the number of
             cells in the minibatches differs from `adata`; or if neither the model nor the call has an AnnData.
         TypeError
-            If an AnnCollection, or an AnnData that was read lazily, is to be written into.
+            If an AnnCollection is to be written into.
 
         Examples
         --------
@@ -274,9 +274,7 @@ class GeoSCVI(SCVI):
             check_adata(adata)
         own = dataloader is None and (adata is None or adata is self.adata)
         adata, minibatches = self._cells(adata, dataloader, batch_size)
-        if not isinstance(adata, CollectionAdapter):
-            check_writable(adata, copy=copy)
-        elif not copy:
+        if isinstance(adata, CollectionAdapter) and not copy:
             msg = "An AnnCollection cannot be written into: call adata = model.to_anndata(copy=True)."
             raise TypeError(msg)
         is_laid = bool(self.module.map.unit > 0)

@@ -11,8 +11,9 @@ import pandas as pd
 import scanpy as sc
 from anndata import AnnData
 
-from .._anndata.columns import obs_column
+from .._anndata.columns import is_lazy, obs_column
 from .._arguments import as_list
+from .._matrix import blocks, in_memory, is_stored
 from ._layout import attach_color_bar
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ def embedding(
     name = m.slot if m.key in m.adata.obsm else m.key
     # with the preset of version 2, Scanpy 1.13 keeps its matplotlib plots in `legacy`
     plots = getattr(sc.pl, "legacy", sc.pl)
-    adata = _drawable(m, kwargs.get("color"), hidden)
+    adata = _drawable(m, hidden, **kwargs)
     drawn = plots.embedding(adata, basis=name, ax=ax, **kwargs | {"show": False, "save": False, "return_fig": False})
     axes = drawn if isinstance(drawn, list) else [drawn]
     marks: list[Any] = [collection for panel in axes for collection in panel.collections]
@@ -128,15 +129,16 @@ def _check_in_place(kwargs: dict[str, Any]) -> None:
             raise ValueError(msg)
 
 
-def _drawable(m: Map, color: Any, hidden: NDArray[np.bool_] | None = None) -> AnnData:
+def _drawable(m: Map, hidden: NDArray[np.bool_] | None, *, color: Any = None, **kwargs: Any) -> AnnData:
     """Return an AnnData that Scanpy draws and does not change.
 
     Its positions are an array, its columns have one name each, or Scanpy would overwrite them, and nullable booleans,
     which `anndata.concat` makes of a column that some cells lack, are categories. Those of `hidden` cells are NaN.
     """
     adata, slot = m.adata, str(m.slot)
-    if not isinstance(adata.obs, pd.DataFrame):  # it was read lazily
-        adata = adata.to_memory()
+    has_genes = any(isinstance(name, str) and name not in adata.obs for name in as_list(color))
+    if is_lazy(adata) or (has_genes and is_stored(_matrix(adata, kwargs.get("layer")))):
+        adata = _read(m, color, **kwargs)
     columns = {name: obs_column(adata, name) for name in as_list(color) if name is not None and name in adata.obs}
     flags = {name: column for name, column in columns.items() if isinstance(column.dtype, pd.BooleanDtype)}
     is_unique = adata.obs.columns.is_unique and adata.var.columns.is_unique
@@ -154,3 +156,53 @@ def _drawable(m: Map, color: Any, hidden: NDArray[np.bool_] | None = None) -> An
         layers=dict(adata.layers),
         raw=adata.raw,
     )
+
+
+def _matrix(adata: AnnData, layer: str | None) -> Any:
+    return adata.X if layer is None else adata.layers.get(layer)
+
+
+def _read(
+    m: Map,
+    color: Any,
+    *,
+    layer: str | None = None,
+    use_raw: bool | None = None,
+    gene_symbols: str | None = None,
+    mask_obs: Any = None,
+    edges: bool = False,
+    **_: Any,
+) -> AnnData:
+    """Return what Scanpy draws of an AnnData that is lazy or on disk: the columns of `obs` and the genes in `color`.
+
+    The genes are read in blocks of cells.
+    """
+    adata = m.adata
+    names = [name for name in [*as_list(color), mask_obs] if isinstance(name, str)]
+    columns = {name: obs_column(adata, name) for name in dict.fromkeys(names) if name in adata.obs}
+    var = adata.var if isinstance(adata.var, pd.DataFrame) else adata.var.to_memory()
+    genes = [name for name in names if name not in columns]
+    if gene_symbols is not None and gene_symbols in var:
+        by_symbol = dict(zip(var[gene_symbols][::-1], var.index[::-1], strict=True))
+        genes = [gene if gene in var.index else by_symbol.get(gene, gene) for gene in genes]
+    is_raw = adata.raw is not None and (use_raw or (use_raw is None and layer is None))
+    matrix, known = (adata.raw.X, adata.raw.var_names) if is_raw else (_matrix(adata, layer), adata.var_names)
+    at = pd.Series(np.arange(len(known)), index=known).groupby(level=0).first()
+    genes = [gene for gene in dict.fromkeys(genes) if matrix is not None and gene in at]
+    values = None
+    if genes:
+        values = np.concatenate([block for _, block in blocks(matrix, at[genes].to_numpy())])
+    colors = {f"{name}_colors": adata.uns.get(f"{name}_colors") for name in columns}
+    drawn = AnnData(
+        values if layer is None else None,
+        obs=pd.DataFrame(columns, index=adata.obs_names),
+        var=var[~var.index.duplicated()].reindex(genes),
+        uns=dict(adata.uns)
+        | {name: list(map(str, np.asarray(value))) for name, value in colors.items() if value is not None},
+        obsm={**adata.obsm, str(m.slot): m.positions},
+        obsp={name: in_memory(graph) for name, graph in adata.obsp.items()} if edges else None,
+        layers=None if layer is None or values is None else {layer: values},
+    )
+    if is_raw:
+        drawn.raw = drawn
+    return drawn

@@ -85,16 +85,33 @@ def diameter(points: Points, m: int) -> float:
     5.0
     """
     squares, center = squared_norms(points), points.mean(0)
-    radius = np.sqrt(np.maximum(squares - 2 * (points @ center) + center @ center, 0))
-    largest = np.zeros(len(radius))
+    largest = np.zeros(len(squares))
 
     def measure(rows: NDArray[np.intp]) -> None:
         largest[rows] = distances(points[rows], points, squares).max(1)
 
-    for_row_blocks(measure, np.argsort(radius)[-100:], len(radius))
+    def farthest(rows: NDArray[np.intp]) -> NDArray[np.float64]:
+        for_row_blocks(measure, rows, len(largest))
+        return largest[rows]
+
+    return diameter_of(radii(squares, points @ center, center), m, farthest)
+
+
+def radii(
+    squares: NDArray[np.float64], products: NDArray[np.float64], center: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return the distances of points from the center, from their squared norms and their products with it."""
+    return np.sqrt(np.maximum(squares - 2 * products + center @ center, 0))
+
+
+def diameter_of(
+    radius: NDArray[np.float64], m: int, farthest: Callable[[NDArray[np.intp]], NDArray[np.float64]]
+) -> float:
+    """Return the `diameter` of points from their `radii`. `farthest` returns the largest distances of some of them."""
+    largest = farthest(np.sort(np.argsort(radius)[-100:])).max()
     # a pair is at most as far apart as the sum of its radii, which rules out most rows
-    for_row_blocks(measure, np.flatnonzero(radius[:m] + radius.max() > largest.max()), len(radius))
-    return float(largest.max())
+    others = np.flatnonzero(radius[:m] + radius.max() > largest)
+    return float(farthest(others).max(initial=largest))
 
 
 def correlation(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:

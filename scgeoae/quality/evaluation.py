@@ -11,6 +11,7 @@ from scipy.spatial.distance import squareform
 from sklearn.utils import check_random_state
 
 from .._arguments import checked_integer
+from .._matrix import is_stored
 from .._runtime import one_blas_thread, parallel_blocks
 from .cell_scores import (
     N_NEIGHBORS,
@@ -42,6 +43,7 @@ from .distances import (
 )
 from .measures import MEASURES, Estimate, Quality
 from .points import checked_labels, checked_points, in_double_precision
+from .stored import StoredPoints
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -113,7 +115,8 @@ def evaluate(
     ----------
     x
         (n, D) representation, a NumPy array or a SciPy sparse matrix. A sparse one is never made dense as a whole; it
-        takes a copy in double precision.
+        takes a copy in double precision. A Dask array or a matrix on disk is read in blocks of rows: memory holds one
+        block, the sample and 0.5 GB of distances. For a sample of m cells, it is read about m × n / 67 million times.
     embeddings
         By name, (n, d) positions of the same cells; the work on `x` is done once for all embeddings.
     labels
@@ -164,13 +167,14 @@ def evaluate(
     # In a random order the first cells are a sample, and so is every part of them; and neighbors at equal distances do
     # not come in the order of the file, which often follows the clusters.
     order = check_random_state(random_state).permutation(n)
-    cells_x = in_double_precision(checked_x[order])
+    m = min(n, n_sample)
+    cells_x = StoredPoints(checked_x, order, m) if is_stored(checked_x) else in_double_precision(checked_x[order])
     points = {name: in_double_precision(z[order]) for name, z in checked.items()}
     codes = None if codes is None else codes[order]
-    m = min(n, n_sample)
     with one_blas_thread():
         cells = _measure_cells(cells_x, points, codes, n if local_scores else m)
-        pairs = _measure_pairs(cells_x[:m], {name: z[:m] for name, z in points.items()}, n)
+        sample = cells_x.sample if isinstance(cells_x, StoredPoints) else cells_x[:m]
+        pairs = _measure_pairs(sample, {name: z[:m] for name, z in points.items()}, n)
     found = {}
     for name in points:
         scores = _of_cells(cells[name], n) | _of_densities(cells[REPRESENTATION], cells[name], n) | pairs[name]
@@ -196,26 +200,25 @@ class _Side(NamedTuple):
         d[np.arange(len(own)), own] = 0
         return d
 
-    def densities(self, d: Floats) -> dict[str, Floats]:
-        return {f"KL_{sigma:g}": kernel_density(d, self.diameter, sigma) for sigma in SIGMAS}
+
+def _densities(d: Floats, diameter: float) -> dict[str, Floats]:
+    return {f"KL_{sigma:g}": kernel_density(d, diameter, sigma) for sigma in SIGMAS}
 
 
 def _measure_cells(
-    x: Points, points: Mapping[str, Points], codes: NDArray[np.intp] | None, m: int
+    x: Points | StoredPoints, points: Mapping[str, Points], codes: NDArray[np.intp] | None, m: int
 ) -> dict[str | None, dict[str, Floats]]:
     """Return the scores of each of the first m cells by embedding, and densities of the representation under None."""
-    n = x.shape[0]
+    n = len(next(iter(points.values())))
     ks = sizes(n)
-    sides: dict[str | None, _Side] = {name: _Side(z, squared_norms(z), diameter(z, m)) for name, z in points.items()}
-    sides[REPRESENTATION] = _Side(x, squared_norms(x), diameter(x, m))
+    sides = {name: _Side(z, squared_norms(z), diameter(z, m)) for name, z in points.items()}
     if codes is not None:
         members = sparse.csr_array((np.ones(n), (codes, np.arange(n))))
         n_members = np.bincount(codes)
     blocks: dict[int, dict[str | None, dict[str, Floats]]] = {}
 
-    def measure(own: NDArray[np.intp]) -> None:
-        d = sides[REPRESENTATION].distances(own)
-        block: dict[str | None, dict[str, Floats]] = {REPRESENTATION: sides[REPRESENTATION].densities(d)}
+    def measure(own: NDArray[np.intp], d: Floats, diameter_x: float) -> None:
+        block: dict[str | None, dict[str, Floats]] = {REPRESENTATION: _densities(d, diameter_x)}
         rank_x = inverse_order(neighbor_order(d, own))
         for name in points:
             d = sides[name].distances(own)
@@ -223,7 +226,7 @@ def _measure_cells(
             # of all cells, in the order of their distances on the embedding
             rank = ranks_in_order(rank_x, order_z)
             near = rank[:, 1 : max(ks) + 1]
-            block[name] = sides[name].densities(d) | {
+            block[name] = _densities(d, sides[name].diameter) | {
                 "kNN": recall(near, ks),
                 "Trust": trust(near, n, ks),
                 "Continuity": trust(exchange_ranks(rank, max(ks)), n, ks),
@@ -239,9 +242,16 @@ def _measure_cells(
                 }
         blocks[own[0]] = block
 
-    for_row_blocks(measure, np.arange(m), n)
+    if isinstance(x, StoredPoints):
+        diameter_x = x.diameter()
+        for rows, gathered in x.distances(m):
+            first = rows[0]
+            for_row_blocks(lambda own: measure(own, gathered[own - first], diameter_x), rows, n)  # noqa: B023
+    else:
+        of_x = _Side(x, squared_norms(x), diameter(x, m))
+        for_row_blocks(lambda own: measure(own, of_x.distances(own), of_x.diameter), np.arange(m), n)
     done = [blocks[start] for start in sorted(blocks)]
-    return {name: {k: np.concatenate([block[name][k] for block in done]) for k in done[0][name]} for name in sides}
+    return {name: {k: np.concatenate([block[name][k] for block in done]) for k in done[0][name]} for name in done[0]}
 
 
 def _of_cells(cells: dict[str, Floats], n: int) -> dict[str, Estimate]:

@@ -8,10 +8,11 @@ import numpy as np
 from scipy import sparse
 from sklearn.utils.sparsefuncs import min_max_axis
 
+from .._matrix import is_stored, row_blocks
 from .distances import MAX_COLUMNS_ONE_BY_ONE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from numpy.typing import ArrayLike, NDArray
 
@@ -24,17 +25,33 @@ MIN_CELLS = 21
 def checked_points(
     x: ArrayLike | sparse.sparray | sparse.spmatrix, embeddings: Mapping[str, ArrayLike]
 ) -> tuple[Any, dict[str, Any], int]:
-    """Return the representation and the embeddings as real arrays, CSR where sparse, and the number of cells."""
+    """Return the representation and the embeddings as real arrays, CSR where sparse, and the number of cells.
+
+    What is lazy or on disk is read in blocks to check it, and returned as it is.
+    """
     checked_x = _checked(x, "x")
     n = checked_x.shape[0]
     return checked_x, {name: _checked(z, name, n) for name, z in embeddings.items()}, n
 
 
 def _checked(points: ArrayLike | sparse.sparray | sparse.spmatrix, name: str, n: int | None = None) -> Any:
+    if is_stored(points):
+        _check(points, name, n, (as_points(rows) for _, rows in row_blocks(points)))
+        return points
+    points = as_points(points)
+    _check(points, name, n, [points])
+    return points
+
+
+def as_points(points: ArrayLike | sparse.sparray | sparse.spmatrix) -> Any:
+    """Return points as a real array, CSR if they are sparse."""
     points = sparse.csr_array(points) if sparse.issparse(points) else np.asarray(points)
-    if points.dtype != np.float32:
-        points = points.astype(np.float64, copy=False)
-    if points.ndim != 2 or not points.shape[1]:
+    return points if points.dtype == np.float32 else points.astype(np.float64, copy=False)
+
+
+def _check(points: Any, name: str, n: int | None, blocks: Iterable[Any]) -> None:
+    """Raise if something is wrong with points, whose rows are in `blocks`."""
+    if len(points.shape) != 2 or not points.shape[1]:
         msg = f"Expected {name!r} to be of shape (cells, dimensions), found {points.shape}."
         raise ValueError(msg)
     n_cells = points.shape[0]
@@ -44,13 +61,17 @@ def _checked(points: ArrayLike | sparse.sparray | sparse.spmatrix, name: str, n:
     if n_cells < MIN_CELLS:
         msg = f"Expected at least {MIN_CELLS} cells, twice a neighborhood of 10, found {n_cells}."
         raise ValueError(msg)
-    if n_bad := _count_not_finite(points):
+    n_bad, low, high = 0, np.array(np.inf), np.array(-np.inf)
+    for block in blocks:
+        n_bad += _count_not_finite(block)
+        lowest, highest = _range(block)
+        low, high = np.minimum(low, lowest), np.maximum(high, highest)
+    if n_bad:
         msg = f"{n_bad} of {n_cells} cells have NaN or infinite values in {name!r}."
         raise ValueError(msg)
-    if _are_equal(points):
+    if (low == high).all():
         msg = f"All {n_cells} cells are equal in {name!r}, so there is nothing to measure."
         raise ValueError(msg)
-    return points
 
 
 def _count_not_finite(points: Any) -> int:
@@ -60,11 +81,9 @@ def _count_not_finite(points: Any) -> int:
     return int(np.count_nonzero(~np.isfinite(points).all(1)))
 
 
-def _are_equal(points: Any) -> bool:
-    if sparse.issparse(points):
-        lowest, highest = min_max_axis(points, axis=0)
-        return bool((lowest == highest).all())
-    return bool((points == points[:1]).all())
+def _range(points: Any) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return the lowest and the highest value of each column."""
+    return min_max_axis(points, axis=0) if sparse.issparse(points) else (points.min(0), points.max(0))
 
 
 def checked_labels(labels: ArrayLike, n: int) -> NDArray[np.intp]:
@@ -76,11 +95,11 @@ def checked_labels(labels: ArrayLike, n: int) -> NDArray[np.intp]:
     return np.unique(labels, return_inverse=True)[1]
 
 
-def in_double_precision(points: Any) -> Points:
+def in_double_precision(points: Any, center: NDArray[np.float64] | None = None) -> Points:
     """Return a copy of the points for `scgeoae.quality.distances.distances`.
 
     Where that uses matrix products, dense points are centered. This is at the medians, so that whole numbers stay
-    exact, and with them equal distances.
+    exact, and with them equal distances. If these are only some of the points, give their common `center`.
 
     Examples
     --------
@@ -95,7 +114,7 @@ def in_double_precision(points: Any) -> Points:
         points.sum_duplicates()
         points.eliminate_zeros()
     elif points.shape[1] > MAX_COLUMNS_ONE_BY_ONE:
-        points -= np.median(points, axis=0)
+        points -= np.median(points, axis=0) if center is None else center
     return points
 
 

@@ -10,7 +10,7 @@ from .._anndata.map import read_map
 from .._anndata.params import params_of_fitted_decoder
 from .._anndata.representation import choose_representation, embedding_positions
 from .._anndata.results import changes_of_map, results_of_fit
-from .._anndata.write import check_writable, write
+from .._anndata.write import write
 from .._arguments import check_found, checked_seed
 from .._matrix import dense
 from .._runtime import default_torch_modes
@@ -195,7 +195,6 @@ def adopt(
     )
     representation = choose_representation(adata, use_rep=use_rep, n_pcs=n_pcs, layer=layer, basis=m.key)
     check_fit(representation, slot, positions)
-    check_writable(adata, copy=copy)
     start = logg.info(f"fitting a model to adata.obsm[{slot!r}] as a map of {representation.name}")
     results = fit_embedding(adata, representation, slot, positions, settings, device=device, progress_bar=progress_bar)
     return write(adata, changes_of_map(adata, m.key, results), start=start, copy=copy)

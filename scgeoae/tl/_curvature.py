@@ -7,7 +7,7 @@ import torch
 from scanpy import logging as logg
 
 from .._anndata.map import read_map
-from .._anndata.write import Changes, check_writable, write
+from .._anndata.write import Changes, write
 from .._runtime import default_torch_modes
 from ..geometry import extrinsic_curvature, gaussian_curvature, mean_curvature
 
@@ -73,7 +73,6 @@ def curvature(adata: AnnData, *, key: str = "geoae", copy: bool = False) -> AnnD
     m = read_map(adata, key)
     # float64: dividing second derivatives by metrics loses half of the digits of float32
     model, z = m.model.double(), torch.from_numpy(m.positions).double()
-    check_writable(adata, copy=copy)
     start = logg.info(f"computing curvature of the map in adata.obsm[{m.slot!r}]")
     measures = {m.slots.mean_curvature: mean_curvature, m.slots.extrinsic_curvature: extrinsic_curvature}
     if z.shape[1] == 2:

@@ -10,7 +10,7 @@ from scipy.stats import false_discovery_control
 from .._anndata.design import read_design
 from .._anndata.map import read_map
 from .._anndata.results import removals_of_density
-from .._anndata.write import Changes, check_writable, write
+from .._anndata.write import Changes, write
 from .._arguments import checked_integer
 from .._runtime import default_torch_modes
 from ..geometry.distortion_measures import log_area
@@ -157,7 +157,6 @@ def density(
     elif sample is not None or reference is not None:
         msg = "`sample` and `reference` are for a comparison: give the column of the conditions as `groupby`."
         raise ValueError(msg)
-    check_writable(adata, copy=copy)
     start = logg.info(f"computing density of cells on the map in adata.obsm[{m.slot!r}]")
     areas = cell_areas(z, scale)
     params: dict[str, Any] = {"groupby": groupby, "sample": sample, "n_neighbors": n_neighbors}

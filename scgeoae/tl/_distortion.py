@@ -8,7 +8,7 @@ from .._anndata.neighbors import neighbors_of
 from .._anndata.params import without_none
 from .._anndata.representation import choose_representation
 from .._anndata.results import changes_of_map, changes_of_tears, results_of_estimate
-from .._anndata.write import Changes, check_writable, write
+from .._anndata.write import Changes, write
 from .._arguments import check_option, checked_seed
 from .._runtime import default_torch_modes
 from ..graphs import laplacian_metric, tears
@@ -189,7 +189,6 @@ def distortion(
         msg = f"Expected `n_neighbors` to be at least {d + 1} for a metric of {d} dimensions, found {n_neighbors}."
         raise ValueError(msg)
 
-    check_writable(adata, copy=copy)
     start = logg.info(f"computing distortion of adata.obsm[{slot!r}] as a map of {representation.name}")
     k = min(settings.n_neighbors, n - 1)
     neighbors, lengths = neighbors_of(adata, representation, k=k)

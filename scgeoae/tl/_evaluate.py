@@ -13,8 +13,9 @@ from .._anndata.map import read_map
 from .._anndata.representation import choose_representation
 from .._anndata.results import named_scores
 from .._anndata.slots import COLUMNS, Slots
-from .._anndata.write import Changes, check_writable, write
+from .._anndata.write import Changes, write
 from .._arguments import check_found, check_name, checked_integer, checked_names, checked_seed
+from .._matrix import in_memory
 from .._runtime import default_torch_modes
 from ..geometry import distortion
 from ..quality import MEASURES, openproblems
@@ -107,6 +108,10 @@ def evaluate(
     those of `scgeoae.tl.geoae`, and those that `scgeoae.tl.distortion` or `scgeoae.tl.adopt` fitted one to. The
     silhouette rewards separation even if the data do not have it.
 
+    If the representation is lazy or on disk, it is read in blocks of rows, and memory holds one block, the sample and
+    0.5 GB of distances. It is read about n_sample × n / 67 million times, so 45 times for a million cells. The measures
+    of OpenProblems read it as a whole.
+
     Up to `n_sample` cells, everything is exact. With more cells, a random sample is measured: the neighbors, densities
     and labels of the sampled cells are searched among *all* cells, without approximation; the correlations of distances
     and the stresses use the pairs within the sample (`scgeoae.quality.evaluate`). On one core, an embedding of 2,500
@@ -161,7 +166,8 @@ def evaluate(
     ``measure`` : str
         Name of the measure in `scgeoae.quality.MEASURES`.
     ``value`` : float64
-        Value of the measure.
+        Value of the measure. On all cells of `scgeoae.tl.atlas`, ``MSE`` is that of all cells, and there is no
+        ``MSE_held_out``; `scgeoae.get.scores` has those of the sample.
     ``error`` : float64
         Standard error of `value` as an estimate for all cells; 0 if all cells were measured. NaN for ``MSE`` and
         ``MSE_held_out``, which are the stored scores of the run and are not measured again, and for measures of
@@ -215,7 +221,6 @@ def evaluate(
     >>> bool(wide.loc["geoae", "Spear"] > wide.loc["umap", "Spear"])
     True
     """
-    check_writable(adata, copy=False)
     table_key = checked_table_key(adata, key_added)
     if adata.n_obs < MIN_CELLS:
         msg = f"Expected at least {MIN_CELLS} cells, twice a neighborhood of 10, found {adata.n_obs}."
@@ -250,7 +255,8 @@ def evaluate(
     decoders = {name: _decoder_scores(read_map(adata, name)) for name in points if bases[name] == Slots(name).embedding}
 
     start = logg.info(f"evaluating {', '.join(points)} against {representation.name}")
-    seed, cells = checked_seed(random_state), representation.in_memory()
+    seed = checked_seed(random_state)
+    cells = representation.checked_matrix()
     usable = labels if unusable is None else None
     found: list[dict[str, Quality]] = []
     if local_scores or not set(wanted) <= {*OPENPROBLEMS, *DECODER}:
@@ -258,7 +264,7 @@ def evaluate(
             measure(cells, points, labels=usable, n_sample=n_sample, local_scores=local_scores, random_state=seed)
         ]
     if benchmark := [which for which in wanted if which in OPENPROBLEMS]:
-        found += [openproblems(cells, points, labels=usable, measures=benchmark, random_state=seed)]
+        found += [openproblems(in_memory(cells), points, labels=usable, measures=benchmark, random_state=seed)]
     # what is missing by default has a row only if it was asked for
     missing = {"labels": unusable} if unusable and (groupby is not None or measures is not None) else {}
     missing |= {"decoder": NO_DECODER} if measures is not None else {}
@@ -370,8 +376,14 @@ def _decoder_scores(m: Map) -> dict[str, Estimate]:
     if m.slots.metric not in m.adata.obsm:
         return {}
     measures = named_scores(distortion(torch.from_numpy(m.metric())))
+    found = {which: Estimate(value, 0.0, m.adata.n_obs) for which, value in measures.items()}
+    if m.sample is not None:
+        # the scores of the run are those of the sample
+        unit = m.model.n_features * float(m.autoencoder.scale) ** 2
+        error = float(m.column(m.slots.reconstruction_error).mean()) / unit
+        return found | {"MSE": Estimate(error, 0.0, m.adata.n_obs)}
     stored = m.scores if m.is_own else {}
-    return {which: Estimate(value, 0.0, m.adata.n_obs) for which, value in measures.items()} | {
+    return found | {
         which: Estimate(stored[which], float("nan"), 0) for which in ("MSE", "MSE_held_out") if which in stored
     }
 

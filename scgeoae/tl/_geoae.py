@@ -14,7 +14,7 @@ from .._anndata.params import params_of_fit
 from .._anndata.representation import choose_representation
 from .._anndata.results import changes_of_map, results_of_fit
 from .._anndata.slots import Slots
-from .._anndata.write import check_writable, write
+from .._anndata.write import write
 from .._arguments import check_found, checked_map_key, checked_seed
 from .._matrix import digest
 from .._runtime import default_torch_modes
@@ -357,7 +357,6 @@ def geoae(
         )
         raise ValueError(msg)
 
-    check_writable(adata, copy=copy)
     start = logg.info(f"computing geometric autoencoder of {representation.name}")
     fitted = fit(
         representation.matrix,

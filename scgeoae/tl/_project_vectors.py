@@ -10,7 +10,7 @@ from scanpy import logging as logg
 from .._anndata.map import read_map
 from .._anndata.slots import SIDES, VectorSlots
 from .._anndata.vectors import read_vectors
-from .._anndata.write import Changes, check_writable, write
+from .._anndata.write import Changes, write
 from .._arguments import check_option, checked_key, checked_names
 from .._runtime import default_torch_modes
 from ..geometry import pullback
@@ -131,7 +131,6 @@ def project_vectors(
     names = genes if genes is None or isinstance(genes, str) else checked_names(genes, "genes")
     read, notes = read_vectors(m, vectors, of=of, genes=names)
     encoder = m.autoencoder if side == "encoder" else None
-    check_writable(adata, copy=copy)
     start = logg.info(f"projecting {read.name} onto the map in adata.obsm[{m.slot!r}]")
     for note in notes:
         logg.info(f"    {note}")

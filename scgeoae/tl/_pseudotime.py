@@ -8,7 +8,7 @@ from scipy.sparse.csgraph import dijkstra
 
 from .._anndata.map import read_map
 from .._anndata.routes import connected_graph, find_place, place_of_row
-from .._anndata.write import Changes, check_writable, write
+from .._anndata.write import Changes, write
 from .._runtime import default_torch_modes
 
 if TYPE_CHECKING:
@@ -84,7 +84,6 @@ def pseudotime(
     m = read_map(adata, key)
     place = _stored_root(m) if root is None else find_place(m, root, groupby, "root")
     connected = connected_graph(m, m.model.double())
-    check_writable(adata, copy=copy)
     start = logg.info(f"computing geodesic distances from {place.name}")
     distance = dijkstra(connected, indices=place.cells, min_only=True).astype(np.float32)
     name = m.slots.pseudotime

@@ -9,7 +9,7 @@ from scanpy import logging as logg
 from .._anndata.columns import read_groups
 from .._anndata.fold_changes import log_fold_changes
 from .._anndata.map import read_map
-from .._anndata.write import Changes, check_writable, write
+from .._anndata.write import Changes, write
 from .._arguments import as_list, check_option, checked_integer, checked_key, checked_names, checked_positions
 from .._matrix import spread_rows
 from .._runtime import default_torch_modes
@@ -150,7 +150,6 @@ def rank_genes_by_jacobian(
         if not np.any(toward):
             msg = "Expected `direction` to be other than 0."
             raise ValueError(msg)
-    check_writable(adata, copy=copy)
     start = logg.info("ranking genes by the Jacobian of the decoder")
     expression = m.expression(None if genes is None else checked_names(genes, "genes"))
 

@@ -10,7 +10,7 @@ from scipy.stats import false_discovery_control
 
 from .._anndata.columns import read_groups
 from .._anndata.map import read_map
-from .._anndata.write import Changes, check_writable, write
+from .._anndata.write import Changes, write
 from .._arguments import checked_integer, checked_seed
 from .._runtime import default_torch_modes
 from ..quality.residual import LEVEL, map_regions, residuals
@@ -137,7 +137,6 @@ def residual(
     z, model = m.positions.astype(np.float32), m.model
     named = None if groupby is None else read_groups(adata, groupby).rows
     matrix = m.representation.matrix
-    check_writable(adata, copy=copy)
     start = logg.info(f"looking for structure that the map in adata.obsm[{m.slot!r}] hides")
     rows = map_regions(z, n_regions, seed=seed) if named is None else list(named.values())
     found = residuals(

@@ -11,7 +11,7 @@ from .._anndata.columns import read_groups
 from .._anndata.map import read_map
 from .._anndata.recipe import recipe_of
 from .._anndata.thinning import thinning_of
-from .._anndata.write import Changes, check_writable, write
+from .._anndata.write import Changes, write
 from .._arguments import check_flag, checked_integer, checked_seed
 from .._runtime import default_torch_modes
 from ..graphs import nearest_others
@@ -137,7 +137,6 @@ def stability(
     recipe = recipe_of(m)
     thinning = None if counts is None else thinning_of(m, counts)
     m.representation.check()
-    check_writable(adata, copy=copy)
     noise = "the noise of counting is not included (see `counts`)" if counts is None else f"and counts in {counts!r}"
     start = logg.info(f"repeating the map in adata.obsm[{m.slot!r}] {n_fits} times on half of the cells; {noise}")
 

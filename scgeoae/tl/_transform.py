@@ -17,13 +17,13 @@ from .._anndata.slots import SIDES, Slots
 from .._anndata.source import needs_store, open_source
 from .._anndata.store import Unfinished
 from .._anndata.units import N_READ
-from .._anndata.write import check_writable, write
+from .._anndata.write import write
 from .._arguments import check_adata, check_flag, check_option, checked_integer
 from .._matrix import digest, digest_of_rows, spread_rows
 from .._runtime import default_torch_modes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
     from anndata import AnnData
@@ -71,7 +71,8 @@ def transform(
         New cells, preprocessed like the reference; or cells that memory does not hold, which are placed block by block:
         anything that `scgeoae.tl.atlas` reads, such as the path of a zarr store or an h5ad file, or a list of paths.
     adata
-        Annotated data on which `scgeoae.tl.geoae`, `scgeoae.tl.adopt` or `scgeoae.tl.distortion` was run.
+        Annotated data on which `scgeoae.tl.geoae`, `scgeoae.tl.adopt` or `scgeoae.tl.distortion` was run; or all cells
+        of `scgeoae.tl.atlas`, of which the sample is the reference and is read into memory.
     key
         The `key_added` of that run, or ``"umap"`` for a UMAP.
     use_rep
@@ -185,48 +186,25 @@ def transform(
     check_flag(progress_bar, "progress_bar")
     block_size = checked_integer(block_size, "block_size", 1)
     how: dict[str, Any] = {"use_rep": use_rep, "layer": layer, "units": units, "impute": missing == "mean"}
-    if out is not None or needs_store(adata_new):
-        if copy:
-            msg = "`copy` has no effect, since the results are written into a store; leave it out."
-            raise TypeError(msg)
-        check_packages("sg.tl.transform, for cells on disk,")
-        with closing(open_source(adata_new)) as cells:
-            store = Unfinished(target_of(cells, out))
-            check_client(client, cells, "adata_new")
-            start = logg.info(f"placing {cells.n_obs} cells on a map")
-            m = read_map(adata, key)
-            # as many as are compared with the reference in memory, so that the same units are found
-            example = cells.sample(spread_rows(cells.n_obs, N_READ), graphs=False)
-            labels = labels_to_transfer(adata, example.obs if store.out == cells.path else (), obs)
-            incoming = choose_incoming(example, m, **how)
-            seen = incoming.of(example, m)
-            if not allow_subset:
-                m.check_whole()
-            digests = {"map": digest(m.positions), "cells": digest_of_rows(seen.matrix)}
-            digests |= {f"labels {name!r}": digest(known.codes) for name, known in labels.items()}
-            store.begin({"source": str(cells.places), "shape": cells.shape, "block_size": block_size, **how, **digests})
-            if not store.reference.exists():
-                write_reference(store, map_alone(m, labels))
-            Job(cells, store, m.key, incoming, block_size, tuple(labels)).run_all(
-                example,
-                lambda: colors_of(labels, adata) | {m.entry: _record(m, seen, *_read(store, m, cells.n_obs))},
-                client=client,
-                progress_bar=progress_bar,
-            )
-            logg.info("    finished", time=start, deep=f"the cells are in {str(store.out)!r}")
-        return None
-    check_adata(adata_new)
-    adata_new = cast("AnnData", adata_new)
-    if client is not None:
+    on_disk = out is not None or needs_store(adata_new)
+    if on_disk and copy:
+        msg = "`copy` has no effect, since the results are written into a store; leave it out."
+        raise TypeError(msg)
+    if client is not None and not on_disk:
         msg = "The workers of a `client` read the cells from disk; give their path as `adata_new`."
         raise ValueError(msg)
-    m = read_map(adata, key)
-    labels = labels_to_transfer(adata, adata_new.obs, obs)
-    representation = choose_incoming(adata_new, m, **how).of(adata_new, m)
-    check_writable(adata_new, copy=copy)
-    start = logg.info(f"placing {adata_new.n_obs} cells on the map in adata.obsm[{m.slot!r}]")
+    if not on_disk:
+        check_adata(adata_new)
+    m = read_map(adata, key).of_sample()
     if not allow_subset:
         m.check_whole()
+    if on_disk:
+        _into_store(adata_new, m, out, obs, how, block_size=block_size, client=client, progress_bar=progress_bar)
+        return None
+    adata_new = cast("AnnData", adata_new)
+    labels = labels_to_transfer(m.adata, adata_new.obs, obs)
+    representation = choose_incoming(adata_new, m, **how).of(adata_new, m)
+    start = logg.info(f"placing {adata_new.n_obs} cells on the map in adata.obsm[{m.slot!r}]")
     placer = Placer(m, labels)
     placed = placer.place(representation)
     results = Results(
@@ -236,11 +214,47 @@ def transform(
         reconstruction_error=placed.error,
         outlier_score=placed.score,
         outlier=placed.score > 1,
-        computed=representation.computed | {"obs": transferred(labels, placed.labels), "uns": colors_of(labels, adata)},
+        computed=representation.computed | {"obs": transferred(labels, placed.labels), "uns": colors_of(labels, m.adata)},
         **_record(m, representation, placed.error, placed.metrics),
     )
     done = f"{np.count_nonzero(placed.score > 1)} of {adata_new.n_obs} cells are outliers"
     return write(adata_new, changes_of_map(adata_new, m.key, results), start=start, copy=copy, done=done)
+
+
+def _into_store(
+    adata_new: Any,
+    m: Map,
+    out: str | Path | None,
+    obs: str | Sequence[str] | None,
+    how: Mapping[str, Any],
+    *,
+    block_size: int,
+    client: Any,
+    progress_bar: bool,
+) -> None:
+    """Place cells that memory does not hold, and write the results into a store."""
+    check_packages("sg.tl.transform, for cells on disk,")
+    with closing(open_source(adata_new)) as cells:
+        store = Unfinished(target_of(cells, out))
+        check_client(client, cells, "adata_new")
+        start = logg.info(f"placing {cells.n_obs} cells on a map")
+        # as many as are compared with the reference in memory, so that the same units are found
+        example = cells.sample(spread_rows(cells.n_obs, N_READ), graphs=False)
+        labels = labels_to_transfer(m.adata, example.obs if store.out == cells.path else (), obs)
+        incoming = choose_incoming(example, m, **how)
+        seen = incoming.of(example, m)
+        digests = {"map": digest(m.positions), "cells": digest_of_rows(seen.matrix)}
+        digests |= {f"labels {name!r}": digest(known.codes) for name, known in labels.items()}
+        store.begin({"source": str(cells.places), "shape": cells.shape, "block_size": block_size, **how, **digests})
+        if not store.reference.exists():
+            write_reference(store, map_alone(m, labels))
+        Job(cells, store, m.key, incoming, block_size, tuple(labels)).run_all(
+            example,
+            lambda: colors_of(labels, m.adata) | {m.entry: _record(m, seen, *_read(store, m, cells.n_obs))},
+            client=client,
+            progress_bar=progress_bar,
+        )
+        logg.info("    finished", time=start, deep=f"the cells are in {str(store.out)!r}")
 
 
 def _record(

@@ -1,0 +1,267 @@
+"""Maps of cells on disk: the answers are those in memory, and the matrices are never read as a whole."""
+
+from __future__ import annotations
+
+import warnings
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import TYPE_CHECKING, Any
+
+import anndata
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import sparse
+
+import scgeoae as sg
+from scgeoae import _matrix
+
+from ..checks.slots import in_memory, slots
+from ..conftest import pbmc
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from anndata import AnnData
+
+QUICK = {"n_steps": 20, "progress_bar": False}
+
+
+@cache
+def folder() -> Path:
+    return Path(mkdtemp(prefix="scgeoae-on-disk-"))
+
+
+def cells() -> AnnData:
+    adata = pbmc().copy()
+    adata.X = sparse.csr_matrix(adata.X)
+    # zarr cannot store it in the third version of the format
+    del adata.raw, adata.uns["rank_genes_groups"]
+    adata.obsm["to_b"] = (
+        adata.obsm["X_pca"][(adata.obs["bulk_labels"] == "CD19+ B").to_numpy()].mean(0) - adata.obsm["X_pca"]
+    )
+    return adata
+
+
+def write_zarr(adata: AnnData, path: Path, zarr_format: int = 3) -> None:
+    with anndata.settings.override(zarr_write_format=zarr_format), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        # blocks of cells, as in a store of many of them
+        adata.write_zarr(path, chunks=(100, adata.n_vars))
+
+
+@cache
+def stored(kind: str) -> Path:
+    """Return the folder with a map by `sg.tl.geoae`, or with all cells of `sg.tl.atlas`."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return make(kind)
+
+
+def make(kind: str) -> Path:
+    path = folder() / kind
+    path.mkdir()
+    adata = cells()
+    if kind == "own":
+        sg.tl.geoae(adata, **QUICK)
+        sg.tl.evaluate(adata, basis=["geoae", "umap"])
+    else:
+        write_zarr(adata, path / "cells.zarr")
+        sg.tl.atlas(path / "cells.zarr", n_sample=300, use_rep="X_pca", **QUICK).write_h5ad(path / "sample.h5ad")
+        adata = anndata.read_zarr(path / "cells.zarr")
+    adata.write_h5ad(path / "cells.h5ad")
+    if kind == "own":
+        for zarr_format in (2, 3):
+            write_zarr(adata, path / f"cells{zarr_format}.zarr", zarr_format)
+    return path
+
+
+def dask(kind: str) -> AnnData:
+    import dask.array as da
+
+    adata = anndata.read_h5ad(stored(kind) / "cells.h5ad")
+    adata.X = da.from_array(adata.X.toarray(), chunks=(100, -1)).map_blocks(sparse.csr_matrix)
+    for name, values in list(adata.obsm.items()):
+        adata.obsm[name] = da.from_array(np.asarray(values), chunks=(100, -1))
+    return adata
+
+
+def lazy(path: Path) -> AnnData:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return anndata.experimental.read_lazy(path)
+
+
+INPUTS: dict[str, Callable[[str], AnnData]] = {
+    "backed": lambda kind: anndata.read_h5ad(stored(kind) / "cells.h5ad", backed="r"),
+    "read lazily from zarr": lambda kind: lazy(stored(kind) / ("cells3.zarr" if kind == "own" else "cells.zarr")),
+    "read lazily from zarr 2": lambda kind: lazy(stored(kind) / ("cells2.zarr" if kind == "own" else "cells.zarr")),
+    "read lazily from h5ad": lambda kind: lazy(stored(kind) / "cells.h5ad"),
+    "Dask arrays": dask,
+}
+
+
+def placed_on(adata: AnnData, **kwargs: Any) -> AnnData:
+    new = cells()[::20].copy()
+    del new.obs["bulk_labels"]
+    sg.tl.transform(new, adata, use_rep="X_pca", obs="bulk_labels", **kwargs)
+    return new
+
+
+def vectors(adata: AnnData) -> None:
+    sg.tl.project_vectors(adata, "to_b", key_added="b")
+
+
+def curvature_heatmap(adata: AnnData) -> Any:
+    sg.tl.curvature(adata)
+    return sg.pl.curvature_heatmap(adata, show=False)
+
+
+def sample() -> AnnData:
+    return anndata.read_h5ad(stored("atlas") / "sample.h5ad")
+
+
+# What holds a matrix of all cells in memory, as its documentation says, is in WHOLE.
+CALLS: dict[str, Callable[[AnnData], Any]] = {
+    "get.metric_tensors": sg.get.metric_tensors,
+    "get.model": lambda adata: sg.get.model(adata).to_arrays(),
+    "get.scores": sg.get.scores,
+    "get.card": lambda adata: sorted(sg.get.card(adata).splitlines()),
+    "tl.evaluate": lambda adata: sg.tl.evaluate(
+        adata, basis=["geoae", "umap"], groupby="bulk_labels", n_sample=200, local_scores=True
+    ),
+    "tl.evaluate, genes": lambda adata: sg.tl.evaluate(adata, basis="geoae", use_rep="X", n_sample=200),
+    "tl.evaluate, OpenProblems": lambda adata: sg.tl.evaluate(
+        adata, basis="geoae", measures=["waypoint_distance_correlation", "density_preservation"]
+    ),
+    "tl.distortion": lambda adata: sg.tl.distortion(adata, basis="geoae"),
+    "tl.distortion, UMAP": lambda adata: sg.tl.distortion(adata, basis="umap", **QUICK),
+    "tl.decode": lambda adata: sg.tl.decode(adata, [[0, 0], [1, 0.5]]),
+    "tl.transform, new": lambda adata: sg.tl.transform(adata, sample(), use_rep="X_pca"),
+    "tl.transform, reference": placed_on,
+    "tl.curvature": sg.tl.curvature,
+    "tl.density": lambda adata: sg.tl.density(adata, groupby="phase"),
+    "tl.gap": lambda adata: sg.tl.gap(adata, "CD14+ Monocyte", "CD19+ B", groupby="bulk_labels"),
+    "tl.residual": sg.tl.residual,
+    "tl.rank_genes_by_jacobian": lambda adata: sg.tl.rank_genes_by_jacobian(adata, groupby="bulk_labels"),
+    "tl.project_vectors": vectors,
+    "tl.geodesic": lambda adata: sg.tl.geodesic(adata, source=adata.obs_names[0], target=adata.obs_names[5]),
+    "tl.pseudotime": lambda adata: sg.tl.pseudotime(adata, root=adata.obs_names[0]),
+    "tl.stability": lambda adata: sg.tl.stability(adata, n_fits=4, progress_bar=False),
+    "pl.embedding": lambda adata: sg.pl.embedding(adata, color=["bulk_labels", "HES4"], show=False),
+    "pl.indicatrices": lambda adata: sg.pl.indicatrices(adata, color="bulk_labels", show=False),
+    "pl.jacobian_heatmap": lambda adata: sg.pl.jacobian_heatmap(adata, show=False),
+    "pl.curvature_heatmap": curvature_heatmap,
+    "pl.evaluation": lambda adata: sg.pl.evaluation(adata, show=False),
+}
+WHOLE = ("tl.evaluate, OpenProblems", "tl.distortion", "tl.distortion, UMAP", "tl.transform, reference")
+# These need the sample, whose graph is not in the store.
+OF_SAMPLE = ("tl.geodesic", "tl.pseudotime", "tl.stability")
+SLOW = ("tl.stability", "tl.evaluate, genes", "tl.distortion, UMAP", "tl.evaluate, OpenProblems")
+
+
+@contextmanager
+def no_whole_matrix(n: int) -> Iterator[None]:
+    """Raise where a Dask array of n rows and many columns is computed as a whole."""
+    import dask.array as da
+
+    def guarded(name: str) -> Any:
+        original = getattr(da.Array, name)
+
+        def read(self: Any, *args: Any, **kwargs: Any) -> Any:
+            assert not (self.ndim == 2 and self.shape[0] == n and 50 <= self.shape[1] < n), (
+                f"{self} was read as a whole"
+            )
+            return original(self, *args, **kwargs)
+
+        return read
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_matrix, "BLOCK_SIZE", 2**13)
+        for name in ("compute", "__array__"):
+            patch.setattr(da.Array, name, guarded(name))
+        yield
+
+
+def drawn(panel: Any) -> dict[str, Any]:
+    """Return what is on the axes."""
+    found: dict[str, Any] = {"texts": [text.get_text() for text in panel.texts], "title": panel.get_title()}
+    found["view"] = np.array([*panel.get_xlim(), *panel.get_ylim()])
+    for i, marks in enumerate(panel.collections):
+        found[f"{i}"] = [np.asarray(marks.get_offsets()), np.asarray(marks.get_facecolors())]
+        found[f"{i} paths"] = [path.vertices for path in marks.get_paths()]
+    for i, image in enumerate(panel.images):
+        found[f"image {i}"] = np.asarray(image.get_array())
+    return found
+
+
+def flat(value: Any, path: str = "") -> dict[str, Any]:
+    """Return all arrays and scalars in an answer, in memory."""
+    if isinstance(value, anndata.AnnData):
+        value = slots(value)
+    elif isinstance(value, pd.DataFrame):
+        value = {"index": value.index, **{name: value[name] for name in value}}
+    elif hasattr(value, "_asdict"):
+        value = value._asdict()
+    elif hasattr(value, "collections"):
+        value = drawn(value)
+    elif isinstance(value, np.ndarray) and value.dtype.names:
+        value = {name: value[name] for name in value.dtype.names}
+    elif isinstance(value, list | tuple):
+        value = dict(enumerate(value))
+    if isinstance(value, dict):
+        return {inner: x for name, entry in value.items() for inner, x in flat(entry, f"{path}/{name}").items()}
+    value = in_memory(value)
+    return {path: value.toarray() if sparse.issparse(value) else value}
+
+
+def answer(name: str, adata: AnnData, *, guard: bool) -> dict[str, Any]:
+    """Call a function and return its answer with every slot of the AnnData, all in memory."""
+    n = adata.n_obs if guard and name not in WHOLE else -1
+    with warnings.catch_warnings(), no_whole_matrix(n):
+        warnings.simplefilter("ignore")
+        found = CALLS[name](adata)
+    result = flat(found, "answer")
+    plt.close("all")
+    whole = adata.to_memory()
+    # Scanpy writes its colors into what it draws, which is a copy of cells on disk
+    return result | {path: value for path, value in flat(whole, "adata").items() if "_colors" not in path}
+
+
+@cache
+def expected(name: str, kind: str) -> dict[str, Any]:
+    return answer(name, anndata.read_h5ad(stored(kind) / "cells.h5ad"), guard=False)
+
+
+def check_same(found: dict[str, Any], true: dict[str, Any]) -> None:
+    assert found.keys() == true.keys()
+    for path, value in true.items():
+        a, b = np.asarray(found[path]), np.asarray(value)
+        if b.dtype.kind in "fiu":
+            np.testing.assert_allclose(a.astype(float), b.astype(float), rtol=1e-6, atol=1e-6, err_msg=path)
+        else:
+            assert a.astype(object).tolist() == b.astype(object).tolist(), path
+
+
+PAIRS = [
+    pytest.param(name, kind, marks=[pytest.mark.slow] * (name in SLOW))
+    for name in CALLS
+    for kind in ("own", "atlas")
+    if not (kind == "atlas" and name in (*OF_SAMPLE, "pl.evaluation"))
+]
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "read lazily from zarr",
+        *(pytest.param(source, marks=pytest.mark.slow) for source in INPUTS if source != "read lazily from zarr"),
+    ],
+)
+@pytest.mark.parametrize(("name", "kind"), PAIRS)
+def test_answers_are_those_in_memory(name, kind, source):
+    found = answer(name, INPUTS[source](kind), guard=True)
+    check_same(found, expected(name, kind))
