@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -23,9 +23,12 @@ def is_lazy(adata: AnnData) -> bool:
     return not isinstance(adata.obs, pd.DataFrame)
 
 
-def frame_in_memory(value: Any) -> Any:
-    """Return a data frame that was read lazily as one in memory, and anything else as it is."""
-    return value.to_memory() if hasattr(value, "to_memory") else value
+def entry_in_memory(value: Any) -> Any:
+    """Return an entry of `uns` with all that was read lazily in memory: data frames and arrays, in dictionaries too."""
+    for to_memory in ("to_memory", "compute"):
+        if hasattr(value, to_memory):
+            return getattr(value, to_memory)()
+    return {name: entry_in_memory(entry) for name, entry in value.items()} if isinstance(value, Mapping) else value
 
 
 def obs_column(adata: AnnData, name: str) -> pd.Series:

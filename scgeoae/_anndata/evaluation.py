@@ -9,7 +9,7 @@ import pandas as pd
 from scanpy import logging as logg
 
 from .._arguments import check_adata, check_name, checked_key, checked_names, known
-from .columns import frame_in_memory
+from .columns import entry_in_memory
 from .map import read_map
 from .representation import read_points
 from .slots import COLUMNS, EVALUATION, SIDES, Slots, embedding_slot, map_key
@@ -102,7 +102,7 @@ def checked_table_key(adata: AnnData, key_added: str | None) -> str:
     """Return the name of the table, or raise if it cannot be used."""
     check_adata(adata)
     key = checked_key(key_added, EVALUATION)
-    if key in adata.uns and not isinstance(frame_in_memory(adata.uns[key]), pd.DataFrame):
+    if key in adata.uns and not isinstance(entry_in_memory(adata.uns[key]), pd.DataFrame):
         msg = f"adata.uns[{key!r}] holds something else that would be lost; give another `key_added`."
         raise ValueError(msg)
     return key
@@ -116,7 +116,7 @@ def read_evaluation(adata: AnnData, key: str) -> pd.DataFrame:
     if key not in adata.uns:
         msg = f"Did not find adata.uns[{key!r}]; run {call} first."
         raise KeyError(msg)
-    table = frame_in_memory(adata.uns[key])
+    table = entry_in_memory(adata.uns[key])
     if not isinstance(table, pd.DataFrame) or not set(COLUMNS) <= set(table):
         msg = f"adata.uns[{key!r}] is not a table of sg.tl.evaluate; run {call}, or give the `key` of one."
         raise ValueError(msg)

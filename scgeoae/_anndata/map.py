@@ -16,7 +16,7 @@ from .._matrix import dense
 from ..geometry.distortion_measures import log_area
 from ..nn import Autoencoder
 from ..nn.arrays import NewerFormatError, from_arrays
-from .columns import obs_numbers
+from .columns import entry_in_memory, obs_numbers
 from .original import MAX_DIGESTED, check_cells, check_counts, is_unchanged
 from .representation import real_graph, real_matrix, stored_representation
 from .slots import Slots, embedding_slot, map_key
@@ -437,7 +437,7 @@ class Map:
             raise self._not_found(f"adata.uns[{self.entry!r}]", hint=lost)
         stored = self.adata.uns[self.entry]
         if isinstance(stored, Mapping) and name in stored:
-            return stored[name]
+            return entry_in_memory(stored[name])
         if name == "model" and self.kind == "laplacian":
             msg = (
                 f"The tensors of adata.obsm[{self.slot!r}] were estimated by the graph Laplacian, which has no model: "

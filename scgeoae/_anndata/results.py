@@ -14,7 +14,7 @@ from scanpy import logging as logg
 from ..geometry import anisotropy, chord_ratio, distortion, relative_log_area
 from ..graphs import metric_graph, nearest_others
 from ..quality import MEASURES
-from .columns import frame_in_memory
+from .columns import entry_in_memory
 from .representation import recorded_params
 from .slots import COLUMNS, SIDES, Slots, VectorSlots
 from .write import Changes
@@ -277,7 +277,7 @@ def removals(adata: AnnData, slots: Slots, *, embedding: bool) -> dict[tuple[str
     gone |= {("uns", slots.residual): None, ("uns", slots.residual_params): None}
     gone |= {(attribute, slots.stability): None for attribute in ("obsm", "obsp", "uns")}
     for name, entry in adata.uns.items():
-        stored = frame_in_memory(entry)
+        stored = entry_in_memory(entry) if hasattr(entry, "columns") else entry
         if isinstance(stored, pd.DataFrame):
             if set(COLUMNS) <= set(stored) and (left := _without(stored, slots, embedding=embedding)) is not stored:
                 gone["uns", name] = left

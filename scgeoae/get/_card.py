@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from .._anndata.columns import frame_in_memory, obs_numbers, read_groups
+from .._anndata.columns import entry_in_memory, obs_numbers, read_groups
 from .._anndata.map import read_map
 from .._anndata.slots import COLUMNS
 from .._matrix import digest
@@ -177,7 +177,7 @@ def _neighbors(m: Map) -> list[str]:
     """Return the rows about this map of every table that `scgeoae.tl.evaluate` stored."""
     parts = []
     for name, entry in sorted(m.adata.uns.items(), key=lambda item: item[0]):
-        table = frame_in_memory(entry)
+        table = entry_in_memory(entry) if hasattr(entry, "columns") else entry
         if isinstance(table, pd.DataFrame) and set(COLUMNS) <= set(table):
             mine = table[table["basis"].isin([m.key, m.slots.embedding]) & table["value"].notna()]
             mine = mine[~mine["measure"].isin([which for which, of in MEASURES.items() if of.about == "decoder"])]

@@ -192,13 +192,12 @@ def _read(
     values = None
     if genes:
         values = np.concatenate([block for _, block in blocks(matrix, at[genes].to_numpy())])
-    colors = {f"{name}_colors": adata.uns.get(f"{name}_colors") for name in columns}
+    palettes = [f"{name}_colors" for name in columns if f"{name}_colors" in adata.uns]
     drawn = AnnData(
         values if layer is None else None,
         obs=pd.DataFrame(columns, index=adata.obs_names),
         var=var[~var.index.duplicated()].reindex(genes),
-        uns=dict(adata.uns)
-        | {name: list(map(str, np.asarray(value))) for name, value in colors.items() if value is not None},
+        uns=dict(adata.uns) | {name: list(map(str, np.asarray(adata.uns[name]))) for name in palettes},
         obsm={**adata.obsm, str(m.slot): m.positions},
         obsp={name: in_memory(graph) for name, graph in adata.obsp.items()} if edges else None,
         layers=None if layer is None or values is None else {layer: values},

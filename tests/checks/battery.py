@@ -7,8 +7,6 @@ import warnings
 from functools import cache
 from typing import TYPE_CHECKING
 
-import pandas as pd
-
 from .calls import ROLES, VARIANTS, call, good, made, placed, raw
 from .cases import AFTER, CASES, PLAIN
 from .judge import Outcome, judged
@@ -122,8 +120,6 @@ def duplicate(adata: AnnData) -> AnnData:
         import anndata
 
         return anndata.read_h5ad(adata.filename, backed="r")
-    if not isinstance(adata.obs, pd.DataFrame):
-        return adata  # a lazy one is written into by nobody
     if adata.is_view:
         return copy.deepcopy(adata._adata_ref)[adata._oidx, adata._vidx]
     copied = adata.copy()

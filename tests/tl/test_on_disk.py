@@ -18,6 +18,7 @@ from scipy import sparse
 
 import scgeoae as sg
 from scgeoae import _matrix
+from scgeoae._anndata.write import Changes, write
 
 from ..checks.slots import in_memory, slots
 from ..conftest import pbmc
@@ -221,8 +222,7 @@ def flat(value: Any, path: str = "") -> dict[str, Any]:
 def answer(name: str, adata: AnnData, *, guard: bool) -> dict[str, Any]:
     """Call a function and return its answer with every slot of the AnnData, all in memory."""
     n = adata.n_obs if guard and name not in WHOLE else -1
-    with warnings.catch_warnings(), no_whole_matrix(n):
-        warnings.simplefilter("ignore")
+    with no_whole_matrix(n):
         found = CALLS[name](adata)
     result = flat(found, "answer")
     plt.close("all")
@@ -265,3 +265,86 @@ PAIRS = [
 def test_answers_are_those_in_memory(name, kind, source):
     found = answer(name, INPUTS[source](kind), guard=True)
     check_same(found, expected(name, kind))
+
+
+def test_results_that_cannot_be_written_leave_a_lazy_one_as_it_was():
+    adata = lazy(stored("own") / "cells3.zarr")
+    columns, arrays = set(adata.obs.columns), set(adata.obsm)
+    bad = Changes(
+        {
+            ("obs", "geoae_log_area"): None,
+            ("obs", "new"): np.zeros(adata.n_obs),
+            ("uns", "geoae"): None,
+            ("obsm", "X_new"): np.zeros((adata.n_obs, 2)),
+            ("obsm", "wrong"): np.zeros((3, 2)),
+        }
+    )
+    with pytest.raises(ValueError, match="wrong"):
+        write(adata, bad, start=None)
+    assert set(adata.obs.columns) == columns
+    assert set(adata.obsm) == arrays
+    assert "geoae" in adata.uns
+    assert not isinstance(adata.obs, pd.DataFrame)
+
+
+def test_a_column_is_read_alone():
+    adata = lazy(stored("own") / "cells3.zarr")
+    read = type(adata.obs["n_genes"].variable.data).compute
+    columns: list[str] = []
+
+    def counted(self: Any, *args: Any, **kwargs: Any) -> Any:
+        columns.append(self.name)
+        return read(self, *args, **kwargs)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(type(adata.obs["n_genes"].variable.data), "compute", counted)
+        sg.get.metric_tensors(adata)
+    assert len(columns) == 1
+
+
+def test_the_sample_is_the_reference_of_an_atlas():
+    new = placed_on(lazy(stored("atlas") / "cells.zarr"))
+    on_sample = placed_on(sample())
+    np.testing.assert_allclose(new.obsm["X_geoae"], on_sample.obsm["X_geoae"], atol=1e-6)
+    np.testing.assert_allclose(new.obs["geoae_outlier_score"], on_sample.obs["geoae_outlier_score"], atol=1e-5)
+    assert list(new.obs["bulk_labels"]) == list(on_sample.obs["bulk_labels"])
+    whole = anndata.read_zarr(stored("atlas") / "cells.zarr")
+    with pytest.raises(ValueError, match=r"are not the cells that the map .* was made from"):
+        placed_on(whole[::-1].copy())
+    with pytest.raises(ValueError, match=r"are not the cells that the map .* was made from"):
+        placed_on(whole[: whole.n_obs - 50].copy())
+
+
+def test_what_needs_the_sample_says_how_to_get_it():
+    whole = lazy(stored("atlas") / "cells.zarr")
+    with pytest.raises(ValueError, match=r"made of a sample of 300.*np\.asarray\(adata\.uns\['geoae'\]\['sample'\]\)"):
+        sg.tl.stability(whole)
+    with pytest.raises(KeyError, match=r"the one that sg\.tl\.atlas returned, which has its graph"):
+        sg.tl.pseudotime(whole, root=whole.obs_names[0])
+    regained = whole[np.asarray(whole.uns["geoae"]["sample"])].to_memory()
+    sg.tl.stability(regained, n_fits=4, progress_bar=False)
+    assert regained.obsm["geoae_stability"].shape == (300, 3)
+
+
+def test_the_error_of_an_atlas_is_that_of_all_cells():
+    whole = lazy(stored("atlas") / "cells.zarr")
+    table = sg.tl.evaluate(whole, basis="geoae", measures=["CN", "MSE", "MSE_held_out"]).set_index("measure")
+    model = sg.get.model(whole)
+    x, z = (np.asarray(whole.obsm[name], dtype=np.float64) for name in ("X_pca", "X_geoae"))
+    import torch
+
+    with torch.no_grad():
+        decoded = model.decode(torch.from_numpy(z).float()).numpy()
+    true = ((decoded - x) ** 2).sum(1).mean() / (x.shape[1] * float(model.scale) ** 2)
+    assert table.loc["MSE", "value"] == pytest.approx(true, rel=1e-5)
+    assert table.loc["MSE", "value"] != pytest.approx(sg.get.scores(whole)["MSE"], rel=1e-3)
+    assert table.loc["MSE", ["error", "n_sample"]].tolist() == [0, whole.n_obs]
+    assert np.isnan(table.loc["MSE_held_out", "value"])
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_a_collection_holds_no_map(name):
+    adata = anndata.read_h5ad(stored("own") / "cells.h5ad")
+    collection = anndata.experimental.AnnCollection([adata[:400].copy(), adata[400:].copy()], join_vars="inner")
+    with pytest.raises(TypeError, match=r"AnnCollection, .* sg\.tl\.atlas\(collection, out='map\.zarr'\)"):
+        CALLS[name](collection)
