@@ -282,7 +282,14 @@ class Map:
         A digest shows whether it is unchanged. Otherwise cells or genes may have been removed or reordered, and each
         cell is checked against its stored reconstruction error.
         """
-        model, n_cells = self.model, self.n_cells
+        model, n_cells, use_rep = self.model, self.n_cells, self.params["use_rep"]
+        if self.sample is not None and use_rep != "X" and use_rep not in self.adata.obsm:
+            msg = (
+                f"Did not find {use_rep!r} in adata.obsm: the components are those of the sample that the map was made "
+                "of, and the store does not have them. Give the one that sg.tl.atlas returned, or name another "
+                "representation with `use_rep` where the function takes it."
+            )
+            raise KeyError(msg)
         names = None if model.genes is None else model.genes.names
         found = stored_representation(self.adata, self.params, names, model.n_features)
         if isinstance(model, Autoencoder):

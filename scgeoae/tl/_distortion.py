@@ -55,6 +55,9 @@ def distortion(
     draw them. With a decoder, the functions of `scgeoae.tl` and `scgeoae.get` accept ``key="umap"``, too. The embedding
     and Scanpy's ``uns["umap"]`` do not change.
 
+    The search for neighbors holds the representation of all cells in memory, also if it is lazy or on disk, and so
+    does the graph Laplacian. If that is too much, measure a sample of the cells.
+
     Parameters
     ----------
     adata

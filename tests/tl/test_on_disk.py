@@ -287,25 +287,28 @@ def test_results_that_cannot_be_written_leave_a_lazy_one_as_it_was():
     assert not isinstance(adata.obs, pd.DataFrame)
 
 
-def test_a_column_is_read_alone():
+def test_only_the_columns_that_are_needed_are_read():
     adata = lazy(stored("own") / "cells3.zarr")
-    read = type(adata.obs["n_genes"].variable.data).compute
-    columns: list[str] = []
+    frame, columns = type(adata.obs), set()
+    read = frame.to_memory
 
-    def counted(self: Any, *args: Any, **kwargs: Any) -> Any:
-        columns.append(self.name)
-        return read(self, *args, **kwargs)
+    def recorded(self: Any, **kwargs: Any) -> pd.DataFrame:
+        columns.update(self.columns)
+        return read(self, **kwargs)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(type(adata.obs["n_genes"].variable.data), "compute", counted)
-        sg.get.metric_tensors(adata)
-    assert len(columns) == 1
+        patch.setattr(frame, "to_memory", recorded)
+        sg.tl.density(adata, groupby="phase")
+        sg.pl.embedding(adata, color="bulk_labels", show=False)
+    plt.close("all")
+    assert columns & set(adata.obs.columns) == {"phase", "bulk_labels", "geoae_log_area"} | columns & set(adata.var)
 
 
 def test_the_sample_is_the_reference_of_an_atlas():
     new = placed_on(lazy(stored("atlas") / "cells.zarr"))
     on_sample = placed_on(sample())
-    np.testing.assert_allclose(new.obsm["X_geoae"], on_sample.obsm["X_geoae"], atol=1e-6)
+    # the store has the positions at which the cells of the sample were placed, which are theirs up to rounding
+    np.testing.assert_allclose(new.obsm["X_geoae"], on_sample.obsm["X_geoae"], atol=1e-5)
     np.testing.assert_allclose(new.obs["geoae_outlier_score"], on_sample.obs["geoae_outlier_score"], atol=1e-5)
     assert list(new.obs["bulk_labels"]) == list(on_sample.obs["bulk_labels"])
     whole = anndata.read_zarr(stored("atlas") / "cells.zarr")
@@ -313,6 +316,16 @@ def test_the_sample_is_the_reference_of_an_atlas():
         placed_on(whole[::-1].copy())
     with pytest.raises(ValueError, match=r"are not the cells that the map .* was made from"):
         placed_on(whole[: whole.n_obs - 50].copy())
+
+
+def test_components_that_the_store_lacks_are_not_computed_again():
+    whole = anndata.read_zarr(stored("atlas") / "cells.zarr")
+    del whole.obsm["X_pca"]
+    with pytest.raises(KeyError, match=r"the components are those of the sample.*the one that sg\.tl\.atlas returned"):
+        sg.tl.evaluate(whole, basis="geoae")
+    # another representation does
+    table = sg.tl.evaluate(whole, basis="geoae", use_rep="X_umap", measures="kNN_10")
+    assert table["value"].notna().all()
 
 
 def test_what_needs_the_sample_says_how_to_get_it():
