@@ -214,7 +214,8 @@ def transform(
         reconstruction_error=placed.error,
         outlier_score=placed.score,
         outlier=placed.score > 1,
-        computed=representation.computed | {"obs": transferred(labels, placed.labels), "uns": colors_of(labels, m.adata)},
+        computed=representation.computed
+        | {"obs": transferred(labels, placed.labels), "uns": colors_of(labels, m.adata)},
         **_record(m, representation, placed.error, placed.metrics),
     )
     done = f"{np.count_nonzero(placed.score > 1)} of {adata_new.n_obs} cells are outliers"
