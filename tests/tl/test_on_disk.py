@@ -356,7 +356,8 @@ def test_the_error_of_an_atlas_is_that_of_all_cells():
     assert np.isnan(table.loc["MSE_held_out", "value"])
 
 
-@pytest.mark.parametrize("name", CALLS)
+# new cells may be a collection, since a store gets the results (test_transform_stores.py)
+@pytest.mark.parametrize("name", [name for name in CALLS if name != "tl.transform, new"])
 def test_a_collection_holds_no_map(name):
     adata = anndata.read_h5ad(stored("own") / "cells.h5ad")
     collection = anndata.experimental.AnnCollection([adata[:400].copy(), adata[400:].copy()], join_vars="inner")
