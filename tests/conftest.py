@@ -15,6 +15,7 @@ else:
 
 import warnings
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -51,6 +52,13 @@ def pbmc_with_a_map() -> AnnData:
     return sg.tl.geoae(pbmc(), progress_bar=False, copy=True)
 
 
+class WithoutScvi:
+    """Where scvi-tools is not installed, `scgeoae.model` cannot be imported, and its examples are left out."""
+
+    def pytest_ignore_collect(self, collection_path: Path) -> bool | None:
+        return True if collection_path.parts[-2:] == ("scgeoae", "model") and find_spec("scvi") is None else None
+
+
 class Examples:
     """Examples in docstrings that begin with the default map of the PBMCs share one training, which is that of each."""
 
@@ -82,6 +90,7 @@ class Examples:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(Examples())
+    config.pluginmanager.register(WithoutScvi())
 
 
 @pytest.fixture(scope="session")

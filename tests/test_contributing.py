@@ -9,6 +9,7 @@ from unittest.mock import patch
 
 import pytest
 import torch
+import yaml
 
 import scgeoae as sg
 from scgeoae.geometry.regularizers import REGULARIZERS
@@ -52,6 +53,42 @@ def test_links_to_files_lead_somewhere(page):
     text = re.sub(r"```.*?```|`[^`\n]*`", "", page.read_text(), flags=re.DOTALL)
     targets = [target.partition("#")[0] for target in re.findall(r"\]\(([^)\s]+)\)", text)]
     assert not [t for t in targets if t and "://" not in t and not (page.parent / t).exists()]
+
+
+def test_version_and_addresses_are_the_same_everywhere():
+    text = (ROOT / "pyproject.toml").read_text()
+    project = tomllib.loads(text)["project"]
+    urls = project["urls"]
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert (citation["version"], citation["license"]) == (project["version"], project["license"])
+    assert (citation["repository-code"], citation["url"]) == (urls["Repository"], urls["Documentation"])
+    assert all(urls[name].startswith(urls["Repository"] + "/") for name in ("Issues", "Changelog", "Security"))
+    repository = urls["Repository"].removeprefix("https://github.com/")
+    for host in ("https://github.com", "https://raw.githubusercontent.com"):
+        assert f"]({host}/{repository}/" in text
+    entry = ROOT / "docs" / "ecosystem" / "meta.yaml"
+    if not entry.is_file():
+        pytest.skip("not a clone")
+    listed = yaml.safe_load(entry.read_text())
+    assert (listed["name"], listed["license"]) == (project["name"], project["license"])
+    assert (listed["project_home"], listed["documentation_home"]) == (urls["Repository"], urls["Documentation"])
+
+
+def test_actions_are_pinned_by_commit_and_see_no_credentials():
+    workflows = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
+    if not workflows:
+        pytest.skip("not a clone")
+    for path in workflows:
+        text = path.read_text()
+        used = re.findall(r"uses: (\S+)(.*)", text)
+        assert all(re.fullmatch(r"[\w./-]+@[0-9a-f]{40}", action) for action, _ in used if not action.startswith("./"))
+        assert all(re.match(r" # v\d+\.\d+\.\d+$", rest) for action, rest in used if not action.startswith("./"))
+        workflow = yaml.safe_load(text)
+        assert workflow["permissions"] == {}
+        for job in workflow["jobs"].values():
+            for step in job.get("steps", []):
+                if step.get("uses", "").startswith("actions/checkout@"):
+                    assert step["with"]["persist-credentials"] is False
 
 
 def test_hooks_and_tests_use_one_ruff():

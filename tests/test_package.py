@@ -5,9 +5,12 @@ from __future__ import annotations
 import ast
 import gc
 import inspect
+import re
 import subprocess
 import sys
+import tomllib
 from contextlib import nullcontext
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -41,10 +44,18 @@ def test_using_it_imports_only_what_it_takes():
 
 def test_everything_announced_is_there():
     assert set(sg.__all__) <= set(dir(sg))
-    for name in sg.__all__:
+    for name in set(sg.__all__) - ({"model"} if find_spec("scvi") is None else set()):
         assert inspect.ismodule(getattr(sg, name)) or name == "load"
     with pytest.raises(AttributeError, match="has no attribute 'spam'"):
         _ = sg.spam
+
+
+def test_a_package_without_scvi_tools_says_how_to_get_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "scvi", None)
+    monkeypatch.delitem(sys.modules, "scgeoae.model", raising=False)
+    monkeypatch.delitem(vars(sg), "model", raising=False)
+    with pytest.raises(ImportError, match=r"^sg\.model needs .* 'scvi-tools': pip install 'scgeoae\[scvi\]'\.$"):
+        _ = sg.model
 
 
 @for_each("enabled", [True, False])
@@ -82,6 +93,37 @@ def imports_of(path: Path) -> set[str]:
             module = ".".join([*base, *([node.module] if node.module else [])])
             found |= {module} if node.module else {f"{module}.{alias.name}" for alias in node.names}
     return found
+
+
+COMES_WITH = {
+    "h5py": "anndata",
+    "mpl_toolkits": "matplotlib",
+    "scvi": "scvi-tools",
+    "sklearn": "scikit-learn",
+    "traitlets": "anywidget",
+}
+
+
+def test_imports_are_declared():
+    project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
+
+    def names(*lists):
+        return {re.match(r"[\w-]+", requirement)[0] for requirements in lists for requirement in requirements}
+
+    core = names(project["dependencies"])
+    extras = {
+        extra: names(project["optional-dependencies"][extra]) for extra in ("scvi", "leiden", "atlas", "interactive")
+    }
+    for path in ROOT.rglob("*.py"):
+        imported = {name.split(".")[0] for name in imports_of(path)} - sys.stdlib_module_names - {"scgeoae"}
+        assert {COMES_WITH.get(name, name) for name in imported} <= core.union(*extras.values()), path
+    # the tests run with all of these
+    assert set().union(*extras.values()) <= names(project["optional-dependencies"]["test"])
+
+
+def test_models_of_counts_alone_import_scvi_tools():
+    importing = {p.relative_to(ROOT).parts[0] for p in ROOT.rglob("*.py") if imports_of(p) & {"scvi", "lightning"}}
+    assert importing == {"model"}
 
 
 FLOORS = dict.fromkeys(("_arguments", "_files", "_matrix", "_runtime"), 0)

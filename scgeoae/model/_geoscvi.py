@@ -42,9 +42,10 @@ class GeoSCVI(SCVI):
 
     Use it to map counts directly, with batches, or from disk (docs/counts.md). Whatever works with a trained
     `scvi.model.SCVI` works with it too: likelihoods, batches, data loaders, saving and training on several devices are
-    those of scvi-tools. Two things are new. A penalty acts on the pullback metric, which measures steps in latent space
-    by how much they change expression (at the covariates of each cell). With it, two latent dimensions form a map with
-    the distances (areas, angles) of expression. And `to_anndata` writes this map as `scgeoae.tl.geoae` does.
+    those of scvi-tools (``pip install "scgeoae[scvi]"``). Two things are new. A penalty acts on the pullback
+    metric, which measures steps in latent space by how much they change expression (at the covariates of each cell).
+    With it, two latent dimensions form a map with the distances (areas, angles) of expression. And `to_anndata` writes
+    this map as `scgeoae.tl.geoae` does.
 
     Parameters
     ----------

@@ -153,6 +153,7 @@ def test_modalities_are_named(role):
 
 
 def test_modalities_are_named_by_a_model_of_counts():
+    pytest.importorskip("scvi")
     with pytest.raises(TypeError, match=MODALITIES):
         sg.model.GeoSCVI.setup_anndata(MuData(rna=good(), atac=good()))
 

@@ -16,6 +16,7 @@ from .judge import check_error, check_written
 from .slots import fingerprints
 from .table import Table, agrees
 
+pytest.importorskip("scvi")
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # what scvi-tools and lightning import
     from scvi.model import SCVI

@@ -72,8 +72,7 @@ def placed() -> tuple[AnnData, str]:
 def counts() -> tuple[AnnData, str]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # scvi-tools and torch expect more than 30 cells
-        import scvi
-
+        scvi = pytest.importorskip("scvi")
         logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
         scvi.settings.seed = 0
         expression = np.exp(1 + sheet().X)

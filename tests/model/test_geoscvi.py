@@ -22,6 +22,7 @@ from scgeoae.geometry import distortion
 
 from ..for_each import for_each
 
+pytest.importorskip("scvi")
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # what scvi-tools and lightning import
     import scvi

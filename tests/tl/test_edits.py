@@ -63,8 +63,7 @@ def made() -> dict[str, tuple[AnnData, str]]:
 @pytest.fixture(scope="module")
 def made_of_counts(made) -> tuple[AnnData, str]:
     """Return the same with a map of counts, in a layer."""
-    import scvi
-
+    scvi = pytest.importorskip("scvi")
     adata = made["PCA"][0].copy()
     adata = AnnData(adata.X, obs=adata.obs[["kind"]], var=adata.var[[]], layers=adata.layers)
     with warnings.catch_warnings():

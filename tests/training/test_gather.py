@@ -8,6 +8,8 @@ import torch
 from torch import distributed, multiprocessing
 
 from scgeoae.geometry import regularizers
+
+pytest.importorskip("scvi")
 from scgeoae.model._module import gather
 
 SIZES = (5, 3)
