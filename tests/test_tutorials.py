@@ -12,6 +12,8 @@ from .for_each import for_each
 
 FOLDER = Path(__file__).parents[1] / "tutorials"
 TEXTS = sorted(FOLDER.glob("*.md"))
+if not FOLDER.is_dir():
+    pytest.skip("not a clone", allow_module_level=True)
 
 
 def code_of_text(path: Path) -> list[str]:
@@ -23,7 +25,6 @@ def cells_of(path: Path) -> list[dict]:
     return [cell for cell in cells if cell["cell_type"] == "code"]
 
 
-@pytest.mark.skipif(not FOLDER.is_dir(), reason="not a clone")
 def test_each_notebook_has_a_text():
     assert TEXTS
     assert [p.stem for p in TEXTS] == [p.stem for p in sorted(FOLDER.glob("*.ipynb"))]
