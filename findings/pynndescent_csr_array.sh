@@ -3,8 +3,8 @@
 #
 # Below that Scanpy searches neighbors exactly and pynndescent is not asked. Beyond, it takes the transformer of
 # pynndescent, which returned a csr_matrix up to 0.6.0 and returns a csr_array since 0.7.0. Scanpy (1.11.5, and 1.12.4
-# too) calls its method `getnnz`, which sparse arrays do not have: AttributeError. Scanpy sets no upper bound on
-# pynndescent.
+# and 1.13.0a2 too) calls its method `getnnz`, which sparse arrays do not have: AttributeError. Scanpy sets no upper
+# bound on pynndescent.
 #
 # It matters because everything after it (UMAP, Leiden, diffusion maps) stops, and on real data only: the small data
 # of tests and tutorials do not reach the size. pynndescent 0.6.0 works.
