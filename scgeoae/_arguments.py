@@ -29,8 +29,8 @@ def check_adata(adata: Any) -> None:
         if hasattr(adata, "adatas"):
             msg = (
                 f"Expected an AnnData, found {_kind(adata)}, which cannot hold a map. Map its cells into a store with "
-                "sg.tl.atlas(collection, out='map.zarr'), or join its parts with anndata.concat, also those that were "
-                "read lazily."
+                "sg.tl.atlas(collection, out='map.zarr'), or join its parts, lazy ones too: "
+                "anndata.concat(collection.adatas)."
             )
         raise TypeError(msg)
 
