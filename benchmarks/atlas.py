@@ -40,7 +40,7 @@ N_COMPARED, N_GENES, BLOCK = 10, 2000, 2**16
 DEPTH = 350
 N_DECODED, N_AROUND = 200, 1000
 PROGRAM = """
-import json, resource, sys, time
+import json, sys, time
 import numpy as np
 import anndata
 import scgeoae as sg
@@ -64,7 +64,8 @@ if whole:
 else:
     sample = sg.tl.atlas(path, n_sample=n_sample, use_rep=use_rep, progress_bar=False)
 seconds["all"] = time.perf_counter() - start
-seconds["GB"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+# of this process alone; what `resource` returns can be that of the process that started it
+seconds["GB"] = next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmHWM")) / 2**20
 print(json.dumps(seconds))
 """
 
