@@ -38,9 +38,10 @@ def labels_to_transfer(
             msg = f"Expected adata.obs[{name!r}] to hold labels, found {what}."
             raise ValueError(msg)
         if name in columns and _confidence(name) not in columns:
+            other = f"{name}_of_map"
             msg = (
-                f"adata_new.obs[{name!r}] has its own labels, which would be lost; rename them first: "
-                f"adata_new.obs[{name + '_before'!r}] = adata_new.obs.pop({name!r})."
+                f"adata_new.obs[{name!r}] has its own labels, which would be lost; give those of the map another name: "
+                f"adata.obs[{other!r}] = adata.obs[{name!r}], and obs={other!r}."
             )
             raise ValueError(msg)
         found[name] = labels

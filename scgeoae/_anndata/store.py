@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import reprlib
 import shutil
 import warnings
 from contextlib import contextmanager
@@ -56,11 +57,12 @@ class Unfinished:
         text = json.dumps(settings, default=repr, indent=1)
         now = json.loads(text)
         before = json.loads(self.settings.read_text()) if self.settings.exists() else {}
-        other = [repr(name) for name in before | now if before.get(name) != now.get(name)]
+        other = {name: before.get(name) for name in before | now if before.get(name) != now.get(name)}
         if other and self.reference.exists():
+            which = ", ".join(f"{name!r} ({reprlib.repr(value)})" for name, value in other.items())
             msg = (
-                f"{str(self.folder)!r} holds an unfinished run with another {', '.join(other)}. Repeat the call that "
-                "began it, or delete this folder."
+                f"{str(self.folder)!r} holds an unfinished run with another {which}. Repeat the call that began it, or "
+                "delete this folder; if that call is still running, wait until it has finished."
             )
             raise ValueError(msg)
         try:

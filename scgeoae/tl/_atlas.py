@@ -152,8 +152,9 @@ def atlas(
         check_client(client, cells, "adata")
 
         start = logg.info(f"mapping {cells.n_obs} cells by a sample of {min(n_sample, cells.n_obs)}")
-        given = {"n_sample": n_sample, "use_rep": use_rep, "layer": layer, "key": key, "block_size": block_size}
-        store.begin({"source": str(cells.places), "shape": cells.shape, "seed": seed, **given, **kwargs})
+        given = {"n_sample": n_sample, "use_rep": use_rep, "layer": layer, "key_added": key, "block_size": block_size}
+        settings = {"source": str(cells.places), "shape": cells.shape, "random_state": seed, **given, **kwargs}
+        store.begin(settings)
         rows = np.sort(np.random.default_rng(seed).permutation(cells.n_obs)[:n_sample])
         sample = cells.sample(rows)
         if not store.reference.exists():
@@ -173,6 +174,8 @@ def atlas(
             for attribute, names in before.items():
                 for name in set(getattr(sample, attribute)) - names:
                     getattr(reference, attribute)[name] = getattr(sample, attribute)[name]
+            # another run may have begun meanwhile
+            store.begin(settings)
             write_reference(store, reference)
             incoming = _incoming(cells, sample, m)
         else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import shutil
@@ -24,6 +25,7 @@ import scgeoae as sg
 from scgeoae._anndata.blockwise import Job
 from scgeoae._anndata.slots import COLUMNS
 from scgeoae._anndata.store import Unfinished
+from scgeoae.tl import _atlas
 
 from ..conftest import pbmc
 
@@ -148,7 +150,7 @@ def test_an_interrupted_run_goes_on_where_it_was(cells, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         sg.tl.atlas("cells.zarr", use_rep="X_pca", **GIVEN)
     assert "X_geoae" not in anndata.read_zarr("cells.zarr").obsm
-    with pytest.raises(ValueError, match=r"another 'n_sample'. Repeat the call that began it, or delete this folder"):
+    with pytest.raises(ValueError, match=r"another 'n_sample' \(300\). Repeat the call that began it, or delete"):
         sg.tl.atlas("cells.zarr", use_rep="X_pca", **GIVEN | {"n_sample": 200})
 
     def counted(self: Job, rows: np.ndarray, block: anndata.AnnData) -> int:
@@ -342,6 +344,33 @@ def test_a_call_with_a_mistake_is_mended_and_repeated(cells):
         sg.tl.atlas("cells.zarr", use_rep="X_pca", **given | {"n_steps": -1})
     sg.tl.atlas("cells.zarr", out="cells.zarr", use_rep="X_pca", **given)
     assert not Path("cells.zarr.part").exists()
+
+
+@pytest.mark.usefixtures("folder")
+def test_two_runs_at_once_do_not_mix(cells, monkeypatch):
+    """Another run begins while the sample of the first one is mapped, and is interrupted after a block."""
+    given = GIVEN | {"refine": False, "use_rep": "X_pca"}
+    cells.write_zarr("cells.zarr")
+    make, place = _atlas.geoae, Job.place
+
+    def stops(self: Job, rows: np.ndarray, block: anndata.AnnData) -> int:
+        if rows[0]:
+            raise KeyboardInterrupt
+        return place(self, rows, block)
+
+    def slow(sample: anndata.AnnData, **kwargs: object) -> None:
+        with monkeypatch.context() as patch, contextlib.suppress(KeyboardInterrupt):
+            patch.setattr(_atlas, "geoae", make)
+            patch.setattr(Job, "place", stops)
+            sg.tl.atlas("cells.zarr", random_state=5, **given)
+        make(sample, **kwargs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(_atlas, "geoae", slow)
+        with pytest.raises(ValueError, match=r"another 'random_state' \(5\).* if that call is still running, wait"):
+            sg.tl.atlas("cells.zarr", **given)
+    sample = sg.tl.atlas("cells.zarr", random_state=5, **given)
+    check_same(anndata.read_zarr("cells.zarr"), in_memory(cells, sample, use_rep="X_pca"))
 
 
 @pytest.mark.usefixtures("folder")

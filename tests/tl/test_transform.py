@@ -373,9 +373,11 @@ def test_labels_that_cannot_come_along(pair):
     with pytest.raises(ValueError, match=r"Expected adata\.obs\['t'\] to hold labels, found numbers"):
         sg.tl.transform(new, known, obs="t")
     # labels of their own are not written over, those that came along before are
-    with pytest.raises(ValueError, match=r"adata_new\.obs\['kind'\] has its own labels, which would be lost; rename"):
+    with pytest.raises(ValueError, match=r"adata\.obs\['kind_of_map'\] = adata\.obs\['kind'\], and obs='kind_of_map'"):
         sg.tl.transform(new, known, obs="kind")
     assert "X_geoae" not in new.obsm
+    known.obs["kind_of_map"] = known.obs["kind"]
+    sg.tl.transform(new, known, obs="kind_of_map", copy=True)
     del new.obs["kind"]
     for _ in range(2):
         sg.tl.transform(new, known, obs="kind")
