@@ -95,6 +95,7 @@ def test_no_regularizer(small, tmp_path):
         (["{good}", "--n-sample", "50"], "give -o STORE.zarr for the results"),
         (["{good}", "--n-sample", "2", "-o", "{folder}/map.zarr"], "`n_sample` to be an integer >= 4, found 2"),
         (["{good}", "--n-sample", "50", "-o", "{good}"], "There is something at"),
+        (["{good}", "--n-sample", "50", "-o", "{folder}/map.h5ad"], "is the name of a file: give one that ends in"),
         (["{folder}"], "' is neither a zarr store nor an .h5ad file with an AnnData."),
         (["{store}", "--color", "spam"], "did not find 'spam' in adata.obs, which has 'side', or among the genes"),
         (["{good}", "--strength", "nan"], "`strength` to be a finite number >= 0 or 'auto', found nan"),

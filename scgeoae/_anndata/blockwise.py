@@ -213,6 +213,9 @@ def target_of(cells: Source, out: str | Path | None) -> Path:
     if not target.parent.is_dir():
         msg = f"There is no folder {str(target.parent)!r} to write {target.name!r} to."
         raise FileNotFoundError(msg)
+    if target.suffix == ".h5ad":
+        msg = f"Results go into a zarr store, and {str(out)!r} is the name of a file: give one that ends in .zarr."
+        raise ValueError(msg)
     return target
 
 

@@ -29,7 +29,7 @@ def open_source(source: Any) -> Source:
     if isinstance(source, str | Path) or not needs_store(source):
         return Single(source)
     if hasattr(source, "adatas"):
-        return Joined([Single(part) for part in source.adatas], source.var_names)
+        return Joined([Single(part) for part in source.adatas], source.var_names, source.obs_names)
     if not isinstance(source, list | tuple):
         return Stream(source)
     if not source:
@@ -170,10 +170,14 @@ class Joined(Source):
         Those parts.
     var_names
         Genes, by default those that all parts share.
+    obs_names
+        Names of all cells, by default those that they have in their parts.
     """
 
-    def __init__(self, parts: Sequence[Source], var_names: pd.Index | None = None) -> None:
-        self.parts = parts
+    def __init__(
+        self, parts: Sequence[Source], var_names: pd.Index | None = None, obs_names: pd.Index | None = None
+    ) -> None:
+        self.parts, self.obs_names = parts, obs_names
         self.starts = np.cumsum([0, *(part.n_obs for part in parts)])
         self.n_obs = int(self.starts[-1])
         if var_names is None:
@@ -193,12 +197,19 @@ class Joined(Source):
         return all(part.has(attribute, name) for part in self.parts)
 
     def names(self) -> pd.Index:
+        if self.obs_names is not None:
+            return self.obs_names
         return pd.Index(np.concatenate([part.names() for part in self.parts]))
 
     def sample(self, rows: NDArray[np.intp], *, graphs: bool = True) -> AnnData:
-        own = [rows[slice(*np.searchsorted(rows, self.starts[i : i + 2]))] - self.starts[i] for i in self._numbers]
-        parts = zip(self.parts, own, strict=True)
-        return self._concat([part.sample(of, graphs=graphs) for part, of in parts if len(of)])
+        parts = []
+        for part, start, stop in zip(self.parts, self.starts, self.starts[1:], strict=False):
+            own = rows[slice(*np.searchsorted(rows, [start, stop]))]
+            if len(own):
+                parts.append(part.sample(own - start, graphs=graphs))
+                if self.obs_names is not None:
+                    parts[-1].obs_names = self.obs_names[own]
+        return self._concat(parts)
 
     def read(self, rows: slice, *, use_rep: str | None, layer: str | None) -> AnnData:
         own = [

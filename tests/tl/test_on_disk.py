@@ -319,6 +319,33 @@ def test_the_sample_is_the_reference_of_an_atlas():
         placed_on(whole[: whole.n_obs - 50].copy())
 
 
+def test_components_of_the_sample_are_projected_again_for_new_cells(tmp_path):
+    """The store of an atlas has no components if they were computed for its sample."""
+    whole = cells()
+    for name in ("obsm", "varm", "uns", "obsp"):
+        getattr(whole, name).clear()
+    path = tmp_path / "cells.zarr"
+    write_zarr(whole, path)
+    with pytest.warns(UserWarning, match="computing it with sc.pp.pca"):
+        sample = sg.tl.atlas(path, n_sample=300, refine=False, **QUICK)
+    new = whole[::20].copy()
+    expected = sg.tl.transform(new, sample, units="same", copy=True)
+    adata = lazy(path)
+    regained = adata[np.asarray(adata.uns["geoae"]["sample"])].to_memory()
+    for reference in (adata, regained):
+        found = sg.tl.transform(new, reference, units="same", copy=True)
+        np.testing.assert_allclose(found.obsm["X_geoae"], expected.obsm["X_geoae"], atol=1e-5)
+        # the score counts cells, and rounding changes which are farther
+        np.testing.assert_allclose(found.obs["geoae_outlier_score"], expected.obs["geoae_outlier_score"], atol=5e-3)
+    assert "X_pca" not in regained.obsm
+    sg.tl.transform(path, adata, out=tmp_path / "map.zarr", units="same", progress_bar=False)
+    with pytest.raises(ValueError, match=r"are not the cells that the map .* was made from"):
+        sg.tl.transform(new, adata.to_memory()[::-1].copy(), units="same")
+    # without genes
+    with pytest.raises(KeyError, match=r"the components are those of the sample.*the one that sg\.tl\.atlas returned"):
+        sg.tl.transform(new, adata[:, :0].to_memory(), units="same")
+
+
 def test_components_that_the_store_lacks_are_not_computed_again():
     whole = anndata.read_zarr(stored("atlas") / "cells.zarr")
     del whole.obsm["X_pca"]

@@ -176,6 +176,22 @@ def check_counts(known: AnnData, new: AnnData, kind: str) -> None:
     assert {path.name for path in Path().iterdir()} <= {"out.zarr", "new.h5ad", "new.zarr", "lazy.zarr"}
 
 
+@pytest.mark.usefixtures("folder")
+def test_cells_of_a_collection_keep_its_names(known, new):
+    parts = {"a": new[:70].copy(), "b": new[70:].copy()}
+    for part in parts.values():
+        part.obs_names = [str(i) for i in range(part.n_obs)]
+    collection = anndata.experimental.AnnCollection(parts, join_vars="inner", index_unique="-")
+    sg.tl.transform(collection, known, use_rep="X_rep", out="out.zarr", **GIVEN)
+    assert list(anndata.read_zarr("out.zarr").obs_names) == [
+        *(f"{i}-a" for i in range(70)),
+        *(f"{i}-b" for i in range(80)),
+    ]
+    sample = sg.tl.atlas(collection, out="map.zarr", use_rep="X_rep", n_sample=100, n_steps=20, **GIVEN)
+    found = anndata.read_zarr("map.zarr")
+    assert list(sample.obs_names) == list(found.obs_names[found.uns["geoae"]["sample"]])
+
+
 @pytest.mark.parametrize(
     "kinds",
     [
