@@ -325,7 +325,7 @@ def test_components_of_the_sample_are_projected_again_for_new_cells(tmp_path):
     for name in ("obsm", "varm", "uns", "obsp"):
         getattr(whole, name).clear()
     path = tmp_path / "cells.zarr"
-    write_zarr(whole, path)
+    whole.write_zarr(path)
     with pytest.warns(UserWarning, match="computing it with sc.pp.pca"):
         sample = sg.tl.atlas(path, n_sample=300, refine=False, **QUICK)
     new = whole[::20].copy()
