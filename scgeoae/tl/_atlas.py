@@ -18,6 +18,7 @@ from .._anndata.write import Changes
 from .._arguments import check_flag, checked_integer, checked_map_key, checked_seed
 from .._matrix import blocks, dense
 from .._runtime import default_torch_modes
+from ..training.distributed import processes
 from ._geoae import geoae
 
 if TYPE_CHECKING:
@@ -121,7 +122,8 @@ def atlas(
         can be read only once.
     ValueError
         If an argument is out of range, values are not finite, a `client` cannot read the cells, blocks lack cells or
-        have other genes, or the folder belongs to a run with other arguments or cells.
+        have other genes, the folder belongs to a run with other arguments or cells, or several processes of
+        ``torch.distributed`` would share a store.
 
     See Also
     --------
@@ -149,6 +151,12 @@ def atlas(
     check_packages("sg.tl.atlas")
     with closing(open_source(adata)) as cells:
         store = Unfinished(target_of(cells, out))
+        if out is None and processes().n > 1:
+            msg = (
+                f"The {processes().n} processes of the group of torch.distributed would write into the same store; "
+                "give each its own, as by out=f'map{torch.distributed.get_rank()}.zarr'."
+            )
+            raise ValueError(msg)
         check_client(client, cells, "adata")
 
         start = logg.info(f"mapping {cells.n_obs} cells by a sample of {min(n_sample, cells.n_obs)}")

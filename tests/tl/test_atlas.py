@@ -26,6 +26,7 @@ from scgeoae._anndata.blockwise import Job
 from scgeoae._anndata.slots import COLUMNS
 from scgeoae._anndata.store import Unfinished
 from scgeoae.tl import _atlas
+from scgeoae.training.distributed import Processes
 
 from ..conftest import pbmc
 
@@ -371,6 +372,15 @@ def test_two_runs_at_once_do_not_mix(cells, monkeypatch):
             sg.tl.atlas("cells.zarr", **given)
     sample = sg.tl.atlas("cells.zarr", random_state=5, **given)
     check_same(anndata.read_zarr("cells.zarr"), in_memory(cells, sample, use_rep="X_pca"))
+
+
+@pytest.mark.usefixtures("folder")
+def test_each_process_of_a_group_needs_its_own_store(cells, monkeypatch):
+    cells.write_zarr("cells.zarr")
+    monkeypatch.setattr(_atlas, "processes", lambda: Processes(1, 2))
+    with pytest.raises(ValueError, match=r"The 2 processes .* out=f'map\{torch\.distributed\.get_rank\(\)\}\.zarr'"):
+        sg.tl.atlas("cells.zarr", **GIVEN)
+    assert not Path("cells.zarr.part").exists()
 
 
 @pytest.mark.usefixtures("folder")
