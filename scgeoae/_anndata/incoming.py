@@ -102,7 +102,7 @@ def choose_incoming(
     check_one(use_rep, layer)
     if layer is not None:
         check_found(layer, adata_new.layers, "adata_new.layers")
-    genes = m.model.genes if use_rep is None or use_rep == "X" else None
+    genes = m.autoencoder.genes if use_rep is None or use_rep == "X" else None
     if genes is not None and genes.n_projected:
         return _projected(adata_new, genes, layer=layer, units=units, impute=impute)
     adata, made_of = m.adata, m.params["use_rep"]

@@ -17,8 +17,7 @@ from ..geometry.distortion_measures import log_area
 from ..nn import Autoencoder
 from ..nn.arrays import NewerFormatError, from_arrays
 from .columns import entry_in_memory, obs_numbers
-from .incoming import choose_incoming
-from .original import MAX_DEVIATION, MAX_DIGESTED, check_cells, check_counts, is_unchanged
+from .original import check_cells, check_counts, is_unchanged
 from .representation import real_graph, real_matrix, stored_representation
 from .slots import Slots, embedding_slot, map_key
 
@@ -284,7 +283,7 @@ class Map:
         cell is checked against its stored reconstruction error.
         """
         model, n_cells, use_rep = self.model, self.n_cells, self.params["use_rep"]
-        if self._lacks_components:
+        if self.lacks_components:
             msg = (
                 f"Did not find {use_rep!r} in adata.obsm: the components are those of the sample that the map was made "
                 "of, and the store does not have them. Give the one that sg.tl.atlas returned, or name another "
@@ -323,51 +322,12 @@ class Map:
         return dense(stored["sample"])
 
     @property
-    def _lacks_components(self) -> bool:
+    def lacks_components(self) -> bool:
         """Whether the components of the sample of an atlas were computed for its map, and its store lacks them."""
         stored = self.adata.uns.get(self.entry)
         if not isinstance(stored, Mapping) or "sample" not in stored:
             return False
         return self.params["use_rep"] not in ("X", *self.adata.obsm)
-
-    @property
-    def _has_genes(self) -> bool:
-        """Whether the cells have all genes that the representation is computed from."""
-        genes = self.model.genes
-        if genes is None or not genes.n_projected:
-            return False
-        matrix = self.adata.X if genes.layer is None else self.adata.layers.get(genes.layer)
-        return matrix is not None and set(genes.projected) <= set(self.adata.var_names)
-
-    def of_sample(self) -> Map:
-        """Return the map of the cells that it was made from, in memory; this one, unless `adata` has an atlas.
-
-        Components that its store lacks are computed from the genes again.
-        """
-        is_projected = self._lacks_components and self._has_genes
-        if self.sample is None and not is_projected:
-            return self
-        rows = np.arange(self.adata.n_obs) if self.sample is None else self.sample
-        m, is_same = self, rows.max(initial=-1) < self.adata.n_obs
-        if is_same:
-            m = read_map(self.adata[rows].to_memory(), self.key)
-            if is_projected:
-                incoming = choose_incoming(m.adata, m, use_rep=None, layer=self.genes.layer, units="same", impute=False)
-                x = incoming.of(m.adata, m).matrix
-                m.adata.obsm[self.params["use_rep"]] = x
-                # components of just these cells have means of 0; a projection is the same only up to rounding
-                is_same = bool((np.abs(x.mean(0)) <= MAX_DEVIATION * x.std(0)).all())
-            else:
-                # only as many have a digest
-                is_same = len(rows) > MAX_DIGESTED or is_unchanged(m.representation, m.params)
-        if not is_same:
-            msg = (
-                f"The rows in adata.uns[{self.entry!r}]['sample'] are not the cells that the map in "
-                f"adata.obsm[{self.slot!r}] was made from, since cells were removed or reordered, or their "
-                "representation was replaced: give the sample that sg.tl.atlas returned, or open its store again."
-            )
-            raise ValueError(msg)
-        return m
 
     def check_whole(self) -> None:
         """Raise if `adata` does not have just the cells that the map was made from."""

@@ -9,9 +9,10 @@ from scanpy import logging as logg
 from .._anndata.blockwise import Job, check_client, check_packages, map_alone, target_of, write_reference
 from .._anndata.incoming import choose_incoming
 from .._anndata.labels import colors_of, labels_to_transfer, transferred
-from .._anndata.map import from_triangles, read_map
+from .._anndata.map import from_triangles
 from .._anndata.params import without_none
 from .._anndata.placing import Placer
+from .._anndata.reference import read_reference
 from .._anndata.results import Results, changes_of_map, distortion_scores
 from .._anndata.slots import SIDES, Slots
 from .._anndata.source import needs_store, open_source
@@ -195,7 +196,7 @@ def transform(
         raise ValueError(msg)
     if not on_disk:
         check_adata(adata_new)
-    m = read_map(adata, key).of_sample()
+    m = read_reference(adata, key)
     if not allow_subset:
         m.check_whole()
     if on_disk:

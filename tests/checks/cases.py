@@ -142,8 +142,9 @@ def _(adata: AnnData) -> AnnData:
 def _(adata: AnnData) -> AnnData:
     from anndata.experimental import read_lazy
 
-    file = Path(mkdtemp(prefix="scgeoae-checks-")) / "data.h5ad"
-    adata.write_h5ad(file)
+    # from a zarr store, since what is read lazily from an h5ad file cannot be copied
+    file = Path(mkdtemp(prefix="scgeoae-checks-")) / "data.zarr"
+    adata.write_zarr(file)
     return read_lazy(file)
 
 
