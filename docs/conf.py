@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 HERE = Path(__file__).parent
 RESULTS = HERE.parent / "benchmarks" / "results"
+PAGE = HERE / "_static" / "map.html"
 sys.path.insert(0, str(HERE / "extensions"))
 
 project = "scgeoae"
@@ -102,6 +103,18 @@ def copy_tutorials(app: Sphinx) -> None:
         shutil.copy(path, target)
 
 
+def write_page(app: Sphinx) -> None:
+    """Write the interactive page that the first page shows: a map of the cells that ship with Scanpy."""
+    import scanpy as sc
+
+    import scgeoae as sg
+
+    if app.builder.name == "html" and not PAGE.exists():
+        adata = sc.datasets.pbmc68k_reduced()
+        sg.tl.geoae(adata, progress_bar=False)
+        sg.pl.interactive(adata, color="bulk_labels").to_html(PAGE)
+
+
 def made_of_folders(app: Sphinx, *env_and_changes: object) -> list[str]:
     """Name the pages to read again in every build, since they show what lies in a folder."""
     return ["benchmarks"]
@@ -161,6 +174,7 @@ def words_of(name: str) -> list[str]:
 def setup(app: Sphinx) -> None:
     """Connect the functions above."""
     app.connect("builder-inited", copy_tutorials, priority=1)
+    app.connect("builder-inited", write_page)
     app.connect("env-get-outdated", made_of_folders)
     app.connect("source-read", link_tables)
     app.connect("source-read", write_tables, priority=600)
