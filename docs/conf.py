@@ -104,7 +104,7 @@ def copy_tutorials(app: Sphinx) -> None:
 
 
 def write_page(app: Sphinx) -> None:
-    """Write the interactive page that the first page shows: a map of the cells that ship with Scanpy."""
+    """Write the interactive page of the first page, a map of the cells that ship with Scanpy, unless it is there."""
     import scanpy as sc
 
     import scgeoae as sg
