@@ -17,24 +17,31 @@ if TYPE_CHECKING:
 BLOCK_SIZE = 2**22
 
 
+def loaded(value: Any) -> Any:
+    """Return a matrix or data frame that may be lazy or on disk in memory; anything else as it is."""
+    for to_memory in ("to_memory", "compute"):
+        if hasattr(value, to_memory):
+            value = getattr(value, to_memory)()
+    return value
+
+
 def dense(matrix: Any) -> NDArray[Any]:
     """Return a dense, sparse, lazy or on-disk matrix, or rows of it, as a NumPy array in memory.
 
     Sums and products round in the order of numbers in memory, so the array always has the order of rows and the byte
     order of the machine. It is copied only if necessary.
     """
-    for to_memory in ("to_memory", "compute", "toarray", "to_numpy"):
-        if hasattr(matrix, to_memory):
-            matrix = getattr(matrix, to_memory)()
+    matrix = loaded(matrix)
+    for to_array in ("toarray", "to_numpy"):
+        if hasattr(matrix, to_array):
+            matrix = getattr(matrix, to_array)()
     array = np.asarray(matrix)
     return array.astype(array.dtype.newbyteorder("="), order="C", copy=False)
 
 
 def in_memory(matrix: Any) -> Any:
     """Return a matrix, which may be lazy or on disk, as a NumPy array or a SciPy sparse matrix."""
-    for to_memory in ("to_memory", "compute"):
-        if hasattr(matrix, to_memory):
-            matrix = getattr(matrix, to_memory)()
+    matrix = loaded(matrix)
     return matrix if sparse.issparse(matrix) else dense(matrix)
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from .._arguments import check_found, check_name, checked_names
+from .._matrix import loaded
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -25,9 +26,7 @@ def is_lazy(adata: AnnData) -> bool:
 
 def entry_in_memory(value: Any) -> Any:
     """Return an entry of `uns` with all that was read lazily in memory: data frames and arrays, in dictionaries too."""
-    for to_memory in ("to_memory", "compute"):
-        if hasattr(value, to_memory):
-            return getattr(value, to_memory)()
+    value = loaded(value)
     return {name: entry_in_memory(entry) for name, entry in value.items()} if isinstance(value, Mapping) else value
 
 

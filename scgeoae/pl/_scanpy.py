@@ -13,7 +13,7 @@ from anndata import AnnData
 
 from .._anndata.columns import is_lazy, obs_column
 from .._arguments import as_list
-from .._matrix import blocks, in_memory, is_stored
+from .._matrix import blocks, in_memory, is_stored, loaded
 from ._layout import attach_color_bar
 
 if TYPE_CHECKING:
@@ -180,7 +180,7 @@ def _read(
     adata = m.adata
     names = [name for name in [*as_list(color), mask_obs] if isinstance(name, str)]
     columns = {name: obs_column(adata, name) for name in dict.fromkeys(names) if name in adata.obs}
-    var = adata.var if isinstance(adata.var, pd.DataFrame) else adata.var.to_memory()
+    var = loaded(adata.var)
     genes = [name for name in names if name not in columns]
     if gene_symbols is not None and gene_symbols in var:
         by_symbol = dict(zip(var[gene_symbols][::-1], var.index[::-1], strict=True))

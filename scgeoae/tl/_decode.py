@@ -10,6 +10,7 @@ from scipy.spatial import cKDTree
 
 from .._anndata.map import read_map
 from .._arguments import checked_names, checked_positions
+from .._matrix import loaded
 from .._runtime import default_torch_modes
 
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ def decode_positions(m: Map, positions: NDArray[np.float32], genes: Sequence[str
         expression = m.expression(genes)
         # annotate the genes only if all of them are still in `var`
         is_there = var_names.is_unique and np.isin(expression.genes, var_names).all()
-        known = m.adata.var if isinstance(m.adata.var, pd.DataFrame) else m.adata.var.to_memory()
+        known = loaded(m.adata.var)
         var = known.loc[expression.genes] if is_there else pd.DataFrame(index=expression.genes)
         decoded = AnnData(expression.of(x), var=var.assign(source=m.genes.sources[expression.columns]))
     decoded.obs_names = pd.RangeIndex(len(x)).astype(str)
