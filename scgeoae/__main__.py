@@ -54,18 +54,18 @@ def run(options: argparse.Namespace) -> None:
         raise NotADirectoryError(msg)
 
     from . import get, tl
-    from ._anndata.source import Single
+    from ._anndata.source import Single, Stored
 
     if find_spec("hdf5plugin") is not None:
         # importing it registers more compression filters with h5py
         import_module("hdf5plugin")
     adata = options.input if is_sampled and options.input is not None else _read(options.input)
-    with closing(Single(adata)) as cells:
-        n_obs, names = cells.n_obs, {*cells.var_names, *cells.adata.obs.columns}
+    with closing(Stored(adata) if isinstance(adata, Path) else Single(adata)) as cells:
+        n_obs, columns, names = cells.n_obs, cells.columns, {*cells.var_names, *cells.columns}
     color = "bulk_labels" if options.color is None and options.input is None else options.color
     if color is not None and color not in names:
-        columns = ", ".join(map(repr, cells.adata.obs.columns)) or "nothing"
-        msg = f"did not find {color!r} in adata.obs, which has {columns}, or among the genes"
+        found = ", ".join(map(repr, columns)) or "nothing"
+        msg = f"did not find {color!r} in adata.obs, which has {found}, or among the genes"
         raise KeyError(msg)
     given = {
         "regularizer": None if options.regularizer == "none" else options.regularizer,

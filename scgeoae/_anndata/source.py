@@ -26,7 +26,9 @@ if TYPE_CHECKING:
 
 def open_source(source: Any) -> Source:
     """Return the cells of a path, an AnnData, several of these, an AnnCollection, or an iterable of blocks."""
-    if isinstance(source, str | Path) or not needs_store(source):
+    if isinstance(source, str | Path):
+        return Stored(source)
+    if not needs_store(source):
         return Single(source)
     if hasattr(source, "adatas"):
         return Joined([Single(part) for part in source.adatas], source.var_names, source.obs_names)
@@ -94,71 +96,110 @@ class Source(ABC):
 
 
 class Single(Source):
-    """The cells of an AnnData in memory, backed or lazy, or of a file.
+    """The cells of an AnnData in memory, backed or lazy."""
+
+    def __init__(self, adata: Any) -> None:
+        check_adata(adata)
+        self.adata, self.n_obs, self.var_names = adata, int(adata.shape[0]), adata.var_names
+
+    @property
+    def places(self) -> str | None:
+        return None
+
+    @property
+    def columns(self) -> list[str]:
+        """Names of the columns of `obs`."""
+        return list(self.adata.obs.columns)
+
+    def has(self, attribute: str, name: str) -> bool:
+        return name in getattr(self.adata, attribute)
+
+    def names(self) -> pd.Index:
+        return self.adata.obs_names
+
+    def sample(self, rows: NDArray[np.intp], *, graphs: bool = True) -> AnnData:
+        return self.adata[rows].to_memory()
+
+    def read(self, rows: Rows, *, use_rep: str | None, layer: str | None) -> AnnData:
+        if use_rep is not None:
+            found = self._matrix("obsm", use_rep)
+            # a data frame has its rows there
+            matrix = dense(getattr(found, "iloc", found)[rows])
+            return AnnData(obs=pd.DataFrame(index=_numbers(len(matrix))), obsm={use_rep: matrix})
+        matrix = in_memory((self._matrix("X") if layer is None else self._matrix("layers", layer))[rows])
+        names = pd.DataFrame(index=_numbers(matrix.shape[0])), pd.DataFrame(index=self.var_names)
+        return AnnData(None if layer else matrix, *names, layers={layer: matrix} if layer else None)
+
+    def _matrix(self, *slot: str) -> Any:
+        attribute, *names = slot
+        found = getattr(self.adata, attribute)
+        return found[names[0]] if names else found
+
+
+class Stored(Single):
+    """The cells of an h5ad file or a zarr store.
+
+    Its matrices are opened one by one, since a lazy AnnData has the names of all cells in memory
+    (findings/lazy_range_index.sh).
 
     Parameters
     ----------
-    source
-        One of these, or the path of an h5ad file or a zarr store.
+    path
+        Of the file or the store.
     """
 
-    def __init__(self, source: Any) -> None:
-        self.opened: Any = None
-        if isinstance(source, str | Path):
-            self.path = Path(source).resolve()
-            if not self.path.exists():
-                msg = f"There is no file or store {str(source)!r}."
-                raise FileNotFoundError(msg)
-            try:
-                self.opened = _opened(self.path)
-                source, self.var_names = _read_lazy(self.opened), _names(_index(self.opened, "var")[:])
-            except (FileNotFoundError, KeyError) as error:
-                msg = f"{str(source)!r} is neither a zarr store nor an .h5ad file with an AnnData."
-                raise ValueError(msg) from error
-        else:
-            check_adata(source)
-            self.var_names = source.var_names
-        self.adata, self.n_obs = source, int(source.shape[0])
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path).resolve()
+        if not self.path.exists():
+            msg = f"There is no file or store {str(path)!r}."
+            raise FileNotFoundError(msg)
+        try:
+            self.opened = _opened(self.path)
+            self.n_obs, self.var_names = len(_index(self.opened, "obs")), _names(_index(self.opened, "var")[:])
+        except (FileNotFoundError, KeyError) as error:
+            msg = f"{str(path)!r} is neither a zarr store nor an .h5ad file with an AnnData."
+            raise ValueError(msg) from error
+        self._matrices: dict[tuple[str, ...], Any] = {}
 
     def __reduce__(self) -> tuple[Any, ...]:
         # workers of a cluster open the file again
-        return Single, (self.adata if self.path is None else self.path,)
+        return Stored, (self.path,)
 
     def close(self) -> None:
         if hasattr(self.opened, "close"):
             self.opened.close()
 
     @property
-    def places(self) -> str | None:
-        return None if self.path is None else str(self.path)
+    def places(self) -> str:
+        return str(self.path)
+
+    @property
+    def columns(self) -> list[str]:
+        return list(self.opened["obs"].attrs["column-order"])
 
     def has(self, attribute: str, name: str) -> bool:
-        return name in getattr(self.adata, attribute)
+        return f"{attribute}/{name}" in self.opened
 
     def names(self) -> pd.Index:
         return self._names(slice(None))
 
     def _names(self, rows: Rows) -> pd.Index:
-        return self.adata.obs_names[rows] if self.path is None else _names(_index(self.opened, "obs")[rows])
+        return _names(_index(self.opened, "obs")[rows])
 
     def sample(self, rows: NDArray[np.intp], *, graphs: bool = True) -> AnnData:
-        adata = self.adata
-        if not graphs and self.path is not None:
-            adata = _read_lazy(self.opened)
+        adata = _read_lazy(self.opened)
+        if not graphs:
             del adata.obsp
         found = adata[rows].to_memory()
         found.obs_names, found.var_names = self._names(rows), self.var_names
         return found
 
-    def read(self, rows: Rows, *, use_rep: str | None, layer: str | None) -> AnnData:
-        if use_rep is not None:
-            found = self.adata.obsm[use_rep]
-            # a data frame has its rows there
-            matrix = dense(getattr(found, "iloc", found)[rows])
-            return AnnData(obs=pd.DataFrame(index=_numbers(len(matrix))), obsm={use_rep: matrix})
-        matrix = in_memory((self.adata.X if layer is None else self.adata.layers[layer])[rows])
-        names = pd.DataFrame(index=_numbers(matrix.shape[0])), pd.DataFrame(index=self.var_names)
-        return AnnData(None if layer else matrix, *names, layers={layer: matrix} if layer else None)
+    def _matrix(self, *slot: str) -> Any:
+        from anndata.experimental import read_elem_lazy
+
+        if slot not in self._matrices:
+            self._matrices[slot] = read_elem_lazy(self.opened["/".join(slot)])
+        return self._matrices[slot]
 
 
 class Joined(Source):
