@@ -15,7 +15,7 @@ from .representation import read_points
 from .slots import COLUMNS, EVALUATION, SIDES, Slots, embedding_slot, map_key
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from anndata import AnnData
     from numpy.typing import NDArray
@@ -124,3 +124,12 @@ def read_evaluation(adata: AnnData, key: str) -> pd.DataFrame:
         msg = f"adata.uns[{key!r}] is damaged: it does not have one row for each measure of a basis; run {call} again."
         raise ValueError(msg)
     return table
+
+
+def read_evaluations(adata: AnnData) -> Iterator[tuple[str, pd.DataFrame]]:
+    """Yield all tables in `uns`, with their names."""
+    for name, entry in adata.uns.items():
+        # other entries are not read
+        table = entry_in_memory(entry) if hasattr(entry, "columns") else None
+        if isinstance(table, pd.DataFrame) and set(COLUMNS) <= set(table):
+            yield name, table

@@ -7,19 +7,19 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-import pandas as pd
 import torch
 from scanpy import logging as logg
 
 from ..geometry import anisotropy, chord_ratio, distortion, relative_log_area
 from ..graphs import metric_graph, nearest_others
 from ..quality import MEASURES
-from .columns import entry_in_memory
+from .evaluation import read_evaluations
 from .representation import recorded_params
-from .slots import COLUMNS, SIDES, Slots, VectorSlots
+from .slots import SIDES, Slots, VectorSlots
 from .write import Changes
 
 if TYPE_CHECKING:
+    import pandas as pd
     from anndata import AnnData
     from numpy.typing import NDArray
 
@@ -276,12 +276,10 @@ def removals(adata: AnnData, slots: Slots, *, embedding: bool) -> dict[tuple[str
     gone |= {("obsp", slots.torn): None, ("uns", slots.rank_genes): None, ("uns", slots.distortion): None}
     gone |= {("uns", slots.residual): None, ("uns", slots.residual_params): None}
     gone |= {(attribute, slots.stability): None for attribute in ("obsm", "obsp", "uns")}
-    for name, entry in adata.uns.items():
-        stored = entry_in_memory(entry) if hasattr(entry, "columns") else entry
-        if isinstance(stored, pd.DataFrame):
-            if set(COLUMNS) <= set(stored) and (left := _without(stored, slots, embedding=embedding)) is not stored:
-                gone["uns", name] = left
-            continue
+    for name, table in read_evaluations(adata):
+        if (left := _without(table, slots, embedding=embedding)) is not table:
+            gone["uns", name] = left
+    for name in adata.uns:
         params = recorded_params(adata, name)
         if str(params.get("key")) != slots.key:
             continue

@@ -6,12 +6,11 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 import torch
 
-from .._anndata.columns import entry_in_memory, obs_numbers, read_groups
+from .._anndata.columns import obs_numbers, read_groups
+from .._anndata.evaluation import read_evaluations
 from .._anndata.map import read_map
-from .._anndata.slots import COLUMNS
 from .._matrix import digest
 from .._runtime import default_torch_modes
 from ..geometry import anisotropy
@@ -26,6 +25,7 @@ from ._provenance import provenance
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    import pandas as pd
     from anndata import AnnData
     from numpy.typing import NDArray
 
@@ -176,19 +176,17 @@ def _score_row(name: str, value: float) -> list[str]:
 def _neighbors(m: Map) -> list[str]:
     """Return the rows about this map of every table that `scgeoae.tl.evaluate` stored."""
     parts = []
-    for name, entry in sorted(m.adata.uns.items(), key=lambda item: item[0]):
-        table = entry_in_memory(entry) if hasattr(entry, "columns") else entry
-        if isinstance(table, pd.DataFrame) and set(COLUMNS) <= set(table):
-            mine = table[table["basis"].isin([m.key, m.slots.embedding]) & table["value"].notna()]
-            mine = mine[~mine["measure"].isin([which for which, of in MEASURES.items() if of.about == "decoder"])]
-            rows = [
-                [_code(row.measure), _number(row.value), _number(row.error), row.better, MEASURES[row.measure].meaning]
-                for row in mine.itertuples()
-                if row.measure in MEASURES
-            ]
-            if rows:
-                parts.append(f"From {_code(f'adata.uns[{name!r}]')}, against {_code(str(mine['use_rep'].iloc[0]))}:")
-                parts.append(_table(["measure", "value", "standard error", "better", "meaning"], rows))
+    for name, table in sorted(read_evaluations(m.adata), key=lambda item: item[0]):
+        mine = table[table["basis"].isin([m.key, m.slots.embedding]) & table["value"].notna()]
+        mine = mine[~mine["measure"].isin([which for which, of in MEASURES.items() if of.about == "decoder"])]
+        rows = [
+            [_code(row.measure), _number(row.value), _number(row.error), row.better, MEASURES[row.measure].meaning]
+            for row in mine.itertuples()
+            if row.measure in MEASURES
+        ]
+        if rows:
+            parts.append(f"From {_code(f'adata.uns[{name!r}]')}, against {_code(str(mine['use_rep'].iloc[0]))}:")
+            parts.append(_table(["measure", "value", "standard error", "better", "meaning"], rows))
     return parts or [f'Not measured: `sg.tl.evaluate(adata, basis="{m.key}")` does it.']
 
 
