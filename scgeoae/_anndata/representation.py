@@ -196,6 +196,11 @@ def loadings_slot(key: str) -> str:
     return "PCs" if suffix == "pca" else f"PCs_{suffix}"
 
 
+def slots_of_pca(key: str) -> tuple[tuple[str, str], ...]:
+    """Return the attribute and the name of each slot of a PCA, of which ``obsm[key]`` has the components."""
+    return ("obsm", key), ("varm", loadings_slot(key)), ("uns", key.removeprefix("X_"))
+
+
 def read_points(adata: AnnData, key: str) -> NDArray[Any]:
     """Return any embedding ``obsm[key]`` as a dense (n, d) array of finite numbers."""
     return _checked(real_matrix(adata.obsm[key], f"adata.obsm[{key!r}]"), f"adata.obsm[{key!r}]")
@@ -251,12 +256,7 @@ def _from_pca(adata: AnnData, matrix: Any, name: str, key: str, n_pcs: int | Non
     sc.pp.pca(scratch, n_comps=n_pcs, key_added="pca")
     # Scanpy records the layer, too
     scratch.uns["pca"]["params"] |= {} if layer is None else {"layer": layer}
-    suffix = key.removeprefix("X_")
-    computed = {
-        "obsm": {key: scratch.obsm["pca"]},
-        "varm": {loadings_slot(key): scratch.varm["pca"]},
-        "uns": {suffix: scratch.uns["pca"]},
-    }
+    computed = {attribute: {name: getattr(scratch, attribute)["pca"]} for attribute, name in slots_of_pca(key)}
     pcs = f"adata.obsm[{key!r}]"
     return Representation(np.asarray(scratch.obsm["pca"]), pcs, {"use_rep": key}, computed)
 

@@ -10,6 +10,7 @@ from scanpy import logging as logg
 from .._anndata.blockwise import Job, check_client, check_packages, map_alone, target_of, write_reference
 from .._anndata.incoming import choose_incoming
 from .._anndata.map import read_map
+from .._anndata.representation import slots_of_pca
 from .._anndata.results import removals
 from .._anndata.slots import Slots
 from .._anndata.source import open_source
@@ -166,7 +167,6 @@ def atlas(
         rows = np.sort(np.random.default_rng(seed).permutation(cells.n_obs)[:n_sample])
         sample = cells.sample(rows)
         if not store.reference.exists():
-            before = {attribute: set(getattr(sample, attribute)) for attribute in ("varm", "uns")}
             geoae(
                 sample,
                 use_rep=use_rep,
@@ -179,9 +179,10 @@ def atlas(
             m = read_map(sample, key)
             reference = map_alone(m)
             # of a PCA that was computed
-            for attribute, names in before.items():
-                for name in set(getattr(sample, attribute)) - names:
-                    getattr(reference, attribute)[name] = getattr(sample, attribute)[name]
+            if not cells.has("obsm", m.params["use_rep"]):
+                for attribute, name in slots_of_pca(m.params["use_rep"]):
+                    if name in (slots := getattr(sample, attribute)):
+                        getattr(reference, attribute)[name] = slots[name]
             # another run may have begun meanwhile
             store.begin(settings)
             write_reference(store, reference)
