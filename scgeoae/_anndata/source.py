@@ -31,7 +31,7 @@ def open_source(source: Any) -> Source:
     if not needs_store(source):
         return Single(source)
     if hasattr(source, "adatas"):
-        return Joined([Single(part) for part in source.adatas], source.var_names, source.obs_names)
+        return Joined([Single(part) for part in source.adatas], source.var_names, source.obs)
     if not isinstance(source, list | tuple):
         return Stream(source)
     if not source:
@@ -211,14 +211,14 @@ class Joined(Source):
         Those parts.
     var_names
         Genes, by default those that all parts share.
-    obs_names
-        Names of all cells, by default those that they have in their parts.
+    obs
+        Names of all cells and columns, by default those that they have in their parts.
     """
 
     def __init__(
-        self, parts: Sequence[Source], var_names: pd.Index | None = None, obs_names: pd.Index | None = None
+        self, parts: Sequence[Source], var_names: pd.Index | None = None, obs: pd.DataFrame | None = None
     ) -> None:
-        self.parts, self.obs_names = parts, obs_names
+        self.parts, self.obs = parts, obs
         self.starts = np.cumsum([0, *(part.n_obs for part in parts)])
         self.n_obs = int(self.starts[-1])
         if var_names is None:
@@ -238,8 +238,8 @@ class Joined(Source):
         return all(part.has(attribute, name) for part in self.parts)
 
     def names(self) -> pd.Index:
-        if self.obs_names is not None:
-            return self.obs_names
+        if self.obs is not None:
+            return self.obs.index
         return pd.Index(np.concatenate([part.names() for part in self.parts]))
 
     def sample(self, rows: NDArray[np.intp], *, graphs: bool = True) -> AnnData:
@@ -248,9 +248,13 @@ class Joined(Source):
             own = rows[slice(*np.searchsorted(rows, [start, stop]))]
             if len(own):
                 parts.append(part.sample(own - start, graphs=graphs))
-                if self.obs_names is not None:
-                    parts[-1].obs_names = self.obs_names[own]
-        return self._concat(parts)
+                if self.obs is not None:
+                    parts[-1].obs_names = self.obs.index[own]
+        found = self._concat(parts)
+        if self.obs is not None:
+            obs = self.obs.iloc[rows]
+            found.obs = pd.concat([found.obs.loc[:, ~found.obs.columns.isin(obs.columns)], obs], axis=1)
+        return found
 
     def read(self, rows: slice, *, use_rep: str | None, layer: str | None) -> AnnData:
         own = [

@@ -17,6 +17,7 @@ from scipy import sparse
 
 import scgeoae as sg
 from scgeoae._anndata.blockwise import Job
+from scgeoae._anndata.source import open_source
 
 from ..for_each import for_each
 
@@ -181,7 +182,7 @@ def test_cells_of_a_collection_keep_its_names(known, new):
     parts = {"a": new[:70].copy(), "b": new[70:].copy()}
     for part in parts.values():
         part.obs_names = [str(i) for i in range(part.n_obs)]
-    collection = anndata.experimental.AnnCollection(parts, join_vars="inner", index_unique="-")
+    collection = anndata.experimental.AnnCollection(parts, join_vars="inner", label="part", index_unique="-")
     sg.tl.transform(collection, known, use_rep="X_rep", out="out.zarr", **GIVEN)
     assert list(anndata.read_zarr("out.zarr").obs_names) == [
         *(f"{i}-a" for i in range(70)),
@@ -190,6 +191,28 @@ def test_cells_of_a_collection_keep_its_names(known, new):
     sample = sg.tl.atlas(collection, out="map.zarr", use_rep="X_rep", n_sample=100, n_steps=20, **GIVEN)
     found = anndata.read_zarr("map.zarr")
     assert list(sample.obs_names) == list(found.obs_names[found.uns["geoae"]["sample"]])
+    assert list(sample.obs["part"]) == [name[-1] for name in sample.obs_names]
+
+
+@for_each("join", [None, "inner", "outer"])
+def test_a_sample_of_a_collection_has_its_columns(join):
+    """Also if it has no cells of a part that lacks a column."""
+    parts = [counts(6), counts(4, seed=1)]
+    parts[0].obs["first"], parts[1].obs["second"] = np.arange(6), list("abcd")
+    given = {"join_obs": join, "label": "part", "index_unique": "-"}
+    with warnings.catch_warnings():
+        # pandas 2 says that of columns that a part lacks
+        warnings.simplefilter("ignore", FutureWarning)
+        collection = anndata.experimental.AnnCollection(parts, **given)
+    collection.obs["own"] = np.arange(10) ** 2
+    expected = collection.to_adata().obs
+    assert {"kind", "part", "own"} <= set(expected)
+    assert ("second" in expected) == (join == "outer")
+    for rows in ([0, 2, 5, 6, 9], [1, 3]):
+        found = open_source(collection).sample(np.array(rows)).obs
+        for name, column in expected.iloc[rows].items():
+            pd.testing.assert_series_equal(found[name].astype(object), column.astype(object))
+        assert list(found.index) == list(expected.index[rows])
 
 
 @pytest.mark.parametrize(
