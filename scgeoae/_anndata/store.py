@@ -8,12 +8,14 @@ import os
 import reprlib
 import shutil
 import warnings
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 from anndata import AnnData
+from filelock import FileLock, Timeout
 
 from .._files import atomic_write
 from .results import removals
@@ -21,14 +23,17 @@ from .slots import Slots, names_of_map
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
-    from pathlib import Path
 
+    from filelock import BaseFileLock
     from numpy.typing import NDArray
 
     Columns = Mapping[tuple[str, str], NDArray[Any] | pd.Categorical]
 
 # How anndata recognizes an array.
 ENCODING: dict[str, Any] = {"encoding-type": "array", "encoding-version": "0.2.0"}
+
+# Errors where a disk or the share of a user is full.
+FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class Unfinished:
@@ -52,6 +57,40 @@ class Unfinished:
         # exists once the results are whole and are being moved
         self.moving = self.folder / "moving"
 
+    @contextmanager
+    def locked(self) -> Iterator[Unfinished]:
+        """Keep other calls out of the store until this one ends, or raise if one is in it; explain a full disk.
+
+        The lock of a process that is killed ends with it.
+        """
+        lock = FileLock(f"{self.folder}.lock", timeout=0)
+        try:
+            with self._explained():
+                self._take(lock)
+            yield self
+        except OSError as error:
+            if error.errno not in FULL:
+                raise
+            msg = (
+                f"There is no room for the results in {str(self.folder)!r}: {error.strerror}. Make room, and repeat "
+                "the call, which goes on where it stopped."
+            )
+            raise OSError(error.errno, msg) from error
+        finally:
+            if lock.is_locked:
+                # before its release, so that nobody gets the lock of a file that is gone; Windows does it then
+                with suppress(OSError):
+                    Path(lock.lock_file).unlink()
+                lock.release()
+
+    def _take(self, lock: BaseFileLock) -> None:
+        """Take the lock, or raise if another call has it."""
+        try:
+            lock.acquire()
+        except Timeout:
+            msg = f"Another call is writing into {str(self.out)!r}: wait until it has ended, or give another `out`."
+            raise RuntimeError(msg) from None
+
     def begin(self, settings: Mapping[str, Any]) -> None:
         """Make the folder, or raise if it holds a map and is of a run with other settings, or cannot be written."""
         text = json.dumps(settings, default=repr, indent=1)
@@ -62,10 +101,10 @@ class Unfinished:
             which = ", ".join(f"{name!r} ({reprlib.repr(value)})" for name, value in other.items())
             msg = (
                 f"{str(self.folder)!r} holds an unfinished run with another {which}. Repeat the call that began it, or "
-                "delete this folder; if that call is still running, wait until it has finished."
+                "delete this folder."
             )
             raise ValueError(msg)
-        try:
+        with self._explained():
             if other:
                 shutil.rmtree(self.folder, ignore_errors=True)
                 self.done.mkdir(parents=True)
@@ -73,7 +112,15 @@ class Unfinished:
                     scratch.write_text(text)
             if self.out.exists() and not os.access(self.out, os.W_OK):
                 raise PermissionError(errno.EACCES, "Permission denied", str(self.out))
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Say where it is that nothing can be written."""
+        try:
+            yield
         except OSError as error:
+            if error.errno in FULL:
+                raise
             msg = (
                 f"Cannot write {str(self.folder)!r}, where results are gathered, and {str(self.out)!r}: "
                 f"{error.strerror}. Give an `out` in a folder that you can write to."

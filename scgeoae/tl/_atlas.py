@@ -111,7 +111,9 @@ def atlas(
     FileNotFoundError
         If there is no file or folder of such a name.
     OSError
-        If the folder cannot be written.
+        If the folder cannot be written, or the disk is full.
+    RuntimeError
+        If another call is writing into the store.
     ImportError
         If the packages of ``scgeoae[atlas]`` are not installed.
     FileExistsError
@@ -150,14 +152,13 @@ def atlas(
         msg = "`copy` has no effect, since the results are written into a store; leave it out."
         raise TypeError(msg)
     check_packages("sg.tl.atlas")
-    with closing(open_source(adata)) as cells:
-        store = Unfinished(target_of(cells, out))
-        if out is None and processes().n > 1:
-            msg = (
-                f"The {processes().n} processes of the group of torch.distributed would write into the same store; "
-                "give each its own, as by out=f'map{torch.distributed.get_rank()}.zarr'."
-            )
-            raise ValueError(msg)
+    if out is None and processes().n > 1:
+        msg = (
+            f"The {processes().n} processes of the group of torch.distributed would write into the same store; "
+            "give each its own, as by out=f'map{torch.distributed.get_rank()}.zarr'."
+        )
+        raise ValueError(msg)
+    with closing(open_source(adata)) as cells, Unfinished(target_of(cells, out)).locked() as store:
         check_client(client, cells, "adata")
 
         start = logg.info(f"mapping {cells.n_obs} cells by a sample of {min(n_sample, cells.n_obs)}")
@@ -183,8 +184,6 @@ def atlas(
                 for attribute, name in slots_of_pca(m.params["use_rep"]):
                     if name in (slots := getattr(sample, attribute)):
                         getattr(reference, attribute)[name] = slots[name]
-            # another run may have begun meanwhile
-            store.begin(settings)
             write_reference(store, reference)
             incoming = _incoming(cells, sample, m)
         else:

@@ -152,7 +152,7 @@ def transform(
         changed since the map was made; if cells of the map are missing; if ``adata_new.obs`` already has a column
         named in `obs` that this function did not write; or if the folder ``{out}.part`` belongs to a call with other
         arguments or cells.
-    FileNotFoundError, FileExistsError, ImportError, TypeError
+    FileNotFoundError, FileExistsError, OSError, RuntimeError, ImportError, TypeError
         As in `scgeoae.tl.atlas`, for cells on disk.
 
     See Also
@@ -236,8 +236,7 @@ def _into_store(
 ) -> None:
     """Place cells that memory does not hold, and write the results into a store."""
     check_packages("sg.tl.transform, for cells on disk,")
-    with closing(open_source(adata_new)) as cells:
-        store = Unfinished(target_of(cells, out))
+    with closing(open_source(adata_new)) as cells, Unfinished(target_of(cells, out)).locked() as store:
         check_client(client, cells, "adata_new")
         start = logg.info(f"placing {cells.n_obs} cells on a map")
         # as many as are compared with the reference in memory, so that the same units are found

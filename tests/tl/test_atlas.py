@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import multiprocessing
 import os
 import shutil
@@ -350,30 +349,23 @@ def test_a_call_with_a_mistake_is_mended_and_repeated(cells):
 
 
 @pytest.mark.usefixtures("folder")
-def test_two_runs_at_once_do_not_mix(cells, monkeypatch):
-    """Another run begins while the sample of the first one is mapped, and is interrupted after a block."""
+def test_another_run_is_refused_while_the_sample_is_mapped(cells, monkeypatch):
     given = GIVEN | {"refine": False, "use_rep": "X_pca"}
     cells.write_zarr("cells.zarr")
-    make, place = _atlas.geoae, Job.place
+    make, mapped = _atlas.geoae, []
 
-    def stops(self: Job, rows: np.ndarray, block: anndata.AnnData) -> int:
-        if rows[0]:
-            raise KeyboardInterrupt
-        return place(self, rows, block)
-
-    def slow(sample: anndata.AnnData, **kwargs: object) -> None:
-        with monkeypatch.context() as patch, contextlib.suppress(KeyboardInterrupt):
-            patch.setattr(_atlas, "geoae", make)
-            patch.setattr(Job, "place", stops)
-            sg.tl.atlas("cells.zarr", random_state=5, **given)
+    def mapping(sample: anndata.AnnData, **kwargs: object) -> None:
+        mapped.append(sample)
+        for seed in (0, 5):
+            with pytest.raises(RuntimeError, match=r"Another call is writing into '.*cells\.zarr': wait until"):
+                sg.tl.atlas("cells.zarr", random_state=seed, **given)
         make(sample, **kwargs)
 
-    with monkeypatch.context() as patch:
-        patch.setattr(_atlas, "geoae", slow)
-        with pytest.raises(ValueError, match=r"another 'random_state' \(5\).* if that call is still running, wait"):
-            sg.tl.atlas("cells.zarr", **given)
-    sample = sg.tl.atlas("cells.zarr", random_state=5, **given)
+    monkeypatch.setattr(_atlas, "geoae", mapping)
+    sample = sg.tl.atlas("cells.zarr", **given)
+    assert mapped == [sample]
     check_same(anndata.read_zarr("cells.zarr"), in_memory(cells, sample, use_rep="X_pca"))
+    assert [path.name for path in Path().iterdir()] == ["cells.zarr"]
 
 
 @pytest.mark.usefixtures("folder")

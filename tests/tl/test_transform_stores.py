@@ -18,6 +18,7 @@ from scipy import sparse
 import scgeoae as sg
 from scgeoae._anndata.blockwise import Job
 from scgeoae._anndata.source import open_source
+from scgeoae._anndata.store import Unfinished
 
 from ..for_each import for_each
 
@@ -349,6 +350,57 @@ def check_goes_on(source: object, new: AnnData, known: AnnData, monkeypatch: pyt
     assert sorted(row for rows in placed for row in rows) == list(range(150))
     check_same(anndata.read_zarr("out.zarr"), sg.tl.transform(new, known, copy=True))
     assert not Path("out.zarr.part").exists()
+
+
+@pytest.mark.usefixtures("folder")
+def test_another_call_into_the_same_store_is_refused(known, new, monkeypatch):
+    place = Job.place
+
+    def placing(self: Job, rows: np.ndarray, block: AnnData) -> int:
+        for given in ({}, {"use_rep": "X_rep"}):
+            with pytest.raises(
+                RuntimeError, match=r"Another call is writing into '.*out\.zarr': wait .* another `out`"
+            ):
+                sg.tl.transform(new, known, out="out.zarr", **GIVEN, **given)
+        with pytest.raises(RuntimeError, match=r"Another call is writing into '.*out\.zarr'"):
+            sg.tl.atlas(new, out="out.zarr", use_rep="X_rep", n_sample=100, **GIVEN)
+        if rows[0] == 0:
+            sg.tl.transform(new, known, out="other.zarr", **GIVEN)
+        return place(self, rows, block)
+
+    def alone(self: Job, rows: np.ndarray, block: AnnData) -> int:
+        return placing(self, rows, block) if self.store.out.name == "out.zarr" else place(self, rows, block)
+
+    monkeypatch.setattr(Job, "place", alone)
+    sg.tl.transform(new, known, out="out.zarr", **GIVEN)
+    expected = sg.tl.transform(new, known, copy=True)
+    for out in ("out.zarr", "other.zarr"):
+        check_same(anndata.read_zarr(out), expected)
+    assert {path.name for path in Path().iterdir()} == {"out.zarr", "other.zarr"}
+
+
+@pytest.mark.usefixtures("folder")
+def test_a_call_without_room_says_where_and_goes_on(known, new, monkeypatch):
+    """Wherever it stops; the errors of zarr and HDF5 do not have a path."""
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    message = (
+        r"There is no room for the results in '.*out\.zarr\.part': No space left .* Make room, and repeat the call"
+    )
+    for owner, name in (
+        (Path, "mkdir"),
+        (AnnData, "write_h5ad"),
+        *((Unfinished, name) for name in ("create", "write", "gather", "finish")),
+    ):
+        with monkeypatch.context() as patch:
+            patch.setattr(owner, name, full)
+            with pytest.raises(OSError, match=message) as raised:
+                sg.tl.transform(new, known, out="out.zarr", **GIVEN)
+            assert raised.value.errno == 28, name
+    sg.tl.transform(new, known, out="out.zarr", **GIVEN)
+    check_same(anndata.read_zarr("out.zarr"), sg.tl.transform(new, known, copy=True))
 
 
 @pytest.mark.usefixtures("folder")
