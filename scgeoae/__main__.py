@@ -85,8 +85,10 @@ def run(options: argparse.Namespace) -> None:
         tl.geoae(adata, **given)
     by = f" by a sample of {adata.n_obs}" if is_sampled else ""
     print(f"{n_obs} cells{by}, regularizer {options.regularizer}, seed {options.seed}")
-    for name, value in get.scores(adata).items():
-        print(f"  {name:<15}{value:10.4f}")
+    scores = get.scores(adata)
+    width = max(map(len, scores))
+    for name, value in scores.items():
+        print(f"  {name:<{width}}{value:10.4f}")
 
     if is_sampled:
         print(f"wrote {options.output or options.input}")
