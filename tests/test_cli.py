@@ -34,7 +34,7 @@ def test_options(small, tmp_path, capsys):
     written = anndata.read_h5ad(out)
     scores = sg.get.scores(written)
     lines = printed.splitlines()[1 : 1 + len(scores)]
-    assert [line.split() for line in lines] == [[name, f"{value:.4f}"] for name, value in scores.items()]
+    assert dict(line.split() for line in lines) == {name: f"{value:.4f}" for name, value in scores.items()}
     assert len({len(line) for line in lines}) == 1
     params = written.uns["geoae"]["params"]
     assert (params["use_rep"], params["regularizer"], params["strength"]) == ("X_rep", "volume", 0.2)

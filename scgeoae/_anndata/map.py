@@ -209,7 +209,19 @@ class Map:
             if self.sample is not None and call is None:
                 # the store keeps no graph
                 raise KeyError(self._needs_sample("the one that sg.tl.atlas returned, which has its graph"))
-            raise self._not_found(f"adata.obsp[{slot!r}]", call)
+            stored = self.adata.uns.get(self.entry)
+            written = stored if self.kind is not None and isinstance(stored, Mapping) else {}
+            if written and call is None and "distances_key" not in written:
+                msg = (
+                    f"Did not find adata.obsp[{slot!r}]: cells that sg.tl.transform or sg.tl.atlas placed have no "
+                    "graph. Give the AnnData in which the map was made."
+                )
+                raise KeyError(msg)
+            was_there = ("distances_key" if call is None else "torn") in written
+            lost = (
+                " It was there: anndata.concat drops obsp, unless pairwise=True tells it not to." if was_there else ""
+            )
+            raise self._not_found(f"adata.obsp[{slot!r}]", call, lost)
         return real_graph(self.adata.obsp[slot], f"adata.obsp[{slot!r}]")
 
     def column(self, name: str, call: str | None = None) -> NDArray[np.float64]:

@@ -106,7 +106,10 @@ def choose_representation(
             n_pcs = None
     if use_rep is not None and use_rep != "X":
         check_one(use_rep, layer)
-        hint = "; compute it first (for 'X_pca', sc.pp.pca(adata)) or set use_rep='X'"
+        if use_rep in adata.layers:
+            hint = f"; it is a layer: give layer={use_rep!r} in place of use_rep"
+        else:
+            hint = "; compute it first (for 'X_pca', sc.pp.pca(adata)) or set use_rep='X'"
         check_found(use_rep, adata.obsm, "adata.obsm", hint)
         return _from_obsm(adata, use_rep, n_pcs)
 
@@ -339,16 +342,12 @@ def stored_representation(
 
     If it is expression, the columns of `genes` are found by name and put in order.
     """
-    n_pcs = params.get("n_pcs")
-    found = choose_representation(
-        adata,
-        use_rep=params["use_rep"],
-        n_pcs=None if n_pcs is None else int(n_pcs),
-        layer=params.get("layer"),
-    )
+    use_rep, layer, n_pcs = params["use_rep"], params.get("layer"), params.get("n_pcs")
+    _check_kept(adata, use_rep, layer)
+    found = choose_representation(adata, use_rep=use_rep, n_pcs=None if n_pcs is None else int(n_pcs), layer=layer)
     # names may be numbers, and a model has text
     names = adata.var_names.astype(str)
-    if params["use_rep"] == "X" and genes is not None and not np.array_equal(genes, names):
+    if use_rep == "X" and genes is not None and not np.array_equal(genes, names):
         found = replace(found, matrix=_columns(found, names, genes))
     if found.matrix.shape[1] != n_features:
         msg = (
@@ -357,6 +356,20 @@ def stored_representation(
         )
         raise ValueError(msg)
     return _normalized(found, adata, params) if "library_size" in params else found
+
+
+def _check_kept(adata: AnnData, use_rep: str, layer: str | None) -> None:
+    """Raise if the matrix that a map was made of is gone: computed again, it could be another one."""
+    mend = "restore it, or make the map again."
+    if use_rep == "X" and layer is None:
+        if adata.X is None:
+            msg = f"adata.X is empty, and the map was made of it: {mend}"
+            raise ValueError(msg)
+        return
+    slot, name = ("obsm", use_rep) if layer is None else ("layers", layer)
+    if name not in getattr(adata, slot):
+        msg = f"Did not find adata.{slot}[{name!r}], and the map was made of it: {mend}"
+        raise KeyError(msg)
 
 
 def _columns(found: Representation, names: pd.Index, genes: NDArray[np.str_]) -> Any:

@@ -8,6 +8,7 @@ from anndata import AnnData, read_h5ad
 from scipy import sparse
 from sklearn.metrics.pairwise import euclidean_distances
 
+import scgeoae as sg
 from scgeoae._anndata.representation import choose_representation, stored_representation
 
 from ..for_each import for_each
@@ -62,6 +63,29 @@ def test_without_variables_the_components_are_taken():
     assert choose(adata).name == "adata.obsm['X_pca']"
     with pytest.raises(ValueError, match=r"adata.X is empty; name a representation.*'X_pca'"):
         choose(adata, use_rep="X")
+
+
+def test_a_layer_is_not_a_representation():
+    adata = make()
+    with pytest.raises(KeyError, match=r"Did not find 'counts' in adata\.obsm.*it is a layer: give layer='counts'"):
+        choose(adata, use_rep="counts")
+    assert choose(adata, layer="counts", n_pcs=0).name == "adata.layers['counts']"
+
+
+def test_the_matrix_of_a_map_is_not_replaced_by_another_one(small):
+    small.obsm["X_rep"], small.layers["raw"] = small.X[:, :5], small.X.copy()
+    made_of = [
+        ({"use_rep": "X_rep"}, lambda adata: adata.obsm.pop("X_rep"), KeyError, "Did not find adata.obsm['X_rep']"),
+        ({"layer": "raw"}, lambda adata: adata.layers.pop("raw"), KeyError, "Did not find adata.layers['raw']"),
+        ({"use_rep": "X"}, lambda adata: setattr(adata, "X", None), ValueError, "adata.X is empty"),
+    ]
+    for given, remove, error, lost in made_of:
+        adata = small.copy()
+        sg.tl.geoae(adata, **given, refine=False, n_steps=20, progress_bar=False)
+        remove(adata)
+        with pytest.raises(error) as raised:
+            sg.tl.residual(adata)
+        assert raised.value.args == (f"{lost}, and the map was made of it: restore it, or make the map again.",)
 
 
 @for_each("kind", [np.asarray, sparse.csr_matrix, sparse.csc_array])

@@ -86,6 +86,35 @@ def test_concat_keeps_the_map_and_says_what_is_lost(fitted):
     works(kept)
 
 
+def test_a_lost_graph_says_how_to_keep_it(fitted):
+    joined = anndata.concat([fitted[::2].copy(), fitted[1::2].copy()], uns_merge="first")
+    calls = [
+        lambda: sg.tl.geodesic(joined, *joined.obs_names[:2]),
+        lambda: sg.tl.geodesic_distances(joined, groupby="bulk_labels"),
+        lambda: sg.tl.pseudotime(joined, joined.obs_names[0]),
+    ]
+    for call in calls:
+        with pytest.raises(
+            KeyError, match=r"'geoae_distances'\]; run .* anndata\.concat drops obsp, unless pairwise=True"
+        ):
+            call()
+    joined.uns["umap_distortion"] = {**joined.uns["geoae"], "torn": {}}
+    with pytest.raises(KeyError, match=r"'umap_torn'\]; run .* anndata\.concat drops obsp, unless pairwise=True"):
+        sg.pl.broken_neighborhoods(joined)
+    # a map that was never measured lost nothing
+    with pytest.raises(KeyError, match=r"'umap_torn'\]; run sg\.tl\.distortion\(adata, basis='umap'\) first\.\"$"):
+        sg.pl.broken_neighborhoods(fitted)
+
+
+def test_placed_cells_have_no_graph(fitted):
+    new = fitted[:50].copy()
+    new.uns, new.obsp = {}, {}
+    del new.obsm["X_geoae"]
+    sg.tl.transform(new, fitted, use_rep="X_pca")
+    with pytest.raises(KeyError, match=r"sg\.tl\.transform or sg\.tl\.atlas placed .* in which the map was made"):
+        sg.tl.pseudotime(new, new.obs_names[0])
+
+
 def test_new_cells_and_old_ones_in_one_anndata(fitted):
     known, new = fitted[:600].copy(), fitted[600:].copy()
     for name in [*new.obsp, *new.obsm]:
