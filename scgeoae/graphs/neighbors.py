@@ -51,7 +51,13 @@ def nearest_others(z: NDArray[Any], k: int) -> NDArray[np.integer]:
     """
     if z.shape[1] > DEEPEST_TREE:
         return NearestNeighbors(n_neighbors=k).fit(z).kneighbors(return_distance=False)
-    return search_tree(z, k)[0]
+    neighbors = np.empty((len(z), k), dtype=np.int32)
+
+    def keep(cells: NDArray[Any], near: NDArray[Any], _: NDArray[Any]) -> None:
+        neighbors[cells] = near
+
+    _search(z, k, keep)
+    return neighbors
 
 
 def search_tree(
@@ -61,17 +67,31 @@ def search_tree(
 
     By default, it takes as many threads as PyTorch.
     """
+    neighbors, distances = np.empty((len(z), k), dtype=np.int32), np.empty((len(z), k), dtype=np.float32)
+
+    def keep(cells: NDArray[Any], near: NDArray[Any], distance: NDArray[Any]) -> None:
+        neighbors[cells], distances[cells] = near, distance
+
+    _search(z, k, keep, n_threads)
+    return neighbors, distances
+
+
+def _search(
+    z: NDArray[Any],
+    k: int,
+    keep: Callable[[NDArray[Any], NDArray[Any], NDArray[Any]], None],
+    n_threads: int | None = None,
+) -> None:
+    """Call ``keep(cells, neighbors, distances)`` for all cells, some at a time, on several threads."""
     # splitting at midpoints takes half the time of medians and does not slow down the search
     tree = KDTree(z, balanced_tree=False)
-    neighbors, distances = np.empty((len(z), k), dtype=np.int32), np.empty((len(z), k), dtype=np.float32)
 
     def search(start: int, stop: int) -> None:
         # in the order of the tree's leaves, cells share what is in the cache, which halves the time
         cells = tree.indices[start:stop]
-        neighbors[cells], distances[cells] = others_in_tree(tree, cells, k)
+        keep(cells, *others_in_tree(tree, cells, k))
 
     parallel_blocks(search, len(z), block=BLOCK, n_threads=n_threads)
-    return neighbors, distances
 
 
 def others_in_tree(tree: KDTree, cells: NDArray[np.integer], k: int) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
@@ -95,38 +115,48 @@ class Edges(NamedTuple):
     """(m,) the same in both directions."""
 
 
-def linked(neighbors: NDArray[np.integer]) -> sparse.csr_matrix:
+def linked(neighbors: NDArray[np.integer], start: int = 0, stop: int | None = None) -> sparse.csr_matrix:
     """Return which cells are linked, (n, n) int8: each cell with its `neighbors`, and with cells whose neighbor it is.
 
     Parameters
     ----------
     neighbors
         (n, k) neighbors of each cell, without itself.
+    start, stop
+        The rows to return, by default all.
     """
     n, k = neighbors.shape
-    forward, backward = np.empty((n, k), dtype=np.int32), np.empty((n, k), dtype=np.int32)
+    stop = n if stop is None else stop
+    forward = np.empty((stop - start, k), dtype=np.int32)
     # the transpose: sorting one number per edge takes a quarter of the time of `forward.T.tocsr()`, which writes to
     # random places in memory if the cells are in random order
-    reversed_edges = np.empty((n, k), dtype=np.int64)
+    found: list[Any] = [None] * -(-n // BLOCK)
 
-    def start_sorting(start: int, stop: int) -> None:
-        rows = slice(start, stop)
-        forward[rows] = np.sort(neighbors[rows], axis=1)
-        np.multiply(neighbors[rows], n, out=reversed_edges[rows], dtype=np.int64)
-        reversed_edges[rows] += np.arange(start, stop)[:, None]
+    def sort_own(first: int, last: int) -> None:
+        forward[first:last] = np.sort(neighbors[start + first : start + last], axis=1)
 
-    def end_sorting(start: int, stop: int) -> None:
-        np.remainder(reversed_edges[start:stop], n, out=backward[start:stop], casting="unsafe")
+    def reverse(first: int, last: int) -> None:
+        edges = np.multiply(neighbors[first:last], n, dtype=np.int64)
+        edges += np.arange(first, last)[:, None]
+        found[first // BLOCK] = edges[(edges >= start * n) & (edges < stop * n)]
 
-    parallel_blocks(start_sorting, n, block=BLOCK)
-    reversed_edges.ravel().sort()
-    parallel_blocks(end_sorting, n, block=BLOCK)
-    ends = np.concatenate([[0], np.bincount(neighbors.ravel(), minlength=n).cumsum()])
+    def end_sorting(first: int, last: int) -> None:
+        np.remainder(edges[first:last], n, out=backward[first:last], casting="unsafe")
+
+    parallel_blocks(sort_own, stop - start, block=BLOCK)
+    parallel_blocks(reverse, n, block=BLOCK)
+    edges = np.concatenate(found)
+    found.clear()
+    edges.sort()
+    backward = np.empty(len(edges), dtype=np.int32)
+    parallel_blocks(end_sorting, len(edges), block=BLOCK * k)
+    ends = np.searchsorted(edges, np.arange(start, stop + 1) * n)
 
     def matrix(value: int, columns: NDArray[Any], ends: NDArray[Any]) -> sparse.csr_matrix:
-        return sparse.csr_matrix((np.full(n * k, value, dtype=np.int8), columns.ravel(), ends), shape=(n, n))
+        values = np.full(columns.size, value, dtype=np.int8)
+        return sparse.csr_matrix((values, columns.ravel(), ends), shape=(stop - start, n))
 
-    return matrix(FORWARD, forward, np.arange(0, n * k + 1, k)) + matrix(BACKWARD, backward, ends)
+    return matrix(FORWARD, forward, np.arange(0, forward.size + 1, k)) + matrix(BACKWARD, backward, ends)
 
 
 def both_ways(neighbors: NDArray[np.integer], lengths: NDArray[Any]) -> Edges:

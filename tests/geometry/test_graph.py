@@ -8,6 +8,8 @@ from scipy import sparse
 from sklearn.neighbors import NearestNeighbors
 
 from scgeoae.graphs import metric_graph, nearest_others
+from scgeoae.graphs.metric import connectivities_of, measured_edges
+from scgeoae.graphs.neighbors import positive
 
 
 def example(n=30, k=5, seed=0):
@@ -119,6 +121,7 @@ def test_blocks_join(monkeypatch):
     z, metric, neighbors = example(n=100)
     at_once = metric_graph(z, metric, neighbors)
     monkeypatch.setattr("scgeoae.graphs.metric.BLOCK", 7 * 5 * 2**2)
+    monkeypatch.setattr("scgeoae.graphs.metric.WEIGHED", 7)
     monkeypatch.setattr("scgeoae.graphs.neighbors.BLOCK", 7)
     monkeypatch.setattr("torch.get_num_threads", lambda: 3)
     for one, other in zip(at_once, metric_graph(z, metric, neighbors), strict=True):
@@ -132,3 +135,35 @@ def test_a_change_in_place_stays_in_its_matrix():
     graph.distances.data[::2] = 0
     graph.distances.eliminate_zeros()
     np.testing.assert_array_equal(graph.connectivities.toarray(), before)
+
+
+@given(
+    n=st.integers(2, 30),
+    k=st.integers(1, 29),
+    d=st.integers(1, 3),
+    n_rows=st.integers(1, 30),
+    packed=st.booleans(),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_rows_are_those_of_the_whole(n, k, d, n_rows, packed, seed):
+    """For any neighbors, also if some cells are nobody's neighbor and others that of all."""
+    rng = np.random.default_rng(seed)
+    z = rng.integers(4, size=(n, d)).astype(np.float32)
+    root = rng.normal(size=(n, d, d))
+    metric = np.einsum("nab,ncb->nac", root, root).astype(np.float32)
+    popular = rng.exponential(size=n) ** 3
+    neighbors = np.array(
+        [[j for j in np.argsort(rng.random(n) * popular) if j != i][: min(k, n - 1)] for i in range(n)]
+    )
+    whole = metric_graph(z, metric, neighbors)
+    upper = np.triu_indices(d)
+    given = metric[:, upper[0], upper[1]] if packed else metric
+    starts = range(0, n, n_rows)
+    rows = [measured_edges(z, given, neighbors, start, min(start + n_rows, n)) for start in starts]
+    width = positive(np.concatenate([part.width for part in rows]))
+    weights = [connectivities_of(part.distances, width, start) for part, start in zip(rows, starts, strict=True)]
+    found = [part.metric for part in rows], [part.distances for part in rows], weights
+    for parts, matrix in zip(found, whole, strict=True):
+        joined = sparse.vstack(parts, format="csr")
+        for name in ("data", "indices", "indptr"):
+            np.testing.assert_array_equal(getattr(joined, name), getattr(matrix, name))
