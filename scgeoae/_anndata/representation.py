@@ -412,8 +412,8 @@ def real_matrix(values: Any, name: str) -> NDArray[Any]:
 
 
 def real_graph(values: Any, name: str) -> sparse.csr_matrix:
-    """Return an (n, n) matrix of `obsp` as a sparse float32 or float64 matrix."""
-    values = values if sparse.issparse(values) else dense(values)
+    """Return an (n, n) matrix of `obsp`, which may be lazy, as a sparse float32 or float64 matrix in memory."""
+    values = in_memory(values)
     kind = _real_type(values, name)
     # SciPy does not support some dtypes, such as float16
     return sparse.csr_matrix(values if sparse.issparse(values) else values.astype(kind), dtype=kind)
