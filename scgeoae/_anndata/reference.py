@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+from anndata import AnnData
 
+from .columns import is_lazy
 from .incoming import choose_incoming
 from .map import read_map
 from .original import MAX_DEVIATION, MAX_DIGESTED, is_unchanged
 
 if TYPE_CHECKING:
-    from anndata import AnnData
-
     from .map import Map
 
 
@@ -27,7 +27,7 @@ def read_reference(adata: AnnData, key: str) -> Map:
         return whole
     rows = np.arange(adata.n_obs) if whole.sample is None else whole.sample
     if rows.max(initial=-1) < adata.n_obs:
-        m = read_map(adata[rows].to_memory(), whole.key)
+        m = read_map(_without_graphs(adata)[rows].to_memory(), whole.key)
         if is_projected:
             incoming = choose_incoming(m.adata, m, use_rep=None, layer=m.genes.layer, units="same", impute=False)
             x = incoming.of(m.adata, m).matrix
@@ -45,6 +45,14 @@ def read_reference(adata: AnnData, key: str) -> Map:
         "replaced: give the sample that sg.tl.atlas returned, or open its store again."
     )
     raise ValueError(msg)
+
+
+def _without_graphs(adata: AnnData) -> AnnData:
+    """Return an AnnData that was read lazily without its graphs, which would be read as a whole; others as they are."""
+    if not is_lazy(adata):
+        return adata
+    parts = {name: dict(getattr(adata, name)) for name in ("obsm", "varm", "layers")}
+    return AnnData(adata.X, obs=adata.obs, var=adata.var, uns=dict(adata.uns), **parts)
 
 
 def _has_genes(m: Map) -> bool:
