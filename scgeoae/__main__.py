@@ -80,7 +80,7 @@ def run(options: argparse.Namespace) -> None:
     }
     if is_sampled:
         n_sample = {} if options.n_sample is None else {"n_sample": options.n_sample}
-        adata = tl.atlas(adata, out=options.output, **n_sample, **given)
+        adata = tl.atlas(adata, out=options.output, graph=options.graph, **n_sample, **given)
     else:
         tl.geoae(adata, **given)
     by = f" by a sample of {adata.n_obs}" if is_sampled else ""
@@ -165,6 +165,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="N",
         help="map a sample of N cells and place all others on it (default: no sample for h5ad, 100000 for zarr)",
     )
+    parser.add_argument("--graph", action="store_true", help="with a sample, write the metric graph of all cells, too")
     parser.add_argument("--figures", type=Path, metavar="DIR", help="write the figures into this folder")
     parser.add_argument("--use-rep", metavar="KEY", help="key of obsm, or X (default: chosen as Scanpy does)")
     parser.add_argument(

@@ -72,9 +72,11 @@ def test_a_sample_is_mapped_and_all_cells_are_placed(kind, sampled, small, tmp_p
 def test_a_store_gets_the_map_of_its_cells(small, tmp_path, capsys):
     small.obsm["X_rep"] = small.X[:, :5]
     small.write_zarr(tmp_path / "in.zarr")
-    assert main([str(tmp_path / "in.zarr"), "--use-rep", "X_rep", "--no-refine", "--color", "side"]) == 0
+    assert main([str(tmp_path / "in.zarr"), "--use-rep", "X_rep", "--no-refine", "--color", "side", "--graph"]) == 0
     assert f"wrote {tmp_path / 'in.zarr'}\n" in capsys.readouterr().out
-    assert anndata.read_zarr(tmp_path / "in.zarr").obsm["X_geoae"].shape == (small.n_obs, 2)
+    found = anndata.read_zarr(tmp_path / "in.zarr")
+    assert found.obsm["X_geoae"].shape == (small.n_obs, 2)
+    assert found.obsp["geoae_metric"].nnz == 15 * small.n_obs
 
 
 def test_no_regularizer(small, tmp_path):

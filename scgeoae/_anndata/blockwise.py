@@ -26,6 +26,7 @@ from .results import Results, changes_of_map
 from .slots import names_of_map
 from .source import Single
 from .store import Unfinished
+from .stored_graph import write_graph
 from .write import check_finite
 
 if TYPE_CHECKING:
@@ -103,7 +104,13 @@ class Job:
         }
 
     def run_all(
-        self, example: AnnData, uns: Callable[[], Mapping[str, Any]], *, client: Any = None, progress_bar: bool = True
+        self,
+        example: AnnData,
+        uns: Callable[[], Mapping[str, Any]],
+        *,
+        n_neighbors: int = 0,
+        client: Any = None,
+        progress_bar: bool = True,
     ) -> None:
         """Place all cells that are not placed yet, and move the results into the store when they are whole.
 
@@ -113,6 +120,8 @@ class Job:
             Some of the cells.
         uns
             Returns the entries of ``uns``, once all cells are placed.
+        n_neighbors
+            Number of neighbors of each cell in the metric graph, or 0 for no graph.
         client
             Of a Dask cluster, whose workers place the cells.
         """
@@ -129,6 +138,8 @@ class Job:
         with tqdm(total=n, desc="placing", unit="cell", delay=1, disable=not progress_bar, leave=False) as bar:
             for n_done in done:
                 bar.update(n_done)
+        if n_neighbors and not store.obsp.exists():
+            write_graph(store, self.key, n_neighbors, progress_bar=progress_bar)
         if not store.is_whole:
             store.gather(None if store.out.exists() else cells.names(), uns())
         store.finish(self.key, self.placer.map.entry)
@@ -137,7 +148,7 @@ class Job:
 def map_alone(m: Map, labels: Iterable[str] = ()) -> AnnData:
     """Return an AnnData with no more than a map, the representation that it was made from, and columns of labels.
 
-    Any file can hold it.
+    Any file can hold it. It has no graph.
     """
     adata, use_rep = m.adata, m.params["use_rep"]
     names = names_of_map(m.key)
@@ -147,7 +158,7 @@ def map_alone(m: Map, labels: Iterable[str] = ()) -> AnnData:
         var=pd.DataFrame(index=adata.var_names),
         **{
             attribute: {name: value for name, value in getattr(adata, attribute).items() if name in wanted}
-            for attribute, wanted in (("obsm", {m.slot, use_rep, *names}), ("obsp", names), ("uns", {m.entry}))
+            for attribute, wanted in (("obsm", {m.slot, use_rep, *names}), ("uns", {m.entry}))
         },
     )
     for name in columns:

@@ -207,8 +207,10 @@ class Map:
     def _graph(self, slot: str, call: str | None = None) -> sparse.csr_matrix:
         if slot not in self.adata.obsp:
             if self.sample is not None and call is None:
-                # the store keeps no graph
-                raise KeyError(self._needs_sample("the one that sg.tl.atlas returned, which has its graph"))
+                raise KeyError(
+                    self._needs_sample("the one that sg.tl.atlas returned, which has its graph")
+                    + " Or call sg.tl.atlas with graph=True, which writes the graph of all cells."
+                )
             stored = self.adata.uns.get(self.entry)
             written = stored if self.kind is not None and isinstance(stored, Mapping) else {}
             if written and call is None and "distances_key" not in written:
@@ -222,6 +224,12 @@ class Map:
                 " It was there: anndata.concat drops obsp, unless pairwise=True tells it not to." if was_there else ""
             )
             raise self._not_found(f"adata.obsp[{slot!r}]", call, lost)
+        if call is None and self._is_taken_out:
+            msg = (
+                f"Of the graph of all cells, adata.obsp[{slot!r}] has only the edges between cells of the sample. Give "
+                "all cells, or the sample that sg.tl.atlas returned, which has its own graph."
+            )
+            raise ValueError(msg)
         return real_graph(self.adata.obsp[slot], f"adata.obsp[{slot!r}]")
 
     def column(self, name: str, call: str | None = None) -> NDArray[np.float64]:
@@ -332,6 +340,14 @@ class Map:
         if not isinstance(stored, Mapping) or "sample" not in stored or self.adata.n_obs == self.n_cells:
             return None
         return dense(stored["sample"])
+
+    @property
+    def _is_taken_out(self) -> bool:
+        """Whether `adata` is the sample of an atlas, taken out of all cells."""
+        stored = self.adata.uns.get(self.entry)
+        if not isinstance(stored, Mapping) or "sample" not in stored or self.adata.n_obs != self.n_cells:
+            return False
+        return bool(dense(stored["sample"]).max(initial=-1) >= self.adata.n_obs)
 
     @property
     def lacks_components(self) -> bool:

@@ -16,13 +16,14 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 from filelock import FileLock, Timeout
+from scipy import sparse
 
 from .._files import atomic_write
 from .results import removals
 from .slots import Slots, names_of_map
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping
+    from collections.abc import Collection, Iterable, Iterator, Mapping
 
     from filelock import BaseFileLock
     from numpy.typing import NDArray
@@ -31,7 +32,8 @@ if TYPE_CHECKING:
 
 # How anndata recognizes an array.
 ENCODING: dict[str, Any] = {"encoding-type": "array", "encoding-version": "0.2.0"}
-
+# Numbers of a graph that are in a file.
+CHUNK = 2**20
 # Errors where a disk or the share of a user is full.
 FULL = (errno.ENOSPC, errno.EDQUOT)
 
@@ -52,6 +54,8 @@ class Unfinished:
         self.out, self.folder = out, out.with_name(f"{out.name}.part")
         self.settings, self.reference = self.folder / "settings.json", self.folder / "reference.h5ad"
         self.store, self.done = self.folder / "store", self.folder / "done"
+        # exists once all graphs are whole
+        self.obsp = self.store / "obsp"
         # becomes the store if there is none
         self.new = self.folder / "new"
         # exists once the results are whole and are being moved
@@ -182,6 +186,33 @@ class Unfinished:
         root: Any = zarr.open_group(self.store, mode="r")
         return root[f"{attribute}/{name}"].oindex[rows]
 
+    @contextmanager
+    def graphs(self, names: Iterable[str], n: int, *, most: int) -> Iterator[dict[str, Any]]:
+        """Make graphs of n cells without rows, to which `append` adds some. They are whole at the end of the block.
+
+        Parameters
+        ----------
+        names
+            Their names in ``obsp``.
+        most
+            Number of edges that none exceeds.
+        """
+        import zarr
+        from anndata.io import sparse_dataset, write_elem
+
+        scratch = self.folder / "graphs"
+        zarr_format = zarr.open_group(self.store, mode="r").metadata.zarr_format
+        root: Any = zarr.open_group(scratch, mode="w", zarr_format=zarr_format)
+        empty = sparse.csr_matrix((0, n), dtype=np.float32)
+        # one type for both, as SciPy needs it
+        kind = np.int32 if most <= np.iinfo(np.int32).max else np.int64
+        empty.indices, empty.indptr = empty.indices.astype(kind), empty.indptr.astype(kind)
+        with as_anndata_writes():
+            for name in names:
+                write_elem(root, name, empty, dataset_kwargs={"chunks": (min(CHUNK, most),)})
+        yield {name: sparse_dataset(root[name]) for name in names}
+        scratch.replace(self.obsp)
+
     @property
     def is_whole(self) -> bool:
         """Whether all results are gathered and are being moved into the store."""
@@ -235,7 +266,7 @@ class Unfinished:
                     else:
                         write_elem(uns, name, left)
                 self.moving.touch()
-        for attribute in ("obs", "obsm"):
+        for attribute in ("obs", "obsm", "obsp"):
             for array in sorted((self.store / attribute).glob("*/")):
                 self._remove(f"{attribute}/{array.name}")
                 array.replace(self.out / attribute / array.name)

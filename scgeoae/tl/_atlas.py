@@ -12,7 +12,7 @@ from .._anndata.incoming import choose_incoming
 from .._anndata.map import read_map
 from .._anndata.representation import slots_of_pca
 from .._anndata.results import removals
-from .._anndata.slots import Slots
+from .._anndata.slots import Slots, names_of_map
 from .._anndata.source import open_source
 from .._anndata.store import Unfinished
 from .._anndata.write import Changes
@@ -43,6 +43,7 @@ def atlas(
     use_rep: str | None = None,
     layer: str | None = None,
     key_added: str | None = None,
+    graph: bool = False,
     block_size: int = 2**16,
     client: Any = None,
     random_state: int | np.random.RandomState | None = 0,
@@ -75,6 +76,9 @@ def atlas(
     use_rep, layer, key_added, kwargs
         As in `scgeoae.tl.geoae`, and chosen by the same rules. If there is no representation, the principal components
         of the sample are computed, and the genes of all cells are projected onto them.
+    graph
+        Whether to write the metric graph of all cells, too, which clustering, geodesics and pseudotime need. It is made
+        in parts, and takes about 0.2 kB of memory and 0.3 kB on disk per cell.
     block_size
         Number of cells that are placed at a time.
     client
@@ -103,8 +107,10 @@ def atlas(
         Squared distance between the cell and its reconstruction.
     ``obs["{key}_outlier_score"]``, ``obs["{key}_outlier"]`` : float32, bool
         How unlike the sample a cell is, as in `scgeoae.tl.transform`.
+    ``obsp["{key}_metric"]``, ``obsp["{key}_distances"]``, ``obsp["{key}_connectivities"]`` : (n, n) float32 csr
+        With ``graph=True``, the metric graph of all cells.
     ``uns["{key}"]`` : dict
-        As in `scgeoae.tl.geoae`, without a graph, and ``sample``: the row numbers of the sample.
+        As in `scgeoae.tl.geoae`, and ``sample``: the row numbers of the sample.
 
     Raises
     ------
@@ -147,6 +153,7 @@ def atlas(
     n_sample = checked_integer(n_sample, "n_sample", 4)
     block_size = checked_integer(block_size, "block_size", 1)
     check_flag(progress_bar, "progress_bar")
+    check_flag(graph, "graph")
     key, seed = checked_map_key(key_added, "geoae"), checked_seed(random_state)
     if "copy" in kwargs:
         msg = "`copy` has no effect, since the results are written into a store; leave it out."
@@ -163,6 +170,7 @@ def atlas(
 
         start = logg.info(f"mapping {cells.n_obs} cells by a sample of {min(n_sample, cells.n_obs)}")
         given = {"n_sample": n_sample, "use_rep": use_rep, "layer": layer, "key_added": key, "block_size": block_size}
+        given |= {"graph": bool(graph)}
         settings = {"source": str(cells.places), "shape": cells.shape, "random_state": seed, **given, **kwargs}
         store.begin(settings)
         rows = np.sort(np.random.default_rng(seed).permutation(cells.n_obs)[:n_sample])
@@ -179,6 +187,8 @@ def atlas(
             )
             m = read_map(sample, key)
             reference = map_alone(m)
+            for name in names_of_map(key) & set(sample.obsp):
+                reference.obsp[name] = sample.obsp[name]
             # of a PCA that was computed
             if not cells.has("obsm", m.params["use_rep"]):
                 for attribute, name in slots_of_pca(m.params["use_rep"]):
@@ -195,9 +205,13 @@ def atlas(
                 msg = f"The cells are not those that were mapped; delete the folder {folder!r} and repeat the call."
                 raise ValueError(msg)
             _restore(sample, reference, key)
-        record = {name: value for name, value in sample.uns[key].items() if not name.endswith("_key")}
+        record = {name: value for name, value in sample.uns[key].items() if graph or not name.endswith("_key")}
         Job(cells, store, key, incoming, block_size).run_all(
-            sample, lambda: {key: {**record, "sample": rows}}, client=client, progress_bar=progress_bar
+            sample,
+            lambda: {key: {**record, "sample": rows}},
+            n_neighbors=int(m.params["n_neighbors"]) if graph else 0,
+            client=client,
+            progress_bar=progress_bar,
         )
         logg.info("    finished", time=start, deep=f"the map is in {str(store.out)!r}")
     return sample

@@ -71,7 +71,8 @@ def make(kind: str) -> Path:
         sg.tl.evaluate(adata, basis=["geoae", "umap"])
     else:
         write_zarr(adata, path / "cells.zarr")
-        sg.tl.atlas(path / "cells.zarr", n_sample=300, use_rep="X_pca", **QUICK).write_h5ad(path / "sample.h5ad")
+        sample = sg.tl.atlas(path / "cells.zarr", n_sample=300, use_rep="X_pca", graph=True, **QUICK)
+        sample.write_h5ad(path / "sample.h5ad")
         adata = anndata.read_zarr(path / "cells.zarr")
     adata.write_h5ad(path / "cells.h5ad")
     if kind == "own":
@@ -159,8 +160,6 @@ CALLS: dict[str, Callable[[AnnData], Any]] = {
     "pl.evaluation": lambda adata: sg.pl.evaluation(adata, show=False),
 }
 WHOLE = ("tl.evaluate, OpenProblems", "tl.distortion", "tl.distortion, UMAP", "tl.transform, reference")
-# These need the sample, whose graph is not in the store.
-OF_SAMPLE = ("tl.geodesic", "tl.pseudotime", "tl.stability")
 SLOW = ("tl.stability", "tl.evaluate, genes", "tl.distortion, UMAP", "tl.evaluate, OpenProblems")
 
 
@@ -250,7 +249,7 @@ PAIRS = [
     pytest.param(name, kind, marks=[pytest.mark.slow] * (name in SLOW))
     for name in CALLS
     for kind in ("own", "atlas")
-    if not (kind == "atlas" and name in (*OF_SAMPLE, "pl.evaluation"))
+    if not (kind == "atlas" and name in ("tl.stability", "pl.evaluation"))
 ]
 
 
@@ -360,9 +359,12 @@ def test_what_needs_the_sample_says_how_to_get_it():
     whole = lazy(stored("atlas") / "cells.zarr")
     with pytest.raises(ValueError, match=r"made of a sample of 300.*np\.asarray\(adata\.uns\['geoae'\]\['sample'\]\)"):
         sg.tl.stability(whole)
-    with pytest.raises(KeyError, match=r"the one that sg\.tl\.atlas returned, which has its graph"):
-        sg.tl.pseudotime(whole, root=whole.obs_names[0])
     regained = whole[np.asarray(whole.uns["geoae"]["sample"])].to_memory()
+    with pytest.raises(ValueError, match=r"only the edges between cells of the sample\. Give all cells, or the sample"):
+        sg.tl.pseudotime(regained, root=regained.obs_names[0])
+    del whole.obsp["geoae_distances"]
+    with pytest.raises(KeyError, match=r"the one that sg\.tl\.atlas returned.* sg\.tl\.atlas with graph=True"):
+        sg.tl.pseudotime(whole, root=whole.obs_names[0])
     sg.tl.stability(regained, n_fits=4, progress_bar=False)
     assert regained.obsm["geoae_stability"].shape == (300, 3)
 
