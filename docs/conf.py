@@ -41,6 +41,9 @@ extensions = [
 exclude_patterns = ["_build", "**.ipynb_checkpoints"]
 templates_path = ["_templates"]
 
+# With several versions on the site, search engines are sent to the default one.
+html_baseurl = os.environ.get("READTHEDOCS_CANONICAL_URL", "")
+
 # Whoever builds without a network gets no links into other projects, and no warnings.
 if os.environ.get("READTHEDOCS") == "True":
     extensions.append("sphinx.ext.intersphinx")
