@@ -19,7 +19,7 @@ from threadpoolctl import threadpool_info, threadpool_limits
 
 import scgeoae as sg
 from scgeoae._runtime import one_blas_thread
-from scgeoae.quality import MEASURES, evaluate
+from scgeoae.quality import MEASURES, evaluate, scale_free_stress, stress
 from scgeoae.quality.cell_scores import label_accuracy, sizes
 from scgeoae.quality.distances import MAX_COLUMNS_ONE_BY_ONE, diameter
 from scgeoae.quality.measures import OPENPROBLEMS
@@ -134,6 +134,14 @@ def test_definitions(columns):
     assert list(found) == MEASURED
     for name in MEASURED:
         assert found[name] == pytest.approx(expected[name], abs=1e-10, rel=1e-10), name
+
+
+def test_stress_of_equal_points_is_not_defined():
+    apart, equal = np.array([1.0, 2.0, 3.0]), np.zeros(3)
+    assert math.isnan(scale_free_stress(apart, equal))
+    assert math.isnan(scale_free_stress(equal, apart))
+    assert math.isnan(stress(apart, equal))
+    assert stress(equal, apart) == 1
 
 
 def test_independent_implementations():

@@ -181,6 +181,8 @@ def test_largest_spread():
     # not by more in a few cells, in many dimensions
     few = np.mean([largest_spread(rng.normal(size=(60, 50)), s[:60], np.zeros((5, 50))) for _ in range(50)])
     np.testing.assert_allclose(few, 1, rtol=0.1)
+    # three cells give a direction and nothing to measure along it
+    assert largest_spread(x[:3], s[:3], curve) == np.inf
 
 
 def test_folds():

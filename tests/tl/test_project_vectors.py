@@ -101,6 +101,25 @@ def test_lengths_are_those_of_the_ambient_metric():
     np.testing.assert_allclose(lengths(found.steps, metric), np.linalg.norm(root @ a[0] @ step), rtol=1e-9)
 
 
+@for_each("side", ["decoder", "encoder"])
+def test_lengths_fit_the_genes_that_have_vectors(side):
+    rng = np.random.default_rng(0)
+    a, b, v = rng.normal(size=(9, 2)), rng.normal(size=(2, 9)), rng.normal(size=9)
+    seen = np.arange(9) < 5
+    v[~seen] = 0
+    given = torch.from_numpy(b)[None] if side == "encoder" else None
+    found = project(
+        torch.from_numpy(v)[None], torch.from_numpy(a)[None], encoder=given, seen=torch.from_numpy(1.0 * seen)
+    )
+    direction = b @ v if side == "encoder" else np.linalg.lstsq(a, v, rcond=None)[0]
+    length = np.linalg.lstsq((a @ direction)[seen, None], v[seen], rcond=None)[0]
+    np.testing.assert_allclose(found.steps[0], length * direction, rtol=1e-9)
+    # the share is that of the step of the decoder, whichever is drawn
+    shown = (a @ np.linalg.lstsq(a, v, rcond=None)[0])[seen]
+    cosine = shown @ v[seen] / (np.linalg.norm(shown) * np.linalg.norm(v[seen]))
+    np.testing.assert_allclose(found.off_surface[0], 1 - cosine**2, rtol=1e-9)
+
+
 def test_a_collapsed_direction_gets_no_step():
     flat = torch.tensor([[[2.0, 0.0], [0.0, 0.0], [0.0, 0.0]], [[1.0, 1.0], [1.0, 1.0], [0.0, 0.0]], [[0.0, 0.0]] * 3])
     steps, off_surface = project(torch.tensor([[4.0, 3.0, 0.0]] * 3, dtype=torch.float64), flat.double())

@@ -15,7 +15,7 @@ from scgeoae.nn import Autoencoder
 from scgeoae.training import Settings, fit
 from scgeoae.training.neighbors import Neighbors, nearest_neighbors
 from scgeoae.training.positions import Jumps, Positions
-from scgeoae.training.refine import among_nearest, share_kept
+from scgeoae.training.refine import FEW, among_nearest, share_kept
 
 QUICK = {"hidden": (32,), "batch_size": 64, "n_steps": 200}
 
@@ -306,6 +306,12 @@ def test_cells_start_among_the_nearest_of_the_sample(given):
     assert both.item() == pytest.approx(3)
     one = among_nearest(given(np.float32([[0.5]])), given(ends[:1]), given(places[:1]))
     assert one.item() == pytest.approx(2)
+
+
+def test_a_stage_that_diverges_says_what_to_lower(monkeypatch):
+    monkeypatch.setattr("scgeoae.training.refine.FEW", FEW._replace(n_steps=3, rate=float("inf")))
+    with pytest.raises(RuntimeError, match=r"second stage diverged within 3 steps\. Lower `tsne_weight`"):
+        mapped(groups([40, 40])[0], n_steps=20)
 
 
 def test_a_sample_moves_first(cells, monkeypatch):
