@@ -1,10 +1,10 @@
-"""Measure `sg.tl.atlas` on a simulated atlas on disk: ``python benchmarks/atlas.py [CELLS ...] [--genes] [--write]``.
+"""Measure `sg.tl.atlas` on a simulated atlas on disk: ``python benchmarks/atlas.py [CELLS ...] [OPTIONS]``.
 
 The cells are those of `at_scale.atlas`, 50 components in a zarr store. With ``--genes``, the store has log-normalized
 counts of 2,000 genes drawn from these components instead, sparse and without a PCA. A process is a fresh interpreter
 that maps the store and ends; its memory is the largest that was resident. Recall is that of 1,000 cells among all. The
 type of a cell is that of most of its 15 nearest on the map: of all cells, and of types rarer than 1 in 500. With
-``--whole``, `sg.tl.geoae` also maps all cells in memory.
+``--whole``, `sg.tl.geoae` also maps all cells in memory. With ``--graph``, the metric graph of all cells is written.
 
 With genes, recall is among the components that the cells were drawn from. ``genes`` is the correlation, over genes,
 between the mean of the 1,000 cells around one on the map and what the map decodes there, both relative to the mean of
@@ -44,10 +44,11 @@ import json, sys, time
 import numpy as np
 import anndata
 import scgeoae as sg
+from scgeoae._anndata import blockwise
 from scgeoae.tl import _atlas
 
-path, n_sample, use_rep, whole = sys.argv[1], int(sys.argv[2]), sys.argv[3] or None, sys.argv[4] == "whole"
-seconds, geoae = {}, _atlas.geoae
+path, n_sample, use_rep, call = sys.argv[1], int(sys.argv[2]), sys.argv[3] or None, sys.argv[4]
+seconds, geoae, write_graph = {"graph": 0}, _atlas.geoae, blockwise.write_graph
 
 def timed(*args, **kwargs):
     seconds["before"] = time.perf_counter() - start
@@ -55,14 +56,19 @@ def timed(*args, **kwargs):
     geoae(*args, **kwargs)
     seconds["map"] = time.perf_counter() - began
 
-_atlas.geoae = timed
+def timed_graph(*args, **kwargs):
+    began = time.perf_counter()
+    write_graph(*args, **kwargs)
+    seconds["graph"] = time.perf_counter() - began
+
+_atlas.geoae, blockwise.write_graph = timed, timed_graph
 start = time.perf_counter()
-if whole:
+if call == "geoae":
     cells = anndata.read_zarr(path)
     timed(cells, use_rep=use_rep, progress_bar=False)
     np.save(path + ".npy", cells.obsm["X_geoae"])
 else:
-    sample = sg.tl.atlas(path, n_sample=n_sample, use_rep=use_rep, progress_bar=False)
+    sample = sg.tl.atlas(path, n_sample=n_sample, use_rep=use_rep, graph=call == "graph", progress_bar=False)
 seconds["all"] = time.perf_counter() - start
 # of this process alone; what `resource` returns can be that of the process that started it
 seconds["GB"] = next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmHWM")) / 2**20
@@ -111,15 +117,15 @@ def decoded(path: Path, z: NDArray) -> float:
     return float(np.median([np.corrcoef(a - mean, b - mean)[0, 1] for a, b in zip(values, around, strict=True)]))
 
 
-def run(path: Path, n_sample: int, use_rep: str, *, whole: bool = False) -> dict[str, float]:
-    call = [sys.executable, "-c", PROGRAM, str(path), str(n_sample), use_rep, "whole" if whole else ""]
-    done = subprocess.run(call, capture_output=True, text=True, check=False)
+def run(path: Path, n_sample: int, use_rep: str, call: str) -> dict[str, float]:
+    command = [sys.executable, "-c", PROGRAM, str(path), str(n_sample), use_rep, call]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise RuntimeError(done.stderr)
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def measure(n: int, n_sample: int, folder: Path, *, genes: bool, whole: bool) -> list[dict[str, object]]:
+def measure(n: int, n_sample: int, folder: Path, *, genes: bool, whole: bool, graph: bool) -> list[dict[str, object]]:
     import zarr
 
     x, kind, share = atlas(n)
@@ -128,7 +134,7 @@ def measure(n: int, n_sample: int, folder: Path, *, genes: bool, whole: bool) ->
     size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file()) / 2**30
     rows = []
     for call in ["atlas", *(["geoae"] if whole else [])]:
-        found = run(path, n_sample, "" if genes else "X_pca", whole=call == "geoae")
+        found = run(path, n_sample, "" if genes else "X_pca", "graph" if graph and call == "atlas" else call)
         z = np.load(f"{path}.npy") if call == "geoae" else zarr.open_group(path, mode="r")["obsm/X_geoae"][:]
         of_all, of_rare = told(z, kind, share)
         row = {
@@ -137,7 +143,8 @@ def measure(n: int, n_sample: int, folder: Path, *, genes: bool, whole: bool) ->
             "store (GB)": round(size, 2),
             "reading (s)": round(found["before"]),
             "map (s)": round(found["map"]),
-            "placing (s)": round(found["all"] - found["map"] - found["before"]),
+            "placing (s)": round(found["all"] - found["map"] - found["before"] - found["graph"]),
+            "graph (s)": round(found["graph"]),
             "in all (s)": round(found["all"]),
             "peak memory (GB)": round(found["GB"], 2),
             f"recall at {N_COMPARED}": round(recall(x, z, N_COMPARED), 4),
@@ -158,13 +165,14 @@ if __name__ == "__main__":
     parser.add_argument("--n-sample", type=int, default=100_000)
     parser.add_argument("--genes", action="store_true")
     parser.add_argument("--whole", action="store_true", help="map all cells in memory, too, except beyond a million")
+    parser.add_argument("--graph", action="store_true", help="write the metric graph of all cells, too")
     parser.add_argument("--write", action="store_true")
     args = parser.parse_args()
     rows = []
     for n in args.sizes:
         with tempfile.TemporaryDirectory() as folder:
             whole = args.whole and n <= 10**6
-            rows += measure(n, args.n_sample, Path(folder), genes=args.genes, whole=whole)
+            rows += measure(n, args.n_sample, Path(folder), genes=args.genes, whole=whole, graph=args.graph)
     of_atlas = {row["cells"]: row["in all (s)"] for row in rows if row["call"] == "sg.tl.atlas"}
     growth = [
         f"From {a:,} to {b:,} cells the time grows with the power {math.log(of_atlas[b] / of_atlas[a], b / a):.2f}."
@@ -173,7 +181,7 @@ if __name__ == "__main__":
     print("\n".join(growth))
     if args.write:
         table = pd.DataFrame(rows).fillna("").to_markdown(index=False)
-        options = [f"--{name}" for name in ("genes", "whole") if getattr(args, name)]
+        options = [f"--{name}" for name in ("genes", "whole", "graph") if getattr(args, name)]
         call = " ".join(["python benchmarks/atlas.py", *map(str, args.sizes), f"--n-sample {args.n_sample}", *options])
         parts = ["# Atlases on disk", f"`{call}`", table, *growth]
         (RESULTS / f"atlas{'_genes' if args.genes else ''}.md").write_text("\n\n".join(parts) + "\n")

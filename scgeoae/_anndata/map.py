@@ -104,10 +104,15 @@ class Map:
         return Slots(self.key)
 
     @property
-    def has_model(self) -> bool:
-        """Whether a model is stored. ``uns[key]`` may hold anything else, since other packages write there, too."""
+    def _stored(self) -> Mapping[str, Any]:
+        """The record in `uns`, empty if there is something else, since other packages write there, too."""
         stored = self.adata.uns.get(self.entry)
-        return isinstance(stored, Mapping) and "model" in stored
+        return stored if isinstance(stored, Mapping) else {}
+
+    @property
+    def has_model(self) -> bool:
+        """Whether a model is stored."""
+        return "model" in self._stored
 
     @property
     def is_own(self) -> bool:
@@ -206,24 +211,7 @@ class Map:
 
     def _graph(self, slot: str, call: str | None = None) -> sparse.csr_matrix:
         if slot not in self.adata.obsp:
-            if self.sample is not None and call is None:
-                raise KeyError(
-                    self._needs_sample("the one that sg.tl.atlas returned, which has its graph")
-                    + " Or call sg.tl.atlas with graph=True, which writes the graph of all cells."
-                )
-            stored = self.adata.uns.get(self.entry)
-            written = stored if self.kind is not None and isinstance(stored, Mapping) else {}
-            if written and call is None and "distances_key" not in written:
-                msg = (
-                    f"Did not find adata.obsp[{slot!r}]: cells that sg.tl.transform or sg.tl.atlas placed have no "
-                    "graph. Give the AnnData in which the map was made."
-                )
-                raise KeyError(msg)
-            was_there = ("distances_key" if call is None else "torn") in written
-            lost = (
-                " It was there: anndata.concat drops obsp, unless pairwise=True tells it not to." if was_there else ""
-            )
-            raise self._not_found(f"adata.obsp[{slot!r}]", call, lost)
+            raise self._no_graph(slot, call)
         if call is None and self._is_taken_out:
             msg = (
                 f"Of the graph of all cells, adata.obsp[{slot!r}] has only the edges between cells of the sample. Give "
@@ -231,6 +219,25 @@ class Map:
             )
             raise ValueError(msg)
         return real_graph(self.adata.obsp[slot], f"adata.obsp[{slot!r}]")
+
+    def _no_graph(self, slot: str, call: str | None) -> KeyError:
+        is_own = call is None
+        if is_own and self.sample is not None:
+            return KeyError(
+                self._needs_sample("the one that sg.tl.atlas returned, which has its graph")
+                + " Or call sg.tl.atlas with graph=True, which writes the graph of all cells."
+            )
+        written = {} if self.kind is None else self._stored
+        if is_own and written and "distances_key" not in written:
+            msg = (
+                f"Did not find adata.obsp[{slot!r}]: cells that sg.tl.transform or sg.tl.atlas placed have no graph. "
+                "Give the AnnData in which the map was made."
+            )
+            return KeyError(msg)
+        lost = ""
+        if ("distances_key" if is_own else "torn") in written:
+            lost = " It was there: anndata.concat drops obsp, unless pairwise=True tells it not to."
+        return self._not_found(f"adata.obsp[{slot!r}]", call, lost)
 
     def column(self, name: str, call: str | None = None) -> NDArray[np.float64]:
         """Return a column of finite numbers of `obs`. `call` writes it, by default the call that makes the map."""
@@ -336,26 +343,23 @@ class Map:
     @cached_property
     def sample(self) -> NDArray[np.intp] | None:
         """Rows of the cells that the map was made from, if `adata` has all cells of `scgeoae.tl.atlas`."""
-        stored = self.adata.uns.get(self.entry)
-        if not isinstance(stored, Mapping) or "sample" not in stored or self.adata.n_obs == self.n_cells:
-            return None
-        return dense(stored["sample"])
+        rows = self._rows_of_sample
+        return rows if rows is not None and self.adata.n_obs != self.n_cells else None
+
+    @property
+    def _rows_of_sample(self) -> NDArray[np.intp] | None:
+        return dense(self._stored["sample"]) if "sample" in self._stored else None
 
     @property
     def _is_taken_out(self) -> bool:
         """Whether `adata` is the sample of an atlas, taken out of all cells."""
-        stored = self.adata.uns.get(self.entry)
-        if not isinstance(stored, Mapping) or "sample" not in stored or self.adata.n_obs != self.n_cells:
-            return False
-        return bool(dense(stored["sample"]).max(initial=-1) >= self.adata.n_obs)
+        rows, n = self._rows_of_sample, self.adata.n_obs
+        return rows is not None and n == self.n_cells and bool(rows.max(initial=-1) >= n)
 
     @property
     def lacks_components(self) -> bool:
         """Whether the components of the sample of an atlas were computed for its map, and its store lacks them."""
-        stored = self.adata.uns.get(self.entry)
-        if not isinstance(stored, Mapping) or "sample" not in stored:
-            return False
-        return self.params["use_rep"] not in ("X", *self.adata.obsm)
+        return "sample" in self._stored and self.params["use_rep"] not in ("X", *self.adata.obsm)
 
     def check_whole(self) -> None:
         """Raise if `adata` does not have just the cells that the map was made from."""
@@ -462,9 +466,8 @@ class Map:
             if self.slots.metric in self.adata.obsm:
                 lost = " Its tensors are there: anndata.concat drops uns, unless uns_merge='first' tells it not to."
             raise self._not_found(f"adata.uns[{self.entry!r}]", hint=lost)
-        stored = self.adata.uns[self.entry]
-        if isinstance(stored, Mapping) and name in stored:
-            return entry_in_memory(stored[name])
+        if name in self._stored:
+            return entry_in_memory(self._stored[name])
         if name == "model" and self.kind == "laplacian":
             msg = (
                 f"The tensors of adata.obsm[{self.slot!r}] were estimated by the graph Laplacian, which has no model: "
