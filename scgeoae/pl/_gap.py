@@ -110,13 +110,13 @@ def gap(
         msg = f"Expected `found` to be a result of sg.tl.gap, found {found!r}."
         raise TypeError(msg)
     m = read_flat_map(adata, found.key, "sg.pl.gap")
-    rows = read_groups(adata, found.groupby).rows
-    sides = [np.concatenate([rows.get(name, np.empty(0, dtype=np.intp)) for name in side]) for side in found.groups]
+    groups = read_groups(adata, found.groupby)
+    sides = [np.concatenate([groups.rows[groups.name(name)] for name in side]) for side in found.groups]
     left, right = grid_of_axes(2, 2)
     kwargs = {"na_color": OTHERS} | kwargs
     # both groups are in view, even one of few cells far from the rest
     boxes = [box_of(m, outliers=outliers)]
-    boxes += [data_box(m.positions[cells], outliers=outliers) for cells in sides if len(cells)]
+    boxes += [data_box(m.positions[cells], outliers=outliers) for cells in sides]
     boxes += [data_box(curve, outliers=True) for curve in found.curves.values()]
     box = Box(np.min([box.low for box in boxes], axis=0), np.max([box.high for box in boxes], axis=0))
     (left,) = draw_cells(m, box, ax=left, is_given=False, ruler=ruler, **kwargs)

@@ -20,6 +20,8 @@ N_WAVES = 3
 N_NEIGHBORS = 15
 # Waves of a curve are left out of which more than this share would stay without cells that make them.
 LARGEST_SHARE = 1 / 4
+# Waves are left out, alone or mixed, about which all cells together say less than so many cells on a crest.
+LEAST_CELLS = 1
 # Lengths of edges are raised to this power, so that a route makes many short steps rather than one long one.
 POWER = 3.0
 
@@ -88,7 +90,11 @@ class CurveFit:
         return polyline(chord + _sines(s)[:, :waves] @ self._weights(waves))
 
     def _weights(self, waves: int) -> NDArray[np.float64]:
-        return np.asarray(np.linalg.lstsq(self._gram[:waves, :waves], self._cross[:waves])[0], dtype=np.float64)
+        information, mixes = np.linalg.eigh(self._gram[:waves, :waves])
+        # cells near the ends say little about a crest, so noise would bend the curve far
+        known = information >= LEAST_CELLS
+        mixes, information = mixes[:, known], information[known]
+        return np.asarray(mixes / information @ (mixes.T @ self._cross[:waves]), dtype=np.float64)
 
 
 def length_of(curve: NDArray[Any]) -> Any:

@@ -44,7 +44,8 @@ class Depth(NamedTuple):
     """How empty the emptiest stretch is. The other folds choose the stretch in which a fold is counted."""
 
     depth: float
-    """Its lowest density, over a sixth of the way, relative to the highest one of the sparser group."""
+    """Its lowest density, over a sixth of the way, relative to the highest one of the sparser group; NaN if there is no
+    cell at the highest."""
     interval: tuple[float, float]
     """90% interval."""
     stretch: tuple[float, float]
@@ -317,11 +318,11 @@ def _depth(u: NDArray[Any], counts: NDArray[np.int64], cells: Cells, rng: np.ran
         ends.append((first / N_BINS, last / N_BINS))
     ratio **= 1 / N_FOLDS
     # of Clopper and Pearson for the share of the bottom among the cells of both
-    low = beta.ppf(0.05, bottom, peak + 1) if bottom else 0.0
+    low = beta.ppf(0.05, bottom, peak + 1) if bottom and peak else 0.0
     high = beta.ppf(0.95, bottom + 1, peak) if peak else 1.0
     return Depth(
-        float(bottom / peak * ratio) if peak else np.inf,
-        (low / (1 - low) * ratio, high / (1 - high) * ratio if high < 1 else np.inf),
+        float(bottom / peak * ratio) if peak else np.nan,
+        (float(low / (1 - low) * ratio), float(high / (1 - high) * ratio) if high < 1 else np.inf),
         (float(np.mean([end[0] for end in ends])), float(np.mean([end[1] for end in ends]))),
         int(inside.sum()),
         int(mirrored.sum()),
@@ -355,7 +356,9 @@ def judge(found: Gap) -> Verdict:
     if chosen.is_empty:
         return "bridge" if chosen.depth.p_bridge <= LEVEL else "gap"
     is_valley = chosen.valley.p_value <= LEVEL
-    may_be_deep = (chosen.depth.interval[0] if is_valley else chosen.depth.depth) < EMPTY
+    lowest = chosen.depth.interval[0] if is_valley else chosen.depth.depth
+    # NaN is no known depth
+    may_be_deep = not lowest >= EMPTY
     if may_be_deep or not (is_valley or found.power.of_empty >= POWER):
         return "too few cells"
     return "torn" if found.on_map.is_empty else "continuum"

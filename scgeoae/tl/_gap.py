@@ -49,9 +49,9 @@ class Gap:
     p_value: float
     """p-value of the hypothesis that the density of cells has no valley between the two centers."""
     depth: float
-    """Density in the emptiest stretch relative to the highest of the sparser group."""
+    """Density in the emptiest stretch relative to the highest of the sparser group; NaN if no cell is there."""
     depth_interval: tuple[float, float]
-    """90% interval of `depth`."""
+    """90% interval of `depth`; its upper end is infinite if that is NaN."""
     n_between: int
     """Cells in the emptiest stretch."""
     n_expected: int
@@ -69,7 +69,7 @@ class Gap:
     p_on_map: float
     """p-value of the same test for the positions on the map."""
     depth_on_map: float
-    """Depth on the map."""
+    """Depth on the map, or NaN."""
     torn_edges: int | None
     """Torn neighbors across the emptiest stretch on the map, if `scgeoae.tl.distortion` has stored them."""
     bridge: str
@@ -196,12 +196,13 @@ def gap(
     Its other fields are
 
     - ``p_value``, ``depth``, ``depth_interval`` : of the valley; the depth is the density in the emptiest stretch
-      relative to the highest of the sparser group, with a 90% interval
+      relative to the highest of the sparser group, with a 90% interval; NaN, from 0 to infinity, if no cell is at the
+      highest
     - ``n_between``, ``n_expected`` : cells in the emptiest stretch, and cells that the tails of the groups leave there
     - ``stretch``, ``width``, ``length`` : where the emptiest stretch starts and ends, its width, and the distance
       between the centers along the bridge
     - ``power``, ``detectable`` : chance of finding an empty middle third, and the highest density there, relative to a
-      continuum, that is found with a chance of 80%
+      continuum, that is found with a chance of 80%, or NaN if none is
     - ``on_map``, ``p_on_map``, ``depth_on_map``, ``torn_edges`` : what the map shows along the same bridge
     - ``bridge``, ``bridges``, ``curves`` : the bridge of the verdict, the test along each, and their (64, d) points
       on the map

@@ -90,3 +90,9 @@ def test_bad_input(fitted, found):
     del adata.obs["bulk_labels"]
     with pytest.raises(KeyError, match="Did not find 'bulk_labels'"):
         sg.pl.gap(adata, found)
+    # no cell of a group would have its color
+    renamed = fitted.copy()
+    renamed.obs["bulk_labels"] = renamed.obs["bulk_labels"].cat.rename_categories({PAIR[1]: "DC"})
+    for without in (renamed, fitted[fitted.obs["bulk_labels"] != PAIR[1]].copy()):
+        with pytest.raises(KeyError, match=r"Did not find 'Dendritic' .*, whose groups are"):
+            sg.pl.gap(without, found)

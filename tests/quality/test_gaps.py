@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scgeoae.quality.bridge import LARGEST_SHARE, CurveFit, largest_spread, length_of, polyline, project, route
-from scgeoae.quality.gaps import N_FOLDS, between, folds, judge
+from scgeoae.quality.gaps import EMPTY, N_FOLDS, between, folds, judge
 from scgeoae.quality.valley import LEVEL, N_BINS, SHARE, histogram, power, scan, valley, without_valley
 
 
@@ -171,6 +171,18 @@ def test_a_curve_does_not_follow_noise():
     assert bent.n_waves(1.01 * widest) == 0
 
 
+def test_cells_near_the_ends_do_not_bend_a_curve():
+    rng = np.random.default_rng(0)
+    for s in (np.full(40, 1e-14), np.repeat([1e-3, 1 - 1e-3], 20)):
+        fit = CurveFit(np.array([[0.0, 0], [10, 0]]))
+        fit.add(np.stack([10 * s, rng.normal(size=40)], axis=1), s)
+        for waves in (0, 1, 2, 3):
+            np.testing.assert_allclose(length_of(fit.curve(waves)), 10)
+    # beside others they do not matter: one wave of height 3, which is seen at the crest alone
+    fit.add(np.tile([[5.0, 3.0]], (40, 1)), np.full(40, 0.5))
+    np.testing.assert_allclose(fit.curve(1)[:, 1].max(), 3, rtol=0.02)
+
+
 def test_largest_spread():
     rng = np.random.default_rng(0)
     s = rng.uniform(size=20000)
@@ -266,3 +278,23 @@ def test_other_cells_fill_the_way():
     far = x.copy()
     far[groups == 2, 4] += 20
     assert judge(ask(far, groups)) == "gap"
+
+
+def test_a_map_of_four_places():
+    # as of positions that became booleans: the cells of a group are all at its center, and none is in between
+    x, groups = cells("gap", 40)
+    found = ask(x, groups, (x[:, :2] > [1.5, 0]).astype(float))
+    assert found.on_map.length < 2
+    assert all(bridge.length < 6 for bridge in found.bridges.values())
+    # there is no highest density to compare with
+    assert np.isnan(found.on_map.depth.depth)
+    assert found.on_map.depth.interval == (0, np.inf)
+    assert found.shown == "unclear"
+    # and where this is so in the data, nothing is known
+    chosen = found.chosen._replace(valley=found.chosen.valley._replace(p_value=1.0), depth=found.on_map.depth)
+    certain = found.power._replace(of_empty=1.0)
+    for p_value in (0.01, 1.0):
+        unknown = chosen._replace(valley=chosen.valley._replace(p_value=p_value))
+        assert judge(found._replace(bridges=dict.fromkeys(found.bridges, unknown), power=certain)) == "too few cells"
+    known = chosen._replace(depth=chosen.depth._replace(depth=EMPTY))
+    assert judge(found._replace(bridges=dict.fromkeys(found.bridges, known), power=certain)) == "continuum"
