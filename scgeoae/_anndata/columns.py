@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from numpy.typing import NDArray
 
+# Groups that an error message lists.
+N_LISTED = 40
+
 
 def is_lazy(adata: AnnData) -> bool:
     """Whether an AnnData was read lazily, so that `obs` and `var` are no data frames in memory."""
@@ -88,8 +91,10 @@ class Groups:
 
     @property
     def listed(self) -> str:
-        """All names, for an error message."""
-        return ", ".join(map(repr, self.rows))
+        """The names for an error message, the first of them if there are many, as in a column of measurements."""
+        names = list(map(repr, self.rows))
+        more = [f"and {len(names) - N_LISTED} more"] if len(names) > N_LISTED else []
+        return ", ".join(names[:N_LISTED] + more)
 
 
 def read_groups(adata: AnnData, groupby: str) -> Groups:

@@ -130,6 +130,10 @@ def test_labels_that_are_not_there(mapped):
         sg.tl.pseudotime(adata, 3, groupby="label")
     with pytest.raises(ValueError, match=r"Expected `groups` to name some of '0', '1', '2', found \[\]"):
         sg.tl.rank_genes_by_jacobian(adata, "label", groups=[])
+    # of a column of measurements the first ones, however many cells there are
+    adata.obs["label"] = np.arange(60) / 4
+    with pytest.raises(KeyError, match=r"whose groups are '0\.0', '0\.25', .*, '9\.5', '9\.75', and 20 more\."):
+        sg.tl.rank_genes_by_jacobian(adata, "label", groups=["left"])
 
 
 def test_color_by_truth_values_that_some_cells_lack(mapped):
