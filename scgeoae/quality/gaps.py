@@ -37,6 +37,9 @@ N_SPREAD = 1000
 # from 3 standard deviations apart.
 EMPTY = 2 / 3
 
+# Float32 does not tell places apart that differ by less, relative to their coordinates.
+SAME_PLACE = 1e-6
+
 Verdict = Literal["gap", "bridge", "continuum", "torn", "too few cells"]
 
 
@@ -47,7 +50,7 @@ class Depth(NamedTuple):
     """Its lowest density, over a sixth of the way, relative to the highest one of the sparser group; NaN if there is no
     cell at the highest."""
     interval: tuple[float, float]
-    """90% interval."""
+    """90% interval, or NaN."""
     stretch: tuple[float, float]
     """Where it starts and ends, from 0 at the center of A to 1 at that of B."""
     n_between: int
@@ -148,6 +151,12 @@ def between(
     cells = Cells(blocks, z, decode, groups, folds(groups, rng))
     ends = _ends(cells)
     straight, straight_map = _lines(_means(blocks(), ends)), _lines(_means([(0, z)], ends))
+    if length_of(straight).min() <= SAME_PLACE * np.abs(straight).max():
+        msg = (
+            "The centers of `source` and `target` are at the same place in the data, so there is no way from one to "
+            "the other along which cells could be counted; take groups whose cells differ."
+        )
+        raise ValueError(msg)
     bent, u, waves = _principal_curves(cells, straight, rng)
     bent_map = _curves_on_map(cells, straight_map, u, waves)
     curves, curves_map = np.stack([straight, bent], axis=1), np.stack([straight_map, bent_map], axis=1)
@@ -316,18 +325,25 @@ def _depth(u: NDArray[Any], counts: NDArray[np.int64], cells: Cells, rng: np.ran
         peak, bottom = peak + counted[top].sum(), bottom + counted[base].sum()
         ratio *= (top.stop - top.start) / (base.stop - base.start)
         ends.append((first / N_BINS, last / N_BINS))
-    ratio **= 1 / N_FOLDS
-    # of Clopper and Pearson for the share of the bottom among the cells of both
-    low = beta.ppf(0.05, bottom, peak + 1) if bottom and peak else 0.0
-    high = beta.ppf(0.95, bottom + 1, peak) if peak else 1.0
+    depth, low, high = (share * ratio ** (1 / N_FOLDS) for share in quotient(int(bottom), int(peak)))
     return Depth(
-        float(bottom / peak * ratio) if peak else np.nan,
-        (float(low / (1 - low) * ratio), float(high / (1 - high) * ratio) if high < 1 else np.inf),
+        depth,
+        (low, high),
         (float(np.mean([end[0] for end in ends])), float(np.mean([end[1] for end in ends]))),
         int(inside.sum()),
         int(mirrored.sum()),
         _more_than(inside, mirrored, rng),
     )
+
+
+def quotient(bottom: int, peak: int) -> tuple[float, float, float]:
+    """Return the quotient of two counts and its 90% interval, that of Clopper and Pearson; NaN if the second is 0."""
+    if not peak:
+        return np.nan, np.nan, np.nan
+    # of the share of the first among both
+    low = float(beta.ppf(0.05, bottom, peak + 1)) if bottom else 0.0
+    high = float(beta.ppf(0.95, bottom + 1, peak))
+    return bottom / peak, low / (1 - low), high / (1 - high)
 
 
 def _more_than(inside: NDArray[np.int64], mirrored: NDArray[np.int64], rng: np.random.Generator) -> float:

@@ -51,7 +51,7 @@ class Gap:
     depth: float
     """Density in the emptiest stretch relative to the highest of the sparser group; NaN if no cell is there."""
     depth_interval: tuple[float, float]
-    """90% interval of `depth`; its upper end is infinite if that is NaN."""
+    """90% interval of `depth`, or NaN."""
     n_between: int
     """Cells in the emptiest stretch."""
     n_expected: int
@@ -108,10 +108,10 @@ class Gap:
                 return f"There is a gap between {names} in the data, {few}. {falls}{shown}"
             return f"There is a gap between {names} in the data. {falls}{shown}"
         if self.verdict == "too few cells" and self.power >= POWER:
+            down = f", down to {_interval(self.depth_interval)} of that of the sparser group"
             return (
                 f"The cells do not tell whether there is a gap between {names}. Along {way}, their density has a "
-                f"valley of uncertain depth ({chance}), down to {_interval(self.depth_interval)} of that of the "
-                "sparser group."
+                f"valley of uncertain depth ({chance}){'' if np.isnan(self.depth) else down}."
             )
         if self.verdict == "too few cells":
             return (
@@ -196,8 +196,7 @@ def gap(
     Its other fields are
 
     - ``p_value``, ``depth``, ``depth_interval`` : of the valley; the depth is the density in the emptiest stretch
-      relative to the highest of the sparser group, with a 90% interval; NaN, from 0 to infinity, if no cell is at the
-      highest
+      relative to the highest of the sparser group, with a 90% interval; NaN if no cell is there
     - ``n_between``, ``n_expected`` : cells in the emptiest stretch, and cells that the tails of the groups leave there
     - ``stretch``, ``width``, ``length`` : where the emptiest stretch starts and ends, its width, and the distance
       between the centers along the bridge
@@ -214,8 +213,8 @@ def gap(
     KeyError
         If there is no map under `key`, no column `groupby`, or no such group.
     ValueError
-        If a side has fewer than 10 cells, a group is on both sides, or the tensors are a graph-Laplacian estimate,
-        which has no decoder.
+        If a side has fewer than 10 cells, a group is on both sides, both have their center at the same place in the
+        data, or the tensors are a graph-Laplacian estimate, which has no decoder.
 
     See Also
     --------
@@ -305,8 +304,7 @@ def _sides(groups: Groups, source: Any, target: Any) -> tuple[list[list[str]], l
 
 
 def _interval(interval: tuple[float, float]) -> str:
-    low, high = interval
-    return f"{low:.0%} to {high:.0%}" if np.isfinite(high) else f"{low:.0%} or more"
+    return f"{interval[0]:.0%} to {interval[1]:.0%}"
 
 
 def _cells(n: int) -> str:

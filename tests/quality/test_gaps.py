@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import binom
 
 from scgeoae.quality.bridge import LARGEST_SHARE, CurveFit, largest_spread, length_of, polyline, project, route
-from scgeoae.quality.gaps import EMPTY, N_FOLDS, between, folds, judge
+from scgeoae.quality.gaps import EMPTY, N_FOLDS, between, folds, judge, quotient
 from scgeoae.quality.valley import LEVEL, N_BINS, SHARE, histogram, power, scan, valley, without_valley
 
 
@@ -236,6 +237,18 @@ def ask(x, groups, z=None):
     )
 
 
+def test_quotient_of_counts():
+    for bottom, peak in ((0, 4), (3, 7), (30, 1)):
+        depth, low, high = quotient(bottom, peak)
+        assert depth == bottom / peak
+        # at each end of the interval, 5% of the samples are as extreme
+        n = bottom + peak
+        np.testing.assert_allclose(binom.cdf(bottom, n, high / (1 + high)), 0.05)
+        np.testing.assert_allclose(binom.sf(bottom - 1, n, low / (1 + low)), 0.05 if bottom else 1)
+        assert bottom or low == 0
+    assert np.isnan(quotient(3, 0)).all()
+
+
 def test_verdicts_on_a_flat_map():
     gap = ask(*cells("gap"))
     assert judge(gap) == "gap"
@@ -288,7 +301,7 @@ def test_a_map_of_four_places():
     assert all(bridge.length < 6 for bridge in found.bridges.values())
     # there is no highest density to compare with
     assert np.isnan(found.on_map.depth.depth)
-    assert found.on_map.depth.interval == (0, np.inf)
+    assert np.isnan(found.on_map.depth.interval).all()
     assert found.shown == "unclear"
     # and where this is so in the data, nothing is known
     chosen = found.chosen._replace(valley=found.chosen.valley._replace(p_value=1.0), depth=found.on_map.depth)
@@ -298,3 +311,10 @@ def test_a_map_of_four_places():
         assert judge(found._replace(bridges=dict.fromkeys(found.bridges, unknown), power=certain)) == "too few cells"
     known = chosen._replace(depth=chosen.depth._replace(depth=EMPTY))
     assert judge(found._replace(bridges=dict.fromkeys(found.bridges, known), power=certain)) == "continuum"
+
+
+def test_two_groups_at_one_place():
+    # groups of different sizes, whose means differ by rounding
+    x, groups = np.full((40, 5), 5.1), (np.arange(40) < 17).astype(int)
+    with pytest.raises(ValueError, match="centers of `source` and `target` are at the same place in the data"):
+        ask(x, groups)

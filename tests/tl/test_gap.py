@@ -128,3 +128,6 @@ def test_words_of_each_verdict(found):
     assert "a shallow one: 80%" in shallow
     chance = str(replace(found, verdict="too few cells", power=0.9, p_value=0.06))
     assert chance.startswith("The cells do not tell")
+    nowhere = {"depth": np.nan, "depth_interval": (np.nan, np.nan)}
+    unknown = replace(found, verdict="too few cells", power=0.9, p_value=0.06, **nowhere)
+    assert str(unknown).endswith("a valley of uncertain depth (p = 0.06).")
