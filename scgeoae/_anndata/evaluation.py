@@ -12,7 +12,7 @@ from .._arguments import check_adata, check_name, checked_key, checked_names, kn
 from .columns import entry_in_memory
 from .map import read_map
 from .representation import read_points
-from .slots import COLUMNS, EVALUATION, SIDES, Slots, embedding_slot, map_key
+from .slots import COLUMNS, EVALUATION, OFF_SURFACE, SIDES, Slots, embedding_slot, map_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -34,12 +34,13 @@ def find_bases(adata: AnnData, basis: str | Sequence[str] | None) -> dict[str, s
     """Return the keys of `obsm`, by the names of the embeddings.
 
     An embedding can be named by its key or without ``X_``. By default, all embeddings with two or three columns are
-    found, except for metric tensors, spatial positions, and arrows. Names have no ``X_`` unless that makes them
-    ambiguous.
+    found, except for metric tensors, the ellipses of `scgeoae.tl.stability`, spatial positions, and arrows. Names have
+    no ``X_`` unless that makes them ambiguous.
     """
     if basis is None:
-        tensors = {Slots(key.removeprefix("X_"), side).metric for key in adata.obsm for side in SIDES}
-        others = {*tensors, *NO_MAPS}
+        slots = [Slots(key.removeprefix("X_"), side) for key in adata.obsm for side in SIDES]
+        arrows = {key for key in adata.obsm if f"{key}{OFF_SURFACE}" in adata.obs}
+        others = {name for of_map in slots for name in (of_map.metric, of_map.stability)} | arrows | set(NO_MAPS)
         # files sort them, too
         keys = sorted(key for key in adata.obsm if key not in others and not key.startswith(ARROWS))
         keys = [key for key in keys if getattr(adata.obsm[key], "shape", ())[1:] in ((2,), (3,))]

@@ -16,6 +16,9 @@ EVALUATION = "evaluation"
 COLUMNS = ("basis", "measure", "value", "error", "better", "use_rep", "n_sample", "n_cells")
 """Columns of that table."""
 
+OFF_SURFACE = "_off_surface"
+"""What a column of `obs` is named after vectors on a map: their slot in `obsm` and this."""
+
 
 class Slots:
     """Names of everything that is stored for the map `key`.
@@ -87,7 +90,7 @@ class VectorSlots:
         # obsm, under the name by which scvelo looks for it, and uns
         self.vectors = f"{name}_{key}"
         # obs
-        self.off_surface = f"{name}_{key}_off_surface"
+        self.off_surface = self.vectors + OFF_SURFACE
         self.length = f"{name}_{key}_length"
 
 

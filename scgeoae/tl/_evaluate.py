@@ -125,8 +125,8 @@ def evaluate(
         Annotated data.
     basis
         Name of the embedding, or a list of names, with or without ``X_``. Default: every array in ``adata.obsm`` with
-        two or three columns, in alphabetical order, except the representation, metric tensors, positions in space,
-        arrows, and, with a warning, arrays that are no embedding or cannot be measured (docs/quality.md).
+        two or three columns, in alphabetical order, except the representation, metric tensors, ellipses, positions in
+        space, arrows, and, with a warning, arrays that are no embedding or cannot be measured (docs/quality.md).
     use_rep
         The representation to compare with: a key of ``adata.obsm``, or ``"X"`` for all genes of X, or with `layer` of
         that layer. Sparse matrices are read in blocks of rows and never become dense as a whole. Default: what the

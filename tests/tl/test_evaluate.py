@@ -145,6 +145,7 @@ NO_MAPS = {
     ),
     "shares": ("shares", shares, r"adata\.obsm\['shares'\] has shares that sum to one", True),
     "arrows of scVelo": ("velocity_umap", lambda maps: maps.obsm["X_umap"][::-1].copy(), None, True),
+    "ellipses of a map": ("umap_stability", lambda maps: maps.obsm["geoae_metric"] + 1, None, True),
     "arrows of CellRank": ("T_fwd_umap", lambda maps: maps.obsm["X_umap"][::-1].copy(), None, True),
 }  # fmt: skip
 
@@ -169,6 +170,14 @@ def test_what_is_no_map_is_left_out_unless_it_is_named(maps, case, monkeypatch):
     else:
         with pytest.raises((TypeError, ValueError), match=rf"adata\.obsm\['{key}'\]"):
             sg.tl.evaluate(maps, basis=["umap", key], n_sample=100)
+
+
+def test_arrows_of_any_name_are_left_out(maps):
+    maps = maps.copy()
+    maps.obsm["to_b"] = maps.obsm["X_pca"][0] - maps.obsm["X_pca"]
+    sg.tl.project_vectors(maps, "to_b")
+    assert maps.obsm["to_b_geoae"].shape == (700, 2)
+    assert list(sg.tl.evaluate(maps, n_sample=100)["basis"].unique()) == ["geoae", "umap"]
 
 
 def test_a_map_of_positive_coordinates_is_measured(maps):
