@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 # How anndata recognizes an array.
 ENCODING: dict[str, Any] = {"encoding-type": "array", "encoding-version": "0.2.0"}
-# Numbers of a graph that are in a file.
+# Numbers in each file of a graph.
 CHUNK = 2**20
 # Errors where a disk or the share of a user is full.
 FULL = (errno.ENOSPC, errno.EDQUOT)

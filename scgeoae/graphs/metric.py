@@ -31,7 +31,7 @@ class MetricGraph(NamedTuple):
     """Symmetric: an adaptive Gaussian kernel of the lengths, between 0 and 1."""
 
 
-class Edges(NamedTuple):
+class MeasuredEdges(NamedTuple):
     """The edges of m cells among n."""
 
     metric: sparse.csr_matrix
@@ -67,7 +67,7 @@ def metric_graph(z: NDArray[Any], metric: NDArray[Any], neighbors: NDArray[np.in
 
 def measured_edges(
     z: NDArray[Any], metric: NDArray[Any], neighbors: NDArray[np.integer], start: int = 0, stop: int | None = None
-) -> Edges:
+) -> MeasuredEdges:
     """Measure the edges of the cells from `start` to `stop`, by default of all, as `metric_graph` does.
 
     Parameters
@@ -102,7 +102,7 @@ def measured_edges(
 
     parallel_blocks(measure, m, block=max(BLOCK // (k * d**2), 1))
     neighbors_of_rows = links.indices[links.data != BACKWARD]
-    return Edges(
+    return MeasuredEdges(
         sparse.csr_matrix((squares.ravel(), neighbors_of_rows, np.arange(0, m * k + 1, k)), shape=(m, n)),
         sparse.csr_matrix((lengths, links.indices, links.indptr), shape=(m, n)),
         width,
