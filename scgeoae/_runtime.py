@@ -8,7 +8,7 @@ import time
 from _thread import start_new_thread
 from contextlib import ExitStack, contextmanager
 from functools import cache, partial
-from threading import Lock
+from threading import Lock, local
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import torch
@@ -18,9 +18,14 @@ from ._files import explain_missing_filter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+# Of what belongs to the process. Only threads that no Ctrl-C reaches take it.
+_lock = Lock()
+_thread = local()
 
 
 def default_torch_modes(function: Callable[P, R]) -> Callable[P, R]:
@@ -37,9 +42,10 @@ def default_torch_modes(function: Callable[P, R]) -> Callable[P, R]:
     @functools.wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
         has_gradients = torch.is_grad_enabled()
-        # a thread that first uses PyTorch while another one is inside `_set_threads` would keep its number of threads
-        with _lock:
-            torch.get_num_threads()
+        if not hasattr(_thread, "uses_torch"):
+            # if it first did so while another thread is inside `_set_threads`, it would keep that number of threads
+            call_within(_lock, torch.get_num_threads)
+            _thread.uses_torch = True
         with ExitStack() as modes:
             # a Ctrl-C at the end of a `torch.no_grad` can leave gradients off
             modes.callback(torch.set_grad_enabled, has_gradients)
@@ -107,34 +113,97 @@ def parallel_blocks(work: Callable[[int, int], None], n: int, *, block: int, n_t
         raise errors[0]
 
 
+class _Elsewhere:
+    """A context, such as a lock, that a thread of its own enters and leaves.
+
+    A Ctrl-C reaches the main thread alone. Where it comes while a setting is made, half of it may stay; in Python 3.14,
+    even an interrupted ``with lock:`` can leave the lock taken. The bare locks here are made for each use, and are
+    taken and released in one instruction. So whoever calls `enter` does so inside of a ``try``, and releases `over` and
+    waits for `left`, without a function around them, in its ``finally``.
+    """
+
+    def __init__(self, context: AbstractContextManager[Any]) -> None:
+        self._context = context
+        self._errors: list[BaseException] = []
+        self._entered, self.over, self.left = Lock(), Lock(), Lock()
+        self._entered.acquire()
+        self.over.acquire()
+
+    def enter(self) -> None:
+        start_new_thread(self._run, ())
+        self._entered.acquire()
+        if self._errors:
+            raise self._errors[0]
+
+    def _run(self) -> None:
+        with self.left, ExitStack() as stack:
+            try:
+                stack.enter_context(self._context)
+            except BaseException as error:  # noqa: BLE001 -- raised by `enter`
+                self._errors.append(error)
+            finally:
+                self._entered.release()
+            self.over.acquire()
+
+
+def call_within(context: AbstractContextManager[Any], function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+    """Call a function within a context that is left however a Ctrl-C ends the call."""
+    elsewhere = _Elsewhere(context)
+    try:
+        elsewhere.enter()
+        return function(*args, **kwargs)
+    finally:
+        elsewhere.over.release()
+        elsewhere.left.acquire()
+
+
+def _of_the_process(setting: Callable[[], AbstractContextManager[None]]) -> Callable[[], AbstractContextManager[None]]:
+    """Share a setting of the process: the first of several users at the same time makes it, the last one restores it.
+
+    Another thread does both, and the same one: threadpoolctl ignores a thread that restores what another one has set.
+    """
+    keepers: list[_Elsewhere] = []
+
+    @contextmanager
+    def shared() -> Iterator[None]:
+        with _lock:
+            keeper = keepers[0] if keepers else _Elsewhere(setting())
+            if not keepers:
+                keeper.enter()
+            keepers.append(keeper)
+        yield
+        with _lock:
+            keepers.pop()
+            if not keepers:
+                keeper.over.release()
+                keeper.left.acquire()
+
+    @functools.wraps(setting)
+    @contextmanager
+    def use() -> Iterator[None]:
+        elsewhere = _Elsewhere(shared())
+        try:
+            elsewhere.enter()
+            yield
+        finally:
+            elsewhere.over.release()
+            elsewhere.left.acquire()
+
+    return use
+
+
+@_of_the_process
 @contextmanager
 def one_blas_thread() -> Iterator[None]:
-    """Let each matrix product of NumPy use a single thread, for work that is itself spread over threads.
-
-    The number of threads belongs to the process: the first of several calls at the same time sets it, and the last one
-    restores it.
-    """
-    with _lock:
-        _limits.append(_limits[0] if _limits else ThreadpoolController().limit(limits=1, user_api="blas"))
-    try:
+    """Let each matrix product of NumPy use a single thread, for work that is itself spread over threads."""
+    with ThreadpoolController().limit(limits=1, user_api="blas"):
         yield
-    finally:
-        with _lock:
-            limit = _limits.pop()
-            if not _limits:
-                limit.restore_original_limits()
 
 
 # Measured on two cores with the default networks, in milliseconds per step of 128 cells (medians): one thread 5.9, two
 # threads 6.3 on an idle machine; 7.5 and 25.6 beside one other busy process, because each of some hundred small
 # products then waits for the slower thread.
 MAX_SINGLE_THREADED_BATCH = 512
-
-_lock = Lock()
-# For each training on CUDA that is under way, the precision that the process had before the first of them.
-_precisions: list[str] = []
-# For each call that is under way, the limit that the first of them set.
-_limits: list[Any] = []
 
 
 @contextmanager
@@ -173,52 +242,26 @@ def one_torch_thread() -> Iterator[None]:
 
 
 def _set_threads(threads: int) -> None:
-    """Set the number of threads for the calling thread, and for no other.
-
-    Every thread that first uses PyTorch later gets the number that was set last, and would keep it after the training.
-    So that number is restored, from another thread.
-    """
-    with _lock:
-        of_later_threads = _elsewhere(torch.get_num_threads)
-        try:
-            torch.set_num_threads(threads)
-        finally:
-            _elsewhere(torch.set_num_threads, of_later_threads)
-
-
-def _elsewhere(function: Callable[..., Any], *args: Any) -> Any:
-    """Call a function in a thread of its own, and return its result.
-
-    A Ctrl-C inside `threading` or `concurrent.futures` can leave one of their locks taken, and the next call then waits
-    forever. A bare lock is taken and released in one instruction.
-    """
-    found, at_work = [], Lock()
-
-    def run() -> None:
-        try:
-            found.append(function(*args))
-        finally:
-            at_work.release()
-
-    at_work.acquire()
-    start_new_thread(run, ())
-    at_work.acquire()
-    return found[0]
+    """Set the number of threads for the calling thread, and for no other."""
+    call_within(_threads_of_later(), torch.set_num_threads, threads)
 
 
 @contextmanager
-def _tf32() -> Iterator[None]:
-    # the precision belongs to the process: the first training sets it, and the last one restores it
+def _threads_of_later() -> Iterator[None]:
+    """Keep the number of threads of every thread that first uses PyTorch later, which is the one that was set last."""
     with _lock:
-        _precisions.append(_precisions[0] if _precisions else torch.get_float32_matmul_precision())
-        torch.set_float32_matmul_precision("high")
-    try:
+        threads = torch.get_num_threads()
         yield
-    finally:
-        with _lock:
-            precision = _precisions.pop()
-            if not _precisions:
-                torch.set_float32_matmul_precision(precision)
+        torch.set_num_threads(threads)
+
+
+@_of_the_process
+@contextmanager
+def _tf32() -> Iterator[None]:
+    precision = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("high")
+    yield
+    torch.set_float32_matmul_precision(precision)
 
 
 @cache

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 
+from .._runtime import call_within
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
 
@@ -86,8 +88,11 @@ class CudaGraphs:
 
     def eager(self, call: Callable[[], Any]) -> Any:
         """Call on the stream of the recordings: libraries keep memory for each stream."""
+        return call_within(_lock, self._call_on_stream, call)
+
+    def _call_on_stream(self, call: Callable[[], Any]) -> Any:
         current = torch.cuda.current_stream(self.device)
-        with _lock, torch.cuda.stream(self.stream):
+        with torch.cuda.stream(self.stream):
             self.stream.wait_stream(current)
             result = call()
         current.wait_stream(self.stream)
@@ -95,12 +100,14 @@ class CudaGraphs:
 
     def record(self, call: Callable[[], Any]) -> tuple[Callable[[], None], Any]:
         """Record a graph. The recording itself computes nothing."""
+        return call_within(_lock, self._record_on_stream, call)
+
+    def _record_on_stream(self, call: Callable[[], Any]) -> tuple[Callable[[], None], Any]:
         graph = torch.cuda.CUDAGraph()
         if self.generator is not None:
             graph.register_generator_state(self.generator)
         # the outer stream context also restores the stream where the end of a recording fails
         with (
-            _lock,
             torch.cuda.stream(self.stream),
             torch.cuda.graph(graph, self.pool, self.stream, capture_error_mode="thread_local"),
         ):

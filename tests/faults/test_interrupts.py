@@ -11,6 +11,7 @@ import threading
 import time
 import traceback
 import warnings
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ import pytest
 
 import scgeoae as sg
 from scgeoae._anndata.write import write
+from scgeoae._runtime import call_within
 from scgeoae.training import optimizer, refine
 
 from ..checks.battery import duplicate
@@ -275,30 +277,79 @@ def test_a_run_that_nobody_interrupted_records_nothing(small):
     assert fingerprints(kept) == fingerprints(small)
 
 
-def test_interrupts_while_threads_are_set_neither_hang_nor_leave_one():
-    """In a process of its own, since what is interrupted at a wrong moment waits for ever."""
+def test_interrupts_while_something_of_the_process_is_set():
+    """All is as before, in a process of its own, since what is interrupted at a wrong moment may wait for ever."""
     code = """
-import random, signal, torch
-from scgeoae._runtime import training_threads
+import random, signal, time, numpy, torch
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from threading import Lock
+from threadpoolctl import threadpool_info, threadpool_limits
+from scgeoae._runtime import call_within, default_torch_modes, one_blas_thread, training_threads
 
 def interrupt(*_):
     raise KeyboardInterrupt
 
-signal.signal(signal.SIGALRM, interrupt)
+def elsewhere(function, *args, **kwargs):
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(function, *args, **kwargs).result(10)
+
+lock = Lock()
+
+@contextmanager
+def taking_a_lock():
+    call_within(lock, time.sleep, 0)
+    yield
+
+settings = {
+    "threads": (
+        lambda: training_threads(64, torch.device("cpu")),
+        lambda: (torch.get_num_threads(), elsewhere(torch.get_num_threads)),
+    ),
+    "precision": (lambda: training_threads(64, torch.device("cuda")), torch.get_float32_matmul_precision),
+    "BLAS": (one_blas_thread, lambda: [library["num_threads"] for library in threadpool_info()]),
+    "a lock": (taking_a_lock, lock.locked),
+}
 torch.set_num_threads(2)
-rng, n_interrupted = random.Random(0), 0
-for _ in range(3000):
-    try:
-        signal.setitimer(signal.ITIMER_REAL, rng.uniform(1e-5, 8e-4))
-        with training_threads(64, torch.device("cpu")):
-            assert torch.get_num_threads() == 1
-        signal.setitimer(signal.ITIMER_REAL, 0)
-    except KeyboardInterrupt:
-        n_interrupted += 1
-    assert torch.get_num_threads() == 2
-assert n_interrupted > 100, n_interrupted
+elsewhere(threadpool_limits, 2, user_api="blas")
+rng = random.Random(0)
+signal.signal(signal.SIGALRM, interrupt)
+for name, (use, state) in settings.items():
+    before, took, n_interrupted = state(), 1e-3, 0
+    with use():
+        assert name == "a lock" or state() != before, name
+    while n_interrupted < 200:
+        try:
+            signal.setitimer(signal.ITIMER_REAL, rng.uniform(1e-5, took))
+            start = time.perf_counter()
+            with use():
+                pass
+            took = time.perf_counter() - start
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            # a signal that another thread got is late
+            time.sleep(1e-3)
+        except KeyboardInterrupt:
+            n_interrupted += 1
+        # another thread restores the setting, a moment later
+        for _ in range(1000):
+            if state() == before:
+                break
+            time.sleep(1e-3)
+        assert state() == before, (name, state())
+    assert elsewhere(default_torch_modes(torch.get_num_threads)) == 2
 """
     subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True, timeout=120)
+
+
+def test_an_error_where_a_setting_is_made_reaches_the_caller():
+    @contextmanager
+    def failing():
+        error = "no such library"
+        raise ValueError(error)
+        yield
+
+    with pytest.raises(ValueError, match="no such library"):
+        call_within(failing(), lambda: None)
 
 
 def test_interrupts_while_neighbors_are_searched_for_do_not_end_the_process():

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier, Event
 
 import numpy as np
 import pytest
@@ -351,21 +353,59 @@ def test_labels_that_tie():
     np.testing.assert_allclose(label_accuracy(neighbors, np.array([0, 3, 5]), labels), [1 / 2, 1 / 2, 0])
 
 
-def test_threads_of_matrix_products_are_restored():
-    def threads():
-        return [info["num_threads"] for info in threadpool_info() if info["user_api"] == "blas"]
+def threads_of_products():
+    return {info["num_threads"] for info in threadpool_info() if info["user_api"] == "blas"}
 
+
+@pytest.fixture
+def _three_threads():
+    """Let matrix products use three threads; the thread that set a number could later change it back to this."""
+    before = threads_of_products()
+    for n_threads in (3, *before):
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(threadpool_limits, n_threads, user_api="blas").result()
+        if n_threads == 3:
+            yield
+    assert threads_of_products() == before
+
+
+@pytest.mark.usefixtures("_three_threads")
+def test_threads_of_matrix_products_are_restored():
     x, z, _ = cloud()
-    with threadpool_limits(3, user_api="blas"):
-        before = threads()
-        with one_blas_thread(), one_blas_thread():
-            assert set(threads()) == {1}
-            values(x, z)
-            assert set(threads()) == {1}
-        assert threads() == before
-        with pytest.raises(ValueError, match="n_sample"), one_blas_thread():
-            evaluate(x, {"z": z}, n_sample=1)
-        assert threads() == before
+    assert threads_of_products() == {3}
+    with one_blas_thread(), one_blas_thread():
+        assert threads_of_products() == {1}
+        values(x, z)
+        assert threads_of_products() == {1}
+    assert threads_of_products() == {3}
+    with pytest.raises(ValueError, match="n_sample"), one_blas_thread():
+        evaluate(x, {"z": z}, n_sample=1)
+    assert threads_of_products() == {3}
+
+
+@pytest.mark.usefixtures("_three_threads")
+def test_the_last_of_several_threads_restores_those_of_matrix_products():
+    both, one_ended, all_ended = Barrier(2, timeout=60), Event(), Event()
+
+    def first():
+        with one_blas_thread():
+            both.wait()
+        one_ended.set()
+        # it is alive when the other one restores what it has set
+        all_ended.wait(60)
+
+    def second():
+        with one_blas_thread():
+            both.wait()
+            one_ended.wait(60)
+            within = threads_of_products()
+        found = within, threads_of_products()
+        all_ended.set()
+        return found
+
+    with ThreadPoolExecutor(2) as pool:
+        pool.submit(first)
+        assert pool.submit(second).result(60) == ({1}, {3})
 
 
 @for_each("n_sample", [100, 1000])
