@@ -14,6 +14,7 @@ from scgeoae.__main__ import main
 from .for_each import for_each
 
 
+@pytest.mark.slow
 def test_default_run_as_a_process(tmp_path):
     done = subprocess.run(
         [sys.executable, "-m", "scgeoae", "--figures", tmp_path / "figures"], check=True, capture_output=True, text=True

@@ -89,7 +89,10 @@ KINDS = {
 }
 
 
-@pytest.mark.parametrize("kind", KINDS)
+FIRST = ("default", "foreign", "placed", "counts")
+
+
+@pytest.mark.parametrize("kind", [pytest.param(kind, marks=[pytest.mark.slow] * (kind not in FIRST)) for kind in KINDS])
 def test_a_map_survives_h5ad_and_zarr(kind, tmp_path):
     adata, key = KINDS[kind]()
     positions = torch.from_numpy(np.asarray(adata.obsm[f"X_{key}"])[:4] * 1.1)

@@ -317,6 +317,7 @@ def test_a_run_that_is_killed_at_any_moment_goes_on_to_the_same_store(cells):
     assert killed_in["placing"] > 0
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("folder")
 def test_genes_of_a_layer_are_projected(cells):
     """X is in other units, so that its cells would lie elsewhere."""
@@ -352,6 +353,7 @@ def test_a_call_with_a_mistake_is_mended_and_repeated(cells):
     assert not Path("cells.zarr.part").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("folder")
 def test_another_run_is_refused_while_the_sample_is_mapped(cells, monkeypatch):
     given = GIVEN | {"refine": False, "use_rep": "X_pca"}
@@ -521,6 +523,7 @@ def test_what_no_file_can_hold_stays_with_the_sample(cells, monkeypatch):
     assert abs(sample.obsp["geoae_distances"] - expected.obsp["geoae_distances"]).max() < 1e-5
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("folder")
 def test_ctrl_c_in_training_leaves_the_store_as_it_was(cells, monkeypatch):
     cells.write_zarr("cells.zarr")

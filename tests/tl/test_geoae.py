@@ -304,6 +304,7 @@ def test_permuting_the_cells_of_a_trained_map_changes_nothing(fitted):
     torch.testing.assert_close(model.encode(x[order]), model.encode(x)[order], rtol=1e-5, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_rotating_and_shifting_the_data_barely_changes_the_map(fitted, reduced):
     """PCA undoes the motion, so only rounding and the networks' first layers can tell."""
     adata = AnnData(obs=reduced.obs[[]].copy())

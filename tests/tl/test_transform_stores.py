@@ -178,6 +178,7 @@ def check_counts(known: AnnData, new: AnnData, kind: str) -> None:
     assert {path.name for path in Path().iterdir()} <= {"out.zarr", "new.h5ad", "new.zarr", "lazy.zarr"}
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("folder")
 def test_cells_of_a_collection_keep_its_names(known, new):
     parts = {"a": new[:70].copy(), "b": new[70:].copy()}
@@ -280,6 +281,7 @@ def test_results_go_into_the_store_of_the_cells(known, new):
     sg.tl.transform("other.zarr", known, obs="kind", out="out.zarr", **GIVEN)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("folder")
 def test_a_map_of_another_method_keeps_its_record(known, new):
     """Its name in `uns` belongs to the package that made it."""
@@ -379,6 +381,7 @@ def test_another_call_into_the_same_store_is_refused(known, new, monkeypatch):
     assert {path.name for path in Path().iterdir()} == {"out.zarr", "other.zarr"}
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("folder")
 def test_a_call_without_room_says_where_and_goes_on(known, new, monkeypatch):
     """Wherever it stops; the errors of zarr and HDF5 do not have a path."""

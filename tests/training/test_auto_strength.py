@@ -70,6 +70,7 @@ def test_same_seed_same_bits():
     assert a.factor == b.factor != 1
 
 
+@pytest.mark.slow
 @for_each("regularizer", ["isometric", "volume", "conformal"])
 def test_what_costs_nothing_ends_at_the_large_weight(regularizer):
     # an isometry reconstructs a plane without error

@@ -35,6 +35,7 @@ def test_starts_at_the_layout(roll):
     assert np.median(pdist(fitted.embedding) / pdist(flat)) == pytest.approx(1, abs=0.1)
 
 
+@pytest.mark.slow
 def test_unrolls_the_swiss_roll(roll):
     adata, x, flat = roll
     fitted = fit(x, Settings(n_steps=300, learning_rate=2e-3), init_pos=flat)
