@@ -128,7 +128,9 @@ class Map:
         if not len(z):
             msg = f"There are no cells in adata, so that adata.obsm[{self.slot!r}] shows nothing."
             raise ValueError(msg)
-        self._require(self.slot, (np.abs(z) < LARGEST).all(1), "positions", "not finite or beyond 1e18")
+        joined = " To join cells that are not on the map, place them first, with sg.tl.transform(new_cells, adata)."
+        hint = joined if np.isnan(z).all(1).any() else ""
+        self._require(self.slot, (np.abs(z) < LARGEST).all(1), "positions", "not finite or beyond 1e18", hint=hint)
         if 0 < np.ptp(z, axis=0).max(initial=0) < SMALLEST:
             self._require(self.slot, np.zeros(len(z), dtype=bool), "positions", "within 1e-18")
         return z
@@ -497,11 +499,13 @@ class Map:
     def _damaged(self, problem: str) -> ValueError:
         return ValueError(f"adata.uns[{self.entry!r}] is damaged: {problem}. Run {self.call} again.")
 
-    def _require(self, slot: str, good: NDArray[np.bool_], what: str, problem: str, call: str | None = None) -> None:
+    def _require(
+        self, slot: str, good: NDArray[np.bool_], what: str, problem: str, call: str | None = None, *, hint: str = ""
+    ) -> None:
         if bad := np.count_nonzero(~good):
             msg = (
                 f"{bad} of {len(good)} {what} in adata.obsm[{slot!r}] are {problem}, although all were valid when "
-                f"they were written: drop these cells or run {call or self.call} again."
+                f"they were written: drop these cells or run {call or self.call} again.{hint}"
             )
             raise ValueError(msg)
 

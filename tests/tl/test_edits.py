@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 
+import anndata
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -274,3 +275,20 @@ def test_the_same_answer_or_an_error(made, which, function):
 @for_each("function", [name for name in FUNCTIONS if name not in ("tl.transform", "tl.metric(encoder)")])
 def test_the_same_of_a_map_of_counts(made_of_counts, function):
     check(*made_of_counts, "counts", function)
+
+
+def test_cells_that_an_outer_join_adds_are_placed_before_it(small):
+    sg.tl.geoae(small, n_steps=20, progress_bar=False)
+    new = AnnData(small.X[:10], obs=pd.DataFrame(index=[f"new {i}" for i in range(10)]), var=small.var)
+    joined = anndata.concat([small, new], join="outer", uns_merge="first")
+    for call in (sg.pl.indicatrices, sg.tl.density, lambda adata: sg.tl.decode(adata, [[0, 0]])):
+        with pytest.raises(ValueError, match=r"10 of 70 positions .*place them first, with sg\.tl\.transform\(new"):
+            call(joined)
+    sg.tl.transform(new, small)
+    joined = anndata.concat([small, new], join="outer", uns_merge="first")
+    np.testing.assert_array_equal(sg.get.metric_tensors(joined)[60:], sg.get.metric_tensors(new, key="geoae"))
+    assert sg.pl.indicatrices(joined, show=False)
+    # positions that are damaged in another way have another remedy
+    small.obsm["X_geoae"][0, 0] = np.inf
+    with pytest.raises(ValueError, match=r"1 of 60 positions .*run sg\.tl\.geoae\(adata\) again\.$"):
+        sg.tl.density(small)
