@@ -181,8 +181,9 @@ def _stored(m: Map, name: str) -> tuple[NDArray[Any], NDArray[Any]]:
         found = lengths(torch.from_numpy(steps).double(), torch.from_numpy(m.metric()).double()).numpy()
     if not np.allclose(found, length, rtol=TOLERANCE, atol=TOLERANCE * length.max(initial=0)):
         msg = (
-            f"adata.obsm[{slots.vectors!r}] was replaced after the vectors were projected, as by "
-            f"scv.tl.velocity_embedding(adata, basis={m.key!r}); run {call} again."
+            f"The vectors in adata.obsm[{slots.vectors!r}] do not have the lengths in adata.obs[{slots.length!r}]: one "
+            "of these, or the map, was replaced after the projection, as scv.tl.velocity_embedding(adata, "
+            f"basis={m.key!r}) does with the vectors; run {call} again."
         )
         raise ValueError(msg)
     return steps, off_surface

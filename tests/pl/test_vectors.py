@@ -139,6 +139,7 @@ def test_errors(flat):
     for other in (flat.obsm["drift_geoae"].astype(float) * 0.01, flat.obsm["drift_geoae"][:, :1]):
         flat.obsm["drift_geoae"] = other
         with pytest.raises(
-            ValueError, match=r"was replaced after .* scv.tl.velocity_embedding\(adata, basis='geoae'\)"
+            ValueError,
+            match=r"vectors in .*'\] do not have .* replaced .* scv.tl.velocity_embedding\(adata, basis='geoae'\)",
         ):
             sg.pl.vectors(flat, "drift", show=False)
