@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import functools
 import os
+import sys
 import time
-from _thread import start_new_thread
+from _thread import get_ident, start_new_thread
 from contextlib import ExitStack, contextmanager
 from functools import cache, partial
 from threading import Lock, local
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 R = TypeVar("R")
 
-# Of what belongs to the process. Only threads that no Ctrl-C reaches take it.
+# Guards the settings of the whole process. Only helper threads, which no Ctrl-C reaches, take it.
 _lock = Lock()
 _thread = local()
 
@@ -43,7 +44,7 @@ def default_torch_modes(function: Callable[P, R]) -> Callable[P, R]:
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
         has_gradients = torch.is_grad_enabled()
         if not hasattr(_thread, "uses_torch"):
-            # if it first did so while another thread is inside `_set_threads`, it would keep that number of threads
+            # a thread that first uses PyTorch while another one is inside `_set_threads` would keep that one's number
             call_within(_lock, torch.get_num_threads)
             _thread.uses_torch = True
         with ExitStack() as modes:
@@ -114,18 +115,20 @@ def parallel_blocks(work: Callable[[int, int], None], n: int, *, block: int, n_t
 
 
 class _Elsewhere:
-    """A context, such as a lock, that a thread of its own enters and leaves.
+    """A context, such as a lock, that a helper thread enters and leaves: a Ctrl-C interrupts the main thread alone.
 
-    A Ctrl-C reaches the main thread alone. Where it comes while a setting is made, half of it may stay; in Python 3.14,
-    even an interrupted ``with lock:`` can leave the lock taken. The bare locks here are made for each use, and are
-    taken and released in one instruction. So whoever calls `enter` does so inside of a ``try``, and releases `over` and
-    waits for `left`, without a function around them, in its ``finally``.
+    If it came while a setting is made, half of the setting could stay. In Python 3.14, even an interrupted
+    ``with lock:`` can leave the lock taken. The locks of this class are made for each use, and are taken and released
+    in one instruction.
+
+    Call `enter` inside a ``try``. In its ``finally``, release `over`, which ends the context, and acquire `gone`, which
+    waits until the helper has left it. Write both out: a Ctrl-C could come at the start of a function that did both.
     """
 
     def __init__(self, context: AbstractContextManager[Any]) -> None:
         self._context = context
         self._errors: list[BaseException] = []
-        self._entered, self.over, self.left = Lock(), Lock(), Lock()
+        self._entered, self.over, self.gone = Lock(), Lock(), Lock()
         self._entered.acquire()
         self.over.acquire()
 
@@ -136,7 +139,11 @@ class _Elsewhere:
             raise self._errors[0]
 
     def _run(self) -> None:
-        with self.left, ExitStack() as stack:
+        with ExitStack() as stack:
+            if not self.gone.acquire(blocking=False):
+                # a Ctrl-C came before this thread began, and nobody waits for it any more
+                return
+            stack.callback(self.gone.release)
             try:
                 stack.enter_context(self._context)
             except BaseException as error:  # noqa: BLE001 -- raised by `enter`
@@ -147,47 +154,49 @@ class _Elsewhere:
 
 
 def call_within(context: AbstractContextManager[Any], function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-    """Call a function within a context that is left however a Ctrl-C ends the call."""
+    """Call a function within a context that is left even if a Ctrl-C ends the call."""
     elsewhere = _Elsewhere(context)
     try:
         elsewhere.enter()
         return function(*args, **kwargs)
     finally:
         elsewhere.over.release()
-        elsewhere.left.acquire()
+        elsewhere.gone.acquire()
 
 
 def _of_the_process(setting: Callable[[], AbstractContextManager[None]]) -> Callable[[], AbstractContextManager[None]]:
-    """Share a setting of the process: the first of several users at the same time makes it, the last one restores it.
-
-    Another thread does both, and the same one: threadpoolctl ignores a thread that restores what another one has set.
-    """
-    keepers: list[_Elsewhere] = []
+    """Share a setting of the process: the first of several users at a time makes it, and the last one restores it."""
+    users: list[AbstractContextManager[None]] = []
 
     @contextmanager
     def shared() -> Iterator[None]:
         with _lock:
-            keeper = keepers[0] if keepers else _Elsewhere(setting())
-            if not keepers:
-                keeper.enter()
-            keepers.append(keeper)
+            made = users[0] if users else setting()
+            if not users:
+                made.__enter__()
+            users.append(made)
         yield
         with _lock:
-            keepers.pop()
-            if not keepers:
-                keeper.over.release()
-                keeper.left.acquire()
+            users.pop()
+            if not users:
+                made.__exit__(None, None, None)
 
     @functools.wraps(setting)
     @contextmanager
     def use() -> Iterator[None]:
-        elsewhere = _Elsewhere(shared())
+        elsewhere, is_late = _Elsewhere(shared()), False
         try:
             elsewhere.enter()
             yield
+        except GeneratorExit:
+            # a Ctrl-C came outside of this function, and its traceback was kept until now, perhaps until the
+            # interpreter ends and no other thread runs
+            is_late = True
+            raise
         finally:
             elsewhere.over.release()
-            elsewhere.left.acquire()
+            if not is_late:
+                elsewhere.gone.acquire()
 
     return use
 
@@ -196,8 +205,20 @@ def _of_the_process(setting: Callable[[], AbstractContextManager[None]]) -> Call
 @contextmanager
 def one_blas_thread() -> Iterator[None]:
     """Let each matrix product of NumPy use a single thread, for work that is itself spread over threads."""
-    with ThreadpoolController().limit(limits=1, user_api="blas"):
-        yield
+    controller = ThreadpoolController()
+    _take_over(controller)
+    limit = controller.limit(limits=1, user_api="blas")
+    yield
+    _take_over(controller)
+    limit.restore_original_limits()
+    _take_over(controller)
+
+
+def _take_over(controller: ThreadpoolController) -> None:
+    """Let the next thread set numbers of threads: threadpoolctl ignores all but the first that did, while it lives."""
+    for library in controller.lib_controllers:
+        if hasattr(library, "clear_controlling_thread"):
+            library.clear_controlling_thread(force=True)
 
 
 # Measured on two cores with the default networks, in milliseconds per step of 128 cells (medians): one thread 5.9, two
@@ -229,15 +250,22 @@ def one_torch_thread() -> Iterator[None]:
     if threads == 1:
         yield
         return
+    caller = get_ident()
+
+    def restore() -> None:
+        # where a traceback was kept, as above, this may be another thread, or the end of the interpreter
+        if get_ident() == caller and not sys.is_finalizing():
+            _set_threads(threads)
+
     try:
         _set_threads(1)
         yield
     finally:
         try:
-            _set_threads(threads)
+            restore()
         except KeyboardInterrupt:
             # a Ctrl-C at this moment must not leave the caller on one thread
-            _set_threads(threads)
+            restore()
             raise
 
 
@@ -248,7 +276,7 @@ def _set_threads(threads: int) -> None:
 
 @contextmanager
 def _threads_of_later() -> Iterator[None]:
-    """Keep the number of threads of every thread that first uses PyTorch later, which is the one that was set last."""
+    """Keep the number that threads which first use PyTorch later will get: it is the one set last."""
     with _lock:
         threads = torch.get_num_threads()
         yield

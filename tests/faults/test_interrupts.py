@@ -280,7 +280,7 @@ def test_a_run_that_nobody_interrupted_records_nothing(small):
 def test_interrupts_while_something_of_the_process_is_set():
     """All is as before, in a process of its own, since what is interrupted at a wrong moment may wait for ever."""
     code = """
-import random, signal, time, numpy, torch
+import _thread, random, signal, time, numpy, torch
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from threading import Lock
@@ -311,7 +311,7 @@ settings = {
     "a lock": (taking_a_lock, lock.locked),
 }
 torch.set_num_threads(2)
-elsewhere(threadpool_limits, 2, user_api="blas")
+threadpool_limits(2, user_api="blas")
 rng = random.Random(0)
 signal.signal(signal.SIGALRM, interrupt)
 for name, (use, state) in settings.items():
@@ -330,15 +330,30 @@ for name, (use, state) in settings.items():
             time.sleep(1e-3)
         except KeyboardInterrupt:
             n_interrupted += 1
-        # another thread restores the setting, a moment later
+        # another thread restores the setting, a moment later, and ends
         for _ in range(1000):
-            if state() == before:
+            if state() == before and _thread._count() == 0:
                 break
             time.sleep(1e-3)
-        assert state() == before, (name, state())
+        assert (state(), _thread._count()) == (before, 0), (name, state(), _thread._count())
     assert elsewhere(default_torch_modes(torch.get_num_threads)) == 2
 """
     subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True, timeout=120)
+
+
+@for_each("setting", ["training_threads(64, torch.device('cpu'))", "training_threads(64, CUDA)", "one_blas_thread()"])
+def test_a_setting_that_a_kept_traceback_holds_lets_python_end(setting):
+    """A Ctrl-C just before or after a block leaves its generator suspended."""
+    code = f"""
+import sys, numpy, torch
+from scgeoae._runtime import one_blas_thread, training_threads
+CUDA = torch.device("cuda")
+torch.set_num_threads(2)
+setting = {setting}
+setting.__enter__()
+sys.last_traceback = setting
+"""
+    subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True, timeout=60)
 
 
 def test_an_error_where_a_setting_is_made_reaches_the_caller():

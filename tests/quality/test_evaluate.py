@@ -359,13 +359,10 @@ def threads_of_products():
 
 @pytest.fixture
 def _three_threads():
-    """Let matrix products use three threads; the thread that set a number could later change it back to this."""
     before = threads_of_products()
-    for n_threads in (3, *before):
-        with ThreadPoolExecutor(1) as pool:
-            pool.submit(threadpool_limits, n_threads, user_api="blas").result()
-        if n_threads == 3:
-            yield
+    with threadpool_limits(3, user_api="blas"):
+        yield
+        assert threads_of_products() == {3}
     assert threads_of_products() == before
 
 
