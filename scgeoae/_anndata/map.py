@@ -128,9 +128,10 @@ class Map:
         if not len(z):
             msg = f"There are no cells in adata, so that adata.obsm[{self.slot!r}] shows nothing."
             raise ValueError(msg)
+        good = (np.abs(z) < LARGEST).all(1)
         joined = " To join cells that are not on the map, place them first, with sg.tl.transform(new_cells, adata)."
-        hint = joined if np.isnan(z).all(1).any() else ""
-        self._require(self.slot, (np.abs(z) < LARGEST).all(1), "positions", "not finite or beyond 1e18", hint=hint)
+        hint = joined if np.isnan(z[~good]).all(1).any() else ""
+        self._require(self.slot, good, "positions", "not finite or beyond 1e18", hint=hint)
         if 0 < np.ptp(z, axis=0).max(initial=0) < SMALLEST:
             self._require(self.slot, np.zeros(len(z), dtype=bool), "positions", "within 1e-18")
         return z
